@@ -1,0 +1,96 @@
+#include "ml/base/random.h"
+
+#include <cmath>
+
+#include "ml/base/check.h"
+
+namespace prunelab {
+namespace {
+
+// The finalizer of SplitMix64 (Steele, Lea and Flood 2014): a bijection that spreads nearby keys.
+uint64_t Mix(uint64_t x) {
+  x += 0x9E3779B97F4A7C15u;
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+  return x ^ (x >> 31);
+}
+
+// FNV-1a, 64 bits.
+uint64_t HashName(absl::string_view name) {
+  uint64_t hash = 0xCBF29CE484222325u;
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3u;
+  return hash;
+}
+
+// Philox 4x32-10 (Salmon et al., SC 2011).
+void Philox(const uint32_t counter[4], const uint32_t key_in[2], uint32_t out[4]) {
+  uint32_t c[4] = {counter[0], counter[1], counter[2], counter[3]};
+  uint32_t key[2] = {key_in[0], key_in[1]};
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t p0 = uint64_t{0xD2511F53u} * c[0];
+    const uint64_t p1 = uint64_t{0xCD9E8D57u} * c[2];
+    const uint32_t next[4] = {static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ key[0], static_cast<uint32_t>(p1),
+                              static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ key[1], static_cast<uint32_t>(p0)};
+    for (int i = 0; i < 4; ++i) c[i] = next[i];
+    key[0] += 0x9E3779B9u;
+    key[1] += 0xBB67AE85u;
+  }
+  for (int i = 0; i < 4; ++i) out[i] = c[i];
+}
+
+}  // namespace
+
+RandomStream::RandomStream(uint64_t seed, absl::string_view purpose, uint64_t a, uint64_t b) {
+  const uint64_t key = Mix(seed ^ Mix(HashName(purpose)));
+  const uint64_t stream = Mix(a) ^ Mix(Mix(b) + 1);
+  key_[0] = static_cast<uint32_t>(key);
+  key_[1] = static_cast<uint32_t>(key >> 32);
+  counter_[0] = counter_[1] = 0;
+  counter_[2] = static_cast<uint32_t>(stream);
+  counter_[3] = static_cast<uint32_t>(stream >> 32);
+}
+
+uint32_t RandomStream::Next32() {
+  if (used_ == 4) {
+    Philox(counter_, key_, block_);
+    if (++counter_[0] == 0) ++counter_[1];
+    used_ = 0;
+  }
+  return block_[used_++];
+}
+
+uint64_t RandomStream::Next64() {
+  const uint64_t low = Next32();
+  return low | uint64_t{Next32()} << 32;
+}
+
+double RandomStream::Uniform() { return static_cast<double>(Next64() >> 11) * 0x1p-53; }
+
+uint64_t RandomStream::Below(uint64_t n) {
+  PRUNELAB_CHECK(n > 0) << "Below(0)";
+  const uint64_t limit = ~uint64_t{0} - ~uint64_t{0} % n;  // a multiple of n
+  uint64_t x = Next64();
+  while (x >= limit) x = Next64();
+  return x % n;
+}
+
+double RandomStream::Normal() {
+  if (has_normal_) {
+    has_normal_ = false;
+    return normal_;
+  }
+  const double radius = std::sqrt(-2 * std::log(1 - Uniform()));
+  const double angle = 2 * M_PI * Uniform();
+  normal_ = radius * std::sin(angle);
+  has_normal_ = true;
+  return radius * std::cos(angle);
+}
+
+std::vector<int64_t> RandomPermutation(int64_t n, RandomStream& stream) {
+  std::vector<int64_t> order(n);
+  for (int64_t i = 0; i < n; ++i) order[i] = i;
+  for (int64_t i = n - 1; i > 0; --i) std::swap(order[i], order[stream.Below(i + 1)]);
+  return order;
+}
+
+}  // namespace prunelab

@@ -1,0 +1,77 @@
+// A data set: images with labels, in memory, split into training and test data, and how to normalise a pixel.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "google/protobuf/any.pb.h"
+#include "ml/base/plugin.h"
+
+namespace prunelab {
+
+// What is known of a data set without reading it.
+struct DatasetInfo {
+  int64_t classes = 0;
+  int64_t channels = 0;
+  int64_t height = 0, width = 0;
+  int64_t train_images = 0, test_images = 0;
+};
+
+struct LabelledImages {
+  at::Tensor images;  // [N, C, H, W] contiguous, uint8 or float32
+  at::Tensor labels;  // [N] int64, in [0, classes)
+  int64_t size() const { return labels.defined() ? labels.size(0) : 0; }
+};
+
+// A pixel x becomes (x * scale - mean[c]) / stddev[c].
+struct Normalization {
+  double scale = 1.0 / 255;
+  std::vector<double> mean, stddev;  // one per channel
+};
+
+struct Dataset {
+  DatasetInfo info;
+  LabelledImages train, test;
+  Normalization normalization;
+  std::string fingerprint;  // SHA-256 of the data as read, hexadecimal: part of a run's identity
+};
+
+// A linked data set: both functions take the plugin's parameters.
+struct DatasetFactory {
+  // Sizes, from the parameters alone where they are fixed by the format; reads as little as it can. Errors: parameters
+  // refused (a field error); NotFound when the data must be read and are not there.
+  std::function<absl::StatusOr<DatasetInfo>(const google::protobuf::Message& parameters)> describe;
+  // Reads and checks everything. Errors name the file, the place, the value, and what would be right.
+  std::function<absl::StatusOr<Dataset>(const google::protobuf::Message& parameters)> open;
+};
+
+// The linked data sets.
+PluginRegistry<DatasetFactory>& Datasets();
+
+absl::StatusOr<DatasetInfo> DescribeDataset(const google::protobuf::Any& parameters);
+absl::StatusOr<Dataset> OpenDataset(const google::protobuf::Any& parameters);
+
+// Used by the registrations that dataset() in defs.bzl generates. `create` returns the DatasetFactory whose functions take
+// Parameters: see digits.h for an example.
+template <typename Parameters>
+struct TypedDatasetFactory {
+  absl::StatusOr<DatasetInfo> (*describe)(const Parameters&);
+  absl::StatusOr<Dataset> (*open)(const Parameters&);
+};
+
+template <typename Parameters>
+bool RegisterDataset(const char* summary, const char* target, TypedDatasetFactory<Parameters> (*create)()) {
+  const TypedDatasetFactory<Parameters> typed = create();
+  Datasets().Register({Parameters::descriptor(), summary, target},
+                      {[typed](const google::protobuf::Message& p) { return typed.describe(static_cast<const Parameters&>(p)); },
+                       [typed](const google::protobuf::Message& p) { return typed.open(static_cast<const Parameters&>(p)); }});
+  return true;
+}
+
+}  // namespace prunelab

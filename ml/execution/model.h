@@ -1,0 +1,64 @@
+// Model: a network and its tensors. Parameters, masks and buffers are dense tensors under PyTorch's names and never change
+// shape. How a step is executed is a plan (plan.h).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "ml/network/network.h"
+
+namespace prunelab {
+
+struct NamedTensor {
+  std::string name;
+  std::string node;  // the node that owns it
+  at::Tensor tensor;
+};
+
+class Model {
+ public:
+  // Allocates all tensors on `device` in `dtype` (num_batches_tracked stays int64): zeros, but BN weight and running_var
+  // are ones. Conv weights are channels_last. Parameters require gradients.
+  static Model Create(NetworkInfo info, at::ScalarType dtype, at::Device device);
+
+  const NetworkInfo& info() const { return info_; }
+  at::ScalarType dtype() const { return dtype_; }
+  at::Device device() const { return device_; }
+
+  // In the network's order.
+  const std::vector<NamedTensor>& parameters() const { return parameters_; }
+  const std::vector<NamedTensor>& buffers() const { return buffers_; }
+  // A parameter or buffer by name; it must exist.
+  const at::Tensor& Get(const std::string& name) const;
+  bool Has(const std::string& name) const { return by_name_.count(name) > 0; }
+
+  // Masks by conv node: dtype of the model, values 0 and 1, shape [out, 1, 1, 1] (filters) or the weight's (weights). A
+  // node without an entry is not masked.
+  const std::map<std::string, at::Tensor>& masks() const { return masks_; }
+  // Replaces the masks of the nodes named. The shapes must fit (checked).
+  void SetMasks(const std::map<std::string, at::Tensor>& masks);
+
+  // The weight times its mask, without gradient.
+  at::Tensor MaskedWeight(const std::string& conv_node) const;
+
+ private:
+  Model(NetworkInfo info, at::ScalarType dtype, at::Device device) : info_(std::move(info)), dtype_(dtype), device_(device) {}
+  NetworkInfo info_;
+  at::ScalarType dtype_;
+  at::Device device_;
+  std::vector<NamedTensor> parameters_, buffers_;
+  std::map<std::string, at::Tensor> by_name_;
+  std::map<std::string, at::Tensor> masks_;
+};
+
+// Fresh weights, a pure function of (seed, name): convolutions He-normal (fan-out, gain sqrt(2)), BN 1 and 0, linear layers
+// PyTorch's default (uniform within 1 / sqrt(fan-in)), conv biases zero. Computed in float64, then rounded.
+void InitializeParameters(Model& model, uint64_t seed);
+
+}  // namespace prunelab

@@ -1,0 +1,81 @@
+// Functions over a Network (network.proto): validation, shape inference, parameters, costs. No tensor is needed for any.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "ml/network/network.pb.h"
+
+namespace prunelab {
+
+// The output of a node without its batch dimension: [C, H, W], or [features] when flat.
+struct NodeShape {
+  int64_t channels = 0;  // or features
+  int64_t height = 1;
+  int64_t width = 1;
+  bool flat = false;
+};
+
+// One parameter or buffer of a network.
+struct ParameterSpec {
+  std::string name;            // PyTorch's, e.g. "layer1.0.bn1.running_mean"
+  std::string node;            // the node that owns it
+  std::vector<int64_t> shape;  // empty for a scalar
+  bool is_buffer = false;      // running statistics and constants: not trained
+  bool is_integer = false;     // num_batches_tracked, int64
+};
+
+// A convolution that can be pruned by filters.
+struct ConvInfo {
+  std::string node;
+  int64_t filters = 0;          // output channels
+  int64_t weights_per_filter = 0;  // in / groups * kernel_height * kernel_width
+  int64_t kernel_height = 1, kernel_width = 1;
+  int64_t output_height = 0, output_width = 0;
+};
+
+// A network checked once, with what follows from it. Immutable.
+class NetworkInfo {
+ public:
+  // Refuses, by node name: duplicate or empty names, unknown or later inputs (cycles), wrong number of inputs, missing or
+  // non-positive sizes, shapes that do not fit, groups that do not divide, scatter indices out of range or repeated.
+  static absl::StatusOr<NetworkInfo> Create(Network network);
+
+  const Network& network() const { return network_; }
+  const Node& node(int index) const { return network_.node(index); }
+  // Index of the node; -1 if there is none.
+  int Index(const std::string& name) const;
+  const NodeShape& shape(int index) const { return shapes_[index]; }
+  const NodeShape& shape(const std::string& name) const { return shapes_[Index(name)]; }
+  const NodeShape& input_shape() const { return shapes_[input_]; }
+  int64_t classes() const { return shapes_.back().channels; }
+  // Indices of a node's inputs and of its users.
+  const std::vector<int>& inputs(int index) const { return inputs_[index]; }
+  const std::vector<int>& users(int index) const { return users_[index]; }
+
+  // In the order of the nodes; within a node weight, bias, then buffers, as PyTorch's state_dict.
+  const std::vector<ParameterSpec>& parameters() const { return parameters_; }
+  const std::vector<ConvInfo>& convs() const { return convs_; }
+
+  int64_t ParameterCount() const;  // weights and biases, buffers not counted
+  int64_t FilterCount() const;     // of all convolutions
+  int64_t ConvWeightCount() const;
+  // Multiply-accumulates of convolutions and linear layers for one image.
+  int64_t MacCount() const;
+  int64_t MacCount(int index) const;
+
+ private:
+  Network network_;
+  int input_ = 0;
+  std::map<std::string, int> index_;
+  std::vector<NodeShape> shapes_;
+  std::vector<std::vector<int>> inputs_, users_;
+  std::vector<ParameterSpec> parameters_;
+  std::vector<ConvInfo> convs_;
+};
+
+}  // namespace prunelab

@@ -1,0 +1,119 @@
+// The interface of a pruning strategy: a class that, asked before each training step, may return new masks.
+//
+// A strategy sees layers as {node, dense weight, mask, last gradient}: plain LibTorch tensors. It never runs the network
+// and changes nothing itself; the training loop applies its MaskUpdate. See docs/adding_a_strategy.md.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "google/protobuf/any.pb.h"
+#include "ml/base/plugin.h"
+#include "ml/network/network.h"
+
+namespace prunelab {
+
+// What one entry of a mask stands for.
+enum class Granularity { kFilter, kWeight };
+
+// What the dense weight receives in the backward pass, where m is the mask and g the gradient of the masked weight:
+// kStraightThrough g (masked weights go on learning and may return), kMasked g * m.
+enum class GradientPolicy { kStraightThrough, kMasked };
+
+// A convolution as a strategy sees it. Tensors are detached views of the model's own: read only.
+struct PrunableLayer {
+  std::string node;
+  at::Tensor weight;    // dense, [out, in / groups, kh, kw]
+  at::Tensor mask;      // in force: [out, 1, 1, 1] (filters) or the weight's shape; never undefined (ones at first)
+  at::Tensor gradient;  // the loss's gradient alone, of the last step; undefined before the first step and where not asked for
+};
+
+// Where in training the step to come is. All count from 0.
+struct StepPosition {
+  int64_t epoch = 0;
+  int64_t iteration = 0;             // within the epoch
+  int64_t iterations_per_epoch = 1;
+  int64_t epochs = 1;                // of the whole run
+  int64_t step() const { return epoch * iterations_per_epoch + iteration; }
+};
+
+// What the training loop does before the step. Masks by node; nodes not named keep theirs.
+struct MaskUpdate {
+  enum class Weights {
+    kKeep,
+    kZeroMasked,  // dense weights that the new masks turn off become zero (soft filter pruning)
+    kZeroGrown,   // those that the new masks turn on from off become zero (RigL)
+    kRewind,      // all weights and buffers go back to those of the run's start
+  };
+  enum class Momentum { kKeep, kZeroMasked, kZeroGrown };
+  std::map<std::string, at::Tensor> masks;
+  Weights weights = Weights::kKeep;
+  Momentum momentum = Momentum::kKeep;
+  std::map<std::string, at::Tensor> new_weights;  // by parameter name, optional, applied last
+};
+
+// What a strategy must remember across a restart.
+struct StrategyState {
+  std::map<std::string, at::Tensor> tensors;
+  std::map<std::string, std::string> values;
+};
+
+class PruningStrategy {
+ public:
+  virtual ~PruningStrategy() = default;
+
+  virtual Granularity granularity() const = 0;
+  virtual GradientPolicy gradient_policy() const = 0;
+
+  // Whether Update reads PrunableLayer::gradient; then the loop keeps the last gradients and checkpoints them.
+  virtual bool needs_gradients() const { return false; }
+
+  // Called before the forward pass of every step with all convolutions in the network's order, selected or not. No value:
+  // nothing changes. Must be a function of its arguments and the strategy's state.
+  virtual absl::StatusOr<std::optional<MaskUpdate>> Update(const StepPosition& position,
+                                                           const std::vector<PrunableLayer>& layers) = 0;
+
+  // Called after the backward pass of every step, before the optimizer, with the loss's gradients.
+  virtual void Observe(const StepPosition& position, const std::vector<PrunableLayer>& layers) {}
+
+  virtual StrategyState SaveState() const { return {}; }
+  virtual absl::Status LoadState(const StrategyState& state) { return absl::OkStatus(); }
+};
+
+// What a strategy may know when it is made.
+struct PruningSetup {
+  const NetworkInfo* network = nullptr;  // outlives the call only
+  uint64_t seed = 0;                     // of the run
+};
+
+using PruningStrategyFactory = std::function<absl::StatusOr<std::unique_ptr<PruningStrategy>>(
+    const google::protobuf::Message& parameters, const PruningSetup& setup)>;
+
+// The linked strategies.
+PluginRegistry<PruningStrategyFactory>& PruningStrategies();
+
+// Makes the strategy that `parameters` name. Errors: not linked, not a strategy, parameters refused (a field error).
+absl::StatusOr<std::unique_ptr<PruningStrategy>> CreatePruningStrategy(const google::protobuf::Any& parameters,
+                                                                       const PruningSetup& setup);
+
+// Used by the registrations that pruning_strategy() in defs.bzl generates: `create` is
+// absl::StatusOr<std::unique_ptr<PruningStrategy>>(const Parameters&, const PruningSetup&).
+template <typename Parameters, typename Create>
+bool RegisterPruningStrategy(const char* summary, const char* target, Create create) {
+  PruningStrategies().Register({Parameters::descriptor(), summary, target},
+                               [create](const google::protobuf::Message& parameters, const PruningSetup& setup) {
+                                 return create(static_cast<const Parameters&>(parameters), setup);
+                               });
+  return true;
+}
+
+}  // namespace prunelab

@@ -1,0 +1,71 @@
+// The interface of a regularizer: a penalty on the weights, a function of {node, dense weight, mask} alone.
+//
+// Its gradient is computed apart from the loss's and added to it, so that both norms can be logged. Ordinary LibTorch code
+// in Value() is enough (autograd gives the gradient); a closed form may replace it. See docs/adding_a_regularizer.md.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "google/protobuf/any.pb.h"
+#include "ml/base/plugin.h"
+#include "ml/network/network.h"
+
+namespace prunelab {
+
+// A node with parameters as a regularizer sees it. Read only.
+struct RegularizedLayer {
+  enum class Kind { kConv, kBatchNorm, kLinear };
+  std::string node;
+  Kind kind = Kind::kConv;
+  at::Tensor weight;  // dense: conv [out, in / groups, kh, kw], linear [out, in], BN [channels]
+  at::Tensor mask;    // convs: [out, 1, 1, 1] or the weight's shape; undefined where nothing is masked
+};
+
+struct Penalty {
+  at::Tensor value;                    // scalar, in the weights' dtype; undefined means exactly zero
+  std::vector<at::Tensor> gradients;   // one for each layer given, of the dense weight; undefined means exactly zero
+};
+
+class Regularizer {
+ public:
+  virtual ~Regularizer() = default;
+
+  // The penalty without its weight: a scalar that can be differentiated in the layers' weights; undefined means exactly
+  // zero, with no gradient. `layers` are all of the network's, in its order: the regularizer chooses.
+  virtual at::Tensor Value(const std::vector<RegularizedLayer>& layers) const = 0;
+
+  // Value and gradients. The default differentiates Value by autograd.
+  virtual Penalty ValueAndGradients(const std::vector<RegularizedLayer>& layers) const;
+
+  // Whether, by its definition, weights that the masks turn off get a gradient too.
+  virtual bool reaches_dead_filters() const { return false; }
+};
+
+using RegularizerFactory = std::function<absl::StatusOr<std::unique_ptr<Regularizer>>(
+    const google::protobuf::Message& parameters, const NetworkInfo& network)>;
+
+// The linked regularizers.
+PluginRegistry<RegularizerFactory>& Regularizers();
+
+// Makes the regularizer that `parameters` name. Errors: not linked, not a regularizer, parameters refused (a field error).
+absl::StatusOr<std::unique_ptr<Regularizer>> CreateRegularizer(const google::protobuf::Any& parameters,
+                                                               const NetworkInfo& network);
+
+// Used by the registrations that regularizer() in defs.bzl generates: `create` is
+// absl::StatusOr<std::unique_ptr<Regularizer>>(const Parameters&, const NetworkInfo&).
+template <typename Parameters, typename Create>
+bool RegisterRegularizer(const char* summary, const char* target, Create create) {
+  Regularizers().Register({Parameters::descriptor(), summary, target},
+                          [create](const google::protobuf::Message& parameters, const NetworkInfo& network) {
+                            return create(static_cast<const Parameters&>(parameters), network);
+                          });
+  return true;
+}
+
+}  // namespace prunelab
