@@ -18,16 +18,10 @@
 #include "absl/status/statusor.h"
 #include "google/protobuf/any.pb.h"
 #include "ml/base/plugin.h"
+#include "ml/network/masks.h"
 #include "ml/network/network.h"
 
 namespace prunelab {
-
-// What one entry of a mask stands for.
-enum class Granularity { kFilter, kWeight };
-
-// What the dense weight receives in the backward pass, where m is the mask and g the gradient of the masked weight:
-// kStraightThrough g (masked weights go on learning and may return), kMasked g * m.
-enum class GradientPolicy { kStraightThrough, kMasked };
 
 // A convolution as a strategy sees it. Tensors are detached views of the model's own: read only.
 struct PrunableLayer {

@@ -1,0 +1,89 @@
+#include "ml/execution/model.h"
+
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
+
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "ml/base/check.h"
+#include "ml/base/random.h"
+
+namespace prunelab {
+namespace {
+
+// Fills `tensor` (a parameter) with values computed in float64 by `value`, element by element in the order of its shape.
+template <typename F>
+void Fill(const at::Tensor& tensor, F value) {
+  at::Tensor values = at::zeros(tensor.sizes(), at::kDouble);
+  double* data = values.data_ptr<double>();
+  for (int64_t i = 0; i < values.numel(); ++i) data[i] = value();
+  tensor.detach().copy_(values);
+}
+
+}  // namespace
+
+Model Model::Create(NetworkInfo info, at::ScalarType dtype, at::Device device) {
+  Model model(std::move(info), dtype, device);
+  for (const ParameterSpec& spec : model.info_.parameters()) {
+    const bool is_bn = model.info_.node(model.info_.Index(spec.node)).op_case() == Node::kBatchNorm2D;
+    const bool ones = is_bn && (absl::EndsWith(spec.name, ".weight") || absl::EndsWith(spec.name, ".running_var"));
+    at::Tensor tensor = at::full(spec.shape, ones ? 1 : 0, at::TensorOptions(device).dtype(spec.is_integer ? at::kLong : dtype));
+    if (spec.shape.size() == 4) tensor = tensor.contiguous(at::MemoryFormat::ChannelsLast);
+    if (!spec.is_buffer) tensor.set_requires_grad(true);
+    model.by_name_.emplace(spec.name, tensor);
+    (spec.is_buffer ? model.buffers_ : model.parameters_).push_back({spec.name, spec.node, tensor});
+  }
+  return model;
+}
+
+const at::Tensor& Model::Get(const std::string& name) const {
+  const auto found = by_name_.find(name);
+  PRUNELAB_CHECK(found != by_name_.end()) << "no parameter \"" << name << "\"";
+  return found->second;
+}
+
+void Model::SetMasks(const std::map<std::string, at::Tensor>& masks) {
+  for (const auto& [node, mask] : masks) {
+    const at::Tensor& weight = Get(absl::StrCat(node, ".weight"));
+    const bool filters = mask.sizes() == at::IntArrayRef({weight.size(0), 1, 1, 1});
+    PRUNELAB_CHECK(filters || mask.sizes() == weight.sizes()) << node << ": a mask of shape " << mask.sizes();
+    at::Tensor own = mask.to(weight.options().requires_grad(false));
+    masks_[node] = filters ? own.contiguous() : own.contiguous(at::MemoryFormat::ChannelsLast);
+  }
+}
+
+at::Tensor Model::MaskedWeight(const std::string& conv_node) const {
+  const at::Tensor weight = Get(absl::StrCat(conv_node, ".weight")).detach();
+  const auto mask = masks_.find(conv_node);
+  return mask == masks_.end() ? weight : weight * mask->second;
+}
+
+void InitializeParameters(Model& model, uint64_t seed) {
+  const NetworkInfo& info = model.info();
+  for (const NamedTensor& parameter : model.parameters()) {
+    const Node& node = info.node(info.Index(parameter.node));
+    const at::Tensor& tensor = parameter.tensor;
+    RandomStream stream(seed, absl::StrCat("weights/", parameter.name));
+    if (node.op_case() == Node::kConv2D && tensor.dim() == 4) {
+      // He et al. 2015 (fan-out): each output is read by out * kh * kw / groups products.
+      const double fan_out = static_cast<double>(tensor.size(0) * tensor.size(2) * tensor.size(3)) / node.conv2d().groups();
+      const double stddev = std::sqrt(2 / fan_out);
+      Fill(tensor, [&] { return stddev * stream.Normal(); });
+    } else if (node.op_case() == Node::kLinear) {
+      const int64_t fan_in = model.Get(absl::StrCat(parameter.node, ".weight")).size(1);
+      const double bound = 1 / std::sqrt(static_cast<double>(fan_in));
+      Fill(tensor, [&] { return bound * (2 * stream.Uniform() - 1); });
+    } else {
+      tensor.detach().fill_(node.op_case() == Node::kBatchNorm2D && absl::EndsWith(parameter.name, ".weight") ? 1 : 0);
+    }
+  }
+  for (const NamedTensor& buffer : model.buffers()) {
+    if (info.node(info.Index(buffer.node)).op_case() != Node::kBatchNorm2D) continue;
+    buffer.tensor.fill_(absl::EndsWith(buffer.name, ".running_var") ? 1 : 0);
+  }
+}
+
+}  // namespace prunelab

@@ -1,0 +1,48 @@
+// How a network is executed. The reference plan is plain: one LibTorch call a node, convolution weights through one autograd
+// function Mask(weight, mask, policy). Other plans must agree with it.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <set>
+#include <string>
+
+#include "ml/execution/model.h"
+#include "ml/network/masks.h"
+
+namespace prunelab {
+
+enum class Mode {
+  kTrain,       // BN by the batch's statistics, running statistics updated
+  kEvaluate,    // BN by the running statistics
+};
+
+struct ForwardOptions {
+  Mode mode = Mode::kEvaluate;
+  GradientPolicy policy = GradientPolicy::kStraightThrough;
+  std::set<std::string> capture;  // names of nodes whose outputs are wanted
+};
+
+struct ForwardResult {
+  at::Tensor logits;                           // [N, classes]
+  std::map<std::string, at::Tensor> captured;  // by node name
+};
+
+class Plan {
+ public:
+  virtual ~Plan() = default;
+  // `images` [N, C, H, W] in the model's dtype and on its device. In kTrain the graph for backward is recorded (unless
+  // gradients are switched off) and the running statistics of `model` change.
+  virtual ForwardResult Forward(Model& model, const at::Tensor& images, const ForwardOptions& options) = 0;
+};
+
+class ReferencePlan : public Plan {
+ public:
+  ForwardResult Forward(Model& model, const at::Tensor& images, const ForwardOptions& options) override;
+};
+
+// weight * mask, whose backward pass gives the weight the gradient by policy.
+at::Tensor Mask(const at::Tensor& weight, const at::Tensor& mask, GradientPolicy policy);
+
+}  // namespace prunelab
