@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -22,6 +23,8 @@ struct ForwardOptions {
   Mode mode = Mode::kEvaluate;
   GradientPolicy policy = GradientPolicy::kStraightThrough;
   std::set<std::string> capture;  // names of nodes whose outputs are wanted
+  // In kTrain, the weight of the batch in all running statistics instead of each node's momentum.
+  std::optional<double> batch_norm_momentum;
 };
 
 struct ForwardResult {

@@ -1,0 +1,89 @@
+#include "ml/network/network.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "google/protobuf/text_format.h"
+
+namespace prunelab {
+namespace {
+
+using ::testing::HasSubstr;
+
+Network Parse(const std::string& text) {
+  Network network;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &network)) << text;
+  return network;
+}
+
+constexpr char kSmall[] = R"pb(
+  node { name: "image" image { channels: 3 height: 9 width: 7 } }
+  node { name: "a" input: "image" conv2d { out_channels: 8 kernel_height: 3 kernel_width: 5 stride: 2 padding: 1 bias: true } }
+  node { name: "b" input: "a" batch_norm2d {} }
+  node { name: "c" input: "b" conv2d { out_channels: 8 padding: 2 dilation: 2 groups: 4 } }
+  node { name: "d" input: "b" input: "c" add {} }
+  node { name: "e" input: "d" max_pool2d { kernel: 3 stride: 2 padding: 1 } }
+  node { name: "f" input: "e" flatten {} }
+  node { name: "g" input: "f" linear { out_features: 4 } }
+)pb";
+
+TEST(NetworkTest, InfersShapesAsPyTorch) {
+  const NetworkInfo info = *NetworkInfo::Create(Parse(kSmall));
+  // (9 + 2 - 3) / 2 + 1 = 5, (7 + 2 - 5) / 2 + 1 = 3; dilation 2 and padding 2 keep the size; (5 + 2 - 3) / 2 + 1 = 3.
+  EXPECT_EQ(info.shape("a").height, 5);
+  EXPECT_EQ(info.shape("a").width, 3);
+  EXPECT_EQ(info.shape("c").height, 5);
+  EXPECT_EQ(info.shape("e").height, 3);
+  EXPECT_EQ(info.shape("e").width, 2);
+  EXPECT_EQ(info.shape("f").channels, 8 * 3 * 2);
+  EXPECT_EQ(info.classes(), 4);
+}
+
+TEST(NetworkTest, CountsParametersAndMacs) {
+  const NetworkInfo info = *NetworkInfo::Create(Parse(kSmall));
+  EXPECT_EQ(info.ParameterCount(), (8 * 3 * 15 + 8) + 16 + 8 * 2 * 9 + (48 * 4 + 4));
+  EXPECT_EQ(info.MacCount(), 5 * 3 * 8 * 3 * 15 + 5 * 3 * 8 * 2 * 9 + 48 * 4);
+  EXPECT_EQ(info.FilterCount(), 16);
+  EXPECT_EQ(info.ConvWeightCount(), 8 * 45 + 8 * 18);
+  std::vector<std::string> names;
+  for (const ParameterSpec& spec : info.parameters()) names.push_back(spec.name);
+  EXPECT_THAT(names, ::testing::ElementsAre("a.weight", "a.bias", "b.weight", "b.bias", "b.running_mean", "b.running_var",
+                                            "b.num_batches_tracked", "c.weight", "g.weight", "g.bias"));
+}
+
+TEST(NetworkTest, RefusesByNodeName) {
+  const struct {
+    const char* text;
+    const char* message;
+  } cases[] = {
+      {"", "has no nodes"},
+      {"node { image {} }", "node 0 has no name"},
+      {"node { name: 'x' image {} } node { name: 'x' input: 'x' relu {} }", "\"x\": has the name of an earlier node"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'y' relu {} }", "input \"y\" is no node"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'y' relu {} } node { name: 'y' input: 'x' relu {} }",
+       "\"x\": input \"y\" stands later"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'x' relu {} }", "cycles"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'i' conv2d {} }", "out_channels is 0"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'i' conv2d { out_channels: 4 groups: 2 } }", "groups 2 must divide"},
+      {"node { name: 'i' image { height: 2 } } node { name: 'x' input: 'i' conv2d { out_channels: 4 } }", "does not fit into 2"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'i' add {} }", "has 1 inputs; needs 2 or more"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'i' linear { out_features: 3 } }", "needs a flat input"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'i' scatter { channels: 4 index: [0, 1, 1] } }",
+       "index 1 is out of range or repeated"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'i' scatter { channels: 4 index: 0 } }", "has 1 indices for 3"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'i' }", "says not what it does"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'i' relu {} }", "is the output and must be flat"},
+      {"node { name: 'i' image { channels: 99999999999 } }", "channels is 99999999999"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'i' conv2d { out_channels: 4 } } "
+       "node { name: 'y' input: 'i' input: 'x' add {} }",
+       "adds shapes that differ"},
+  };
+  for (const auto& c : cases) {
+    const absl::StatusOr<NetworkInfo> info = NetworkInfo::Create(Parse(c.text));
+    ASSERT_FALSE(info.ok()) << c.text;
+    EXPECT_THAT(std::string(info.status().message()), HasSubstr(c.message));
+  }
+}
+
+}  // namespace
+}  // namespace prunelab

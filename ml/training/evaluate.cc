@@ -1,0 +1,40 @@
+#include "ml/training/evaluate.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "ml/data/batches.h"
+
+namespace prunelab {
+
+at::Tensor LabelRanks(const at::Tensor& logits, const at::Tensor& labels) {
+  const int64_t classes = logits.size(1);
+  const at::Tensor own = logits.gather(1, labels.unsqueeze(1));
+  const at::Tensor index = at::arange(classes, labels.options()).unsqueeze(0);
+  const at::Tensor before = (logits > own) | ((logits == own) & (index < labels.unsqueeze(1))) | logits.isnan();
+  return at::where(own.squeeze(1).isnan(), at::full_like(labels, classes), before.sum(1));
+}
+
+Evaluation Evaluate(Model& model, Plan& plan, const LabelledImages& data, const Normalization& normalization,
+                    int64_t batch_size) {
+  const at::NoGradGuard no_gradients;
+  ForwardOptions options;
+  options.mode = Mode::kEvaluate;
+  at::Tensor loss = at::zeros({}, at::TensorOptions(model.device()).dtype(at::kDouble));
+  at::Tensor top1 = at::zeros({}, at::TensorOptions(model.device()).dtype(at::kLong));
+  at::Tensor top5 = at::zeros_like(top1);
+  for (int64_t begin = 0; begin < data.size(); begin += batch_size) {
+    const int64_t end = std::min(data.size(), begin + batch_size);
+    const Batch batch = EvaluationBatch(data, normalization, begin, end, model.dtype(), model.device());
+    const at::Tensor logits = plan.Forward(model, batch.images, options).logits;
+    loss += at::cross_entropy_loss(logits, batch.labels, {}, at::Reduction::Sum).to(at::kDouble);
+    const at::Tensor ranks = LabelRanks(logits, batch.labels);
+    top1 += (ranks < 1).sum();
+    top5 += (ranks < std::min<int64_t>(5, logits.size(1))).sum();
+  }
+  const double count = static_cast<double>(data.size());
+  return {loss.item<double>() / count, top1.item<int64_t>() / count, top5.item<int64_t>() / count};
+}
+
+}  // namespace prunelab

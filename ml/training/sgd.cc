@@ -1,0 +1,30 @@
+#include "ml/training/sgd.h"
+
+#include <ATen/ATen.h>
+
+#include "ml/base/check.h"
+
+namespace prunelab {
+
+SgdOptimizer::SgdOptimizer(const std::vector<NamedTensor>& parameters, SgdOptions options) : options_(options) {
+  for (const NamedTensor& parameter : parameters) {
+    parameters_.push_back(parameter.tensor.detach());
+    if (options_.momentum != 0) momentum_.push_back(at::zeros_like(parameters_.back()));
+  }
+}
+
+void SgdOptimizer::Step(const std::vector<at::Tensor>& gradients, double learning_rate) {
+  PRUNELAB_CHECK(gradients.size() == parameters_.size()) << gradients.size() << " gradients";
+  // The fused call walks through memory: a gradient must lie as its parameter does.
+  std::vector<at::Tensor> laid_out;
+  for (size_t i = 0; i < gradients.size(); ++i) {
+    laid_out.push_back(gradients[i].strides() == parameters_[i].strides()
+                           ? gradients[i]
+                           : at::empty_like(parameters_[i]).copy_(gradients[i]));
+  }
+  at::_fused_sgd_(parameters_, laid_out, momentum_, options_.weight_decay, options_.momentum, learning_rate,
+                  options_.dampening, options_.nesterov, /*maximize=*/false, /*is_first_step=*/!started_);
+  started_ = true;
+}
+
+}  // namespace prunelab

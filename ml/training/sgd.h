@@ -1,0 +1,40 @@
+// Stochastic gradient descent as PyTorch's: weight decay added to the gradient, momentum (Nesterov's on request), all
+// parameters in one fused call. The momentum of the first step is its gradient.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "ml/execution/model.h"
+
+namespace prunelab {
+
+struct SgdOptions {
+  double momentum = 0;
+  double dampening = 0;
+  bool nesterov = false;
+  double weight_decay = 0;
+};
+
+class SgdOptimizer {
+ public:
+  // Optimizes `parameters` in place.
+  SgdOptimizer(const std::vector<NamedTensor>& parameters, SgdOptions options);
+
+  // One step with `gradients`, one for each parameter, in any memory format.
+  void Step(const std::vector<at::Tensor>& gradients, double learning_rate);
+
+  // Momentum buffers in the order of the parameters, zero before the first step; without momentum empty.
+  const std::vector<at::Tensor>& momentum() const { return momentum_; }
+  bool started() const { return started_; }
+
+ private:
+  SgdOptions options_;
+  std::vector<at::Tensor> parameters_;  // detached views of the model's own
+  std::vector<at::Tensor> momentum_;
+  bool started_ = false;
+};
+
+}  // namespace prunelab
