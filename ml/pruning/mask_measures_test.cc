@@ -1,0 +1,98 @@
+#include "ml/pruning/mask_measures.h"
+
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "google/protobuf/text_format.h"
+
+namespace prunelab {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::Pair;
+
+// 4 filters of 3 weights (12), BN 8, 2 filters of 4 weights with biases (8 + 2), linear 2 x 3 + 3: 39 parameters.
+NetworkInfo TwoConvs() {
+  Network network;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(
+      R"pb(
+        node { name: "image" image { channels: 3 height: 4 width: 4 } }
+        node { name: "a" input: "image" conv2d { out_channels: 4 kernel_height: 1 kernel_width: 1 } }
+        node { name: "bn" input: "a" batch_norm2d {} }
+        node { name: "b" input: "bn" conv2d { out_channels: 2 kernel_height: 1 kernel_width: 1 bias: true } }
+        node { name: "pool" input: "b" global_average_pool {} }
+        node { name: "flat" input: "pool" flatten {} }
+        node { name: "fc" input: "flat" linear { out_features: 3 } }
+      )pb",
+      &network));
+  return *NetworkInfo::Create(network);
+}
+
+at::Tensor Filters(std::vector<float> values) {
+  return at::tensor(values).reshape({static_cast<int64_t>(values.size()), 1, 1, 1});
+}
+
+TEST(MaskMeasuresTest, NoMasksMeasureZero) {
+  const MaskMeasures measures = MeasureMasks(TwoConvs(), {});
+  EXPECT_EQ(measures.filters, 6);
+  EXPECT_EQ(measures.conv_weights, 20);
+  EXPECT_EQ(measures.parameters, 39);
+  EXPECT_EQ(measures.filter_sparsity, 0);
+  EXPECT_EQ(measures.paper_sparsity, 0);
+  EXPECT_THAT(measures.live_filters, ElementsAre(Pair("a", 4), Pair("b", 2)));
+}
+
+TEST(MaskMeasuresTest, FilterMasks) {
+  const MaskMeasures measures = MeasureMasks(TwoConvs(), {{"a", Filters({1, 0, 0, 1})}});
+  EXPECT_EQ(measures.masked_filters, 2);
+  EXPECT_EQ(measures.masked_weights, 6);
+  EXPECT_DOUBLE_EQ(measures.filter_sparsity, 2.0 / 6);
+  EXPECT_DOUBLE_EQ(measures.weight_sparsity, 6.0 / 20);
+  EXPECT_DOUBLE_EQ(measures.paper_sparsity, 6.0 / 39);
+  EXPECT_THAT(measures.live_filters, ElementsAre(Pair("a", 2), Pair("b", 2)));
+}
+
+TEST(MaskMeasuresTest, AFilterOfAWeightMaskIsMaskedOnlyWhenAllItsWeightsAre) {
+  const at::Tensor mask = at::tensor({0., 0., 0., 0., 1., 0., 0., 0.}).reshape({2, 4, 1, 1});
+  const MaskMeasures measures = MeasureMasks(TwoConvs(), {{"b", mask}});
+  EXPECT_EQ(measures.masked_filters, 1);
+  EXPECT_EQ(measures.masked_weights, 7);
+  EXPECT_THAT(measures.live_filters, ElementsAre(Pair("a", 4), Pair("b", 1)));
+}
+
+TEST(MaskMeasuresTest, ChannelsLastMasksAreReadByIndex) {
+  const at::Tensor mask = at::ones({4, 3, 2, 2});
+  Network network = TwoConvs().network();
+  network.mutable_node(1)->mutable_conv2d()->set_kernel_height(2);
+  network.mutable_node(1)->mutable_conv2d()->set_kernel_width(2);
+  mask[2].zero_();
+  const MaskMeasures measures =
+      MeasureMasks(*NetworkInfo::Create(network), {{"a", mask.contiguous(at::MemoryFormat::ChannelsLast)}});
+  EXPECT_EQ(measures.masked_filters, 1);
+  EXPECT_EQ(measures.masked_weights, 12);
+}
+
+TEST(MaskMeasuresTest, Changes) {
+  const NetworkInfo info = TwoConvs();
+  const MaskChanges same = CompareMasks(info, {}, {});
+  EXPECT_EQ(same.changed, 0);
+  // A missing mask is all on.
+  const MaskChanges first = CompareMasks(info, {}, {{"a", Filters({1, 0, 0, 1})}});
+  EXPECT_EQ(first.changed, 2);
+  EXPECT_EQ(first.returned, 0);
+  const MaskChanges second =
+      CompareMasks(info, {{"a", Filters({1, 0, 0, 1})}}, {{"a", Filters({0, 0, 1, 1})}, {"b", Filters({0, 1})}});
+  EXPECT_EQ(second.changed, 3);
+  EXPECT_EQ(second.returned, 1);
+  const MaskChanges cleared = CompareMasks(info, {{"a", Filters({1, 0, 0, 1})}}, {});
+  EXPECT_EQ(cleared.returned, 2);
+  // Filters against weights: counted in weights.
+  const at::Tensor weights = at::tensor({0., 1., 0., 0., 1., 1., 1., 1.}).reshape({2, 4, 1, 1});
+  const MaskChanges mixed = CompareMasks(info, {{"b", Filters({0, 1})}}, {{"b", weights}});
+  EXPECT_EQ(mixed.changed, 1);
+  EXPECT_EQ(mixed.returned, 1);
+}
+
+}  // namespace
+}  // namespace prunelab

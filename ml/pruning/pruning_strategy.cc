@@ -1,0 +1,19 @@
+#include "ml/pruning/pruning_strategy.h"
+
+#include "ml/base/status_macros.h"
+
+namespace prunelab {
+
+PluginRegistry<PruningStrategyFactory>& PruningStrategies() {
+  static auto* registry = new PluginRegistry<PruningStrategyFactory>("pruning strategy", "//ml/pruning");
+  return *registry;
+}
+
+absl::StatusOr<std::unique_ptr<PruningStrategy>> CreatePruningStrategy(const google::protobuf::Any& parameters,
+                                                                       const PruningSetup& setup) {
+  PRUNELAB_ASSIGN_OR_RETURN(const PruningStrategyFactory* factory, PruningStrategies().Find(parameters));
+  PRUNELAB_ASSIGN_OR_RETURN(const std::unique_ptr<google::protobuf::Message> message, UnpackAny(parameters));
+  return (*factory)(*message, setup);
+}
+
+}  // namespace prunelab
