@@ -1,0 +1,52 @@
+// Choosing layers, computing importances and ranking them: what strategies that rank have in common, made of their
+// parameters once.
+//
+//   PRUNELAB_ASSIGN_OR_RETURN(LayerRanking ranking, LayerRanking::Create({parameters.layers(), parameters.ranking(),
+//                             parameters.importance(), Granularity::kFilter}, *setup.network));
+//   ...
+//   PRUNELAB_ASSIGN_OR_RETURN(update.masks, ranking.Masks(rate, layers));
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "ml/network/layer_selection.pb.h"
+#include "ml/network/masks.h"
+#include "ml/network/network.h"
+#include "ml/pruning/pruning_strategy.h"
+#include "ml/pruning/ranking.pb.h"
+
+namespace prunelab {
+
+struct LayerRankingOptions {
+  LayerSelection layers;
+  Ranking ranking;
+  Importance::Kind importance = Importance::L1;
+  Granularity granularity = Granularity::kFilter;
+};
+
+class LayerRanking {
+ public:
+  // Field errors of the fields `layers` and `ranking`.
+  static absl::StatusOr<LayerRanking> Create(LayerRankingOptions options, const NetworkInfo& network);
+
+  Granularity granularity() const { return options_.granularity; }
+  bool needs_gradients() const;
+
+  // Masks of the chosen layers at `rate`, in [0, 1): see ranking.h. `layers` are all of the network's.
+  absl::StatusOr<std::map<std::string, at::Tensor>> Masks(double rate, const std::vector<PrunableLayer>& layers) const;
+
+ private:
+  LayerRanking(LayerRankingOptions options, std::set<std::string> nodes)
+      : options_(std::move(options)), nodes_(std::move(nodes)) {}
+
+  LayerRankingOptions options_;
+  std::set<std::string> nodes_;
+};
+
+}  // namespace prunelab

@@ -1,0 +1,24 @@
+#include "ml/pruning/none.h"
+
+namespace prunelab {
+namespace {
+
+class NoPruningStrategy : public PruningStrategy {
+ public:
+  Granularity granularity() const override { return Granularity::kFilter; }
+  GradientPolicy gradient_policy() const override { return GradientPolicy::kStraightThrough; }
+
+  absl::StatusOr<std::optional<MaskUpdate>> Update(const StepPosition& position,
+                                                   const std::vector<PrunableLayer>& layers) override {
+    return std::nullopt;
+  }
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateNoPruning(const NoPruning& parameters,
+                                                                 const PruningSetup& setup) {
+  return std::make_unique<NoPruningStrategy>();
+}
+
+}  // namespace prunelab

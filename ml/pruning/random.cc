@@ -1,0 +1,85 @@
+#include "ml/pruning/random.h"
+
+#include <ATen/ATen.h>
+
+#include <set>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "ml/base/field_error.h"
+#include "ml/base/random.h"
+#include "ml/base/status_macros.h"
+#include "ml/pruning/layers.h"
+#include "ml/pruning/parameter_checks.h"
+#include "ml/pruning/ranking.h"
+#include "ml/pruning/update_times.h"
+
+namespace prunelab {
+namespace {
+
+// Uniform numbers of 53 bits in place of importances, [out, 1, 1, 1] or in the weight's shape. Ties are as good as
+// impossible, so ranking them masks a uniformly random set of the asked size.
+at::Tensor RandomImportance(uint64_t seed, int64_t draw, Granularity granularity, const PrunableLayer& layer) {
+  const int64_t filters = layer.weight.size(0);
+  at::Tensor importance = granularity == Granularity::kFilter ? at::empty({filters, 1, 1, 1}, at::kDouble)
+                                                              : at::empty(layer.weight.sizes(), at::kDouble);
+  RandomStream stream(seed, absl::StrCat("random_pruning/", layer.node), draw);
+  double* values = importance.mutable_data_ptr<double>();
+  for (int64_t i = 0; i < importance.numel(); ++i) values[i] = stream.Uniform();
+  return importance;
+}
+
+class RandomPruning : public PruningStrategy {
+ public:
+  RandomPruning(const Random& parameters, std::set<std::string> nodes, uint64_t seed)
+      : parameters_(parameters), nodes_(std::move(nodes)), seed_(seed) {}
+
+  Granularity granularity() const override { return ToGranularity(parameters_.granularity()); }
+  GradientPolicy gradient_policy() const override { return ToGradientPolicy(parameters_.gradient()); }
+
+  absl::StatusOr<std::optional<MaskUpdate>> Update(const StepPosition& position,
+                                                   const std::vector<PrunableLayer>& layers) override {
+    const bool due = parameters_.redraw() ? IsPeriodicUpdate(position, parameters_.period(), parameters_.first_epoch(),
+                                                             parameters_.last_epoch())
+                                          : IsFirstStepOf(parameters_.first_epoch(), position);
+    if (!due) return std::nullopt;
+    const int64_t draw = parameters_.redraw() ? position.step() : 0;
+    std::vector<RankedLayer> ranked;
+    for (const PrunableLayer& layer : layers) {
+      if (nodes_.count(layer.node)) ranked.push_back({layer.node, RandomImportance(seed_, draw, granularity(), layer)});
+    }
+    MaskUpdate update;
+    PRUNELAB_ASSIGN_OR_RETURN(update.masks, RankMasks(parameters_.ranking(), parameters_.rate(), ranked));
+    for (const PrunableLayer& layer : layers) {
+      const auto mask = update.masks.find(layer.node);
+      if (mask != update.masks.end()) mask->second = mask->second.to(layer.weight.options().requires_grad(false));
+    }
+    return update;
+  }
+
+ private:
+  const Random parameters_;
+  const std::set<std::string> nodes_;
+  const uint64_t seed_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateRandom(const Random& parameters, const PruningSetup& setup) {
+  PRUNELAB_RETURN_IF_ERROR(CheckRate("rate", parameters.rate()));
+  PRUNELAB_RETURN_IF_ERROR(CheckPeriod("period", parameters.period()));
+  PRUNELAB_RETURN_IF_ERROR(CheckEpochRange(parameters.first_epoch(), parameters.last_epoch()));
+  PRUNELAB_RETURN_IF_ERROR(InField("ranking", ValidateRanking(parameters.ranking())));
+  const Ranking::Scope scope = parameters.ranking().scope();
+  if (scope != Ranking::GLOBAL && scope != Ranking::PER_LAYER) {
+    return FieldError("ranking.scope", absl::StrCat("is ", Ranking::Scope_Name(scope),
+                                                    ", which scales importances, and random pruning has none; use GLOBAL "
+                                                    "or PER_LAYER"));
+  }
+  absl::StatusOr<std::vector<std::string>> nodes = SelectLayers(parameters.layers(), *setup.network);
+  PRUNELAB_RETURN_IF_ERROR(InField("layers", nodes.status()));
+  return std::make_unique<RandomPruning>(parameters, std::set<std::string>(nodes->begin(), nodes->end()), setup.seed);
+}
+
+}  // namespace prunelab

@@ -1,0 +1,212 @@
+#include "ml/pruning/ranking.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Dispatch.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "ml/base/check.h"
+#include "ml/base/field_error.h"
+
+namespace prunelab {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// The paper's index of the threshold among n sorted entries. (The clamp is for a rate so near to 1 that the product rounds
+// to n.)
+int64_t ThresholdIndex(int64_t n, double rate) {
+  return std::min(static_cast<int64_t>(static_cast<double>(n) * rate), n - 1);
+}
+
+// sorted(values)[k] as a scalar tensor, for values [n] and 0 <= k < n.
+at::Tensor KthSmallest(const at::Tensor& values, int64_t k) {
+  if (!values.is_cpu()) return std::get<0>(at::kthvalue(values, k + 1));
+  // at::kthvalue carries indices along; on the CPU a plain selection is faster.
+  const at::Tensor scratch = values.clone(at::MemoryFormat::Contiguous);
+  at::Tensor result = at::empty({}, values.options());
+  AT_DISPATCH_FLOATING_TYPES(values.scalar_type(), "KthSmallest", [&] {
+    scalar_t* data = scratch.mutable_data_ptr<scalar_t>();
+    std::nth_element(data, data + k, data + scratch.numel());
+    *result.mutable_data_ptr<scalar_t>() = data[k];
+  });
+  return result;
+}
+
+// True at the k smallest of values [n], ties by index.
+at::Tensor SmallestEntries(const at::Tensor& values, int64_t k) {
+  if (k <= 0) return at::zeros_like(values, at::kBool);
+  if (k >= values.numel()) return at::ones_like(values, at::kBool);
+  const at::Tensor threshold = KthSmallest(values, k - 1);
+  const at::Tensor below = values.lt(threshold);
+  const at::Tensor ties = values.eq(threshold);
+  const at::Tensor missing = k - below.sum();
+  return at::logical_or(below, at::logical_and(ties, ties.cumsum(0).le(missing)));
+}
+
+at::Tensor Concatenated(const std::vector<at::Tensor>& tensors) {
+  std::vector<at::Tensor> flat;
+  for (const at::Tensor& tensor : tensors) flat.push_back(tensor.reshape({-1}));
+  return flat.size() == 1 ? flat[0] : at::cat(flat);
+}
+
+absl::Status CheckFinite(const std::vector<RankedLayer>& layers, const at::Tensor& all) {
+  // A sum in float64 is finite when all its terms are, and those of float32 cannot make it overflow.
+  if (at::isfinite(all.sum(at::kDouble)).item<bool>()) return absl::OkStatus();
+  for (const RankedLayer& layer : layers) {
+    const int64_t bad = layer.importance.numel() - at::isfinite(layer.importance).sum().item<int64_t>();
+    if (bad == 0) continue;
+    return absl::DataLossError(absl::StrCat(layer.node, ": ", bad, " of ", layer.importance.numel(),
+                                            " importances are infinite or not a number, so they cannot be ranked; the "
+                                            "training has diverged (a smaller learning rate may help)"));
+  }
+  return absl::OkStatus();
+}
+
+// a / mean(a).
+at::Tensor LayerMeanScores(const at::Tensor& importance) {
+  const at::Tensor values = importance.to(at::kDouble);
+  const at::Tensor mean = values.mean();
+  return at::where(mean.gt(0), values / mean, values);
+}
+
+at::Tensor LampScores(const at::Tensor& importance) {
+  const at::Tensor squares = importance.to(at::kDouble).square();
+  const at::Tensor flat = squares.reshape({-1});
+  const at::Tensor sorted = std::get<0>(flat.sort());
+  const at::Tensor sums_from = sorted.flip(0).cumsum(0).flip(0);  // of each entry and all above it
+  // Equal entries share the sum that starts at the first of them.
+  const at::Tensor sums = sums_from.index_select(0, at::searchsorted(sorted, flat)).reshape(squares.sizes());
+  return at::where(sums.gt(0), squares / sums, squares);
+}
+
+at::Tensor Scores(Ranking::Scope scope, const at::Tensor& importance) {
+  switch (scope) {
+    case Ranking::GLOBAL_LAYER_MEAN:
+      return LayerMeanScores(importance);
+    case Ranking::GLOBAL_LAMP:
+      return LampScores(importance);
+    case Ranking::GLOBAL:
+    case Ranking::PER_LAYER:
+      break;
+  }
+  return importance;
+}
+
+// What the limits leave of a layer.
+struct LimitedLayer {
+  at::Tensor scores;  // [n], infinite where a limit protects the entry
+  int64_t available = 0;
+};
+
+LimitedLayer Limit(const Ranking& ranking, const at::Tensor& scores) {
+  const int64_t filters = scores.size(0);
+  const at::Tensor rows = scores.reshape({filters, -1});
+  const int64_t protected_filters = std::min(ranking.min_live_filters(), filters);
+  at::Tensor open = rows;
+  if (protected_filters > 0) {
+    // Going through the entries in order, a filter dies at the last of its largest entries; filters in order of that entry.
+    // The last `protected_filters` to die must not: each keeps that entry.
+    const at::Tensor largest = rows.amax(1);
+    const at::Tensor survives = at::logical_not(SmallestEntries(largest, filters - protected_filters));
+    const at::Tensor ties = rows.eq(largest.unsqueeze(1));
+    const at::Tensor last = at::logical_and(ties, ties.cumsum(1).eq(ties.sum(1, /*keepdim=*/true)));
+    open = rows.masked_fill(at::logical_and(last, survives.unsqueeze(1)), kInfinity);
+  }
+  LimitedLayer limited;
+  const int64_t by_rate = static_cast<int64_t>(static_cast<double>(scores.numel()) * ranking.max_rate());
+  limited.available = std::min(by_rate, scores.numel() - protected_filters);
+  const at::Tensor flat = open.reshape({-1});
+  limited.scores = flat.masked_fill(at::logical_not(SmallestEntries(flat, limited.available)), kInfinity);
+  return limited;
+}
+
+// True where entries are off, one [n] a layer.
+std::vector<at::Tensor> LimitedOff(const Ranking& ranking, double rate, const std::vector<at::Tensor>& scores) {
+  std::vector<LimitedLayer> layers;
+  std::vector<at::Tensor> off;
+  for (const at::Tensor& layer : scores) layers.push_back(Limit(ranking, layer));
+  if (ranking.scope() == Ranking::PER_LAYER) {
+    for (const LimitedLayer& layer : layers) {
+      const int64_t asked = ThresholdIndex(layer.scores.numel(), rate) + 1;
+      off.push_back(SmallestEntries(layer.scores, std::min(asked, layer.available)));
+    }
+    return off;
+  }
+  std::vector<at::Tensor> flat;
+  std::vector<int64_t> sizes;
+  int64_t available = 0;
+  for (const LimitedLayer& layer : layers) {
+    flat.push_back(layer.scores);
+    sizes.push_back(layer.scores.numel());
+    available += layer.available;
+  }
+  const at::Tensor all = Concatenated(flat);
+  const int64_t asked = ThresholdIndex(all.numel(), rate) + 1;
+  return SmallestEntries(all, std::min(asked, available)).split_with_sizes(sizes);
+}
+
+}  // namespace
+
+absl::Status ValidateRanking(const Ranking& ranking) {
+  if (ranking.min_live_filters() < 0) {
+    return FieldError("min_live_filters", absl::StrCat("is ", ranking.min_live_filters(), "; must be 0 or more"));
+  }
+  if (!(ranking.max_rate() >= 0 && ranking.max_rate() <= 1)) {
+    return FieldError("max_rate", absl::StrCat("is ", ranking.max_rate(), "; must be in [0, 1]"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::map<std::string, at::Tensor>> RankMasks(const Ranking& ranking, double rate,
+                                                            const std::vector<RankedLayer>& layers) {
+  PRUNELAB_CHECK(rate >= 0 && rate < 1) << "rate " << rate;
+  PRUNELAB_CHECK(ValidateRanking(ranking).ok()) << ValidateRanking(ranking);
+  std::map<std::string, at::Tensor> masks;
+  if (layers.empty()) return masks;
+  std::vector<at::Tensor> scores;
+  for (const RankedLayer& layer : layers) scores.push_back(layer.importance);
+  at::Tensor all = Concatenated(scores);
+  const absl::Status finite = CheckFinite(layers, all);
+  if (!finite.ok()) return finite;
+  const bool scaled = ranking.scope() == Ranking::GLOBAL_LAYER_MEAN || ranking.scope() == Ranking::GLOBAL_LAMP;
+  if (scaled) {
+    for (at::Tensor& layer : scores) layer = Scores(ranking.scope(), layer);
+  }
+
+  if (ranking.min_live_filters() > 0 || ranking.max_rate() < 1) {
+    const std::vector<at::Tensor> off = LimitedOff(ranking, rate, scores);
+    for (size_t i = 0; i < layers.size(); ++i) {
+      const at::Tensor& importance = layers[i].importance;
+      masks[layers[i].node] = at::logical_not(off[i]).reshape(importance.sizes()).to(importance.scalar_type());
+    }
+    return masks;
+  }
+
+  at::Tensor threshold;
+  if (ranking.scope() != Ranking::PER_LAYER) {
+    if (scaled) all = Concatenated(scores);
+    threshold = KthSmallest(all, ThresholdIndex(all.numel(), rate));
+  }
+  for (size_t i = 0; i < layers.size(); ++i) {
+    if (ranking.scope() == Ranking::PER_LAYER) {
+      const at::Tensor flat = scores[i].reshape({-1});
+      threshold = KthSmallest(flat, ThresholdIndex(flat.numel(), rate));
+    }
+    masks[layers[i].node] = scores[i].gt(threshold).to(layers[i].importance.scalar_type());
+  }
+  return masks;
+}
+
+Granularity ToGranularity(MaskUnit::Kind unit) {
+  return unit == MaskUnit::FILTER ? Granularity::kFilter : Granularity::kWeight;
+}
+
+GradientPolicy ToGradientPolicy(MaskGradient::Policy policy) {
+  return policy == MaskGradient::MASKED ? GradientPolicy::kMasked : GradientPolicy::kStraightThrough;
+}
+
+}  // namespace prunelab
