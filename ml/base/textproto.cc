@@ -28,10 +28,10 @@
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/io/tokenizer.h"
 #include "ml/base/check.h"
-#include "ml/base/did_you_mean.h"
 #include "ml/base/files.h"
 #include "ml/base/options.pb.h"
 #include "ml/base/plugin.h"
+#include "ml/base/spelling.h"
 #include "ml/base/status_macros.h"
 
 namespace prunelab {

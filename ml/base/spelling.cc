@@ -1,4 +1,4 @@
-#include "ml/base/did_you_mean.h"
+#include "ml/base/spelling.h"
 
 #include <algorithm>
 

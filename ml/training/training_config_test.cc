@@ -1,0 +1,99 @@
+#include "ml/training/training_config.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "google/protobuf/text_format.h"
+#include "ml/base/field_error.h"
+
+namespace prunelab {
+namespace {
+
+Training Parse(const std::string& text) {
+  Training training;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &training)) << text;
+  return training;
+}
+
+TEST(TrainingConfigTest, GoodOnes) {
+  for (const char* text : {
+           "epochs: 1",
+           "epochs: 300 batch_size: 256 sgd { learning_rate: 0.2 momentum: 0.9 weight_decay: 1e-4 } "
+           "random_crop_padding: 4",
+           "epochs: 5 sgd { momentum: 0.9 nesterov: true } schedule { cosine {} warmup_epochs: 5 }",
+           "epochs: 5 schedule { step { period: 1 gamma: 2 } }",
+           "epochs: 5 schedule { multi_step { milestone: [1, 2, 70] } }",
+           "epochs: 5 sgd { momentum: 0.9 dampening: 1 } checkpoint_every: 0",
+       }) {
+    const absl::Status status = ValidateTraining(Parse(text));
+    EXPECT_TRUE(status.ok()) << text << ": " << status;
+  }
+}
+
+TEST(TrainingConfigTest, BadOnesNameTheFieldTheValueAndTheRange) {
+  struct Case {
+    std::string text, field, message;
+  };
+  const std::vector<Case> cases = {
+      {"", "epochs", "is not set; say how many passes over the training data to make, e.g. epochs: 20"},
+      {"epochs: 0", "epochs", "is 0; must be at least 1"},
+      {"epochs: 1 batch_size: 0", "batch_size", "is 0; must be at least 1"},
+      {"epochs: 1 batch_size: -3", "batch_size", "is -3; must be at least 1"},
+      {"epochs: 1 evaluate_every: 0", "evaluate_every", "is 0; must be at least 1"},
+      {"epochs: 1 evaluation_batch_size: 0", "evaluation_batch_size", "is 0; must be at least 1"},
+      {"epochs: 1 sgd { learning_rate: 0 }", "sgd.learning_rate", "is 0; must be a finite number above 0"},
+      {"epochs: 1 sgd { learning_rate: nan }", "sgd.learning_rate", "is nan; must be a finite number above 0"},
+      {"epochs: 1 sgd { learning_rate: inf }", "sgd.learning_rate", "is inf; must be a finite number above 0"},
+      {"epochs: 1 sgd { momentum: 1 }", "sgd.momentum", "is 1; must be in [0, 1)"},
+      {"epochs: 1 sgd { momentum: nan }", "sgd.momentum", "is nan; must be in [0, 1)"},
+      {"epochs: 1 sgd { dampening: 1.5 }", "sgd.dampening", "is 1.5; must be in [0, 1]"},
+      {"epochs: 1 sgd { weight_decay: -1 }", "sgd.weight_decay", "is -1; must be a finite number, at least 0"},
+      {"epochs: 1 sgd { nesterov: true }", "sgd.nesterov",
+       "is true, but momentum is 0; give a momentum such as 0.9, or leave nesterov out"},
+      {"epochs: 1 sgd { nesterov: true momentum: 0.9 dampening: 0.5 }", "sgd.nesterov",
+       "is true, but dampening is 0.5; Nesterov's momentum needs dampening 0"},
+      {"epochs: 1 schedule { step { period: 0 } }", "schedule.step.period", "is 0; must be at least 1"},
+      {"epochs: 1 schedule { step { gamma: 0 } }", "schedule.step.gamma", "is 0; must be a finite number above 0"},
+      {"epochs: 1 schedule { multi_step {} }", "schedule.multi_step",
+       "has no milestone; name the epochs at which the rate falls, e.g. milestone: [100, 150]"},
+      {"epochs: 1 schedule { multi_step { milestone: [3, 5, 5] } }", "schedule.multi_step.milestone[2]",
+       "is 5; milestones must increase, from 1 on"},
+      {"epochs: 1 schedule { multi_step { milestone: 0 } }", "schedule.multi_step.milestone[0]",
+       "is 0; milestones must increase, from 1 on"},
+      {"epochs: 1 schedule { multi_step { milestone: 1 gamma: nan } }", "schedule.multi_step.gamma",
+       "is nan; must be a finite number above 0"},
+      {"epochs: 1 schedule { cosine { final_learning_rate: -1 } }", "schedule.cosine.final_learning_rate",
+       "is -1; must be a finite number, at least 0"},
+      {"epochs: 3 schedule { warmup_epochs: 4 }", "schedule.warmup_epochs", "is 4; must be from 0 to epochs (3)"},
+      {"epochs: 3 schedule { warmup_epochs: -1 }", "schedule.warmup_epochs", "is -1; must be from 0 to epochs (3)"},
+      {"epochs: 1 random_crop_padding: -1", "random_crop_padding", "is -1; must be at least 0"},
+      {"epochs: 1 bn_recalibration_batches: -1", "bn_recalibration_batches", "is -1; must be at least 0"},
+      {"epochs: 1 checkpoint_every: -1", "checkpoint_every", "is -1; must be at least 0"},
+  };
+  for (const Case& c : cases) {
+    const absl::Status status = ValidateTraining(Parse(c.text));
+    EXPECT_FALSE(status.ok()) << c.text;
+    EXPECT_EQ(ErrorField(status), c.field) << c.text;
+    EXPECT_EQ(ErrorText(status), c.message) << c.text;
+  }
+}
+
+TEST(TrainingConfigTest, PenaltyWeights) {
+  Regularization regularization;
+  EXPECT_TRUE(ValidateRegularization(regularization).ok());
+  regularization.set_weight(0);
+  EXPECT_TRUE(ValidateRegularization(regularization).ok());
+  for (const auto& [weight, text] :
+       {std::pair<double, const char*>{-0.5, "-0.5"}, {std::nan(""), "nan"}, {HUGE_VAL, "inf"}}) {
+    regularization.set_weight(weight);
+    const absl::Status status = ValidateRegularization(regularization);
+    EXPECT_EQ(ErrorField(status), "weight");
+    EXPECT_EQ(ErrorText(status), std::string("is ") + text + "; must be a finite number, at least 0");
+  }
+}
+
+}  // namespace
+}  // namespace prunelab
