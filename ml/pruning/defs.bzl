@@ -1,0 +1,47 @@
+"""pruning_strategy(): the targets of a pruning strategy, with its conformance test."""
+
+load("//ml/base:plugin.bzl", "plugin")
+load("//third_party/libtorch:defs.bzl", "torch_test")
+
+# Every strategy that //experiments:ablation links.
+PRUNING_STRATEGIES = [
+    "dynamic_l1",
+    "none",
+    "random",
+    "static",
+    "unstructured",
+]
+
+def pruning_strategy(name, summary, config, message = None, deps = [], **kwargs):
+    """A plugin of //ml/pruning:pruning_strategy: <name>.h declares Create<Message>(parameters, setup).
+
+    Makes <name>, <name>_proto, <name>_cc_proto, <name>_registration (see plugin() in //ml/base:plugin.bzl, which also
+    explains the other arguments), and <name>_conformance_test, the shared suite on this strategy.
+
+    Args:
+      name: the target's name; also of its files.
+      summary: one line for --list.
+      config: parameters for the conformance test, as a text proto or a list of them; may be empty. The suite trains for
+        3 epochs of 9 steps, so schedules must end in them. Its networks are in conformance.cc; both have convolutions
+        named stem, block.conv1, block.conv2 and block.downsample.
+      message: the parameters' message; by default the name in CamelCase.
+      deps: of the library, besides the interface and the proto.
+      **kwargs: of plugin().
+    """
+    plugin(
+        name = name,
+        summary = summary,
+        message = message,
+        interface = "//ml/pruning:pruning_strategy",
+        register = "RegisterPruningStrategy",
+        deps = deps,
+        **kwargs
+    )
+    torch_test(
+        name = name + "_conformance_test",
+        env = {"PRUNING_STRATEGY_CONFIGS": ";;".join(config if type(config) == "list" else [config])},
+        deps = [
+            ":%s_registration" % name,
+            "//ml/pruning:conformance",
+        ],
+    )
