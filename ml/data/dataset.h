@@ -1,4 +1,10 @@
 // A data set: images with labels, in memory, split into training and test data, and how to normalise a pixel.
+//
+//   google.protobuf.Any parameters;  // dataset { [type.googleapis.com/prunelab.Digits] {} }
+//   PRUNELAB_ASSIGN_OR_RETURN(const Dataset digits, OpenDataset(parameters));
+//   digits.train.images;             // [1438, 1, 8, 8] uint8
+//
+// Each data set is one target made by dataset() in defs.bzl; docs/data.md tells how to write one.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -11,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "google/protobuf/any.pb.h"
+#include "google/protobuf/message.h"
 #include "ml/base/plugin.h"
 
 namespace prunelab {
@@ -39,7 +46,7 @@ struct Dataset {
   DatasetInfo info;
   LabelledImages train, test;
   Normalization normalization;
-  std::string fingerprint;  // SHA-256 of the data as read, hexadecimal: part of a run's identity
+  std::string fingerprint;  // DataFingerprint(train, test): part of a run's identity
 };
 
 // A linked data set: both functions take the plugin's parameters.
@@ -47,18 +54,26 @@ struct DatasetFactory {
   // Sizes, from the parameters alone where they are fixed by the format; reads as little as it can. Errors: parameters
   // refused (a field error); NotFound when the data must be read and are not there.
   std::function<absl::StatusOr<DatasetInfo>(const google::protobuf::Message& parameters)> describe;
-  // Reads and checks everything. Errors name the file, the place, the value, and what would be right.
+  // Reads and checks everything. Errors name the file, the place, the value, and what would be right; NotFound when the
+  // data are not there.
   std::function<absl::StatusOr<Dataset>(const google::protobuf::Message& parameters)> open;
 };
 
 // The linked data sets.
 PluginRegistry<DatasetFactory>& Datasets();
 
+// Errors: not linked, not a data set, and those of DatasetFactory.
 absl::StatusOr<DatasetInfo> DescribeDataset(const google::protobuf::Any& parameters);
 absl::StatusOr<Dataset> OpenDataset(const google::protobuf::Any& parameters);
 
-// Used by the registrations that dataset() in defs.bzl generates. `create` returns the DatasetFactory whose functions take
-// Parameters: see digits.h for an example.
+// SHA-256 (64 hexadecimal digits) over dtypes, shapes and bytes of images and labels, training data first.
+std::string DataFingerprint(const LabelledImages& train, const LabelledImages& test);
+
+// The training and test data's sizes and the images' shape, for Dataset::info.
+DatasetInfo InfoOf(int64_t classes, const LabelledImages& train, const LabelledImages& test);
+
+// Used by the registrations that dataset() in defs.bzl generates. `create` returns the functions that take Parameters: see
+// digits.h for an example.
 template <typename Parameters>
 struct TypedDatasetFactory {
   absl::StatusOr<DatasetInfo> (*describe)(const Parameters&);
@@ -68,9 +83,10 @@ struct TypedDatasetFactory {
 template <typename Parameters>
 bool RegisterDataset(const char* summary, const char* target, TypedDatasetFactory<Parameters> (*create)()) {
   const TypedDatasetFactory<Parameters> typed = create();
-  Datasets().Register({Parameters::descriptor(), summary, target},
-                      {[typed](const google::protobuf::Message& p) { return typed.describe(static_cast<const Parameters&>(p)); },
-                       [typed](const google::protobuf::Message& p) { return typed.open(static_cast<const Parameters&>(p)); }});
+  Datasets().Register(
+      {Parameters::descriptor(), summary, target},
+      {[typed](const google::protobuf::Message& p) { return typed.describe(static_cast<const Parameters&>(p)); },
+       [typed](const google::protobuf::Message& p) { return typed.open(static_cast<const Parameters&>(p)); }});
   return true;
 }
 
