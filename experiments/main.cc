@@ -1,0 +1,103 @@
+// The ablation program: everything that a config names must be linked in (defs.bzl: ablation_binary).
+#include <gflags/gflags.h>
+#include <unistd.h>
+
+#include <iostream>
+
+#include "absl/strings/str_cat.h"
+#include "experiments/config.h"
+#include "experiments/runner.h"
+#include "experiments/table.h"
+#include "ml/base/files.h"
+#include "ml/base/plugin.h"
+
+DEFINE_string(config, "", "The ablation: a text proto (docs/config.md), e.g. experiments/configs/digits.textproto.");
+DEFINE_string(output, "", "Folder for the results; default runs/<name of the ablation>.");
+DEFINE_string(seeds, "", "Seeds to run, e.g. 1-10, instead of the config's.");
+DEFINE_string(arms, "", "Only the arms that this glob matches; a comma means or.");
+DEFINE_string(device, "auto", "auto, cpu or cuda; auto takes a GPU where there is one.");
+DEFINE_string(override, "", "More text of the config, merged over it, e.g. 'base { training { epochs: 2 } }'.");
+DEFINE_bool(dry_run, false, "Say what would be run, with sizes, and stop.");
+DEFINE_bool(list, false, "Say what is linked, with a line on each, and stop.");
+
+namespace prunelab {
+namespace {
+
+// Status of a refusal: something the person can mend, nothing was written.
+constexpr int kRefused = 2;
+
+int Refuse(const absl::Status& status) {
+  std::cerr << status.message() << "\n";
+  return kRefused;
+}
+
+void List() {
+  for (const PluginKind* kind : PluginKind::All()) {
+    std::cout << kind->noun() << ":\n";
+    std::vector<std::vector<std::string>> rows;
+    for (const auto& [name, info] : kind->linked()) rows.push_back({absl::StrCat("  ", name), " "});
+    size_t width = 0;
+    for (const auto& row : rows) width = std::max(width, row[0].size());
+    for (const auto& [name, info] : kind->linked()) {
+      std::cout << "  " << name << std::string(width - name.size(), ' ') << info.summary << "\n";
+    }
+  }
+}
+
+int Main() {
+  if (FLAGS_list) {
+    List();
+    return 0;
+  }
+  if (FLAGS_config.empty()) {
+    return Refuse(absl::InvalidArgumentError("--config is missing; e.g. --config=experiments/configs/digits.textproto"));
+  }
+  const absl::StatusOr<LoadedAblation> loaded = LoadAblation(FLAGS_config, FLAGS_override);
+  if (!loaded.ok()) return Refuse(loaded.status());
+  RunnerOptions options;
+  options.output = UserPath(FLAGS_output.empty() ? JoinPath("runs", loaded->ablation.name()) : FLAGS_output);
+  options.device = FLAGS_device;
+  options.terminal = isatty(STDERR_FILENO) != 0;
+  options.arms = loaded->arms;
+  options.seeds = loaded->ablation.seeds();
+  if (!FLAGS_arms.empty()) {
+    const absl::StatusOr<std::vector<Arm>> arms = SelectArms(loaded->arms, FLAGS_arms);
+    if (!arms.ok()) return Refuse(arms.status());
+    options.arms = *arms;
+  }
+  if (!FLAGS_seeds.empty()) {
+    const absl::StatusOr<Seeds> seeds = ParseSeeds(FLAGS_seeds);
+    if (!seeds.ok()) return Refuse(seeds.status());
+    options.seeds = *seeds;
+  }
+  if (FLAGS_dry_run) {
+    const absl::StatusOr<std::string> text = DryRun(*loaded, options);
+    if (!text.ok()) return Refuse(text.status());
+    std::cout << *text;
+    return 0;
+  }
+  const absl::StatusOr<AblationOutcome> outcome = RunAblation(*loaded, options);
+  if (!outcome.ok()) return Refuse(outcome.status());
+  std::vector<std::string> names;
+  for (const Arm& arm : options.arms) names.push_back(arm.name);
+  if (outcome->trained == 0) std::cout << "All " << outcome->results.size() << " runs were done already.\n";
+  std::cout << "\n" << ResultsTable(names, outcome->results) << "\nMean +- standard deviation over seeds, at the last epoch.\n"
+            << "Results: " << JoinPath(options.output, "results.csv") << "\n";
+  for (const RunResult& result : outcome->results) {
+    if (result.status == "failed") std::cerr << result.arm << " seed " << result.seed << " failed: " << result.message << "\n";
+  }
+  return outcome->failed > 0 ? 1 : 0;
+}
+
+}  // namespace
+}  // namespace prunelab
+
+int main(int argc, char** argv) {
+  gflags::SetUsageMessage("runs an ablation over seeds and reports it; see README.md");
+  gflags::ParseCommandLineFlags(&argc, &argv, true);
+  if (argc > 1) {
+    std::cerr << "\"" << argv[1] << "\" is no flag; flags begin with --, and a value with spaces needs quotes\n";
+    return 2;
+  }
+  return prunelab::Main();
+}

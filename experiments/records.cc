@@ -1,0 +1,169 @@
+#include "experiments/records.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "ml/base/check.h"
+#include "ml/base/digest.h"
+
+namespace prunelab {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+template <typename T>
+Json Value(const std::optional<T>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+
+constexpr char kChecksumKey[] = ",\"crc32c\":";
+
+// Names and members of the numbers that result.json and results.csv share, in their order.
+template <typename Result, typename F>
+void ForNumbers(Result& r, F f) {
+  f("test_top1", r.test_top1);
+  f("test_top5", r.test_top5);
+  f("test_loss", r.test_loss);
+  f("validation_top1", r.validation_top1);
+  f("test_top1_best", r.test_top1_best);
+  f("filter_sparsity", r.filter_sparsity);
+  f("weight_sparsity", r.weight_sparsity);
+  f("paper_sparsity", r.paper_sparsity);
+  f("parameters", r.parameters);
+  f("live_parameters", r.live_parameters);
+  f("macs", r.macs);
+  f("live_macs", r.live_macs);
+  f("mean_abs_rho", r.mean_abs_rho);
+  f("returned_filters", r.returned_filters);
+}
+
+}  // namespace
+
+std::string WithChecksum(const std::string& object) {
+  PRUNELAB_CHECK(object.size() > 2 && object.back() == '}') << object;
+  return absl::StrCat(object.substr(0, object.size() - 1), kChecksumKey, Crc32c(object), "}");
+}
+
+bool ChecksumHolds(absl::string_view line) {
+  const size_t at = line.rfind(kChecksumKey);
+  if (at == absl::string_view::npos || line.back() != '}') return false;
+  const absl::string_view digits = line.substr(at + sizeof(kChecksumKey) - 1, line.size() - at - sizeof(kChecksumKey));
+  uint32_t checksum = 0;
+  return absl::SimpleAtoi(digits, &checksum) && Crc32c(absl::StrCat(line.substr(0, at), "}")) == checksum;
+}
+
+std::string EpochLine(const EpochRecord& record) {
+  Json line;
+  line["epoch"] = record.epoch;
+  line["learning_rate"] = record.learning_rate;
+  line["train_loss"] = record.train_loss;
+  line["train_top1"] = record.train_top1;
+  line["test_loss"] = record.test ? Json(record.test->loss) : Json(nullptr);
+  line["test_top1"] = record.test ? Json(record.test->top1) : Json(nullptr);
+  line["test_top5"] = record.test ? Json(record.test->top5) : Json(nullptr);
+  line["penalty"] = record.penalty;
+  line["penalty_gradient_ratio"] = record.penalty_gradient_ratio;
+  line["mean_abs_rho"] = Value(record.mean_abs_rho);
+  line["mask_updates"] = record.mask_updates;
+  line["mask_changes"] = record.mask_changes;
+  line["returned_filters"] = record.returned_filters;
+  line["filter_sparsity"] = record.filter_sparsity;
+  line["weight_sparsity"] = record.weight_sparsity;
+  line["paper_sparsity"] = record.paper_sparsity;
+  line["live_parameters"] = record.live_parameters;
+  line["live_macs"] = record.live_macs;
+  line["live_filters"] = record.live_filters;
+  line["diverged"] = record.diverged;
+  return WithChecksum(line.dump());
+}
+
+std::string ResultJson(const RunResult& result) {
+  Json json;
+  json["arm"] = result.arm;
+  json["seed"] = result.seed;
+  json["status"] = result.status;
+  if (!result.message.empty()) json["message"] = result.message;
+  json["epochs"] = result.epochs;
+  ForNumbers(result, [&](const char* name, const auto& value) { json[name] = Value(value); });
+  json["run_id"] = result.run_id;
+  return absl::StrCat(json.dump(2, ' ', false, Json::error_handler_t::replace), "\n");
+}
+
+absl::StatusOr<RunResult> ParseResult(absl::string_view text, const std::string& path) {
+  const Json json = Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
+  const auto refuse = [&](absl::string_view what) {
+    return absl::DataLossError(absl::StrCat(path, ": ", what, "; remove the file to have the run done again"));
+  };
+  if (!json.is_object()) return refuse("is no JSON object");
+  RunResult result;
+  for (const auto& [name, member] : {std::make_pair("arm", &result.arm), std::make_pair("status", &result.status),
+                                     std::make_pair("run_id", &result.run_id)}) {
+    if (!json.contains(name) || !json[name].is_string()) return refuse(absl::StrCat("has no text \"", name, "\""));
+    *member = json[name].get<std::string>();
+  }
+  for (const auto& [name, member] : {std::make_pair("seed", &result.seed), std::make_pair("epochs", &result.epochs)}) {
+    if (!json.contains(name) || !json[name].is_number_integer()) return refuse(absl::StrCat("has no number \"", name, "\""));
+    *member = json[name].get<int64_t>();
+  }
+  if (json.contains("message") && json["message"].is_string()) result.message = json["message"].get<std::string>();
+  ForNumbers(result, [&](const char* name, auto& value) {
+    if (json.contains(name) && json[name].is_number()) value = json[name].get<typename std::decay_t<decltype(value)>::value_type>();
+  });
+  return result;
+}
+
+RunResult Summarize(const std::vector<EpochRecord>& records, const NetworkInfo& network) {
+  RunResult result;
+  result.parameters = network.ParameterCount();
+  result.macs = network.MacCount();
+  result.epochs = static_cast<int64_t>(records.size());
+  if (records.empty()) return result;
+  const EpochRecord& last = records.back();
+  result.status = last.diverged ? "diverged" : "done";
+  if (last.test) {
+    result.test_top1 = last.test->top1;
+    result.test_top5 = last.test->top5;
+    result.test_loss = last.test->loss;
+  }
+  result.filter_sparsity = last.filter_sparsity;
+  result.weight_sparsity = last.weight_sparsity;
+  result.paper_sparsity = last.paper_sparsity;
+  result.mean_abs_rho = last.mean_abs_rho;
+  result.live_parameters = last.live_parameters;
+  result.live_macs = last.live_macs;
+  result.returned_filters = 0;
+  for (const EpochRecord& record : records) {
+    *result.returned_filters += record.returned_filters;
+    if (record.test) result.test_top1_best = std::max(result.test_top1_best.value_or(0), record.test->top1);
+  }
+  return result;
+}
+
+std::string ResultsCsv(const std::vector<RunResult>& results) {
+  std::vector<std::string> columns = {"arm", "seed", "status", "epochs"};
+  RunResult names;
+  ForNumbers(names, [&](const char* name, const auto&) { columns.push_back(name); });
+  for (const char* name : {"run_id", "seconds", "images_per_second"}) columns.push_back(name);
+  std::string csv = absl::StrCat(absl::StrJoin(columns, ","), "\n");
+  for (const RunResult& result : results) {
+    std::vector<std::string> cells = {result.arm, absl::StrCat(result.seed), result.status, absl::StrCat(result.epochs)};
+    const auto add = [&](const char*, const auto& value) { cells.push_back(value ? Json(*value).dump() : ""); };
+    ForNumbers(result, add);
+    cells.push_back(result.run_id);
+    add("seconds", result.seconds);
+    add("images_per_second", result.images_per_second);
+    for (std::string& cell : cells) {  // names may hold commas and quotes
+      if (cell.find_first_of(",\"\n") == std::string::npos) continue;
+      std::string quoted = "\"";
+      for (const char c : cell) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
+      cell = quoted + "\"";
+    }
+    absl::StrAppend(&csv, absl::StrJoin(cells, ","), "\n");
+  }
+  return csv;
+}
+
+}  // namespace prunelab

@@ -1,0 +1,48 @@
+// What a run leaves behind: a line for each epoch (epochs.jsonl) and its result (result.json). docs/results.md names every
+// field. No clock is in either, so that equal runs have equal files; times are in timing.jsonl.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "ml/training/trainer.h"
+
+namespace prunelab {
+
+struct RunResult {
+  std::string arm;
+  int64_t seed = 0;
+  std::string status;  // done, diverged, failed, missing
+  std::string message;  // why it failed
+  int64_t epochs = 0;  // trained
+  std::optional<double> test_top1, test_top5, test_loss, validation_top1, test_top1_best;
+  std::optional<double> filter_sparsity, weight_sparsity, paper_sparsity, mean_abs_rho;
+  std::optional<int64_t> parameters, live_parameters, macs, live_macs, returned_filters;
+  std::string run_id;
+  // From timing.jsonl; in no file that is compared.
+  std::optional<double> seconds, images_per_second;
+};
+
+// One line of epochs.jsonl, without its newline.
+std::string EpochLine(const EpochRecord& record);
+
+// result.json, and back. Errors name `path` and what is wrong.
+std::string ResultJson(const RunResult& result);
+absl::StatusOr<RunResult> ParseResult(absl::string_view text, const std::string& path);
+
+// The result of a run from the records of its epochs.
+RunResult Summarize(const std::vector<EpochRecord>& records, const NetworkInfo& network);
+
+// results.csv: a header and a line for each result. Numbers read back equal; absent ones are empty.
+std::string ResultsCsv(const std::vector<RunResult>& results);
+
+// A JSON object's text with `crc32c` as its last key: the CRC-32C of the object's text without that key.
+std::string WithChecksum(const std::string& object);
+// Whether `line` is such an object, unharmed.
+bool ChecksumHolds(absl::string_view line);
+
+}  // namespace prunelab
