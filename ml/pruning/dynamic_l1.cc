@@ -44,15 +44,15 @@ absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateDynamicL1(const DynamicL1
   PRUNELAB_RETURN_IF_ERROR(CheckRate("rate", parameters.rate()));
   PRUNELAB_RETURN_IF_ERROR(CheckPeriod("period", parameters.period()));
   PRUNELAB_RETURN_IF_ERROR(CheckEpochRange(parameters.first_epoch(), parameters.last_epoch()));
-  PRUNELAB_ASSIGN_OR_RETURN(
-      LayerRanking ranking,
-      LayerRanking::Create({parameters.layers(), parameters.ranking(), parameters.importance(),
-                            ToGranularity(parameters.granularity())},
-                           *setup.network));
+  PRUNELAB_ASSIGN_OR_RETURN(LayerRanking ranking,
+                            LayerRanking::Create({parameters.layers(), parameters.ranking(), parameters.importance(),
+                                                  ToGranularity(parameters.granularity())},
+                                                 *setup.network));
   if (ranking.needs_gradients() && parameters.period() == 1 && parameters.first_epoch() == 0) {
-    return FieldError("importance", absl::StrCat("is ", Importance::Kind_Name(parameters.importance()),
-                                                 ", and with period 1 the first update comes before any step has given a "
-                                                 "gradient; use a period of 2 or more, or a first_epoch of 1 or later"));
+    return FieldError("importance",
+                      absl::StrCat("is ", Importance::Kind_Name(parameters.importance()),
+                                   ", and with period 1 the first update comes before any step has given a "
+                                   "gradient; use a period of 2 or more, or a first_epoch of 1 or later"));
   }
   return std::make_unique<DynamicPruning>(parameters, std::move(ranking));
 }

@@ -1,9 +1,10 @@
 // Dynamic filter pruning, the paper's method (after Cho and Bae 2020): every `period` steps all filters are ranked by
-// importance, mean |w| unless asked otherwise, and those at or below the threshold are masked. The ranking reads the dense
-// weights and the gradient passes masks unchanged (straight-through), so a masked filter goes on learning and can return.
+// importance, mean |w| unless asked otherwise, and those at or below the threshold are masked. The ranking reads the
+// dense weights and the gradient passes masks unchanged (straight-through), so a masked filter goes on learning and can
+// return.
 //
-// An importance that reads gradients uses those of the last step. Parameters that would make it rank before any step are
-// refused.
+// An importance that reads gradients uses those of the last step. Parameters that would make it rank before any step
+// are refused.
 #pragma once
 
 #include <memory>

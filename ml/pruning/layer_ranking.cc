@@ -25,8 +25,7 @@ absl::StatusOr<std::map<std::string, at::Tensor>> LayerRanking::Masks(double rat
   std::vector<RankedLayer> ranked;
   for (const PrunableLayer& layer : layers) {
     if (!nodes_.count(layer.node)) continue;
-    PRUNELAB_ASSIGN_OR_RETURN(at::Tensor importance,
-                              LayerImportance(options_.importance, options_.granularity, layer));
+    PRUNELAB_ASSIGN_OR_RETURN(at::Tensor importance, LayerImportance(options_.importance, options_.granularity, layer));
     ranked.push_back({layer.node, std::move(importance)});
   }
   PRUNELAB_CHECK(ranked.size() == nodes_.size()) << ranked.size() << " of " << nodes_.size() << " layers given";

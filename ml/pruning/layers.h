@@ -12,8 +12,8 @@
 
 namespace prunelab {
 
-// The convolutions that `selection` chooses, in the network's order. Errors, of the selection's fields: a glob of `include`
-// (they are parted by commas) that matches no convolution; an `exclude` that leaves none.
+// The convolutions that `selection` chooses, in the network's order. Errors, of the selection's fields: a glob of
+// `include` (they are parted by commas) that matches no convolution; an `exclude` that leaves none.
 absl::StatusOr<std::vector<std::string>> SelectLayers(const LayerSelection& selection, const NetworkInfo& network);
 
 }  // namespace prunelab

@@ -3,8 +3,9 @@
 //   const MaskMeasures measures = MeasureMasks(model.info(), model.masks());
 //   std::cout << measures.masked_filters << " of " << measures.filters << " filters are masked\n";
 //
-// Masks are given by node, either [out, 1, 1, 1] (filters) or in the weight's shape; an entry is on where it is not zero. A
-// convolution that has no mask is all on. Under a weight mask a filter counts as masked only when all its weights are off.
+// Masks are given by node, either [out, 1, 1, 1] (filters) or in the weight's shape; an entry is on where it is not
+// zero. A convolution that has no mask is all on. Under a weight mask a filter counts as masked only when all its
+// weights are off.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -27,7 +28,8 @@ struct MaskMeasures {
   std::map<std::string, int64_t> live_filters;   // by conv node, every one of the network's
 };
 
-// Fractions with nothing to count are 0. A mask for a node that is no convolution, or of another shape, is a failed check.
+// Fractions with nothing to count are 0. A mask for a node that is no convolution, or of another shape, is a failed
+// check.
 MaskMeasures MeasureMasks(const NetworkInfo& info, const std::map<std::string, at::Tensor>& masks);
 
 // Entries are filters where both masks are filter masks (or missing), else weights.

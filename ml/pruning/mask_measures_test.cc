@@ -17,13 +17,40 @@ NetworkInfo TwoConvs() {
   Network network;
   EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(
       R"pb(
-        node { name: "image" image { channels: 3 height: 4 width: 4 } }
-        node { name: "a" input: "image" conv2d { out_channels: 4 kernel_height: 1 kernel_width: 1 } }
-        node { name: "bn" input: "a" batch_norm2d {} }
-        node { name: "b" input: "bn" conv2d { out_channels: 2 kernel_height: 1 kernel_width: 1 bias: true } }
-        node { name: "pool" input: "b" global_average_pool {} }
-        node { name: "flat" input: "pool" flatten {} }
-        node { name: "fc" input: "flat" linear { out_features: 3 } }
+        node {
+          name: "image"
+          image { channels: 3 height: 4 width: 4 }
+        }
+        node {
+          name: "a"
+          input: "image"
+          conv2d { out_channels: 4 kernel_height: 1 kernel_width: 1 }
+        }
+        node {
+          name: "bn"
+          input: "a"
+          batch_norm2d {}
+        }
+        node {
+          name: "b"
+          input: "bn"
+          conv2d { out_channels: 2 kernel_height: 1 kernel_width: 1 bias: true }
+        }
+        node {
+          name: "pool"
+          input: "b"
+          global_average_pool {}
+        }
+        node {
+          name: "flat"
+          input: "pool"
+          flatten {}
+        }
+        node {
+          name: "fc"
+          input: "flat"
+          linear { out_features: 3 }
+        }
       )pb",
       &network));
   return *NetworkInfo::Create(network);

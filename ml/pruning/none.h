@@ -1,4 +1,5 @@
-// No pruning: never updates a mask. The control of every comparison, and the way in which a level undoes a base's choice.
+// No pruning: never updates a mask. The control of every comparison, and the way in which a level undoes a base's
+// choice.
 #pragma once
 
 #include <memory>

@@ -1,7 +1,7 @@
 // The interface of a pruning strategy: a class that, asked before each training step, may return new masks.
 //
-// A strategy sees layers as {node, dense weight, mask, last gradient}: plain LibTorch tensors. It never runs the network
-// and changes nothing itself; the training loop applies its MaskUpdate. See docs/adding_a_strategy.md.
+// A strategy sees layers as {node, dense weight, mask, last gradient}: plain LibTorch tensors. It never runs the
+// network and changes nothing itself; the training loop applies its MaskUpdate. See docs/adding_a_strategy.md.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -26,17 +26,18 @@ namespace prunelab {
 // A convolution as a strategy sees it. Tensors are detached views of the model's own: read only.
 struct PrunableLayer {
   std::string node;
-  at::Tensor weight;    // dense, [out, in / groups, kh, kw]
-  at::Tensor mask;      // in force: [out, 1, 1, 1] (filters) or the weight's shape; never undefined (ones at first)
-  at::Tensor gradient;  // the loss's gradient alone, of the last step; undefined before the first step and where not asked for
+  at::Tensor weight;  // dense, [out, in / groups, kh, kw]
+  at::Tensor mask;    // in force: [out, 1, 1, 1] (filters) or the weight's shape; never undefined (ones at first)
+  at::Tensor
+      gradient;  // the loss's gradient alone, of the last step; undefined before the first step and where not asked for
 };
 
 // Where in training the step to come is. All count from 0.
 struct StepPosition {
   int64_t epoch = 0;
-  int64_t iteration = 0;             // within the epoch
+  int64_t iteration = 0;  // within the epoch
   int64_t iterations_per_epoch = 1;
-  int64_t epochs = 1;                // of the whole run
+  int64_t epochs = 1;  // of the whole run
   int64_t step() const { return epoch * iterations_per_epoch + iteration; }
 };
 
@@ -71,8 +72,8 @@ class PruningStrategy {
   // Whether Update reads PrunableLayer::gradient; then the loop keeps the last gradients and checkpoints them.
   virtual bool needs_gradients() const { return false; }
 
-  // Called before the forward pass of every step with all convolutions in the network's order, selected or not. No value:
-  // nothing changes. Must be a function of its arguments and the strategy's state.
+  // Called before the forward pass of every step with all convolutions in the network's order, selected or not. No
+  // value: nothing changes. Must be a function of its arguments and the strategy's state.
   virtual absl::StatusOr<std::optional<MaskUpdate>> Update(const StepPosition& position,
                                                            const std::vector<PrunableLayer>& layers) = 0;
 

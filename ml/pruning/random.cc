@@ -73,9 +73,10 @@ absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateRandom(const Random& para
   PRUNELAB_RETURN_IF_ERROR(InField("ranking", ValidateRanking(parameters.ranking())));
   const Ranking::Scope scope = parameters.ranking().scope();
   if (scope != Ranking::GLOBAL && scope != Ranking::PER_LAYER) {
-    return FieldError("ranking.scope", absl::StrCat("is ", Ranking::Scope_Name(scope),
-                                                    ", which scales importances, and random pruning has none; use GLOBAL "
-                                                    "or PER_LAYER"));
+    return FieldError("ranking.scope",
+                      absl::StrCat("is ", Ranking::Scope_Name(scope),
+                                   ", which scales importances, and random pruning has none; use GLOBAL "
+                                   "or PER_LAYER"));
   }
   absl::StatusOr<std::vector<std::string>> nodes = SelectLayers(parameters.layers(), *setup.network);
   PRUNELAB_RETURN_IF_ERROR(InField("layers", nodes.status()));

@@ -1,7 +1,8 @@
-// Random pruning, the control of every importance: random filters or weights are masked, as many as the paper's rule masks at
-// the same rate (int(n * rate) + 1, in total or in each layer), drawn once or redrawn every `period` steps.
+// Random pruning, the control of every importance: random filters or weights are masked, as many as the paper's rule
+// masks at the same rate (int(n * rate) + 1, in total or in each layer), drawn once or redrawn every `period` steps.
 //
-// The draw is a function of the run's seed, the layer's name and the step, so nothing need be remembered across a restart.
+// The draw is a function of the run's seed, the layer's name and the step, so nothing need be remembered across a
+// restart.
 #pragma once
 
 #include <memory>

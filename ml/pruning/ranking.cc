@@ -16,8 +16,8 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-// The paper's index of the threshold among n sorted entries. (The clamp is for a rate so near to 1 that the product rounds
-// to n.)
+// The paper's index of the threshold among n sorted entries. (The clamp is for a rate so near to 1 that the product
+// rounds to n.)
 int64_t ThresholdIndex(int64_t n, double rate) {
   return std::min(static_cast<int64_t>(static_cast<double>(n) * rate), n - 1);
 }
@@ -108,8 +108,8 @@ LimitedLayer Limit(const Ranking& ranking, const at::Tensor& scores) {
   const int64_t protected_filters = std::min(ranking.min_live_filters(), filters);
   at::Tensor open = rows;
   if (protected_filters > 0) {
-    // Going through the entries in order, a filter dies at the last of its largest entries; filters in order of that entry.
-    // The last `protected_filters` to die must not: each keeps that entry.
+    // Going through the entries in order, a filter dies at the last of its largest entries; filters in order of that
+    // entry. The last `protected_filters` to die must not: each keeps that entry.
     const at::Tensor largest = rows.amax(1);
     const at::Tensor survives = at::logical_not(SmallestEntries(largest, filters - protected_filters));
     const at::Tensor ties = rows.eq(largest.unsqueeze(1));

@@ -2,21 +2,22 @@
 //
 //   const auto masks = RankMasks(ranking, 0.6, {{"conv1", w1.abs().mean({1, 2, 3}, true)}, {"conv2", ...}});
 //
-// The rule is the paper's: of n entries, threshold = sorted[int(n * rate)] and mask = importance > threshold, strictly. So
-// int(n * rate) + 1 entries are off, and with them all that equal the threshold; a rate of 0 turns the smallest entry off. A
-// layer may lose all its filters, unless ranking.min_live_filters says otherwise. The threshold is found by selection, not by
-// a sort, on the tensors' own device.
+// The rule is the paper's: of n entries, threshold = sorted[int(n * rate)] and mask = importance > threshold, strictly.
+// So int(n * rate) + 1 entries are off, and with them all that equal the threshold; a rate of 0 turns the smallest
+// entry off. A layer may lose all its filters, unless ranking.min_live_filters says otherwise. The threshold is found
+// by selection, not by a sort, on the tensors' own device.
 //
 // Scopes (ranking.proto): GLOBAL as the paper; PER_LAYER the same rule in each layer; GLOBAL_LAYER_MEAN divides by the
 // layer's mean (in float64; a layer of zeros keeps its zeros); GLOBAL_LAMP ranks the scores of Lee et al. 2021 (ICLR),
 //   score(u) = a_u^2 / sum of a_v^2 over all v of the layer with a_v^2 >= a_u^2,
-// in float64, where a is the importance itself: for weights with importance L1 (a = |w|) exactly the published score, for
-// filters and other importances its analogue on the importances' squares.
+// in float64, where a is the importance itself: for weights with importance L1 (a = |w|) exactly the published score,
+// for filters and other importances its analogue on the importances' squares.
 //
-// Limits. With min_live_filters or max_rate set, entries are turned off in ascending order of importance (or score), ties in
-// the order of layers and then by index, passing over
+// Limits. With min_live_filters or max_rate set, entries are turned off in ascending order of importance (or score),
+// ties in the order of layers and then by index, passing over
 //   - in each layer, all but its first int(n_layer * max_rate) entries that may go, and
-//   - an entry that would leave its layer with fewer than min_live_filters live filters (a filter under a weight mask lives
+//   - an entry that would leave its layer with fewer than min_live_filters live filters (a filter under a weight mask
+//   lives
 //     as long as one of its weights is on),
 // until int(n * rate) + 1 are off or no layer can give more: exactly so many, with no surplus of ties.
 #pragma once
@@ -42,8 +43,8 @@ struct RankedLayer {
 // Field errors, relative to the Ranking message: min_live_filters < 0, max_rate outside [0, 1].
 absl::Status ValidateRanking(const Ranking& ranking);
 
-// Masks (0 or 1, in the importance's shape and dtype) by node. `rate` in [0, 1), `ranking` valid. Error: DataLoss, with the
-// layer's name, when an importance is infinite or not a number: the weights are lost, training has diverged.
+// Masks (0 or 1, in the importance's shape and dtype) by node. `rate` in [0, 1), `ranking` valid. Error: DataLoss, with
+// the layer's name, when an importance is infinite or not a number: the weights are lost, training has diverged.
 absl::StatusOr<std::map<std::string, at::Tensor>> RankMasks(const Ranking& ranking, double rate,
                                                             const std::vector<RankedLayer>& layers);
 

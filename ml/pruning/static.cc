@@ -40,11 +40,10 @@ class StaticPruning : public PruningStrategy {
 absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateStatic(const Static& parameters, const PruningSetup& setup) {
   PRUNELAB_RETURN_IF_ERROR(CheckRate("rate", parameters.rate()));
   PRUNELAB_RETURN_IF_ERROR(CheckEpoch("epoch", parameters.epoch()));
-  PRUNELAB_ASSIGN_OR_RETURN(
-      LayerRanking ranking,
-      LayerRanking::Create({parameters.layers(), parameters.ranking(), parameters.importance(),
-                            ToGranularity(parameters.granularity())},
-                           *setup.network));
+  PRUNELAB_ASSIGN_OR_RETURN(LayerRanking ranking,
+                            LayerRanking::Create({parameters.layers(), parameters.ranking(), parameters.importance(),
+                                                  ToGranularity(parameters.granularity())},
+                                                 *setup.network));
   if (ranking.needs_gradients() && parameters.epoch() == 0) {
     return FieldError("epoch", absl::StrCat("is 0, where no step has given a gradient yet; must be 1 or later with "
                                             "importance ",

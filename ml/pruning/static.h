@@ -1,5 +1,5 @@
-// Static pruning, the classic recipe (Li et al. 2017): the network trains dense until `epoch`, its filters (or weights) are
-// ranked once, and it trains on under fixed masks. Masked weights get no gradient and never return.
+// Static pruning, the classic recipe (Li et al. 2017): the network trains dense until `epoch`, its filters (or weights)
+// are ranked once, and it trains on under fixed masks. Masked weights get no gradient and never return.
 #pragma once
 
 #include <memory>

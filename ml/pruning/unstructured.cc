@@ -55,7 +55,8 @@ absl::Status ValidateGradual(const Unstructured::Gradual& gradual, double rate) 
   PRUNELAB_RETURN_IF_ERROR(CheckEpoch("end_epoch", gradual.end_epoch()));
   PRUNELAB_RETURN_IF_ERROR(CheckPeriod("period", gradual.period()));
   if (gradual.initial_rate() > rate) {
-    return FieldError("initial_rate", absl::StrCat("is ", gradual.initial_rate(), "; must be at most rate (", rate, ")"));
+    return FieldError("initial_rate",
+                      absl::StrCat("is ", gradual.initial_rate(), "; must be at most rate (", rate, ")"));
   }
   if (gradual.end_epoch() <= gradual.begin_epoch()) {
     return FieldError("end_epoch", absl::StrCat("is ", gradual.end_epoch(), "; must be later than begin_epoch (",
@@ -78,10 +79,9 @@ absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateUnstructured(const Unstru
   if (parameters.has_gradual()) {
     PRUNELAB_RETURN_IF_ERROR(InField("gradual", ValidateGradual(parameters.gradual(), parameters.rate())));
   }
-  PRUNELAB_ASSIGN_OR_RETURN(
-      LayerRanking ranking,
-      LayerRanking::Create({parameters.layers(), parameters.ranking(), Importance::L1, Granularity::kWeight},
-                           *setup.network));
+  PRUNELAB_ASSIGN_OR_RETURN(LayerRanking ranking, LayerRanking::Create({parameters.layers(), parameters.ranking(),
+                                                                        Importance::L1, Granularity::kWeight},
+                                                                       *setup.network));
   return std::make_unique<MagnitudePruning>(parameters, std::move(ranking));
 }
 

@@ -1,10 +1,11 @@
-// Unstructured pruning: single weights by magnitude, with one threshold for all layers unless `ranking` says otherwise (Han et
-// al. 2016). Either once, or gradually along the cubic schedule of Zhu and Gupta (2017, "To prune, or not to prune"):
+// Unstructured pruning: single weights by magnitude, with one threshold for all layers unless `ranking` says otherwise
+// (Han et al. 2016). Either once, or gradually along the cubic schedule of Zhu and Gupta (2017, "To prune, or not to
+// prune"):
 //
 //   rate(t) = rate + (initial_rate - rate) (1 - (t - begin) / (end - begin))^3
 //
-// where t counts steps, begin and end are the first steps of begin_epoch and end_epoch, and rankings come at begin, every
-// `period` steps after it, and at end. After the last ranking the masks are fixed.
+// where t counts steps, begin and end are the first steps of begin_epoch and end_epoch, and rankings come at begin,
+// every `period` steps after it, and at end. After the last ranking the masks are fixed.
 #pragma once
 
 #include <cstdint>
