@@ -10,6 +10,7 @@ constexpr char kFieldUrl[] = "prunelab/field";
 }
 
 absl::Status FieldError(absl::string_view field, absl::string_view message) {
+  if (field.empty()) return absl::InvalidArgumentError(message);  // of the message as a whole
   absl::Status status = absl::InvalidArgumentError(absl::StrCat(field, ": ", message));
   status.SetPayload(kFieldUrl, absl::Cord(field));
   return status;
@@ -18,9 +19,11 @@ absl::Status FieldError(absl::string_view field, absl::string_view message) {
 absl::Status InField(absl::string_view prefix, const absl::Status& status) {
   if (status.ok()) return status;
   const std::string field = ErrorField(status);
+  if (prefix.empty() && field.empty()) return status;
   const std::string path =
       field.empty() ? std::string(prefix) : prefix.empty() ? field : absl::StrCat(prefix, ".", field);
   absl::Status result(status.code(), absl::StrCat(path, ": ", ErrorText(status)));
+  status.ForEachPayload([&result](absl::string_view url, const absl::Cord& payload) { result.SetPayload(url, payload); });
   result.SetPayload(kFieldUrl, absl::Cord(path));
   return result;
 }

@@ -13,7 +13,7 @@
 namespace prunelab {
 
 // InvalidArgument "field: message". `field` is a path such as "layers.max_rate" or "level[2].name"; fields inside an Any
-// follow the name of the Any's own field.
+// follow the name of the Any's own field. With "" the error is of the message as a whole.
 absl::Status FieldError(absl::string_view field, absl::string_view message);
 
 // The same error seen from the message that holds the field: "rate" with prefix "pruning" becomes "pruning.rate". A status

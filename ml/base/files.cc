@@ -22,7 +22,9 @@ absl::Status SystemError(absl::string_view what, absl::string_view path, int err
   const std::string text = absl::StrCat(path, ": cannot ", what, ": ", std::strerror(error));
   switch (error) {
     case ENOENT:
-      return absl::NotFoundError(text);
+      return absl::NotFoundError(text);  // the caller knows what should be there
+    case ENOTDIR:
+      return absl::InvalidArgumentError(absl::StrCat(text, "; a part of the path is a file where a folder should be"));
     case EACCES:
     case EPERM:
     case EROFS:
@@ -166,6 +168,10 @@ absl::Status CheckFolderCanBeWritten(const std::string& path) {
       continue;
     }
     if (errno != ENOENT) return SystemError("look at", existing, errno);
+    if (lstat(existing.c_str(), &info) == 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": cannot be made, since ", existing, " is a link to nothing; choose another place"));
+    }
     const std::string parent = Folder(existing);
     if (parent == existing) return SystemError("look at", existing, ENOENT);
     existing = parent;

@@ -1,6 +1,7 @@
 #include "ml/base/random.h"
 
 #include <cmath>
+#include <utility>
 
 #include "ml/base/check.h"
 
@@ -22,37 +23,30 @@ uint64_t HashName(absl::string_view name) {
   return hash;
 }
 
-// Philox 4x32-10 (Salmon et al., SC 2011).
-void Philox(const uint32_t counter[4], const uint32_t key_in[2], uint32_t out[4]) {
-  uint32_t c[4] = {counter[0], counter[1], counter[2], counter[3]};
-  uint32_t key[2] = {key_in[0], key_in[1]};
+}  // namespace
+
+std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) {
   for (int round = 0; round < 10; ++round) {
-    const uint64_t p0 = uint64_t{0xD2511F53u} * c[0];
-    const uint64_t p1 = uint64_t{0xCD9E8D57u} * c[2];
-    const uint32_t next[4] = {static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ key[0], static_cast<uint32_t>(p1),
-                              static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ key[1], static_cast<uint32_t>(p0)};
-    for (int i = 0; i < 4; ++i) c[i] = next[i];
+    const uint64_t p0 = uint64_t{0xD2511F53u} * counter[0];
+    const uint64_t p1 = uint64_t{0xCD9E8D57u} * counter[2];
+    counter = {static_cast<uint32_t>(p1 >> 32) ^ counter[1] ^ key[0], static_cast<uint32_t>(p1),
+               static_cast<uint32_t>(p0 >> 32) ^ counter[3] ^ key[1], static_cast<uint32_t>(p0)};
     key[0] += 0x9E3779B9u;
     key[1] += 0xBB67AE85u;
   }
-  for (int i = 0; i < 4; ++i) out[i] = c[i];
+  return counter;
 }
-
-}  // namespace
 
 RandomStream::RandomStream(uint64_t seed, absl::string_view purpose, uint64_t a, uint64_t b) {
   const uint64_t key = Mix(seed ^ Mix(HashName(purpose)));
   const uint64_t stream = Mix(a) ^ Mix(Mix(b) + 1);
-  key_[0] = static_cast<uint32_t>(key);
-  key_[1] = static_cast<uint32_t>(key >> 32);
-  counter_[0] = counter_[1] = 0;
-  counter_[2] = static_cast<uint32_t>(stream);
-  counter_[3] = static_cast<uint32_t>(stream >> 32);
+  key_ = {static_cast<uint32_t>(key), static_cast<uint32_t>(key >> 32)};
+  counter_ = {0, 0, static_cast<uint32_t>(stream), static_cast<uint32_t>(stream >> 32)};
 }
 
 uint32_t RandomStream::Next32() {
   if (used_ == 4) {
-    Philox(counter_, key_, block_);
+    block_ = Philox4x32(counter_, key_);
     if (++counter_[0] == 0) ++counter_[1];
     used_ = 0;
   }

@@ -5,12 +5,16 @@
 //   const int64_t dx = stream.Below(9);
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
 #include "absl/strings/string_view.h"
 
 namespace prunelab {
+
+// The generator under the streams: Philox 4x32 with ten rounds, a bijection of the counter for each key.
+std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key);
 
 class RandomStream {
  public:
@@ -28,9 +32,9 @@ class RandomStream {
 
  private:
   // The engine's state: key, counter, and what is left of the last block of four.
-  uint32_t key_[2];
-  uint32_t counter_[4];
-  uint32_t block_[4];
+  std::array<uint32_t, 2> key_;
+  std::array<uint32_t, 4> counter_;
+  std::array<uint32_t, 4> block_;
   int used_ = 4;
   bool has_normal_ = false;
   double normal_ = 0;
