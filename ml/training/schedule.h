@@ -1,5 +1,5 @@
-// The learning rate at every step of training: PyTorch's StepLR, MultiStepLR and CosineAnnealingLR (one step of theirs an
-// epoch), with a linear warm-up over the first steps.
+// The learning rate at every step of training: PyTorch's StepLR, MultiStepLR and CosineAnnealingLR (one step of theirs
+// an epoch), with a linear warm-up over the first steps.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +8,8 @@
 
 namespace prunelab {
 
-// The learning rate of step `iteration` of `epoch`, both from 0, for a valid `training` (see ValidateTraining). With base
-// rate b, e the epoch and E all epochs:
+// The learning rate of step `iteration` of `epoch`, both from 0, for a valid `training` (see ValidateTraining). With
+// base rate b, e the epoch and E all epochs:
 //   constant    b
 //   step        b * gamma^floor(e / period)
 //   multi_step  b * gamma^(number of milestones <= e)

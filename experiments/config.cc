@@ -1,0 +1,634 @@
+#include "experiments/config.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <memory>
+#include <set>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "google/protobuf/any.pb.h"
+#include "ml/base/check.h"
+#include "ml/base/digest.h"
+#include "ml/base/field_error.h"
+#include "ml/base/files.h"
+#include "ml/base/glob.h"
+#include "ml/base/plugin.h"
+#include "ml/base/spelling.h"
+#include "ml/base/status_macros.h"
+#include "ml/base/textproto.h"
+#include "ml/models/model_builder.h"
+#include "ml/pruning/pruning_strategy.h"
+#include "ml/regularizers/regularizer.h"
+#include "ml/training/training_config.h"
+
+namespace prunelab {
+namespace {
+
+constexpr char kOverride[] = "--override";
+constexpr char kNoPruning[] = "prunelab.NoPruning";
+constexpr char kNoRegularizer[] = "prunelab.NoRegularizer";
+constexpr int64_t kMaxArms = 10000;
+constexpr int64_t kMaxSeeds = 1000000;
+constexpr size_t kMaxNameBytes = 200;  // most file systems take 255
+
+std::string Quote(absl::string_view text) { return absl::StrCat("\"", absl::Utf8SafeCEscape(text), "\""); }
+
+// Error lines in the order in which they were found, each once.
+class ErrorLines {
+ public:
+  void Add(absl::string_view place, absl::string_view field, absl::string_view text) {
+    std::string line = absl::StrCat(place, ": ", field, field.empty() ? "" : ": ", text);
+    if (seen_.insert(line).second) lines_.push_back(std::move(line));
+  }
+  bool empty() const { return lines_.empty(); }
+  absl::Status ToStatus() const {
+    return empty() ? absl::OkStatus() : absl::InvalidArgumentError(absl::StrJoin(lines_, "\n"));
+  }
+
+ private:
+  std::vector<std::string> lines_;
+  std::set<std::string> seen_;
+};
+
+// A text that sets fields of a message which stands at `prefix` in it.
+struct Candidate {
+  const TextProtoSource* source = nullptr;
+  std::string prefix;                 // "" for the whole text
+  const RunConfig* config = nullptr;  // the message, where it is a RunConfig
+};
+
+std::string Under(absl::string_view prefix, absl::string_view path) {
+  return absl::StrCat(prefix, prefix.empty() || path.empty() ? "" : ".", path);
+}
+
+// How many pieces of `path` the text sets, from its head on.
+int SetDepth(const Candidate& candidate, absl::string_view path) {
+  const std::vector<std::string> pieces = absl::StrSplit(path, '.', absl::SkipEmpty());
+  int depth = 0;
+  std::string head;
+  for (const std::string& piece : pieces) {
+    head = Under(head, piece);
+    if (!candidate.source->Has(Under(candidate.prefix, head))) break;
+    ++depth;
+  }
+  return depth;
+}
+
+// Where the field was set last: `candidates` by precedence. One that sets the whole path wins over one that sets its
+// head. No value when none sets even the head.
+std::optional<std::string> LastPlace(const std::vector<Candidate>& candidates, absl::string_view path) {
+  int deepest = 0;
+  const Candidate* best = nullptr;
+  for (const Candidate& candidate : candidates) {
+    const int depth = SetDepth(candidate, path);
+    if (depth > deepest) {
+      deepest = depth;
+      best = &candidate;
+    }
+  }
+  if (best == nullptr) return std::nullopt;
+  return best->source->Place(Under(best->prefix, path));
+}
+
+// The plugin choice that `path` goes through, or null.
+const google::protobuf::Any* ChoiceAt(const RunConfig& config, absl::string_view path) {
+  const auto is_in = [&](absl::string_view field) {
+    return path == field || absl::StartsWith(path, absl::StrCat(field, "."));
+  };
+  if (is_in("network")) return config.has_network() ? &config.network() : nullptr;
+  if (is_in("dataset")) return config.has_dataset() ? &config.dataset() : nullptr;
+  if (is_in("pruning")) return config.has_pruning() ? &config.pruning() : nullptr;
+  if (is_in("regularization.regularizer")) {
+    return config.regularization().has_regularizer() ? &config.regularization().regularizer() : nullptr;
+  }
+  return nullptr;
+}
+
+std::string ListOf(const std::vector<std::string>& names) {
+  constexpr size_t kShown = 30;
+  if (names.size() <= kShown) return absl::StrJoin(names, ", ");
+  return absl::StrCat(absl::StrJoin(names.begin(), names.begin() + kShown, ", "), ", and ", names.size() - kShown,
+                      " more");
+}
+
+// "; did you mean "x"? arms: a, b".
+std::string ArmChoices(absl::string_view name, const std::vector<std::string>& arms) {
+  const std::string hint = DidYouMean(name, arms);
+  return absl::StrCat(hint, hint.empty() ? "; " : " ", "arms: ", ListOf(arms));
+}
+
+// What a name must not be, or "". Names become folders and stand in globs.
+std::string NameFault(absl::string_view name) {
+  constexpr absl::string_view kRule =
+      "; names become folders: write letters, digits, \"_\" or \"-\", e.g. \"dynamic_l1\"";
+  std::string fault;
+  if (name.empty()) return absl::StrCat("is empty", kRule);
+  if (name.size() > kMaxNameBytes) return absl::StrCat("has ", name.size(), " bytes; must be at most ", kMaxNameBytes);
+  for (const char c : name) {
+    if (absl::ascii_iscntrl(static_cast<unsigned char>(c))) {
+      fault = "has a control character";
+    } else if (absl::StrContains("/\\*?,", c)) {
+      fault = absl::StrCat("has a \"", std::string(1, c), "\"");
+    }
+    if (!fault.empty()) break;
+  }
+  if (fault.empty() && absl::StrContains(name, "..")) fault = "has \"..\"";
+  if (fault.empty() && (name[0] == '-' || name[0] == '.'))
+    fault = absl::StrCat("begins with \"", name.substr(0, 1), "\"");
+  if (fault.empty() && absl::StripAsciiWhitespace(name) != name) fault = "begins or ends with a space";
+  return fault.empty() ? "" : absl::StrCat("is ", Quote(name), ", which ", fault, kRule);
+}
+
+std::vector<std::string> GlobParts(absl::string_view glob) {
+  std::vector<std::string> parts;
+  for (const absl::string_view part : absl::StrSplit(glob, ',')) parts.emplace_back(absl::StripAsciiWhitespace(part));
+  return parts;
+}
+
+// The first part of `glob` that matches none of `names`, if any.
+std::optional<std::string> UnmatchedPart(absl::string_view glob, const std::vector<std::string>& names) {
+  for (const std::string& part : GlobParts(glob)) {
+    if (std::none_of(names.begin(), names.end(), [&](const std::string& name) { return GlobMatches(part, name); })) {
+      return part;
+    }
+  }
+  return std::nullopt;
+}
+
+google::protobuf::Any EmptyPlugin(const char* type) {
+  google::protobuf::Any any;
+  any.set_type_url(absl::StrCat("type.googleapis.com/", type));
+  return any;
+}
+
+// Says what a config leaves unsaid, so that two ways to write a run have one identity.
+void FillIn(RunConfig* config) {
+  if (!config->has_pruning()) *config->mutable_pruning() = EmptyPlugin(kNoPruning);
+  Regularization* regularization = config->mutable_regularization();
+  if (!regularization->has_regularizer()) *regularization->mutable_regularizer() = EmptyPlugin(kNoRegularizer);
+  if (AnyTypeName(regularization->regularizer()) == kNoRegularizer) regularization->set_weight(0);
+  Training* training = config->mutable_training();
+  if (training->optimizer_case() == Training::OPTIMIZER_NOT_SET) training->mutable_sgd();
+  if (training->schedule().kind_case() == Schedule::KIND_NOT_SET) training->mutable_schedule()->mutable_constant();
+}
+
+std::string ImageText(int64_t channels, int64_t height, int64_t width) {
+  return absl::StrCat(channels, "x", height, "x", width);
+}
+
+// What the data decide about training.
+absl::Status CheckAgainstData(const Training& training, const DatasetInfo& dataset) {
+  if (training.batch_size() > dataset.train_images) {
+    return FieldError("batch_size", absl::StrCat("is ", training.batch_size(), ", but the data set has ",
+                                                 dataset.train_images, " training images; must be at most as many"));
+  }
+  const int64_t size = std::min(dataset.height, dataset.width);
+  if (training.random_crop_padding() > size) {
+    return FieldError("random_crop_padding",
+                      absl::StrCat("is ", training.random_crop_padding(), ", but the images are ", dataset.height, "x",
+                                   dataset.width, "; must be at most ", size));
+  }
+  return absl::OkStatus();
+}
+
+// Everything that can be wrong with a run's config, by field.
+std::vector<absl::Status> CheckRun(const RunConfig& config, uint64_t seed) {
+  std::vector<absl::Status> errors;
+  const auto check = [&errors](const absl::Status& status) {
+    if (!status.ok()) errors.push_back(status);
+    return status.ok();
+  };
+  const absl::StatusOr<std::optional<DatasetInfo>> dataset = DescribeRunDataset(config);
+  check(dataset.status());
+  if (check(InField("training", ValidateTraining(config.training()))) && dataset.ok() && *dataset) {
+    check(InField("training", CheckAgainstData(config.training(), **dataset)));
+  }
+  check(InField("regularization", ValidateRegularization(config.regularization())));
+  const bool pruning_linked = check(InField("pruning", PruningStrategies().CheckLinked(config.pruning())));
+  const bool regularizer_linked =
+      check(InField("regularization.regularizer", Regularizers().CheckLinked(config.regularization().regularizer())));
+  if (!dataset.ok()) {
+    // Without the data's sizes a network may be wrong for no fault of its own: only its kind is looked at.
+    check(InField("network", NetworkFamilies().CheckLinked(config.network())));
+    return errors;
+  }
+  const absl::StatusOr<NetworkInfo> network = BuildRunNetwork(config, *dataset);
+  if (!check(network.status())) return errors;
+  PruningSetup setup;
+  setup.network = &*network;
+  setup.seed = seed;
+  if (pruning_linked) check(InField("pruning", CreatePruningStrategy(config.pruning(), setup).status()));
+  if (regularizer_linked) {
+    check(InField("regularization.regularizer",
+                  CreateRegularizer(config.regularization().regularizer(), *network).status()));
+  }
+  return errors;
+}
+
+// Turns the file and the override into a LoadedAblation, collecting errors.
+class Loader {
+ public:
+  Loader(const Ablation& file, const TextProtoSource& file_source, const Ablation& overriding,
+         const TextProtoSource& override_source)
+      : file_(file), file_source_(file_source), override_(overriding), override_source_(override_source) {}
+
+  absl::StatusOr<LoadedAblation> Load() {
+    loaded_.ablation = file_;
+    PRUNELAB_RETURN_IF_ERROR(MergePatch(override_, &loaded_.ablation));
+    CheckName("name", ablation().has_name(), ablation().name(),
+              "say what the ablation is called, e.g. name: \"digits\"");
+    CheckSeeds();
+    CheckFactors();
+    if (!factors_ok_) return errors_.ToStatus();
+    PRUNELAB_RETURN_IF_ERROR(MakeArms());
+    for (size_t i = 0; i < loaded_.arms.size(); ++i) CheckArm(loaded_.arms[i], arm_levels_[i]);
+    for (int i = 0; i < ablation().comparison_size(); ++i) CheckComparison(i);
+    for (int i = 0; i < ablation().contrast_size(); ++i) CheckContrast(i);
+    PRUNELAB_RETURN_IF_ERROR(errors_.ToStatus());
+    return std::move(loaded_);
+  }
+
+ private:
+  const Ablation& ablation() const { return loaded_.ablation; }
+
+  // The texts that set `path` of the ablation, by precedence. A repeated field comes as a whole from one of them.
+  std::vector<Candidate> CandidatesFor(absl::string_view path) const {
+    const std::string head(path.substr(0, path.find_first_of(".[")));
+    const google::protobuf::FieldDescriptor* field = Ablation::descriptor()->FindFieldByName(head);
+    const bool repeated = field != nullptr && field->is_repeated();
+    if (repeated) return {{override_source_.Has(head) ? &override_source_ : &file_source_, "", nullptr}};
+    return {{&override_source_, "", nullptr}, {&file_source_, "", nullptr}};
+  }
+
+  std::string PlaceOf(absl::string_view path) const {
+    return LastPlace(CandidatesFor(path), path).value_or(file_source_.name());
+  }
+
+  void Error(const std::string& path, absl::string_view text) {
+    factors_ok_ = factors_ok_ && !absl::StartsWith(path, "factor");
+    errors_.Add(PlaceOf(path), path, text);
+  }
+
+  void CheckName(const std::string& path, bool has, const std::string& name, absl::string_view missing) {
+    if (!has) {
+      Error(path, absl::StrCat("is not set; ", missing));
+      return;
+    }
+    const std::string fault = NameFault(name);
+    if (!fault.empty()) Error(path, fault);
+  }
+
+  void CheckSeeds() {
+    const Seeds& seeds = ablation().seeds();
+    if (!seeds.has_count()) {
+      Error("seeds", "has no count; say which seeds to run, e.g. seeds { first: 1 count: 3 }");
+    } else if (seeds.count() < 1 || seeds.count() > kMaxSeeds) {
+      Error("seeds.count", absl::StrCat("is ", seeds.count(), "; must be from 1 to ", kMaxSeeds));
+    }
+    if (seeds.first() < 0 || seeds.first() > std::numeric_limits<int64_t>::max() - kMaxSeeds) {
+      Error("seeds.first", absl::StrCat("is ", seeds.first(), "; must be from 0 to 2^63 - ", kMaxSeeds));
+    }
+  }
+
+  void CheckFactors() {
+    std::map<std::string, int> factors;
+    int64_t arms = 1;
+    for (int f = 0; f < ablation().factor_size(); ++f) {
+      const Factor& factor = ablation().factor(f);
+      const std::string path = absl::StrCat("factor[", f, "]");
+      CheckName(path + ".name", factor.has_name(), factor.name(),
+                "say what the factor is called, e.g. name: \"pruning\"");
+      CheckOnce(path + ".name", factor.name(), "factor", f, &factors);
+      if (factor.level_size() == 0) {
+        Error(path, "has no level; give it at least one, e.g. level { name: \"none\" }");
+      }
+      std::map<std::string, int> levels;
+      for (int l = 0; l < factor.level_size(); ++l) {
+        const std::string level = absl::StrCat(path, ".level[", l, "].name");
+        CheckName(level, factor.level(l).has_name(), factor.level(l).name(),
+                  "say what the level is called, e.g. name: \"cov\"");
+        CheckOnce(level, factor.level(l).name(), path + ".level", l, &levels);
+      }
+      arms *= std::max(1, factor.level_size());
+      if (arms > kMaxArms) {
+        Error(path, absl::StrCat("makes more than ", kMaxArms, " arms with the factors before it; give fewer levels"));
+        return;
+      }
+    }
+  }
+
+  void CheckOnce(const std::string& path, const std::string& name, const std::string& siblings, int index,
+                 std::map<std::string, int>* seen) {
+    if (name.empty()) return;
+    const auto [first, is_new] = seen->emplace(name, index);
+    if (is_new) return;
+    Error(path,
+          absl::StrCat("is ", Quote(name), ", as is that at ",
+                       PlaceOf(absl::StrCat(siblings, "[", first->second, "].name")), "; give each a name of its own"));
+  }
+
+  absl::Status MakeArms() {
+    const int factors = ablation().factor_size();
+    std::vector<std::string> all_names;
+    std::vector<Arm> all;
+    std::vector<std::vector<int>> all_levels;
+    std::vector<int> index(factors, 0);
+    for (bool more = true; more;) {
+      Arm arm;
+      arm.config = ablation().base();
+      for (int f = 0; f < factors; ++f) {
+        const Level& level = ablation().factor(f).level(index[f]);
+        arm.levels.push_back(level.name());
+        PRUNELAB_RETURN_IF_ERROR(MergePatch(level.patch(), &arm.config));
+      }
+      FillIn(&arm.config);
+      arm.name = factors == 0 ? "base" : absl::StrJoin(arm.levels, "/");
+      all_names.push_back(arm.name);
+      all.push_back(std::move(arm));
+      all_levels.push_back(index);
+      more = false;
+      for (int f = factors - 1; f >= 0 && !more; --f) {
+        more = ++index[f] < ablation().factor(f).level_size();
+        if (!more) index[f] = 0;
+      }
+    }
+    for (int i = 0; i < ablation().exclude_size(); ++i) {
+      const std::optional<std::string> part = UnmatchedPart(ablation().exclude(i), all_names);
+      if (part)
+        Error(absl::StrCat("exclude[", i, "]"),
+              absl::StrCat(Quote(*part), " matches no arm", ArmChoices(*part, all_names)));
+    }
+    for (size_t i = 0; i < all.size(); ++i) {
+      const bool out = std::any_of(ablation().exclude().begin(), ablation().exclude().end(),
+                                   [&](const std::string& glob) { return GlobMatches(glob, all_names[i]); });
+      if (out) {
+        excluded_.insert(all_names[i]);
+        continue;
+      }
+      arm_names_.push_back(all_names[i]);
+      arm_levels_.push_back(all_levels[i]);
+      loaded_.arms.push_back(std::move(all[i]));
+    }
+    if (loaded_.arms.empty())
+      Error("exclude", absl::StrCat("leaves no arm to run; of ", all.size(), " arms keep at least one"));
+    return absl::OkStatus();
+  }
+
+  // Where an arm's field was set last: the levels' patches from the last to the first, then the base.
+  std::string PlaceInArm(const Arm& arm, const std::vector<int>& levels, absl::string_view path) const {
+    std::vector<Candidate> candidates;
+    for (int f = static_cast<int>(levels.size()) - 1; f >= 0; --f) {
+      const std::string prefix = absl::StrCat("factor[", f, "].level[", levels[f], "].patch");
+      candidates.push_back(
+          {CandidatesFor("factor").front().source, prefix, &ablation().factor(f).level(levels[f]).patch()});
+    }
+    candidates.push_back({&override_source_, "base", &override_.base()});
+    candidates.push_back({&file_source_, "base", &file_.base()});
+    // A choice of another plugin hides what was set before it.
+    if (const google::protobuf::Any* chosen = ChoiceAt(arm.config, path)) {
+      const auto hidden = std::find_if(candidates.begin(), candidates.end(), [&](const Candidate& candidate) {
+        const google::protobuf::Any* own = ChoiceAt(*candidate.config, path);
+        return own != nullptr && AnyTypeName(*own) != AnyTypeName(*chosen);
+      });
+      candidates.erase(hidden, candidates.end());
+    }
+    return LastPlace(candidates, path).value_or(PlaceOf("base"));
+  }
+
+  void CheckArm(const Arm& arm, const std::vector<int>& levels) {
+    for (const absl::Status& status : CheckRun(arm.config, static_cast<uint64_t>(ablation().seeds().first()))) {
+      errors_.Add(PlaceInArm(arm, levels, ErrorField(status)), ErrorField(status), ErrorText(status));
+    }
+  }
+
+  bool CheckIsArm(const std::string& path, bool has, const std::string& name) {
+    if (!has) {
+      Error(path, absl::StrCat("is not set; name an arm: ", ListOf(arm_names_)));
+    } else if (excluded_.count(name)) {
+      Error(path, absl::StrCat(Quote(name), " is excluded; name one of the arms that are run: ", ListOf(arm_names_)));
+    } else if (std::find(arm_names_.begin(), arm_names_.end(), name) == arm_names_.end()) {
+      Error(path, absl::StrCat("no arm is called ", Quote(name), ArmChoices(name, arm_names_)));
+    } else {
+      return true;
+    }
+    return false;
+  }
+
+  void CheckMargin(const std::string& path, double margin) {
+    if (!(margin >= 0 && std::isfinite(margin))) {
+      Error(path, absl::StrCat("is ", margin, "; must be a finite number, at least 0"));
+    }
+  }
+
+  void CheckComparison(int i) {
+    const Comparison& comparison = ablation().comparison(i);
+    const std::string path = absl::StrCat("comparison[", i, "]");
+    const bool treatment = CheckIsArm(path + ".treatment", comparison.has_treatment(), comparison.treatment());
+    const bool control = CheckIsArm(path + ".control", comparison.has_control(), comparison.control());
+    if (treatment && control && comparison.treatment() == comparison.control()) {
+      Error(path + ".control",
+            absl::StrCat("is ", Quote(comparison.control()), ", as the treatment; compare two different arms"));
+    }
+    CheckMargin(path + ".margin", comparison.margin());
+    for (int j = 0; j < i; ++j) {
+      const Comparison& other = ablation().comparison(j);
+      if (other.treatment() == comparison.treatment() && other.control() == comparison.control() &&
+          other.metric() == comparison.metric()) {
+        Error(path, absl::StrCat("compares what that at ", PlaceOf(absl::StrCat("comparison[", j, "]")),
+                                 " compares; keep one"));
+        return;
+      }
+    }
+  }
+
+  void CheckContrast(int i) {
+    const Contrast& contrast = ablation().contrast(i);
+    const std::string path = absl::StrCat("contrast[", i, "]");
+    CheckName(path + ".name", contrast.has_name(), contrast.name(),
+              "say what the contrast is called, e.g. name: \"interaction\"");
+    for (int j = 0; j < i; ++j) {
+      if (!contrast.name().empty() && ablation().contrast(j).name() == contrast.name()) {
+        Error(path + ".name",
+              absl::StrCat("is ", Quote(contrast.name()), ", as is that at ",
+                           PlaceOf(absl::StrCat("contrast[", j, "].name")), "; give each a name of its own"));
+        break;
+      }
+    }
+    CheckMargin(path + ".margin", contrast.margin());
+    if (contrast.term_size() < 2) {
+      Error(path, absl::StrCat("has ", contrast.term_size(), contrast.term_size() == 1 ? " term" : " terms",
+                               "; must have at least two, e.g. term { arm: ",
+                               Quote(arm_names_.empty() ? "arm" : arm_names_[0]), " weight: 1 }"));
+      return;
+    }
+    std::set<std::string> arms;
+    bool weights_ok = true;
+    double sum = 0, size = 0;
+    for (int t = 0; t < contrast.term_size(); ++t) {
+      const Contrast::Term& term = contrast.term(t);
+      const std::string term_path = absl::StrCat(path, ".term[", t, "]");
+      if (CheckIsArm(term_path + ".arm", term.has_arm(), term.arm()) && !arms.insert(term.arm()).second) {
+        Error(term_path + ".arm", absl::StrCat("is ", Quote(term.arm()), " a second time; give each arm one weight"));
+      }
+      if (term.weight() == 0 || !std::isfinite(term.weight())) {
+        Error(term_path + ".weight", absl::StrCat("is ", term.weight(), "; must be a finite number other than 0"));
+        weights_ok = false;
+      }
+      sum += term.weight();
+      size += std::abs(term.weight());
+    }
+    if (weights_ok && std::abs(sum) > 1e-9 * size) {
+      Error(path, absl::StrCat("has weights that sum to ", sum, "; they must sum to 0, as 1, -1 or 1, -1, -1, 1 do"));
+    }
+  }
+
+  const Ablation& file_;
+  const TextProtoSource& file_source_;
+  const Ablation& override_;
+  const TextProtoSource& override_source_;
+  ErrorLines errors_;
+  bool factors_ok_ = true;  // arms can be made
+  LoadedAblation loaded_;
+  std::vector<std::string> arm_names_;
+  std::vector<std::vector<int>> arm_levels_;  // for each arm the index of its level in each factor
+  std::set<std::string> excluded_;
+};
+
+std::vector<std::pair<std::string, std::string>> CanonicalLines(const RunConfig& config) {
+  const absl::StatusOr<std::string> text = CanonicalText(config);
+  PRUNELAB_CHECK(text.ok()) << text.status();
+  std::vector<std::pair<std::string, std::string>> lines;  // path, value
+  for (const absl::string_view line : absl::StrSplit(*text, '\n', absl::SkipEmpty())) {
+    lines.push_back(absl::StrSplit(line, absl::MaxSplits(absl::ByString(": "), 1)));
+  }
+  return lines;
+}
+
+}  // namespace
+
+absl::StatusOr<LoadedAblation> LoadAblation(const std::string& path, absl::string_view override_text) {
+  Ablation file, overriding;
+  const absl::StatusOr<std::unique_ptr<TextProtoSource>> file_source =
+      TextProtoSource::ParseFile(UserPath(path), &file);
+  const absl::StatusOr<std::unique_ptr<TextProtoSource>> override_source =
+      TextProtoSource::Parse(kOverride, override_text, &overriding);
+  if (!file_source.ok() && !override_source.ok()) {
+    return absl::Status(file_source.status().code(),
+                        absl::StrCat(file_source.status().message(), "\n", override_source.status().message()));
+  }
+  PRUNELAB_RETURN_IF_ERROR(file_source.status());
+  PRUNELAB_RETURN_IF_ERROR(override_source.status());
+  return Loader(file, **file_source, overriding, **override_source).Load();
+}
+
+absl::StatusOr<std::vector<Arm>> SelectArms(const std::vector<Arm>& arms, absl::string_view glob) {
+  std::vector<std::string> names;
+  for (const Arm& arm : arms) names.push_back(arm.name);
+  if (const std::optional<std::string> part = UnmatchedPart(glob, names)) {
+    return absl::InvalidArgumentError(absl::StrCat(Quote(*part), " matches no arm", ArmChoices(*part, names)));
+  }
+  std::vector<Arm> selected;
+  for (const Arm& arm : arms) {
+    if (GlobMatches(glob, arm.name)) selected.push_back(arm);
+  }
+  return selected;
+}
+
+absl::StatusOr<Seeds> ParseSeeds(absl::string_view text) {
+  const std::vector<absl::string_view> ends = absl::StrSplit(absl::StripAsciiWhitespace(text), absl::MaxSplits('-', 1));
+  int64_t first = 0, last = 0;
+  if (!absl::SimpleAtoi(ends.front(), &first) || !absl::SimpleAtoi(ends.back(), &last) || first < 0 || last < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(Quote(text), " names no seeds; write first-last, e.g. 1-10, or one, e.g. 5"));
+  }
+  if (last < first) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(Quote(text), " ends before it begins; write ", last, "-", first, " for those seeds"));
+  }
+  if (last - first >= kMaxSeeds || first > std::numeric_limits<int64_t>::max() - kMaxSeeds) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(Quote(text), " is out of range; write at most ", kMaxSeeds, " seeds"));
+  }
+  Seeds seeds;
+  seeds.set_first(first);
+  seeds.set_count(last - first + 1);
+  return seeds;
+}
+
+absl::StatusOr<std::optional<DatasetInfo>> DescribeRunDataset(const RunConfig& config) {
+  PRUNELAB_RETURN_IF_ERROR(InField("dataset", Datasets().CheckLinked(config.dataset())));
+  const absl::StatusOr<DatasetInfo> info = DescribeDataset(config.dataset());
+  if (info.ok()) return *info;
+  if (absl::IsNotFound(info.status())) return std::nullopt;
+  return InField("dataset", info.status());
+}
+
+absl::StatusOr<NetworkInfo> BuildRunNetwork(const RunConfig& config, const std::optional<DatasetInfo>& dataset) {
+  ImageDefaults defaults;
+  if (dataset) {
+    defaults.classes = dataset->classes;
+    defaults.channels = dataset->channels;
+    defaults.height = dataset->height;
+    defaults.width = dataset->width;
+  }
+  absl::StatusOr<Network> network = BuildNetwork(config.network(), defaults);
+  if (!network.ok()) return InField("network", network.status());
+  absl::StatusOr<NetworkInfo> info = NetworkInfo::Create(*std::move(network));
+  if (!info.ok()) return InField("network", info.status());
+  if (!dataset) return info;
+  const NodeShape& images = info->input_shape();
+  if (images.channels != dataset->channels || images.height != dataset->height || images.width != dataset->width) {
+    return FieldError(
+        "network",
+        absl::StrCat("takes images of ", ImageText(images.channels, images.height, images.width),
+                     ", but the data set's are ", ImageText(dataset->channels, dataset->height, dataset->width),
+                     " (channels, height, width); leave the network's sizes unset to take the data's"));
+  }
+  if (info->classes() != dataset->classes) {
+    return FieldError("network",
+                      absl::StrCat("has ", info->classes(), " classes, but the data set has ", dataset->classes,
+                                   "; leave the network's classes unset to take the data's"));
+  }
+  return info;
+}
+
+std::string RunId(const RunConfig& config, int64_t seed, absl::string_view fingerprint) {
+  const absl::StatusOr<std::string> text = CanonicalText(config);
+  PRUNELAB_CHECK(text.ok()) << text.status();
+  return Sha256(absl::StrCat(*text, "seed: ", seed, "\ndata: ", fingerprint, "\n"));
+}
+
+std::string ArmDifference(const RunConfig& old_config, const RunConfig& new_config) {
+  const auto old_lines = CanonicalLines(old_config);
+  const auto new_lines = CanonicalLines(new_config);
+  const std::map<std::string, std::string> old_values(old_lines.begin(), old_lines.end());
+  const std::map<std::string, std::string> new_values(new_lines.begin(), new_lines.end());
+  std::string text;
+  for (const auto& [path, value] : old_lines) {
+    const auto now = new_values.find(path);
+    if (now != new_values.end() && now->second == value) continue;
+    absl::StrAppend(&text, "- ", path, ": ", value, "\n");
+    if (now != new_values.end()) absl::StrAppend(&text, "+ ", path, ": ", now->second, "\n");
+  }
+  for (const auto& [path, value] : new_lines) {
+    if (!old_values.count(path)) absl::StrAppend(&text, "+ ", path, ": ", value, "\n");
+  }
+  return text;
+}
+
+std::string ResolvedText(const RunConfig& config) {
+  return absl::StrCat("# proto-file: experiments/ablation.proto\n# proto-message: prunelab.RunConfig\n",
+                      PrettyText(config));
+}
+
+}  // namespace prunelab
