@@ -1,0 +1,56 @@
+// Penalties on the correlations between live filters of a layer, the shared part of `cov` and `squared_correlation`:
+//
+//   R = sum over layers of 2 / (n (n - 1)) sum over i < j of phi(rho_ij),   layers with n < 2 live filters add 0.
+//
+// The gradient has a closed form. With G_ij = phi'(rho_ij), zero on the diagonal, and U the matrix of rows u_i, the gradient
+// in U is g = 2 / (n (n - 1)) G U; normalisation projects it, g_c = (g - (g . u) u) / |c| row by row; centring subtracts the
+// row's mean. Since g . u is the row sum of G * rho (elementwise) and every row of U has mean zero, all of it is one matrix
+// product: gradient = diag(1 / |c|) (2 / (n (n - 1)) G - diag(g . u)) diag(1 / |c|) C, C the centred rows.
+// Layers of one shape are done together, dead filters as zero rows, so nothing waits for the device and no shape depends on
+// masks.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "ml/network/layer_selection.pb.h"
+#include "ml/network/network.h"
+#include "ml/regularizers/regularizer.h"
+
+namespace prunelab {
+
+class CorrelationPenalty : public Regularizer {
+ public:
+  // By autograd, layer by layer.
+  at::Tensor Value(const std::vector<RegularizedLayer>& layers) const final;
+  // By the closed form.
+  Penalty ValueAndGradients(const std::vector<RegularizedLayer>& layers) const final;
+
+ protected:
+  // `convs`: the nodes to act on, see SelectCorrelatedConvs.
+  explicit CorrelationPenalty(std::set<std::string> convs) : convs_(std::move(convs)) {}
+
+  // phi and its derivative, elementwise; both must be 0 at 0. phi must be differentiable by autograd.
+  virtual at::Tensor Phi(const at::Tensor& rho) const = 0;
+  virtual at::Tensor PhiDerivative(const at::Tensor& rho) const = 0;
+
+ private:
+  // Layers whose filters have one shape: indices into the layers given.
+  using Group = std::vector<size_t>;
+  std::vector<Group> GroupByShape(const std::vector<RegularizedLayer>& layers) const;
+  at::Tensor AddGroup(const std::vector<RegularizedLayer>& layers, const Group& group,
+                      std::vector<at::Tensor>& gradients) const;
+
+  std::set<std::string> convs_;
+};
+
+// The convolutions that `layers` selects among those with a kernel larger than 1x1, or among all if `include_pointwise`.
+// Error of the field "layers": none.
+absl::StatusOr<std::set<std::string>> SelectCorrelatedConvs(const LayerSelection& layers, bool include_pointwise,
+                                                            const NetworkInfo& network);
+
+}  // namespace prunelab

@@ -1,0 +1,48 @@
+#include "ml/regularizers/regularizer.h"
+
+#include <ATen/core/grad_mode.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <utility>
+
+#include "ml/base/check.h"
+#include "ml/base/status_macros.h"
+
+namespace prunelab {
+
+Penalty Regularizer::ValueAndGradients(const std::vector<RegularizedLayer>& layers) const {
+  // Callers may be in a no-gradient scope; and the layers' own tensors must not become part of a graph.
+  const at::AutoGradMode with_gradients(true);
+  std::vector<RegularizedLayer> leaves = layers;
+  std::vector<at::Tensor> weights;
+  for (RegularizedLayer& leaf : leaves) {
+    leaf.weight = leaf.weight.detach().requires_grad_();
+    weights.push_back(leaf.weight);
+  }
+  Penalty penalty;
+  penalty.gradients.resize(layers.size());
+  penalty.value = Value(leaves);
+  if (!penalty.value.defined()) return penalty;
+  PRUNELAB_CHECK(penalty.value.dim() == 0) << "a regularizer's value must be a scalar, not of " << penalty.value.dim()
+                                           << " dimensions";
+  if (penalty.value.requires_grad()) {
+    penalty.gradients = torch::autograd::grad({penalty.value}, weights, /*grad_outputs=*/{}, /*retain_graph=*/false,
+                                              /*create_graph=*/false, /*allow_unused=*/true);
+  }
+  penalty.value = penalty.value.detach();
+  return penalty;
+}
+
+PluginRegistry<RegularizerFactory>& Regularizers() {
+  static auto* registry = new PluginRegistry<RegularizerFactory>("regularizer", "//ml/regularizers");
+  return *registry;
+}
+
+absl::StatusOr<std::unique_ptr<Regularizer>> CreateRegularizer(const google::protobuf::Any& parameters,
+                                                               const NetworkInfo& network) {
+  PRUNELAB_ASSIGN_OR_RETURN(const RegularizerFactory* factory, Regularizers().Find(parameters));
+  PRUNELAB_ASSIGN_OR_RETURN(const std::unique_ptr<google::protobuf::Message> message, UnpackAny(parameters));
+  return (*factory)(*message, network);
+}
+
+}  // namespace prunelab
