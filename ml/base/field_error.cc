@@ -23,7 +23,9 @@ absl::Status InField(absl::string_view prefix, const absl::Status& status) {
   const std::string path =
       field.empty() ? std::string(prefix) : prefix.empty() ? field : absl::StrCat(prefix, ".", field);
   absl::Status result(status.code(), absl::StrCat(path, ": ", ErrorText(status)));
-  status.ForEachPayload([&result](absl::string_view url, const absl::Cord& payload) { result.SetPayload(url, payload); });
+  status.ForEachPayload([&result](absl::string_view url, const absl::Cord& payload) {
+    result.SetPayload(url, absl::Cord(std::string(payload)));
+  });
   result.SetPayload(kFieldUrl, absl::Cord(path));
   return result;
 }
