@@ -37,6 +37,7 @@ namespace {
 constexpr char kOverride[] = "--override";
 constexpr char kNoPruning[] = "prunelab.NoPruning";
 constexpr char kNoRegularizer[] = "prunelab.NoRegularizer";
+constexpr char kPenaltyWeight[] = "regularization.weight";
 constexpr int64_t kMaxArms = 10000;
 constexpr int64_t kMaxSeeds = 1000000;
 constexpr size_t kMaxNameBytes = 200;  // most file systems take 255
@@ -343,6 +344,8 @@ class Loader {
     std::vector<Arm> all;
     std::vector<std::vector<int>> all_levels;
     std::vector<int> index(factors, 0);
+    bool any_regularizer = false;
+    std::optional<std::string> idle_weight;  // the place of a penalty's weight in an arm without a penalty
     for (bool more = true; more;) {
       Arm arm;
       arm.config = ablation().base();
@@ -350,6 +353,12 @@ class Loader {
         const Level& level = ablation().factor(f).level(index[f]);
         arm.levels.push_back(level.name());
         PRUNELAB_RETURN_IF_ERROR(MergePatch(level.patch(), &arm.config));
+      }
+      const Regularization& regularization = arm.config.regularization();
+      if (regularization.has_regularizer()) {
+        any_regularizer = true;
+      } else if (regularization.has_weight() && regularization.weight() != 0 && !idle_weight) {
+        idle_weight = PlaceInArm(arm, index, kPenaltyWeight);
       }
       FillIn(&arm.config);
       arm.name = factors == 0 ? "base" : absl::StrJoin(arm.levels, "/");
@@ -361,6 +370,13 @@ class Loader {
         more = ++index[f] < ablation().factor(f).level_size();
         if (!more) index[f] = 0;
       }
+    }
+    // One arm without a penalty is a control; an ablation without any, but with a weight, is a regularizer forgotten.
+    if (idle_weight && !any_regularizer) {
+      errors_.Add(
+          *idle_weight, kPenaltyWeight,
+          "is set, but no arm has a regularizer; name one, e.g. regularizer { [type.googleapis.com/prunelab.Cov] "
+          "{} }, or leave the weight out");
     }
     for (int i = 0; i < ablation().exclude_size(); ++i) {
       const std::optional<std::string> part = UnmatchedPart(ablation().exclude(i), all_names);

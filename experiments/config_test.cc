@@ -321,10 +321,10 @@ TEST(BadConfigTest, OverridesHavePlacesOfTheirOwn) {
 TEST(BadConfigTest, AnErrorStandsWhereTheFieldWasSetLast) {
   // In the base, though only arms whose level leaves it alone show it.
   EXPECT_THAT(ErrorsWith([](Pieces* p) { p->more_base = "pruning { [@TestPruning] { rate: 1 } }"; }),
-              ElementsAre(absl::StrCat(kMoreBase, "62: pruning.rate: is 1; must be in [0, 1)")));
+              ElementsAre(absl::StrCat(kMoreBase, "56: pruning.rate: is 1; must be in [0, 1)")));
   // In the level; once, though two arms have it.
   EXPECT_THAT(ErrorsWith([](Pieces* p) { p->half = "  pruning { [@TestPruning] { rate: 1.5 } } } } }"; }),
-              ElementsAre(absl::StrCat(kHalf, "64: pruning.rate: is 1.5; must be in [0, 1)")));
+              ElementsAre(absl::StrCat(kHalf, "58: pruning.rate: is 1.5; must be in [0, 1)")));
   // The level takes the type and sets nothing: its own field is the base's.
   EXPECT_THAT(
       ErrorsWith([](Pieces* p) {
@@ -332,13 +332,13 @@ TEST(BadConfigTest, AnErrorStandsWhereTheFieldWasSetLast) {
         p->pruning =
             R"(factor { name: "pruning" level { name: "none" patch { pruning { [@NoPruning] {} } } } level { name: "half" patch {)";
       }),
-      ElementsAre(absl::StrCat(kMoreBase, "62: pruning.period: is 0; must be at least 1")));
+      ElementsAre(absl::StrCat(kMoreBase, "56: pruning.period: is 0; must be at least 1")));
   // A choice of another type hides the base's field of the same name.
   EXPECT_THAT(ErrorsWith([](Pieces* p) {
                 p->more_base = "pruning { [@TestPruning] { rate: 0.1 } }";
                 p->half = "  pruning { [@TestOtherPruning] { rate: -1 } } } } }";
               }),
-              ElementsAre(absl::StrCat(kHalf, "69: pruning.rate: is -1; must be in [0, 1)")));
+              ElementsAre(absl::StrCat(kHalf, "63: pruning.rate: is -1; must be in [0, 1)")));
   // The level's patch is merged after the override of the base.
   EXPECT_THAT(ErrorsWith([](Pieces* p) { p->half = "  training { batch_size: 0 } } } }"; },
                          "base { training { batch_size: 5 } }"),
@@ -379,17 +379,17 @@ TEST(BadConfigTest, PluginsParameters) {
   for (const char* rate : {"1", "-0.1", "nan", "inf"}) {
     EXPECT_THAT(
         ErrorsWith([&](Pieces* p) { p->half = absl::StrCat("pruning { [@TestPruning] { rate: ", rate, " } } } } }"); }),
-        ElementsAre(absl::StrCat(kHalf, "62: pruning.rate: is ", rate, "; must be in [0, 1)")));
+        ElementsAre(absl::StrCat(kHalf, "56: pruning.rate: is ", rate, "; must be in [0, 1)")));
   }
   EXPECT_THAT(ErrorsWith([](Pieces* p) { p->half = "pruning { [@TestPruning] { period: 0 } } } } }"; }),
-              ElementsAre(absl::StrCat(kHalf, "62: pruning.period: is 0; must be at least 1")));
+              ElementsAre(absl::StrCat(kHalf, "56: pruning.period: is 0; must be at least 1")));
   EXPECT_THAT(ErrorsWith([](Pieces* p) { p->network = "network { [@TestNetwork] { width: 0 } }"; }),
-              ElementsAre(absl::StrCat(kNetwork, "62: network.width: is 0; must be at least 1")));
+              ElementsAre(absl::StrCat(kNetwork, "56: network.width: is 0; must be at least 1")));
   EXPECT_THAT(ErrorsWith([](Pieces* p) { p->dataset = "dataset { [@TestData] { train_images: 0 } }"; }),
-              ElementsAre(absl::StrCat(kDataset, "59: dataset.train_images: is 0; must be at least 1")));
+              ElementsAre(absl::StrCat(kDataset, "53: dataset.train_images: is 0; must be at least 1")));
   EXPECT_THAT(
       ErrorsWith([](Pieces* p) { p->test = "regularization { regularizer { [@TestPenalty] { delta: 0 } } } } } }"; }),
-      ElementsAre(absl::StrCat(kTest, "83: regularization.regularizer.delta: is 0; must be above 0")));
+      ElementsAre(absl::StrCat(kTest, "77: regularization.regularizer.delta: is 0; must be above 0")));
 }
 
 TEST(BadConfigTest, NetworkAgainstData) {
@@ -425,7 +425,7 @@ TEST(BadConfigTest, Training) {
                     "training { epochs: 1 batch_size: 10 schedule { multi_step { milestone: 3 milestone: 2 } } }";
               }),
               ElementsAre(absl::StrCat(kTraining,
-                                       "75: training.schedule.multi_step.milestone[1]: is 2; milestones must increase, "
+                                       "74: training.schedule.multi_step.milestone[1]: is 2; milestones must increase, "
                                        "from 1 on")));
 }
 
@@ -438,6 +438,18 @@ TEST(BadConfigTest, PenaltyWeight) {
                 ElementsAre(absl::StrCat(kTest, "18: regularization.weight: is ", weight,
                                          "; must be a finite number, at least 0")));
   }
+}
+
+TEST(BadConfigTest, PenaltyWeightWithoutAPenalty) {
+  const auto forget = [](Pieces* p) { p->test = "  regularization { weight: 0.7 } } } }"; };
+  EXPECT_THAT(ErrorsWith(forget),
+              ElementsAre(HasSubstr(
+                  absl::StrCat(kTest, "20: regularization.weight: is set, but no arm has a regularizer; name one"))));
+  // One for all arms, in the base, is used by some.
+  EXPECT_TRUE(ErrorsWith([](Pieces* p) {
+                p->more_base = "regularization { weight: 2 }";
+                p->test = "  regularization { regularizer { [@TestPenalty] {} } } } } }";
+              }).empty());
 }
 
 TEST(BadConfigTest, Names) {
@@ -468,7 +480,7 @@ TEST(BadConfigTest, Names) {
                   p->pruning = absl::StrCat("factor { name: \"p\" level { name: \"", name,
                                             "\" } level { name: \"half\" patch {");
                 }),
-                ElementsAre(HasSubstr(absl::StrCat(kPruning, "29: factor[0].level[0].name: is \""))))
+                ElementsAre(HasSubstr(absl::StrCat(kPruning, "28: factor[0].level[0].name: is \""))))
         << name;
   }
   EXPECT_THAT(ErrorsWith([](Pieces* p) { p->name = absl::StrCat("name: \"", std::string(201, 'a'), "\""); }),
@@ -479,8 +491,8 @@ TEST(BadConfigTest, FactorsAndLevels) {
   EXPECT_THAT(ErrorsWith([](Pieces* p) {
                 p->pruning = "factor { name: \"pruning\" level { name: \"half\" } level { name: \"half\" patch {";
               }),
-              ElementsAre(absl::StrCat(kPruning, "58: factor[0].level[1].name: is \"half\", as is that at ", kPruning,
-                                       "35; give each a name of its own")));
+              ElementsAre(absl::StrCat(kPruning, "57: factor[0].level[1].name: is \"half\", as is that at ", kPruning,
+                                       "34; give each a name of its own")));
   EXPECT_THAT(ErrorsWith([](Pieces* p) {
                 p->pruning = "factor { name: \"regularizer\" level { name: \"none\" } level { name: \"half\" patch {";
               }),
@@ -571,7 +583,7 @@ TEST(BadConfigTest, Contrasts) {
                                "-1, -1, 1 do")));
   EXPECT_THAT(
       contrast("name: \"i\" term { arm: \"half/test\" weight: 0 } term { arm: \"half/none\" }"),
-      ElementsAre(absl::StrCat(kContrast, "42: contrast[0].term[0].weight: is 0; must be a finite number other than 0"),
+      ElementsAre(absl::StrCat(kContrast, "46: contrast[0].term[0].weight: is 0; must be a finite number other than 0"),
                   HasSubstr("contrast[0].term[1].weight: is 0")));
   EXPECT_THAT(contrast("name: \"i\" term { arm: \"half/test\" weight: nan } term { arm: \"half/none\" weight: 1 }"),
               ElementsAre(HasSubstr("contrast[0].term[0].weight: is nan")));
