@@ -16,6 +16,7 @@ DEFINE_string(output, "", "Folder for the results; default runs/<name of the abl
 DEFINE_string(seeds, "", "Seeds to run, e.g. 1-10, instead of the config's.");
 DEFINE_string(arms, "", "Only the arms that this glob matches; a comma means or.");
 DEFINE_string(device, "auto", "auto, cpu or cuda; auto takes a GPU where there is one.");
+DEFINE_int32(threads_per_run, 0, "Threads of a run; 0: all cores, one where the network is tiny.");
 DEFINE_string(override, "", "More text of the config, merged over it, e.g. 'base { training { epochs: 2 } }'.");
 DEFINE_bool(dry_run, false, "Say what would be run, with sizes, and stop.");
 DEFINE_bool(list, false, "Say what is linked, with a line on each, and stop.");
@@ -34,10 +35,8 @@ int Refuse(const absl::Status& status) {
 void List() {
   for (const PluginKind* kind : PluginKind::All()) {
     std::cout << kind->noun() << ":\n";
-    std::vector<std::vector<std::string>> rows;
-    for (const auto& [name, info] : kind->linked()) rows.push_back({absl::StrCat("  ", name), " "});
     size_t width = 0;
-    for (const auto& row : rows) width = std::max(width, row[0].size());
+    for (const auto& [name, info] : kind->linked()) width = std::max(width, name.size() + 2);
     for (const auto& [name, info] : kind->linked()) {
       std::cout << "  " << name << std::string(width - name.size(), ' ') << info.summary << "\n";
     }
@@ -50,13 +49,19 @@ int Main() {
     return 0;
   }
   if (FLAGS_config.empty()) {
-    return Refuse(absl::InvalidArgumentError("--config is missing; e.g. --config=experiments/configs/digits.textproto"));
+    return Refuse(
+        absl::InvalidArgumentError("--config is missing; e.g. --config=experiments/configs/digits.textproto"));
   }
   const absl::StatusOr<LoadedAblation> loaded = LoadAblation(FLAGS_config, FLAGS_override);
   if (!loaded.ok()) return Refuse(loaded.status());
   RunnerOptions options;
   options.output = UserPath(FLAGS_output.empty() ? JoinPath("runs", loaded->ablation.name()) : FLAGS_output);
   options.device = FLAGS_device;
+  if (FLAGS_threads_per_run < 0) {
+    return Refuse(
+        absl::InvalidArgumentError(absl::StrCat("--threads_per_run=", FLAGS_threads_per_run, ": must be 0 or more")));
+  }
+  options.threads_per_run = FLAGS_threads_per_run;
   options.terminal = isatty(STDERR_FILENO) != 0;
   options.arms = loaded->arms;
   options.seeds = loaded->ablation.seeds();
@@ -81,10 +86,12 @@ int Main() {
   std::vector<std::string> names;
   for (const Arm& arm : options.arms) names.push_back(arm.name);
   if (outcome->trained == 0) std::cout << "All " << outcome->results.size() << " runs were done already.\n";
-  std::cout << "\n" << ResultsTable(names, outcome->results) << "\nMean +- standard deviation over seeds, at the last epoch.\n"
+  std::cout << "\n"
+            << ResultsTable(names, outcome->results) << "\nMean +- standard deviation over seeds, at the last epoch.\n"
             << "Results: " << JoinPath(options.output, "results.csv") << "\n";
   for (const RunResult& result : outcome->results) {
-    if (result.status == "failed") std::cerr << result.arm << " seed " << result.seed << " failed: " << result.message << "\n";
+    if (result.status == "failed")
+      std::cerr << result.arm << " seed " << result.seed << " failed: " << result.message << "\n";
   }
   return outcome->failed > 0 ? 1 : 0;
 }

@@ -105,12 +105,14 @@ absl::StatusOr<RunResult> ParseResult(absl::string_view text, const std::string&
     *member = json[name].get<std::string>();
   }
   for (const auto& [name, member] : {std::make_pair("seed", &result.seed), std::make_pair("epochs", &result.epochs)}) {
-    if (!json.contains(name) || !json[name].is_number_integer()) return refuse(absl::StrCat("has no number \"", name, "\""));
+    if (!json.contains(name) || !json[name].is_number_integer())
+      return refuse(absl::StrCat("has no number \"", name, "\""));
     *member = json[name].get<int64_t>();
   }
   if (json.contains("message") && json["message"].is_string()) result.message = json["message"].get<std::string>();
   ForNumbers(result, [&](const char* name, auto& value) {
-    if (json.contains(name) && json[name].is_number()) value = json[name].get<typename std::decay_t<decltype(value)>::value_type>();
+    if (json.contains(name) && json[name].is_number())
+      value = json[name].get<typename std::decay_t<decltype(value)>::value_type>();
   });
   return result;
 }
@@ -149,7 +151,8 @@ std::string ResultsCsv(const std::vector<RunResult>& results) {
   for (const char* name : {"run_id", "seconds", "images_per_second"}) columns.push_back(name);
   std::string csv = absl::StrCat(absl::StrJoin(columns, ","), "\n");
   for (const RunResult& result : results) {
-    std::vector<std::string> cells = {result.arm, absl::StrCat(result.seed), result.status, absl::StrCat(result.epochs)};
+    std::vector<std::string> cells = {result.arm, absl::StrCat(result.seed), result.status,
+                                      absl::StrCat(result.epochs)};
     const auto add = [&](const char*, const auto& value) { cells.push_back(value ? Json(*value).dump() : ""); };
     ForNumbers(result, add);
     cells.push_back(result.run_id);

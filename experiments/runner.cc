@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -37,9 +38,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-double Now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 struct Run {
   const Arm* arm = nullptr;
@@ -61,7 +60,8 @@ absl::StatusOr<at::Device> ChooseDevice(const std::string& device) {
   }
   if (!has_cuda) {
     return absl::FailedPreconditionError(
-        "--device=cuda: no CUDA device can be used; use --device=cpu, or build with --config=cuda on a machine with a GPU");
+        "--device=cuda: no CUDA device can be used; use --device=cpu, or build with --config=cuda on a machine with a "
+        "GPU");
   }
   return at::Device(at::kCUDA);
 }
@@ -74,9 +74,9 @@ absl::StatusOr<std::optional<RunResult>> FinishedResult(const Run& run) {
     PRUNELAB_ASSIGN_OR_RETURN(const auto source, TextProtoSource::ParseFile(config_path, &old_config));
     const std::string difference = ArmDifference(old_config, run.arm->config);
     if (!difference.empty()) {
-      return absl::FailedPreconditionError(
-          absl::StrCat(run.folder, ": holds a run of another config; the arm \"", run.arm->name, "\" now differs in\n",
-                       difference, "Give the changed arm another name, or use another --output."));
+      return absl::FailedPreconditionError(absl::StrCat(run.folder, ": holds a run of another config; the arm \"",
+                                                        run.arm->name, "\" now differs in\n", difference,
+                                                        "Give the changed arm another name, or use another --output."));
     }
   }
   const std::string path = JoinPath(run.folder, "result.json");
@@ -85,10 +85,12 @@ absl::StatusOr<std::optional<RunResult>> FinishedResult(const Run& run) {
   PRUNELAB_ASSIGN_OR_RETURN(RunResult result, ParseResult(text, path));
   if (!run.run_id.empty() && result.run_id != run.run_id) {
     return absl::FailedPreconditionError(
-        absl::StrCat(path, ": its run was made with other data (its fingerprint is not that of the data set now); use "
-                           "another --output"));
+        absl::StrCat(path,
+                     ": its run was made with other data (its fingerprint is not that of the data set now); use "
+                     "another --output"));
   }
-  if (result.status != "done" && result.status != "diverged") return std::optional<RunResult>();  // a failed run is tried again
+  if (result.status != "done" && result.status != "diverged")
+    return std::optional<RunResult>();  // a failed run is tried again
   const absl::StatusOr<std::string> timing = ReadFile(JoinPath(run.folder, "timing.jsonl"));
   if (timing.ok()) {
     double seconds = 0, images = 0;
@@ -109,7 +111,8 @@ absl::StatusOr<std::optional<RunResult>> FinishedResult(const Run& run) {
 std::string CodeRevision() {
   const char* workspace = std::getenv("BUILD_WORKSPACE_DIRECTORY");
   if (workspace == nullptr) return "unknown";
-  FILE* pipe = popen(absl::StrCat("git -C '", workspace, "' describe --always --dirty --abbrev=40 2>/dev/null").c_str(), "r");
+  FILE* pipe =
+      popen(absl::StrCat("git -C '", workspace, "' describe --always --dirty --abbrev=40 2>/dev/null").c_str(), "r");
   if (pipe == nullptr) return "unknown";
   char line[128] = "";
   const bool read = fgets(line, sizeof(line), pipe) != nullptr;
@@ -121,7 +124,8 @@ std::string CodeRevision() {
 std::string CpuName() {
   std::ifstream file("/proc/cpuinfo");
   for (std::string line; std::getline(file, line);) {
-    if (absl::StartsWith(line, "model name")) return std::string(absl::StripAsciiWhitespace(line.substr(line.find(':') + 1)));
+    if (absl::StartsWith(line, "model name"))
+      return std::string(absl::StripAsciiWhitespace(line.substr(line.find(':') + 1)));
   }
   return "unknown";
 }
@@ -146,11 +150,12 @@ std::string Duration(double seconds) {
   return absl::StrFormat("%d:%02d h", s / 3600, s / 60 % 60);
 }
 
-// Tells a person where the ablation is: one line that is written over on a terminal, else a line a run and at most one every
-// ten seconds between.
+// Tells a person where the ablation is: one line that is written over on a terminal, else a line a run and at most one
+// every ten seconds between.
 class Progress {
  public:
-  Progress(bool terminal, double total_images) : terminal_(terminal), total_(total_images), start_(Now()), last_(start_) {}
+  Progress(bool terminal, double total_images)
+      : terminal_(terminal), total_(total_images), start_(Now()), last_(start_) {}
 
   void StartRun(const std::string& name) {
     name_ = name;
@@ -173,7 +178,8 @@ class Progress {
   }
   void EndRun(const RunResult& result, int64_t done, int64_t runs, double skipped_images) {
     total_ -= skipped_images;
-    const std::string accuracy = result.test_top1 ? absl::StrFormat("test %.2f %%", 100 * *result.test_top1) : result.status;
+    const std::string accuracy =
+        result.test_top1 ? absl::StrFormat("test %.2f %%", 100 * *result.test_top1) : result.status;
     Print(absl::StrFormat("[%d/%d] %s  %s  %s", done, runs, name_, accuracy, Duration(Now() - run_start_)));
     if (terminal_) std::cerr << "\n";
   }
@@ -194,19 +200,26 @@ class Progress {
 
 // Trains one run into its folder. A status is an error of the file system; what the training itself refuses is a failed
 // result.
-absl::StatusOr<RunResult> Train(const Run& run, at::Device device, const std::string& revision, Progress& progress) {
+absl::StatusOr<RunResult> Train(const Run& run, at::Device device, int64_t threads, const std::string& revision,
+                                Progress& progress) {
   const RunConfig& config = run.arm->config;
+  PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo network, BuildRunNetwork(config, run.dataset->info));
+  at::set_num_threads(
+      static_cast<int>(threads > 0 ? threads : ThreadsForWork(network.MacCount() * config.training().batch_size())));
   PRUNELAB_RETURN_IF_ERROR(CreateFolders(run.folder));
   const auto in_folder = [&](const char* name) { return JoinPath(run.folder, name); };
   for (const char* name : {"epochs.jsonl", "timing.jsonl", "result.json", "last.safetensors"}) {
     if (PathExists(in_folder(name)) && unlink(in_folder(name).c_str()) != 0) {
-      return absl::PermissionDeniedError(absl::StrCat(in_folder(name), ": cannot be removed, and the run must begin anew"));
+      return absl::PermissionDeniedError(
+          absl::StrCat(in_folder(name), ": cannot be removed, and the run must begin anew"));
     }
   }
   PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(in_folder("config.textproto"), ResolvedText(config)));
-  PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(in_folder("provenance.json"), Provenance(*run.dataset, device, revision)));
+  PRUNELAB_RETURN_IF_ERROR(
+      WriteFileAtomically(in_folder("provenance.json"), Provenance(*run.dataset, device, revision)));
 
-  TrainingSetup setup{*BuildRunNetwork(config, run.dataset->info)};
+  TrainingSetup setup;
+  setup.network = network;
   setup.dataset = run.dataset;
   setup.config = config.training();
   setup.penalty_weight = config.regularization().weight();
@@ -217,7 +230,6 @@ absl::StatusOr<RunResult> Train(const Run& run, at::Device device, const std::st
   pruning.seed = setup.seed;
   PRUNELAB_ASSIGN_OR_RETURN(setup.strategy, CreatePruningStrategy(config.pruning(), pruning));
   PRUNELAB_ASSIGN_OR_RETURN(setup.regularizer, CreateRegularizer(config.regularization().regularizer(), setup.network));
-  const NetworkInfo network = setup.network;
   int64_t seen = 0;
   const int64_t epochs = config.training().epochs();
   setup.on_step = [&](const StepProgress& step) {
@@ -260,6 +272,11 @@ absl::StatusOr<RunResult> Train(const Run& run, at::Device device, const std::st
 
 }  // namespace
 
+int64_t ThreadsForWork(int64_t macs) {
+  constexpr int64_t kSmallStep = 200'000'000;  // about 2 ms on one core
+  return macs < kSmallStep ? 1 : std::max(1u, std::thread::hardware_concurrency());
+}
+
 absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const RunnerOptions& options) {
   PRUNELAB_ASSIGN_OR_RETURN(const at::Device device, ChooseDevice(options.device));
   // Each data set once, however many arms use it.
@@ -270,7 +287,8 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
     if (!datasets.count(key)) {
       absl::StatusOr<Dataset> dataset = OpenDataset(arm.config.dataset());
       if (!dataset.ok()) {
-        return absl::Status(dataset.status().code(), absl::StrCat("data set of the arm \"", arm.name, "\": ", dataset.status().message()));
+        return absl::Status(dataset.status().code(),
+                            absl::StrCat("data set of the arm \"", arm.name, "\": ", dataset.status().message()));
       }
       datasets[key] = std::make_unique<Dataset>(*std::move(dataset));
     }
@@ -283,7 +301,8 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
     }
     for (int64_t i = 0; i < options.seeds.count(); ++i) {
       const int64_t seed = options.seeds.first() + i;
-      runs.push_back({&arm, seed, &dataset, RunFolder(options, arm, seed), RunId(arm.config, seed, dataset.fingerprint)});
+      runs.push_back(
+          {&arm, seed, &dataset, RunFolder(options, arm, seed), RunId(arm.config, seed, dataset.fingerprint)});
     }
   }
   std::vector<std::optional<RunResult>> results(runs.size());
@@ -291,12 +310,14 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
   for (size_t i = 0; i < runs.size(); ++i) {
     PRUNELAB_ASSIGN_OR_RETURN(results[i], FinishedResult(runs[i]));
     if (!results[i]) {
-      images_to_train += static_cast<double>(runs[i].dataset->info.train_images * runs[i].arm->config.training().epochs());
+      images_to_train +=
+          static_cast<double>(runs[i].dataset->info.train_images * runs[i].arm->config.training().epochs());
     }
   }
   PRUNELAB_RETURN_IF_ERROR(CheckFolderCanBeWritten(options.output));
   PRUNELAB_RETURN_IF_ERROR(CreateFolders(options.output));
-  PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(JoinPath(options.output, "ablation.textproto"), PrettyText(loaded.ablation)));
+  PRUNELAB_RETURN_IF_ERROR(
+      WriteFileAtomically(JoinPath(options.output, "ablation.textproto"), PrettyText(loaded.ablation)));
 
   AblationOutcome outcome;
   const auto collect = [&] {
@@ -320,7 +341,8 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
       if (results[i]) continue;
       const Run& run = runs[i];
       progress.StartRun(absl::StrCat(run.arm->name, " seed ", run.seed));
-      PRUNELAB_ASSIGN_OR_RETURN(const RunResult trained, Train(run, device, revision, progress));
+      PRUNELAB_ASSIGN_OR_RETURN(const RunResult trained,
+                                Train(run, device, options.threads_per_run, revision, progress));
       ++outcome.trained;
       outcome.failed += trained.status == "failed";
       PRUNELAB_ASSIGN_OR_RETURN(results[i], FinishedResult(run));
@@ -357,9 +379,10 @@ absl::StatusOr<std::string> DryRun(const LoadedAblation& loaded, const RunnerOpt
   const absl::StatusOr<Dataset> dataset = OpenDataset(options.arms.front().config.dataset());
   if (!dataset.ok()) missing = absl::StrCat("Missing: ", dataset.status().message(), "\n");
   const int64_t runs = static_cast<int64_t>(options.arms.size()) * options.seeds.count();
-  return absl::StrCat("Ablation \"", loaded.ablation.name(), "\": ", options.arms.size(), " arms, seeds ", options.seeds.first(),
-                      " to ", options.seeds.first() + options.seeds.count() - 1, ", ", runs, " runs, ", done_runs,
-                      " of them done; output ", options.output, "\n\n", Aligned(rows), "\n", missing);
+  return absl::StrCat("Ablation \"", loaded.ablation.name(), "\": ", options.arms.size(), " arms, seeds ",
+                      options.seeds.first(), " to ", options.seeds.first() + options.seeds.count() - 1, ", ", runs,
+                      " runs, ", done_runs, " of them done; output ", options.output, "\n\n", Aligned(rows), "\n",
+                      missing);
 }
 
 }  // namespace prunelab

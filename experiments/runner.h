@@ -13,11 +13,12 @@
 namespace prunelab {
 
 struct RunnerOptions {
-  std::string output;        // folder; made when all is checked
-  std::vector<Arm> arms;     // those to run
+  std::string output;     // folder; made when all is checked
+  std::vector<Arm> arms;  // those to run
   Seeds seeds;
   std::string device = "auto";  // auto, cpu, cuda
-  bool terminal = false;     // one updating line instead of plain ones
+  int64_t threads_per_run = 0;  // 0: ThreadsForWork
+  bool terminal = false;        // one updating line instead of plain ones
 };
 
 struct AblationOutcome {
@@ -25,6 +26,11 @@ struct AblationOutcome {
   int64_t trained = 0;             // runs of this call
   int64_t failed = 0;
 };
+
+// Threads for training steps of `macs` multiply-accumulates each (forward): all cores, but one where a step is so small
+// that threads would wait for each other longer than they work. A function of the work and the machine, so that runs
+// repeat.
+int64_t ThreadsForWork(int64_t macs);
 
 // Opens the data, refuses what cannot be run (data, device, folder, an arm that is not what its folder holds) before
 // anything is written, then trains. Progress goes to standard error.

@@ -10,7 +10,8 @@ namespace prunelab {
 namespace {
 
 template <typename T>
-std::string Cell(const std::vector<const RunResult*>& runs, std::optional<T> RunResult::*member, double scale, int digits) {
+std::string Cell(const std::vector<const RunResult*>& runs, std::optional<T> RunResult::*member, double scale,
+                 int digits) {
   std::vector<double> values;
   for (const RunResult* run : runs) {
     if (run->*member) values.push_back(static_cast<double>(*(run->*member)) * scale);
@@ -52,9 +53,9 @@ std::string Aligned(const std::vector<std::vector<std::string>>& rows) {
 }
 
 std::string ResultsTable(const std::vector<std::string>& arms, const std::vector<RunResult>& results) {
-  std::vector<std::vector<std::string>> rows = {{"arm", "n", "diverged", "test top-1 %", "test loss", "filters masked %",
-                                                 "weights masked %", "mean |rho|", "returned", "live parameters",
-                                                 "live MACs"}};
+  std::vector<std::vector<std::string>> rows = {{"arm", "n", "diverged", "test top-1 %", "test loss",
+                                                 "filters masked %", "weights masked %", "mean |rho|", "returned",
+                                                 "live parameters", "live MACs"}};
   for (const std::string& arm : arms) {
     std::vector<const RunResult*> done;
     int64_t diverged = 0;

@@ -69,8 +69,8 @@ absl::Status LoadIntoModel(const Safetensors& file, const std::string& name, Mod
     const at::Tensor& weight = model.Get(absl::StrCat(node, ".weight"));
     const std::vector<int64_t> filters = {weight.size(0), 1, 1, 1};
     if (tensor.sizes() != weight.sizes() && tensor.sizes() != at::IntArrayRef(filters)) {
-      differences.push_back(absl::StrCat(tensor_name, " is ", Shape(tensor.sizes()), "; must be ", Shape(weight.sizes()),
-                                         " or ", Shape(filters)));
+      differences.push_back(absl::StrCat(tensor_name, " is ", Shape(tensor.sizes()), "; must be ",
+                                         Shape(weight.sizes()), " or ", Shape(filters)));
       continue;
     }
     const at::Tensor mask = tensor.to(at::kFloat);

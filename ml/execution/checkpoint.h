@@ -1,6 +1,6 @@
 // A checkpoint of a model: one .safetensors file with parameters and buffers under their PyTorch names, masks as
-// "<conv>.mask" (float32 0 and 1 in the weight's shape), and the network as text proto under the metadata key "network", so
-// that it can always be loaded.
+// "<conv>.mask" (float32 0 and 1 in the weight's shape), and the network as text proto under the metadata key
+// "network", so that it can always be loaded.
 #pragma once
 
 #include <string>
@@ -15,8 +15,8 @@ namespace prunelab {
 Safetensors ModelToSafetensors(const Model& model);
 
 // Copies weights, buffers and masks into `model`. All differences of names and shapes are listed in one error, and then
-// nothing is changed. "num_batches_tracked" may be missing. Masks are read in the weight's shape or as [out, 1, 1, 1]; a
-// mask that is the same within each filter becomes a filter mask.
+// nothing is changed. "num_batches_tracked" may be missing. Masks are read in the weight's shape or as [out, 1, 1, 1];
+// a mask that is the same within each filter becomes a filter mask.
 absl::Status LoadIntoModel(const Safetensors& file, const std::string& name, Model& model);
 
 // A model from a file that carries its network. Errors: no network in it, or one that is refused; as LoadIntoModel.

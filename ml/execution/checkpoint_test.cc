@@ -15,13 +15,37 @@ using ::testing::HasSubstr;
 Model MakeModel(uint64_t seed, at::ScalarType dtype = at::kFloat) {
   Network network;
   EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(R"pb(
-    node { name: "image" image { channels: 2 height: 5 width: 5 } }
-    node { name: "conv" input: "image" conv2d { out_channels: 3 } }
-    node { name: "bn" input: "conv" batch_norm2d {} }
-    node { name: "conv2" input: "bn" conv2d { out_channels: 4 } }
-    node { name: "flat" input: "conv2" flatten {} }
-    node { name: "fc" input: "flat" linear { out_features: 3 } }
-  )pb", &network));
+                                                              node {
+                                                                name: "image"
+                                                                image { channels: 2 height: 5 width: 5 }
+                                                              }
+                                                              node {
+                                                                name: "conv"
+                                                                input: "image"
+                                                                conv2d { out_channels: 3 }
+                                                              }
+                                                              node {
+                                                                name: "bn"
+                                                                input: "conv"
+                                                                batch_norm2d {}
+                                                              }
+                                                              node {
+                                                                name: "conv2"
+                                                                input: "bn"
+                                                                conv2d { out_channels: 4 }
+                                                              }
+                                                              node {
+                                                                name: "flat"
+                                                                input: "conv2"
+                                                                flatten {}
+                                                              }
+                                                              node {
+                                                                name: "fc"
+                                                                input: "flat"
+                                                                linear { out_features: 3 }
+                                                              }
+                                                            )pb",
+                                                            &network));
   Model model = Model::Create(*NetworkInfo::Create(network), dtype, at::kCPU);
   InitializeParameters(model, seed);
   return model;
@@ -84,7 +108,8 @@ TEST(CheckpointTest, AFileWithoutOrWithABadNetworkIsRefused) {
   const std::string path = Temporary("bad.safetensors");
   file.metadata["network"] = "node { name: 'x' input: 'x' relu {} }";
   ASSERT_TRUE(WriteSafetensors(path, file).ok());
-  EXPECT_THAT(std::string(LoadModel(path, at::kFloat, at::kCPU).status().message()), HasSubstr("bad.safetensors: network: node \"x\""));
+  EXPECT_THAT(std::string(LoadModel(path, at::kFloat, at::kCPU).status().message()),
+              HasSubstr("bad.safetensors: network: node \"x\""));
   file.metadata.clear();
   ASSERT_TRUE(WriteSafetensors(path, file).ok());
   EXPECT_THAT(std::string(LoadModel(path, at::kFloat, at::kCPU).status().message()), HasSubstr("carries no network"));

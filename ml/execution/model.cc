@@ -14,7 +14,8 @@
 namespace prunelab {
 namespace {
 
-// Fills `tensor` (a parameter) with values computed in float64 by `value`, element by element in the order of its shape.
+// Fills `tensor` (a parameter) with values computed in float64 by `value`, element by element in the order of its
+// shape.
 template <typename F>
 void Fill(const at::Tensor& tensor, F value) {
   at::Tensor values = at::zeros(tensor.sizes(), at::kDouble);
@@ -30,7 +31,8 @@ Model Model::Create(NetworkInfo info, at::ScalarType dtype, at::Device device) {
   for (const ParameterSpec& spec : model.info_.parameters()) {
     const bool is_bn = model.info_.node(model.info_.Index(spec.node)).op_case() == Node::kBatchNorm2D;
     const bool ones = is_bn && (absl::EndsWith(spec.name, ".weight") || absl::EndsWith(spec.name, ".running_var"));
-    at::Tensor tensor = at::full(spec.shape, ones ? 1 : 0, at::TensorOptions(device).dtype(spec.is_integer ? at::kLong : dtype));
+    at::Tensor tensor =
+        at::full(spec.shape, ones ? 1 : 0, at::TensorOptions(device).dtype(spec.is_integer ? at::kLong : dtype));
     if (spec.shape.size() == 4) tensor = tensor.contiguous(at::MemoryFormat::ChannelsLast);
     if (!spec.is_buffer) tensor.set_requires_grad(true);
     model.by_name_.emplace(spec.name, tensor);
@@ -69,7 +71,8 @@ void InitializeParameters(Model& model, uint64_t seed) {
     RandomStream stream(seed, absl::StrCat("weights/", parameter.name));
     if (node.op_case() == Node::kConv2D && tensor.dim() == 4) {
       // He et al. 2015 (fan-out): each output is read by out * kh * kw / groups products.
-      const double fan_out = static_cast<double>(tensor.size(0) * tensor.size(2) * tensor.size(3)) / node.conv2d().groups();
+      const double fan_out =
+          static_cast<double>(tensor.size(0) * tensor.size(2) * tensor.size(3)) / node.conv2d().groups();
       const double stddev = std::sqrt(2 / fan_out);
       Fill(tensor, [&] { return stddev * stream.Normal(); });
     } else if (node.op_case() == Node::kLinear) {

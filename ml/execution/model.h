@@ -1,5 +1,5 @@
-// Model: a network and its tensors. Parameters, masks and buffers are dense tensors under PyTorch's names and never change
-// shape. How a step is executed is a plan (plan.h).
+// Model: a network and its tensors. Parameters, masks and buffers are dense tensors under PyTorch's names and never
+// change shape. How a step is executed is a plan (plan.h).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -23,8 +23,8 @@ struct NamedTensor {
 
 class Model {
  public:
-  // Allocates all tensors on `device` in `dtype` (num_batches_tracked stays int64): zeros, but BN weight and running_var
-  // are ones. Conv weights are channels_last. Parameters require gradients.
+  // Allocates all tensors on `device` in `dtype` (num_batches_tracked stays int64): zeros, but BN weight and
+  // running_var are ones. Conv weights are channels_last. Parameters require gradients.
   static Model Create(NetworkInfo info, at::ScalarType dtype, at::Device device);
 
   const NetworkInfo& info() const { return info_; }
@@ -48,7 +48,8 @@ class Model {
   at::Tensor MaskedWeight(const std::string& conv_node) const;
 
  private:
-  Model(NetworkInfo info, at::ScalarType dtype, at::Device device) : info_(std::move(info)), dtype_(dtype), device_(device) {}
+  Model(NetworkInfo info, at::ScalarType dtype, at::Device device)
+      : info_(std::move(info)), dtype_(dtype), device_(device) {}
   NetworkInfo info_;
   at::ScalarType dtype_;
   at::Device device_;
@@ -57,8 +58,8 @@ class Model {
   std::map<std::string, at::Tensor> masks_;
 };
 
-// Fresh weights, a pure function of (seed, name): convolutions He-normal (fan-out, gain sqrt(2)), BN 1 and 0, linear layers
-// PyTorch's default (uniform within 1 / sqrt(fan-in)), conv biases zero. Computed in float64, then rounded.
+// Fresh weights, a pure function of (seed, name): convolutions He-normal (fan-out, gain sqrt(2)), BN 1 and 0, linear
+// layers PyTorch's default (uniform within 1 / sqrt(fan-in)), conv biases zero. Computed in float64, then rounded.
 void InitializeParameters(Model& model, uint64_t seed);
 
 }  // namespace prunelab

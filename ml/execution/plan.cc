@@ -41,7 +41,8 @@ at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>
       const bool train = options.mode == Mode::kTrain;
       if (train) model.Get(absl::StrCat(node.name(), ".num_batches_tracked")).add_(1);
       return at::batch_norm(in[0], parameter("weight"), parameter("bias"), parameter("running_mean"),
-                            parameter("running_var"), train, options.batch_norm_momentum.value_or(node.batch_norm2d().momentum()),
+                            parameter("running_var"), train,
+                            options.batch_norm_momentum.value_or(node.batch_norm2d().momentum()),
                             node.batch_norm2d().epsilon(), /*cudnn_enabled=*/true);
     }
     case Node::kRelu:

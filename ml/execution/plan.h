@@ -1,5 +1,5 @@
-// How a network is executed. The reference plan is plain: one LibTorch call a node, convolution weights through one autograd
-// function Mask(weight, mask, policy). Other plans must agree with it.
+// How a network is executed. The reference plan is plain: one LibTorch call a node, convolution weights through one
+// autograd function Mask(weight, mask, policy). Other plans must agree with it.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,8 +15,8 @@
 namespace prunelab {
 
 enum class Mode {
-  kTrain,       // BN by the batch's statistics, running statistics updated
-  kEvaluate,    // BN by the running statistics
+  kTrain,     // BN by the batch's statistics, running statistics updated
+  kEvaluate,  // BN by the running statistics
 };
 
 struct ForwardOptions {

@@ -18,19 +18,74 @@ NetworkInfo Parse(const std::string& text) {
 
 // A residual network with every node that a builder uses.
 constexpr char kNetwork[] = R"pb(
-  node { name: "image" image { channels: 2 height: 6 width: 6 } }
-  node { name: "conv1" input: "image" conv2d { out_channels: 4 padding: 1 } }
-  node { name: "bn1" input: "conv1" batch_norm2d {} }
-  node { name: "relu" input: "bn1" relu {} }
-  node { name: "conv2" input: "relu" conv2d { out_channels: 6 padding: 1 stride: 2 bias: true } }
-  node { name: "bn2" input: "conv2" batch_norm2d {} }
-  node { name: "sub" input: "relu" average_pool2d { kernel: 1 stride: 2 } }
-  node { name: "pad" input: "sub" scatter { channels: 6 index: [1, 2, 3, 4] } }
-  node { name: "add" input: "bn2" input: "pad" add {} }
-  node { name: "pool" input: "add" max_pool2d { kernel: 2 stride: 1 } }
-  node { name: "avgpool" input: "pool" global_average_pool {} }
-  node { name: "flat" input: "avgpool" flatten {} }
-  node { name: "fc" input: "flat" linear { out_features: 3 } }
+  node {
+    name: "image"
+    image { channels: 2 height: 6 width: 6 }
+  }
+  node {
+    name: "conv1"
+    input: "image"
+    conv2d { out_channels: 4 padding: 1 }
+  }
+  node {
+    name: "bn1"
+    input: "conv1"
+    batch_norm2d {}
+  }
+  node {
+    name: "relu"
+    input: "bn1"
+    relu {}
+  }
+  node {
+    name: "conv2"
+    input: "relu"
+    conv2d { out_channels: 6 padding: 1 stride: 2 bias: true }
+  }
+  node {
+    name: "bn2"
+    input: "conv2"
+    batch_norm2d {}
+  }
+  node {
+    name: "sub"
+    input: "relu"
+    average_pool2d { kernel: 1 stride: 2 }
+  }
+  node {
+    name: "pad"
+    input: "sub"
+    scatter {
+      channels: 6
+      index: [ 1, 2, 3, 4 ]
+    }
+  }
+  node {
+    name: "add"
+    input: "bn2"
+    input: "pad"
+    add {}
+  }
+  node {
+    name: "pool"
+    input: "add"
+    max_pool2d { kernel: 2 stride: 1 }
+  }
+  node {
+    name: "avgpool"
+    input: "pool"
+    global_average_pool {}
+  }
+  node {
+    name: "flat"
+    input: "avgpool"
+    flatten {}
+  }
+  node {
+    name: "fc"
+    input: "flat"
+    linear { out_features: 3 }
+  }
 )pb";
 
 Model MakeModel() {
@@ -39,9 +94,7 @@ Model MakeModel() {
   return model;
 }
 
-at::Tensor Images(int64_t n) {
-  return at::linspace(-1, 1, n * 2 * 36, at::kDouble).mul(40).sin().view({n, 2, 6, 6});
-}
+at::Tensor Images(int64_t n) { return at::linspace(-1, 1, n * 2 * 36, at::kDouble).mul(40).sin().view({n, 2, 6, 6}); }
 
 // The same network written out in plain ATen calls.
 at::Tensor ByHand(const Model& m, const at::Tensor& images, bool train) {
@@ -49,7 +102,8 @@ at::Tensor ByHand(const Model& m, const at::Tensor& images, bool train) {
     const at::Tensor mean = train ? x.mean({0, 2, 3}) : m.Get(name + ".running_mean");
     const at::Tensor var = train ? x.var({0, 2, 3}, /*unbiased=*/false) : m.Get(name + ".running_var");
     const auto channel = [](const at::Tensor& v) { return v.view({1, -1, 1, 1}); };
-    return (x - channel(mean)) / (channel(var) + 1e-5).sqrt() * channel(m.Get(name + ".weight")) + channel(m.Get(name + ".bias"));
+    return (x - channel(mean)) / (channel(var) + 1e-5).sqrt() * channel(m.Get(name + ".weight")) +
+           channel(m.Get(name + ".bias"));
   };
   const at::Tensor relu = at::relu(bn(at::conv2d(images, m.Get("conv1.weight"), {}, 1, 1), "bn1"));
   const at::Tensor branch = bn(at::conv2d(relu, m.Get("conv2.weight"), m.Get("conv2.bias"), 2, 1), "bn2");
@@ -105,10 +159,12 @@ TEST(ReferencePlanTest, MasksActInTheForwardPassAndGradientsFollowThePolicy) {
   Model masked = MakeModel();
   const at::Tensor filters = at::tensor({1.0, 0.0, 1.0, 0.0}, at::kDouble).view({4, 1, 1, 1});
   masked.SetMasks({{"conv1", filters}});
-  // A model whose weights were multiplied by hand has the same logits; its weight gradient is that of the masked weight.
+  // A model whose weights were multiplied by hand has the same logits; its weight gradient is that of the masked
+  // weight.
   Model multiplied = MakeModel();
   multiplied.Get("conv1.weight").detach().mul_(filters);
-  for (Model* model : {&masked, &multiplied}) model->Get("bn1.bias").detach().fill_(0.3);  // dead channels pass the ReLU
+  for (Model* model : {&masked, &multiplied})
+    model->Get("bn1.bias").detach().fill_(0.3);  // dead channels pass the ReLU
   const auto expected = Gradients(multiplied, images, GradientPolicy::kStraightThrough);
   const auto through = Gradients(masked, images, GradientPolicy::kStraightThrough);
   const auto blocked = Gradients(masked, images, GradientPolicy::kMasked);
@@ -120,7 +176,8 @@ TEST(ReferencePlanTest, MasksActInTheForwardPassAndGradientsFollowThePolicy) {
   EXPECT_GT(through.at("conv1.weight")[1].abs().max().item<double>(), 0);
 }
 
-// DESIGN, "A dead filter in training": y = 0, xhat = 0, dgamma = 0, dbeta = sum(g), dy = gamma / sqrt(eps) (g - mean g).
+// DESIGN, "A dead filter in training": y = 0, xhat = 0, dgamma = 0, dbeta = sum(g), dy = gamma / sqrt(eps) (g - mean
+// g).
 TEST(ReferencePlanTest, ADeadFilterLearnsAsTheAlgebraSays) {
   Model model = MakeModel();
   const at::Tensor dead = at::tensor({1.0, 0.0, 1.0, 1.0}, at::kDouble).view({4, 1, 1, 1});
@@ -132,7 +189,8 @@ TEST(ReferencePlanTest, ADeadFilterLearnsAsTheAlgebraSays) {
   EXPECT_EQ(gradients.at("bn1.weight")[1].item<double>(), 0);
   // g at BN's output, from a leaf put there.
   const at::Tensor y = at::conv2d(images, model.Get("conv1.weight").detach() * dead, {}, 1, 1);
-  at::Tensor out = ((y - y.mean({0, 2, 3}, true)) / (y.var({0, 2, 3}, false, true) + 1e-5).sqrt() * 1.5 + 0.25).detach();
+  at::Tensor out =
+      ((y - y.mean({0, 2, 3}, true)) / (y.var({0, 2, 3}, false, true) + 1e-5).sqrt() * 1.5 + 0.25).detach();
   out.set_requires_grad(true);
   const at::Tensor relu = at::relu(out);
   const at::Tensor z = at::conv2d(relu, model.Get("conv2.weight").detach(), model.Get("conv2.bias").detach(), 2, 1);
@@ -181,10 +239,25 @@ TEST(InitializationTest, IsHeNormalAndKeyedBySeedAndName) {
   InitializeParameters(b, 6);
   EXPECT_FALSE(at::equal(a.Get("conv2.weight"), b.Get("conv2.weight")));
   Model wide = Model::Create(Parse(R"pb(
-                               node { name: "image" image { channels: 64 height: 1 width: 1 } }
-                               node { name: "c" input: "image" conv2d { out_channels: 128 padding: 1 } }
-                               node { name: "flat" input: "c" flatten {} }
-                               node { name: "fc" input: "flat" linear { out_features: 100 } }
+                               node {
+                                 name: "image"
+                                 image { channels: 64 height: 1 width: 1 }
+                               }
+                               node {
+                                 name: "c"
+                                 input: "image"
+                                 conv2d { out_channels: 128 padding: 1 }
+                               }
+                               node {
+                                 name: "flat"
+                                 input: "c"
+                                 flatten {}
+                               }
+                               node {
+                                 name: "fc"
+                                 input: "flat"
+                                 linear { out_features: 100 }
+                               }
                              )pb"),
                              at::kDouble, at::kCPU);
   InitializeParameters(wide, 1);

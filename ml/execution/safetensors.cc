@@ -20,8 +20,8 @@ constexpr uint64_t kLargestHeader = 100'000'000;  // the format's own limit
 
 const std::vector<std::pair<std::string, at::ScalarType>>& DataTypes() {
   static const auto* types = new std::vector<std::pair<std::string, at::ScalarType>>{
-      {"F64", at::kDouble}, {"F32", at::kFloat}, {"F16", at::kHalf},  {"BF16", at::kBFloat16}, {"I64", at::kLong},
-      {"I32", at::kInt},    {"I16", at::kShort}, {"I8", at::kChar},   {"U8", at::kByte},       {"BOOL", at::kBool},
+      {"F64", at::kDouble}, {"F32", at::kFloat}, {"F16", at::kHalf}, {"BF16", at::kBFloat16}, {"I64", at::kLong},
+      {"I32", at::kInt},    {"I16", at::kShort}, {"I8", at::kChar},  {"U8", at::kByte},       {"BOOL", at::kBool},
   };
   return *types;
 }
@@ -40,14 +40,17 @@ absl::Status Refuse(absl::string_view file, absl::string_view message) {
 absl::StatusOr<Entry> ParseEntry(absl::string_view file, const std::string& name, const nlohmann::json& value) {
   Entry entry;
   entry.name = name;
-  const auto refuse = [&](absl::string_view message) { return Refuse(file, absl::StrCat("tensor \"", name, "\": ", message)); };
+  const auto refuse = [&](absl::string_view message) {
+    return Refuse(file, absl::StrCat("tensor \"", name, "\": ", message));
+  };
   if (!value.is_object() || !value.contains("dtype") || !value.contains("shape") || !value.contains("data_offsets")) {
     return refuse("needs dtype, shape and data_offsets");
   }
   const nlohmann::json &dtype = value["dtype"], &shape = value["shape"], &offsets = value["data_offsets"];
   if (!dtype.is_string()) return refuse("dtype must be a string");
   const auto& types = DataTypes();
-  const auto found = std::find_if(types.begin(), types.end(), [&](const auto& t) { return t.first == dtype.get<std::string>(); });
+  const auto found =
+      std::find_if(types.begin(), types.end(), [&](const auto& t) { return t.first == dtype.get<std::string>(); });
   if (found == types.end()) {
     std::string known;
     for (const auto& type : types) absl::StrAppend(&known, known.empty() ? "" : ", ", type.first);
@@ -63,7 +66,8 @@ absl::StatusOr<Entry> ParseEntry(absl::string_view file, const std::string& name
     count *= n;
     entry.shape.push_back(static_cast<int64_t>(n));
   }
-  if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() || !offsets[1].is_number_unsigned()) {
+  if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() ||
+      !offsets[1].is_number_unsigned()) {
     return refuse("data_offsets must be two non-negative whole numbers");
   }
   entry.begin = offsets[0].get<uint64_t>();
@@ -79,14 +83,17 @@ absl::StatusOr<Entry> ParseEntry(absl::string_view file, const std::string& name
 }  // namespace
 
 absl::StatusOr<Safetensors> ParseSafetensors(absl::string_view bytes, absl::string_view name) {
-  if (bytes.size() < 8) return Refuse(name, absl::StrCat("has ", bytes.size(), " bytes; the header's length alone takes 8"));
+  if (bytes.size() < 8)
+    return Refuse(name, absl::StrCat("has ", bytes.size(), " bytes; the header's length alone takes 8"));
   uint64_t header_bytes = 0;
   for (int i = 0; i < 8; ++i) header_bytes |= uint64_t{static_cast<unsigned char>(bytes[i])} << (8 * i);
   if (header_bytes > kLargestHeader) {
-    return Refuse(name, absl::StrCat("says its header has ", header_bytes, " bytes; at most ", kLargestHeader, " are allowed"));
+    return Refuse(
+        name, absl::StrCat("says its header has ", header_bytes, " bytes; at most ", kLargestHeader, " are allowed"));
   }
   if (header_bytes > bytes.size() - 8) {
-    return Refuse(name, absl::StrCat("is truncated: its header has ", header_bytes, " bytes, ", bytes.size() - 8, " are there"));
+    return Refuse(
+        name, absl::StrCat("is truncated: its header has ", header_bytes, " bytes, ", bytes.size() - 8, " are there"));
   }
   const absl::string_view text = bytes.substr(8, header_bytes);
   const absl::string_view data = bytes.substr(8 + header_bytes);
@@ -109,19 +116,21 @@ absl::StatusOr<Safetensors> ParseSafetensors(absl::string_view bytes, absl::stri
     PRUNELAB_ASSIGN_OR_RETURN(Entry entry, ParseEntry(name, key, value));
     entries.push_back(std::move(entry));
   }
-  std::sort(entries.begin(), entries.end(),
-            [](const Entry& a, const Entry& b) { return std::make_pair(a.begin, a.end) < std::make_pair(b.begin, b.end); });
+  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+    return std::make_pair(a.begin, a.end) < std::make_pair(b.begin, b.end);
+  });
   uint64_t at = 0;
   for (const Entry& entry : entries) {
     if (entry.begin != at) {
-      return Refuse(name, absl::StrCat("tensor \"", entry.name, "\" starts at byte ", entry.begin, " of the data where ", at,
-                                       " is expected: tensors overlap or leave a hole"));
+      return Refuse(name, absl::StrCat("tensor \"", entry.name, "\" starts at byte ", entry.begin,
+                                       " of the data where ", at, " is expected: tensors overlap or leave a hole"));
     }
     at = entry.end;
   }
   if (at != data.size()) {
-    return Refuse(name, absl::StrCat(at > data.size() ? "is truncated: its tensors take " : "has bytes after its tensors, which take ", at,
-                                     " bytes, ", data.size(), " are there"));
+    return Refuse(name, absl::StrCat(at > data.size() ? "is truncated: its tensors take "
+                                                      : "has bytes after its tensors, which take ",
+                                     at, " bytes, ", data.size(), " are there"));
   }
   for (const Entry& entry : entries) {
     at::Tensor tensor = at::empty(entry.shape, entry.type);
@@ -143,11 +152,13 @@ std::string SerializeSafetensors(const Safetensors& file) {
   std::vector<at::Tensor> tensors;
   for (const auto& [name, tensor] : file.tensors) {
     const auto& types = DataTypes();
-    const auto type = std::find_if(types.begin(), types.end(), [&](const auto& t) { return t.second == tensor.scalar_type(); });
+    const auto type =
+        std::find_if(types.begin(), types.end(), [&](const auto& t) { return t.second == tensor.scalar_type(); });
     PRUNELAB_CHECK(type != types.end()) << name << ": dtype " << tensor.scalar_type() << " has no name in safetensors";
     tensors.push_back(tensor.detach().cpu().contiguous());
     const uint64_t bytes = tensors.back().nbytes();
-    header[name] = {{"dtype", type->first}, {"shape", tensor.sizes().vec()}, {"data_offsets", {offset, offset + bytes}}};
+    header[name] = {
+        {"dtype", type->first}, {"shape", tensor.sizes().vec()}, {"data_offsets", {offset, offset + bytes}}};
     offset += bytes;
   }
   std::string text = header.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);

@@ -18,9 +18,9 @@ struct Safetensors {
   std::map<std::string, std::string> metadata;
 };
 
-// `name` stands for the bytes in errors. Refused: truncated or overlong data, a header over 100 MB or that is no flat JSON
-// object, unknown dtypes, negative or overflowing shapes, offsets that overlap, leave holes, run backwards or do not fit
-// the shape.
+// `name` stands for the bytes in errors. Refused: truncated or overlong data, a header over 100 MB or that is no flat
+// JSON object, unknown dtypes, negative or overflowing shapes, offsets that overlap, leave holes, run backwards or do
+// not fit the shape.
 absl::StatusOr<Safetensors> ParseSafetensors(absl::string_view bytes, absl::string_view name);
 absl::StatusOr<Safetensors> ReadSafetensors(const std::string& path);
 

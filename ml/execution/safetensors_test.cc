@@ -20,7 +20,8 @@ TEST(SafetensorsTest, ReadsBackWhatItWrote) {
   file.metadata["network"] = "node { name: \"\xC3\xA9\" }\n";
   file.tensors["a"] = at::arange(6, at::kFloat).view({2, 3});
   file.tensors["b.long"] = at::tensor({int64_t{1} << 40}, at::kLong);
-  file.tensors["c.channels_last"] = at::arange(48, at::kDouble).view({2, 6, 2, 2}).contiguous(at::MemoryFormat::ChannelsLast);
+  file.tensors["c.channels_last"] =
+      at::arange(48, at::kDouble).view({2, 6, 2, 2}).contiguous(at::MemoryFormat::ChannelsLast);
   file.tensors["d.scalar"] = at::scalar_tensor(7, at::kLong);
   file.tensors["e.empty"] = at::zeros({0, 3});
   file.tensors["f.half"] = at::tensor({0.5, -2.0}, at::kDouble).to(at::kBFloat16);
@@ -38,7 +39,8 @@ TEST(SafetensorsTest, ReadsBackWhatItWrote) {
 
 // Bytes as the format's description gives them, not as the writer makes them.
 TEST(SafetensorsTest, ReadsTheFormatsExample) {
-  const std::string bytes = WithHeader(R"({"t":{"dtype":"I16","shape":[2],"data_offsets":[0,4]}})", std::string("\x01\x00\xFF\xFF", 4));
+  const std::string bytes =
+      WithHeader(R"({"t":{"dtype":"I16","shape":[2],"data_offsets":[0,4]}})", std::string("\x01\x00\xFF\xFF", 4));
   const absl::StatusOr<Safetensors> read = ParseSafetensors(bytes, "x");
   ASSERT_TRUE(read.ok()) << read.status();
   EXPECT_EQ(read->tensors.at("t")[0].item<int>(), 1);
@@ -64,9 +66,12 @@ TEST(SafetensorsTest, RefusesWhatIsBroken) {
       {WithHeader(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}})", four), "do not hold the 8 bytes"},
       {WithHeader(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}})", four), "do not hold"},
       {WithHeader(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", four + four), "overlap or leave a hole"},
-      {WithHeader(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", four),
+      {WithHeader(
+           R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})",
+           four),
        "overlap or leave a hole"},
-      {WithHeader(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", four), "is truncated: its tensors take 8"},
+      {WithHeader(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", four),
+       "is truncated: its tensors take 8"},
       {WithHeader(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", four + "x"), "bytes after its tensors"},
       {WithHeader(R"({"__metadata__":{"a":1}})", ""), "must be a string"},
   };
@@ -82,7 +87,8 @@ TEST(SafetensorsTest, EveryTruncationIsRefused) {
   Safetensors file;
   file.tensors["a"] = at::arange(3, at::kFloat);
   const std::string bytes = SerializeSafetensors(file);
-  for (size_t size = 0; size < bytes.size(); ++size) EXPECT_FALSE(ParseSafetensors(bytes.substr(0, size), "x").ok()) << size;
+  for (size_t size = 0; size < bytes.size(); ++size)
+    EXPECT_FALSE(ParseSafetensors(bytes.substr(0, size), "x").ok()) << size;
 }
 
 }  // namespace

@@ -12,14 +12,14 @@
 
 namespace prunelab {
 
-// What the data set says; a builder takes from it what its parameters leave unset, and its own defaults where there is no
-// data set.
+// What the data set says; a builder takes from it what its parameters leave unset, and its own defaults where there is
+// no data set.
 struct ImageDefaults {
   std::optional<int64_t> classes, channels, height, width;
 };
 
-using NetworkFactory = std::function<absl::StatusOr<Network>(const google::protobuf::Message& parameters,
-                                                             const ImageDefaults& defaults)>;
+using NetworkFactory =
+    std::function<absl::StatusOr<Network>(const google::protobuf::Message& parameters, const ImageDefaults& defaults)>;
 
 // The linked network families.
 PluginRegistry<NetworkFactory>& NetworkFamilies();

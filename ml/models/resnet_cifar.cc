@@ -47,7 +47,8 @@ std::string Block(NetworkWriter& net, const std::string& name, const std::string
 absl::StatusOr<Network> CreateResNetCifar(const ResNetCifar& parameters, const ImageDefaults& defaults) {
   const int32_t depth = parameters.depth();
   if (depth < 8 || depth > 1202 || (depth - 2) % 6 != 0) {
-    return FieldError("depth", absl::StrCat("is ", depth, "; must be 6n + 2 with n from 1 to 200: 8, 14, 20, 32, 44, 56, 110, ..."));
+    return FieldError(
+        "depth", absl::StrCat("is ", depth, "; must be 6n + 2 with n from 1 to 200: 8, 14, 20, 32, 44, 56, 110, ..."));
   }
   const int64_t classes = parameters.has_classes() ? parameters.classes() : defaults.classes.value_or(10);
   const int64_t input_channels =

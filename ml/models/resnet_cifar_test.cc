@@ -51,9 +51,10 @@ TEST(ResNetCifarTest, NamesArePyTorchs) {
   const NetworkInfo info = Build(Depth(8));
   std::set<std::string> names;
   for (const ParameterSpec& spec : info.parameters()) names.insert(spec.name);
-  for (const char* name : {"conv1.weight", "bn1.weight", "bn1.bias", "bn1.running_mean", "bn1.running_var",
-                           "bn1.num_batches_tracked", "layer1.0.conv1.weight", "layer1.0.bn2.bias",
-                           "layer2.0.downsample.0.weight", "layer2.0.downsample.1.running_var", "fc.weight", "fc.bias"}) {
+  for (const char* name :
+       {"conv1.weight", "bn1.weight", "bn1.bias", "bn1.running_mean", "bn1.running_var", "bn1.num_batches_tracked",
+        "layer1.0.conv1.weight", "layer1.0.bn2.bias", "layer2.0.downsample.0.weight",
+        "layer2.0.downsample.1.running_var", "fc.weight", "fc.bias"}) {
     EXPECT_EQ(names.count(name), 1u) << name;
   }
   EXPECT_EQ(names.count("layer1.0.downsample.0.weight"), 0u);

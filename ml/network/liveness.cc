@@ -166,7 +166,8 @@ class Analysis {
         case Node::kConv2D:
         case Node::kLinear:
           ForPairs(i, [&](int64_t o, int64_t in, int64_t pair) {
-            if (needed[o] && result_.state[i][o] == ChannelState::kLive && matrices_[i].nonzero[pair]) of_input[in] = true;
+            if (needed[o] && result_.state[i][o] == ChannelState::kLive && matrices_[i].nonzero[pair])
+              of_input[in] = true;
           });
           break;
         case Node::kFlatten: {

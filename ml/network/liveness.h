@@ -1,18 +1,19 @@
-// Which parts of a masked network still do anything in eval mode, and how large the network is that exact removal leaves.
+// Which parts of a masked network still do anything in eval mode, and how large the network is that exact removal
+// leaves.
 //
-// A filter whose weights are all off gives a constant: its bias (or 0) at every pixel, for every image. Behind it BN, ReLU,
-// pooling and adds turn constants into constants; a convolution with only constant inputs gives a fixed map, which differs
-// at the borders where it pads. So each channel of each node is
+// A filter whose weights are all off gives a constant: its bias (or 0) at every pixel, for every image. Behind it BN,
+// ReLU, pooling and adds turn constants into constants; a convolution with only constant inputs gives a fixed map,
+// which differs at the borders where it pads. So each channel of each node is
 //   LIVE      depends on the image,
 //   CONSTANT  the same value at each pixel of every image,
 //   MAP       the same picture for every image,
 // and besides, a live channel that nobody needs (all filters that would read it are off) is as good as dead.
 //
-// What removal keeps (DESIGN: "Physical removal is exact"): of a convolution its live, needed filters and, of its inputs,
-// the live channels; but a residual stream (what an add makes) keeps its width, so that convolutions that read it keep all
-// their inputs. BN keeps its live channels. Constants that do not vanish are stored: where a convolution meets non-zero
-// constant inputs, one value a tap of each kept filter (one a filter where no padding can be met); where a stream receives
-// them, one value for each channel.
+// What removal keeps (DESIGN: "Physical removal is exact"): of a convolution its live, needed filters and, of its
+// inputs, the live channels; but a residual stream (what an add makes) keeps its width, so that convolutions that read
+// it keep all their inputs. BN keeps its live channels. Constants that do not vanish are stored: where a convolution
+// meets non-zero constant inputs, one value a tap of each kept filter (one a filter where no padding can be met); where
+// a stream receives them, one value for each channel.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +29,8 @@ enum class ChannelState : uint8_t { kLive, kConstant, kMap };
 
 // What the analysis asks about the weights. Values are those of evaluation: masks applied.
 struct LivenessWeights {
-  // For conv or linear node: sums over taps of the (masked) weight, [out][in / groups], row by row, and which pairs have
-  // any weight that is not zero. Same layout.
+  // For conv or linear node: sums over taps of the (masked) weight, [out][in / groups], row by row, and which pairs
+  // have any weight that is not zero. Same layout.
   struct Matrix {
     std::vector<double> tap_sums;
     std::vector<bool> nonzero;

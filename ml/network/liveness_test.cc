@@ -17,8 +17,8 @@ NetworkInfo Parse(const std::string& text) {
 
 // Weights of ones, with some filters off, and BN that adds a shift per node.
 struct TestWeights {
-  std::map<std::string, std::vector<int>> dead;     // conv node -> filters off
-  std::map<std::string, double> shift;              // BN node -> shift of every channel (scale is 1)
+  std::map<std::string, std::vector<int>> dead;  // conv node -> filters off
+  std::map<std::string, double> shift;           // BN node -> shift of every channel (scale is 1)
 
   LivenessWeights For(const NetworkInfo& info) const {
     LivenessWeights weights;
@@ -49,16 +49,55 @@ struct TestWeights {
 
 // image(3) -> a(4) -> bn -> relu -> b(5) -> bn -> relu -> pool -> linear(2)
 constexpr char kChain[] = R"pb(
-  node { name: "image" image { channels: 3 height: 4 width: 4 } }
-  node { name: "a" input: "image" conv2d { out_channels: 4 padding: 1 } }
-  node { name: "bn_a" input: "a" batch_norm2d {} }
-  node { name: "relu_a" input: "bn_a" relu {} }
-  node { name: "b" input: "relu_a" conv2d { out_channels: 5 padding: 1 } }
-  node { name: "bn_b" input: "b" batch_norm2d {} }
-  node { name: "relu_b" input: "bn_b" relu {} }
-  node { name: "pool" input: "relu_b" global_average_pool {} }
-  node { name: "flat" input: "pool" flatten {} }
-  node { name: "fc" input: "flat" linear { out_features: 2 } }
+  node {
+    name: "image"
+    image { channels: 3 height: 4 width: 4 }
+  }
+  node {
+    name: "a"
+    input: "image"
+    conv2d { out_channels: 4 padding: 1 }
+  }
+  node {
+    name: "bn_a"
+    input: "a"
+    batch_norm2d {}
+  }
+  node {
+    name: "relu_a"
+    input: "bn_a"
+    relu {}
+  }
+  node {
+    name: "b"
+    input: "relu_a"
+    conv2d { out_channels: 5 padding: 1 }
+  }
+  node {
+    name: "bn_b"
+    input: "b"
+    batch_norm2d {}
+  }
+  node {
+    name: "relu_b"
+    input: "bn_b"
+    relu {}
+  }
+  node {
+    name: "pool"
+    input: "relu_b"
+    global_average_pool {}
+  }
+  node {
+    name: "flat"
+    input: "pool"
+    flatten {}
+  }
+  node {
+    name: "fc"
+    input: "flat"
+    linear { out_features: 2 }
+  }
 )pb";
 
 TEST(LivenessTest, NothingDeadKeepsEverything) {
@@ -103,20 +142,76 @@ TEST(LivenessTest, ConvolutionWithOnlyConstantInputsGivesAMap) {
 
 // A stream of 4 channels: stem -> block(c1 -> c2) added to it.
 constexpr char kResidual[] = R"pb(
-  node { name: "image" image { channels: 3 height: 4 width: 4 } }
-  node { name: "stem" input: "image" conv2d { out_channels: 4 padding: 1 } }
-  node { name: "bn" input: "stem" batch_norm2d {} }
-  node { name: "relu" input: "bn" relu {} }
-  node { name: "c1" input: "relu" conv2d { out_channels: 4 padding: 1 } }
-  node { name: "bn1" input: "c1" batch_norm2d {} }
-  node { name: "relu1" input: "bn1" relu {} }
-  node { name: "c2" input: "relu1" conv2d { out_channels: 4 padding: 1 } }
-  node { name: "bn2" input: "c2" batch_norm2d {} }
-  node { name: "add" input: "bn2" input: "relu" add {} }
-  node { name: "relu2" input: "add" relu {} }
-  node { name: "pool" input: "relu2" global_average_pool {} }
-  node { name: "flat" input: "pool" flatten {} }
-  node { name: "fc" input: "flat" linear { out_features: 2 } }
+  node {
+    name: "image"
+    image { channels: 3 height: 4 width: 4 }
+  }
+  node {
+    name: "stem"
+    input: "image"
+    conv2d { out_channels: 4 padding: 1 }
+  }
+  node {
+    name: "bn"
+    input: "stem"
+    batch_norm2d {}
+  }
+  node {
+    name: "relu"
+    input: "bn"
+    relu {}
+  }
+  node {
+    name: "c1"
+    input: "relu"
+    conv2d { out_channels: 4 padding: 1 }
+  }
+  node {
+    name: "bn1"
+    input: "c1"
+    batch_norm2d {}
+  }
+  node {
+    name: "relu1"
+    input: "bn1"
+    relu {}
+  }
+  node {
+    name: "c2"
+    input: "relu1"
+    conv2d { out_channels: 4 padding: 1 }
+  }
+  node {
+    name: "bn2"
+    input: "c2"
+    batch_norm2d {}
+  }
+  node {
+    name: "add"
+    input: "bn2"
+    input: "relu"
+    add {}
+  }
+  node {
+    name: "relu2"
+    input: "add"
+    relu {}
+  }
+  node {
+    name: "pool"
+    input: "relu2"
+    global_average_pool {}
+  }
+  node {
+    name: "flat"
+    input: "pool"
+    flatten {}
+  }
+  node {
+    name: "fc"
+    input: "flat"
+    linear { out_features: 2 }
+  }
 )pb";
 
 TEST(LivenessTest, StreamsKeepTheirWidth) {

@@ -33,8 +33,8 @@ absl::StatusOr<int64_t> WindowOutput(const Node& node, int64_t size, int64_t ker
                                      int64_t dilation) {
   const int64_t extent = dilation * (kernel - 1) + 1;
   if (size + 2 * padding < extent) {
-    return NodeError(node, absl::StrCat("a window of ", extent, " pixels does not fit into ", size, " with padding ",
-                                        padding));
+    return NodeError(
+        node, absl::StrCat("a window of ", extent, " pixels does not fit into ", size, " with padding ", padding));
   }
   return (size + 2 * padding - extent) / stride + 1;
 }
@@ -68,8 +68,8 @@ absl::StatusOr<NodeShape> ConvShape(const Node& node, const NodeShape& in) {
   }
   NodeShape out;
   out.channels = conv.out_channels();
-  PRUNELAB_ASSIGN_OR_RETURN(out.height, WindowOutput(node, in.height, conv.kernel_height(), conv.stride(),
-                                                     conv.padding(), conv.dilation()));
+  PRUNELAB_ASSIGN_OR_RETURN(
+      out.height, WindowOutput(node, in.height, conv.kernel_height(), conv.stride(), conv.padding(), conv.dilation()));
   PRUNELAB_ASSIGN_OR_RETURN(
       out.width, WindowOutput(node, in.width, conv.kernel_width(), conv.stride(), conv.padding(), conv.dilation()));
   return out;
@@ -84,8 +84,9 @@ absl::StatusOr<NodeShape> ScatterShape(const Node& node, const NodeShape& in) {
   std::set<int64_t> seen;
   for (const int64_t index : scatter.index()) {
     if (index < 0 || index >= scatter.channels() || !seen.insert(index).second) {
-      return NodeError(node, absl::StrCat("index ", index, " is out of range or repeated; indices must differ and be below ",
-                                          scatter.channels()));
+      return NodeError(node,
+                       absl::StrCat("index ", index, " is out of range or repeated; indices must differ and be below ",
+                                    scatter.channels()));
     }
   }
   NodeShape out = in;
@@ -113,7 +114,8 @@ absl::StatusOr<NodeShape> InferShape(const Node& node, const std::vector<NodeSha
   const size_t least = op == Node::kAdd ? 2 : sourced ? 1 : 0;
   const size_t most = op == Node::kAdd ? 1000 : least;
   if (in.size() < least || in.size() > most) {
-    return NodeError(node, absl::StrCat("has ", in.size(), " inputs; needs ", least, op == Node::kAdd ? " or more" : ""));
+    return NodeError(node,
+                     absl::StrCat("has ", in.size(), " inputs; needs ", least, op == Node::kAdd ? " or more" : ""));
   }
   const bool wants_image = sourced && op != Node::kRelu && op != Node::kAdd && op != Node::kLinear;
   if (wants_image && in[0].flat) {
@@ -139,7 +141,8 @@ absl::StatusOr<NodeShape> InferShape(const Node& node, const std::vector<NodeSha
     case Node::kAdd:
       return AddShape(node, in);
     case Node::kMaxPool2D:
-      return PoolShape(node, in[0], node.max_pool2d().kernel(), node.max_pool2d().stride(), node.max_pool2d().padding());
+      return PoolShape(node, in[0], node.max_pool2d().kernel(), node.max_pool2d().stride(),
+                       node.max_pool2d().padding());
     case Node::kAveragePool2D:
       return PoolShape(node, in[0], node.average_pool2d().kernel(), node.average_pool2d().stride(),
                        node.average_pool2d().padding());
@@ -150,7 +153,8 @@ absl::StatusOr<NodeShape> InferShape(const Node& node, const std::vector<NodeSha
       PRUNELAB_RETURN_IF_ERROR(CheckSize(node, "number of features", out.channels));
       return out;
     case Node::kLinear:
-      if (!in[0].flat) return NodeError(node, absl::StrCat("needs a flat input, not ", Text(in[0]), "; put a flatten before"));
+      if (!in[0].flat)
+        return NodeError(node, absl::StrCat("needs a flat input, not ", Text(in[0]), "; put a flatten before"));
       PRUNELAB_RETURN_IF_ERROR(CheckSize(node, "out_features", node.linear().out_features()));
       return NodeShape{node.linear().out_features(), 1, 1, true};
     case Node::kScatter:
@@ -169,7 +173,8 @@ absl::StatusOr<NodeShape> InferShape(const Node& node, const std::vector<NodeSha
 // Parameters and buffers of a node, in the order of PyTorch's state_dict.
 std::vector<ParameterSpec> NodeParameters(const Node& node, const NodeShape& in) {
   std::vector<ParameterSpec> specs;
-  const auto add = [&](const char* suffix, std::vector<int64_t> shape, bool is_buffer = false, bool is_integer = false) {
+  const auto add = [&](const char* suffix, std::vector<int64_t> shape, bool is_buffer = false,
+                       bool is_integer = false) {
     specs.push_back({absl::StrCat(node.name(), ".", suffix), node.name(), std::move(shape), is_buffer, is_integer});
   };
   switch (node.op_case()) {
@@ -225,9 +230,10 @@ absl::StatusOr<NetworkInfo> NetworkInfo::Create(Network network) {
       if (found == info.index_.end()) {
         bool later = false;
         for (int j = i; j < size; ++j) later |= net.node(j).name() == name;
-        return NodeError(node, absl::StrCat("input \"", name, "\" ",
-                                            later ? "stands later in the list: nodes must follow their inputs, without cycles"
-                                                  : "is no node"));
+        return NodeError(node,
+                         absl::StrCat("input \"", name, "\" ",
+                                      later ? "stands later in the list: nodes must follow their inputs, without cycles"
+                                            : "is no node"));
       }
       info.inputs_[i].push_back(found->second);
       info.users_[found->second].push_back(i);
@@ -252,7 +258,8 @@ absl::StatusOr<NetworkInfo> NetworkInfo::Create(Network network) {
   }
   if (images != 1) return absl::InvalidArgumentError(absl::StrCat("network: has ", images, " image nodes; needs one"));
   if (!info.shapes_.back().flat) {
-    return NodeError(net.node(size - 1), absl::StrCat("is the output and must be flat, not ", Text(info.shapes_.back())));
+    return NodeError(net.node(size - 1),
+                     absl::StrCat("is the output and must be flat, not ", Text(info.shapes_.back())));
   }
   return info;
 }

@@ -1,4 +1,5 @@
-// Functions over a Network (network.proto): validation, shape inference, parameters, costs. No tensor is needed for any.
+// Functions over a Network (network.proto): validation, shape inference, parameters, costs. No tensor is needed for
+// any.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +33,7 @@ struct ParameterSpec {
 // A convolution that can be pruned by filters.
 struct ConvInfo {
   std::string node;
-  int64_t filters = 0;          // output channels
+  int64_t filters = 0;             // output channels
   int64_t weights_per_filter = 0;  // in / groups * kernel_height * kernel_width
   int64_t kernel_height = 1, kernel_width = 1;
   int64_t output_height = 0, output_width = 0;
@@ -41,8 +42,8 @@ struct ConvInfo {
 // A network checked once, with what follows from it. Immutable.
 class NetworkInfo {
  public:
-  // Refuses, by node name: duplicate or empty names, unknown or later inputs (cycles), wrong number of inputs, missing or
-  // non-positive sizes, shapes that do not fit, groups that do not divide, scatter indices out of range or repeated.
+  // Refuses, by node name: duplicate or empty names, unknown or later inputs (cycles), wrong number of inputs, missing
+  // or non-positive sizes, shapes that do not fit, groups that do not divide, scatter indices out of range or repeated.
   static absl::StatusOr<NetworkInfo> Create(Network network);
 
   const Network& network() const { return network_; }

@@ -17,14 +17,46 @@ Network Parse(const std::string& text) {
 }
 
 constexpr char kSmall[] = R"pb(
-  node { name: "image" image { channels: 3 height: 9 width: 7 } }
-  node { name: "a" input: "image" conv2d { out_channels: 8 kernel_height: 3 kernel_width: 5 stride: 2 padding: 1 bias: true } }
-  node { name: "b" input: "a" batch_norm2d {} }
-  node { name: "c" input: "b" conv2d { out_channels: 8 padding: 2 dilation: 2 groups: 4 } }
-  node { name: "d" input: "b" input: "c" add {} }
-  node { name: "e" input: "d" max_pool2d { kernel: 3 stride: 2 padding: 1 } }
-  node { name: "f" input: "e" flatten {} }
-  node { name: "g" input: "f" linear { out_features: 4 } }
+  node {
+    name: "image"
+    image { channels: 3 height: 9 width: 7 }
+  }
+  node {
+    name: "a"
+    input: "image"
+    conv2d { out_channels: 8 kernel_height: 3 kernel_width: 5 stride: 2 padding: 1 bias: true }
+  }
+  node {
+    name: "b"
+    input: "a"
+    batch_norm2d {}
+  }
+  node {
+    name: "c"
+    input: "b"
+    conv2d { out_channels: 8 padding: 2 dilation: 2 groups: 4 }
+  }
+  node {
+    name: "d"
+    input: "b"
+    input: "c"
+    add {}
+  }
+  node {
+    name: "e"
+    input: "d"
+    max_pool2d { kernel: 3 stride: 2 padding: 1 }
+  }
+  node {
+    name: "f"
+    input: "e"
+    flatten {}
+  }
+  node {
+    name: "g"
+    input: "f"
+    linear { out_features: 4 }
+  }
 )pb";
 
 TEST(NetworkTest, InfersShapesAsPyTorch) {
@@ -47,8 +79,9 @@ TEST(NetworkTest, CountsParametersAndMacs) {
   EXPECT_EQ(info.ConvWeightCount(), 8 * 45 + 8 * 18);
   std::vector<std::string> names;
   for (const ParameterSpec& spec : info.parameters()) names.push_back(spec.name);
-  EXPECT_THAT(names, ::testing::ElementsAre("a.weight", "a.bias", "b.weight", "b.bias", "b.running_mean", "b.running_var",
-                                            "b.num_batches_tracked", "c.weight", "g.weight", "g.bias"));
+  EXPECT_THAT(names,
+              ::testing::ElementsAre("a.weight", "a.bias", "b.weight", "b.bias", "b.running_mean", "b.running_var",
+                                     "b.num_batches_tracked", "c.weight", "g.weight", "g.bias"));
 }
 
 TEST(NetworkTest, RefusesByNodeName) {
@@ -64,13 +97,16 @@ TEST(NetworkTest, RefusesByNodeName) {
        "\"x\": input \"y\" stands later"},
       {"node { name: 'i' image {} } node { name: 'x' input: 'x' relu {} }", "cycles"},
       {"node { name: 'i' image {} } node { name: 'x' input: 'i' conv2d {} }", "out_channels is 0"},
-      {"node { name: 'i' image {} } node { name: 'x' input: 'i' conv2d { out_channels: 4 groups: 2 } }", "groups 2 must divide"},
-      {"node { name: 'i' image { height: 2 } } node { name: 'x' input: 'i' conv2d { out_channels: 4 } }", "does not fit into 2"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'i' conv2d { out_channels: 4 groups: 2 } }",
+       "groups 2 must divide"},
+      {"node { name: 'i' image { height: 2 } } node { name: 'x' input: 'i' conv2d { out_channels: 4 } }",
+       "does not fit into 2"},
       {"node { name: 'i' image {} } node { name: 'x' input: 'i' add {} }", "has 1 inputs; needs 2 or more"},
       {"node { name: 'i' image {} } node { name: 'x' input: 'i' linear { out_features: 3 } }", "needs a flat input"},
       {"node { name: 'i' image {} } node { name: 'x' input: 'i' scatter { channels: 4 index: [0, 1, 1] } }",
        "index 1 is out of range or repeated"},
-      {"node { name: 'i' image {} } node { name: 'x' input: 'i' scatter { channels: 4 index: 0 } }", "has 1 indices for 3"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'i' scatter { channels: 4 index: 0 } }",
+       "has 1 indices for 3"},
       {"node { name: 'i' image {} } node { name: 'x' input: 'i' }", "says not what it does"},
       {"node { name: 'i' image {} } node { name: 'x' input: 'i' relu {} }", "is the output and must be flat"},
       {"node { name: 'i' image { channels: 99999999999 } }", "channels is 99999999999"},

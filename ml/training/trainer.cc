@@ -119,7 +119,8 @@ std::vector<RegularizedLayer> Trainer::RegularizedLayers() const {
 }
 
 absl::Status Trainer::UpdateMasks(const StepPosition& position, EpochRecord& record) {
-  PRUNELAB_ASSIGN_OR_RETURN(const std::optional<MaskUpdate> update, setup_.strategy->Update(position, PrunableLayers()));
+  PRUNELAB_ASSIGN_OR_RETURN(const std::optional<MaskUpdate> update,
+                            setup_.strategy->Update(position, PrunableLayers()));
   if (!update) return absl::OkStatus();
   const std::map<std::string, at::Tensor> before = model_.masks();
   Apply(*update, before);

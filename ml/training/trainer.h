@@ -1,5 +1,6 @@
-// The training loop. A step, in this order: the strategy may change the masks; forward with masked weights; loss; backward,
-// gradients by the strategy's policy; the regularizer's gradient added; SGD. An epoch ends with an evaluation.
+// The training loop. A step, in this order: the strategy may change the masks; forward with masked weights; loss;
+// backward, gradients by the strategy's policy; the regularizer's gradient added; SGD. An epoch ends with an
+// evaluation.
 //
 //   Trainer trainer(std::move(setup));
 //   for (int64_t epoch = 0; epoch < epochs; ++epoch) {
@@ -53,17 +54,17 @@ struct TrainingSetup {
 // What is known at the end of an epoch. Fractions are of 1; what was not measured is absent.
 struct EpochRecord {
   int64_t epoch = 0;
-  bool diverged = false;             // the loss is not a number or infinite: training cannot go on
-  double learning_rate = 0;          // of the last step
-  double train_loss = 0;             // mean over the epoch, without the penalty
-  double train_top1 = 0;             // by the logits of training
-  std::optional<Evaluation> test;    // on the epochs that are evaluated
-  double penalty = 0;                // with its weight, at the last step
-  double penalty_gradient_ratio = 0; // norm of the weighted penalty's gradient / of the loss's, at the last step
+  bool diverged = false;               // the loss is not a number or infinite: training cannot go on
+  double learning_rate = 0;            // of the last step
+  double train_loss = 0;               // mean over the epoch, without the penalty
+  double train_top1 = 0;               // by the logits of training
+  std::optional<Evaluation> test;      // on the epochs that are evaluated
+  double penalty = 0;                  // with its weight, at the last step
+  double penalty_gradient_ratio = 0;   // norm of the weighted penalty's gradient / of the loss's, at the last step
   std::optional<double> mean_abs_rho;  // absent where no layer has two live filters
-  int64_t mask_updates = 0;          // in this epoch
-  int64_t mask_changes = 0;          // entries (filters or weights) that changed, over all updates
-  int64_t returned_filters = 0;      // entries that came back, over all updates
+  int64_t mask_updates = 0;            // in this epoch
+  int64_t mask_changes = 0;            // entries (filters or weights) that changed, over all updates
+  int64_t returned_filters = 0;        // entries that came back, over all updates
   double filter_sparsity = 0, weight_sparsity = 0, paper_sparsity = 0;
   int64_t live_parameters = 0, live_macs = 0;   // after exact removal
   std::map<std::string, int64_t> live_filters;  // by conv node
@@ -97,12 +98,12 @@ class Trainer {
   ReferencePlan plan_;
   TrainingBatches batches_;
   SgdOptimizer optimizer_;
-  std::vector<at::Tensor> parameters_;         // the model's, in its order
-  std::vector<int64_t> layer_parameter_;       // for each regularized layer the index of its weight in parameters_
+  std::vector<at::Tensor> parameters_;          // the model's, in its order
+  std::vector<int64_t> layer_parameter_;        // for each regularized layer the index of its weight in parameters_
   std::map<std::string, int64_t> conv_weight_;  // conv node -> index in parameters_
-  std::map<std::string, at::Tensor> ones_;     // conv node -> a filter mask of ones
+  std::map<std::string, at::Tensor> ones_;      // conv node -> a filter mask of ones
   std::map<std::string, at::Tensor> last_gradients_;  // conv node -> of the last step, where the strategy asks for them
-  std::map<std::string, at::Tensor> start_;    // parameters and buffers at the start, for rewinding
+  std::map<std::string, at::Tensor> start_;           // parameters and buffers at the start, for rewinding
 };
 
 }  // namespace prunelab
