@@ -20,8 +20,9 @@ absl::Status InField(absl::string_view prefix, const absl::Status& status) {
   if (status.ok()) return status;
   const std::string field = ErrorField(status);
   if (prefix.empty() && field.empty()) return status;
-  const std::string path =
-      field.empty() ? std::string(prefix) : prefix.empty() ? field : absl::StrCat(prefix, ".", field);
+  const std::string path = field.empty()    ? std::string(prefix)
+                           : prefix.empty() ? field
+                                            : absl::StrCat(prefix, ".", field);
   absl::Status result(status.code(), absl::StrCat(path, ": ", ErrorText(status)));
   status.ForEachPayload([&result](absl::string_view url, const absl::Cord& payload) {
     result.SetPayload(url, absl::Cord(std::string(payload)));

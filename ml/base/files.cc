@@ -113,7 +113,8 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes
     contents.append(buffer, 0, n);
     if (contents.size() > max_bytes) {
       close(fd);
-      return absl::ResourceExhaustedError(absl::StrCat(path, ": is larger than the ", max_bytes, " bytes expected here"));
+      return absl::ResourceExhaustedError(
+          absl::StrCat(path, ": is larger than the ", max_bytes, " bytes expected here"));
     }
   }
   close(fd);
@@ -127,7 +128,8 @@ absl::Status WriteFileAtomically(const std::string& path, absl::string_view cont
   absl::Status status = WriteAll(fd, contents, temporary);
   if (status.ok() && fsync(fd) != 0) status = SystemError("sync", temporary, errno);
   if (close(fd) != 0 && status.ok()) status = SystemError("close", temporary, errno);
-  if (status.ok() && rename(temporary.c_str(), path.c_str()) != 0) status = SystemError("rename a file to", path, errno);
+  if (status.ok() && rename(temporary.c_str(), path.c_str()) != 0)
+    status = SystemError("rename a file to", path, errno);
   if (!status.ok()) {
     unlink(temporary.c_str());
     return status;

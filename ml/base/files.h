@@ -1,6 +1,6 @@
 // Files and paths. Every file appears whole: written to a temporary beside it, synced, renamed, its folder synced.
-// Errors name the path, the system's reason, and a remedy; NotFound leaves the remedy to the caller, who knows what should
-// be there.
+// Errors name the path, the system's reason, and a remedy; NotFound leaves the remedy to the caller, who knows what
+// should be there.
 #pragma once
 
 #include <cstdint>

@@ -17,8 +17,7 @@ using ::testing::HasSubstr;
 // A folder of the test's own.
 class FilesTest : public testing::Test {
  protected:
-  FilesTest()
-      : folder_(JoinPath(testing::TempDir(), testing::UnitTest::GetInstance()->current_test_info()->name())) {
+  FilesTest() : folder_(JoinPath(testing::TempDir(), testing::UnitTest::GetInstance()->current_test_info()->name())) {
     EXPECT_TRUE(CreateFolders(folder_).ok());
   }
   std::string Path(const std::string& name) const { return JoinPath(folder_, name); }

@@ -1,5 +1,5 @@
-// Random numbers from counter-based streams (Philox 4x32-10, Salmon et al. 2011). A stream is a pure function of its key: it
-// depends on no thread count, no order of use, and needs no state to be saved.
+// Random numbers from counter-based streams (Philox 4x32-10, Salmon et al. 2011). A stream is a pure function of its
+// key: it depends on no thread count, no order of use, and needs no state to be saved.
 //
 //   RandomStream stream(seed, "augmentation", epoch, sample);
 //   const int64_t dx = stream.Below(9);

@@ -78,7 +78,7 @@ TEST(RandomStreamTest, UniformMoments) {
     sum += x;
     squares += x * x;
   }
-  EXPECT_NEAR(sum / kDraws, 0.5, 0.005);           // five standard errors
+  EXPECT_NEAR(sum / kDraws, 0.5, 0.005);  // five standard errors
   EXPECT_NEAR(squares / kDraws, 1.0 / 3, 0.005);
 }
 

@@ -11,8 +11,8 @@
 namespace prunelab {
 namespace {
 
-// Where a sample's pixels come from: output pixel (y, x) is the source's (y + dy, x + dx), black outside of it, with the
-// output mirrored when `flip`.
+// Where a sample's pixels come from: output pixel (y, x) is the source's (y + dy, x + dx), black outside of it, with
+// the output mirrored when `flip`.
 struct Placement {
   int64_t image = 0;
   int64_t dy = 0, dx = 0;
@@ -49,8 +49,8 @@ struct ImageShape {
   int64_t channels, height, width;
 };
 
-// One sample: `source` is [C, H, W], `out` is [H, W, C]. kChannels is the number of channels, or 0 for any: known at compile
-// time, the pixel's channels are written together without a loop.
+// One sample: `source` is [C, H, W], `out` is [H, W, C]. kChannels is the number of channels, or 0 for any: known at
+// compile time, the pixel's channels are written together without a loop.
 template <int64_t kChannels, typename Source, typename Out>
 void WriteSample(const Source* source, const ImageShape& shape, const Placement& place,
                  const std::vector<ChannelValues<Source, Out>>& values, Out* out) {
@@ -136,9 +136,8 @@ Batch Assemble(const LabelledImages& data, const Normalization& normalization, c
   int64_t* target = labels.mutable_data_ptr<int64_t>();
   for (const Placement& place : placements) *target++ = source[place.image];
   const bool bytes = data.images.scalar_type() == at::kByte;
-  const auto write = computed == at::kDouble
-                         ? (bytes ? &WriteImages<uint8_t, double> : &WriteImages<float, double>)
-                         : (bytes ? &WriteImages<uint8_t, float> : &WriteImages<float, float>);
+  const auto write = computed == at::kDouble ? (bytes ? &WriteImages<uint8_t, double> : &WriteImages<float, double>)
+                                             : (bytes ? &WriteImages<uint8_t, float> : &WriteImages<float, float>);
   write(data, normalization, placements, images);
   return {images.to(device, dtype), labels.to(device)};
 }

@@ -1,14 +1,15 @@
 // Batches of a data set: order, augmentation and normalisation, all of them functions of (seed, epoch, sample) alone.
 //
-//   TrainingBatches batches(dataset.train, dataset.normalization, {/*random_crop_padding=*/4, /*horizontal_flip=*/true},
+//   TrainingBatches batches(dataset.train, dataset.normalization, {/*random_crop_padding=*/4,
+//   /*horizontal_flip=*/true},
 //                           /*batch_size=*/128, seed, at::kFloat, at::kCPU);
 //   for (int64_t i = 0; i < batches.batches_per_epoch(); ++i) Step(batches.Get(epoch, i));
 //
-// The order of epoch e is RandomPermutation(n, RandomStream(seed, "shuffle", e)). Sample i (its index in the data, not its
-// place in the order) is augmented in epoch e by RandomStream(seed, "augmentation", e, i), which gives in this order,
-// whatever is switched on: the crop's row Below(2 * padding + 1), its column likewise, and Below(2), 1 for a flip. The crop
-// is taken first, then flipped. So a batch depends on no thread count and no batch before it, and nothing must be saved to
-// resume.
+// The order of epoch e is RandomPermutation(n, RandomStream(seed, "shuffle", e)). Sample i (its index in the data, not
+// its place in the order) is augmented in epoch e by RandomStream(seed, "augmentation", e, i), which gives in this
+// order, whatever is switched on: the crop's row Below(2 * padding + 1), its column likewise, and Below(2), 1 for a
+// flip. The crop is taken first, then flipped. So a batch depends on no thread count and no batch before it, and
+// nothing must be saved to resume.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -21,8 +22,9 @@
 namespace prunelab {
 
 struct Augmentation {
-  int64_t random_crop_padding = 0;  // pixels of black (0 before normalisation) on each side; then a random crop of the size
-  bool horizontal_flip = false;     // with probability 1/2
+  int64_t random_crop_padding =
+      0;  // pixels of black (0 before normalisation) on each side; then a random crop of the size
+  bool horizontal_flip = false;  // with probability 1/2
 };
 
 struct Batch {
@@ -33,8 +35,8 @@ struct Batch {
 // The training batches of each epoch: shuffled, the last smaller one kept.
 class TrainingBatches {
  public:
-  // `data` and `normalization` must outlive this object. Checks: batch_size and data.size() at least 1, padding at least 0,
-  // a floating `dtype`.
+  // `data` and `normalization` must outlive this object. Checks: batch_size and data.size() at least 1, padding at
+  // least 0, a floating `dtype`.
   TrainingBatches(const LabelledImages& data, const Normalization& normalization, Augmentation augmentation,
                   int64_t batch_size, uint64_t seed, at::ScalarType dtype, at::Device device);
 

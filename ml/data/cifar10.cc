@@ -141,10 +141,10 @@ absl::StatusOr<std::string> FindFolder(const std::string& path) {
                                                                UnpackRemedy(folder), " again"));
   }
   const std::string other = OtherVersion(folder);
-  return PathError(absl::StatusCode::kNotFound,
-                   absl::StrCat(folder, ": ", other.empty() ? "holds none of CIFAR-10's files" : other,
-                                ", not the binary version's ", TrainFile(0), ", ..., ", kTestFile, "; ",
-                                UnpackRemedy(folder)));
+  return PathError(
+      absl::StatusCode::kNotFound,
+      absl::StrCat(folder, ": ", other.empty() ? "holds none of CIFAR-10's files" : other,
+                   ", not the binary version's ", TrainFile(0), ", ..., ", kTestFile, "; ", UnpackRemedy(folder)));
 }
 
 // Copies the records of one file to `pixels` and `labels`.
@@ -155,8 +155,10 @@ absl::Status ReadRecords(const std::string& file, uint8_t* pixels, int64_t* labe
     const std::string kind = KindOf(file);
     const char* wrong = !kind.empty() ? kind.c_str() : info.st_size < kFileBytes ? "truncated" : "too long";
     return PathError(absl::StatusCode::kDataLoss,
-                     absl::StrCat(file, ": is ", wrong, ": ", info.st_size, " bytes, where the binary version of CIFAR-10 "
-                                  "has ", kFileBytes, " (", kRecords, " records of ", kRecordBytes, "); ", remedy));
+                     absl::StrCat(file, ": is ", wrong, ": ", info.st_size,
+                                  " bytes, where the binary version of CIFAR-10 "
+                                  "has ",
+                                  kFileBytes, " (", kRecords, " records of ", kRecordBytes, "); ", remedy));
   }
   const absl::StatusOr<std::string> read = ReadFile(file, kFileBytes);
   if (!read.ok()) return InField("path", read.status());
@@ -169,8 +171,10 @@ absl::Status ReadRecords(const std::string& file, uint8_t* pixels, int64_t* labe
     if (*source >= kClasses) {
       return PathError(absl::StatusCode::kDataLoss,
                        absl::StrCat(file, ": record ", record, ", byte ", record * kRecordBytes, ": the label is ",
-                                    static_cast<int>(*source), "; must be from 0 to 9; the file is damaged or not "
-                                    "CIFAR-10; ", remedy));
+                                    static_cast<int>(*source),
+                                    "; must be from 0 to 9; the file is damaged or not "
+                                    "CIFAR-10; ",
+                                    remedy));
     }
     labels[record] = *source;
     std::copy(source + 1, source + kRecordBytes, pixels + record * kPixels);

@@ -1,13 +1,14 @@
 // CIFAR-10: 50,000 training and 10,000 test images of 32x32 pixels in colour, 10 classes, equally many of each.
-// A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technical report, University of Toronto, 2009.
+// A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technical report, University of Toronto,
+// 2009.
 //
-// Reads the "binary version" (cifar-10-binary.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html): six files of 10,000
-// records, each a label byte (0 to 9) and 3 x 32 x 32 pixels, all of red first, row by row. Everything is checked: the
-// files' sizes, every label, and that each class has its 5,000 training and 1,000 test images.
+// Reads the "binary version" (cifar-10-binary.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html): six files of
+// 10,000 records, each a label byte (0 to 9) and 3 x 32 x 32 pixels, all of red first, row by row. Everything is
+// checked: the files' sizes, every label, and that each class has its 5,000 training and 1,000 test images.
 //
-// Errors are of the field "path", or of the field that is out of range. Their codes: NotFound where the folder or one of
-// its files is missing, DataLoss where a file is damaged or holds something else, InvalidArgument where the path cannot be
-// right.
+// Errors are of the field "path", or of the field that is out of range. Their codes: NotFound where the folder or one
+// of its files is missing, DataLoss where a file is damaged or holds something else, InvalidArgument where the path
+// cannot be right.
 #pragma once
 
 #include "ml/data/cifar10.pb.h"

@@ -77,7 +77,8 @@ TEST_F(Cifar10Test, ReadsRecordsInOrder) {
   ASSERT_TRUE(data.ok()) << data.status();
   ASSERT_EQ(data->train.images.sizes(), at::IntArrayRef({50000, 3, 32, 32}));
   ASSERT_EQ(data->test.images.sizes(), at::IntArrayRef({10000, 3, 32, 32}));
-  for (const auto& [file, record] : std::vector<std::pair<int, int>>{{0, 0}, {0, 9999}, {2, 4321}, {4, 9999}, {5, 77}}) {
+  for (const auto& [file, record] :
+       std::vector<std::pair<int, int>>{{0, 0}, {0, 9999}, {2, 4321}, {4, 9999}, {5, 77}}) {
     const LabelledImages& part = file == 5 ? data->test : data->train;
     const int64_t i = file == 5 ? record : file * 10000 + record;
     EXPECT_EQ(part.labels[i].item<int64_t>(), FakeCifar10Label(file, record));
@@ -117,8 +118,8 @@ TEST_F(Cifar10Test, SubsetsAreStratifiedSeededAndNested) {
 
   parameters.set_train_images(100);
   const Dataset small = *CreateCifar10().open(parameters);
-  const at::Tensor same = at::cdist(small.train.images.flatten(1).to(at::kDouble),
-                                    large.train.images.flatten(1).to(at::kDouble), 1) == 0;
+  const at::Tensor same =
+      at::cdist(small.train.images.flatten(1).to(at::kDouble), large.train.images.flatten(1).to(at::kDouble), 1) == 0;
   EXPECT_TRUE(same.any(1).all().item<bool>()) << "the smaller subset is no part of the larger one";
 
   parameters.set_subset_seed(2);
@@ -191,9 +192,9 @@ TEST_F(Cifar10Test, RefusesBadParameters) {
 
 TEST_F(Cifar10Test, FolderMissing) {
   EXPECT_THAT(OpenError("/no/such/cifar-10-batches-bin/"),
-              Fails(absl::StatusCode::kNotFound,
-                    AllOf(HasSubstr("/no/such/cifar-10-batches-bin"), HasSubstr("no such folder"),
-                          HasSubstr("cifar-10-binary.tar.gz"), HasSubstr("tar -xzf cifar-10-binary.tar.gz -C /no/such"))));
+              Fails(absl::StatusCode::kNotFound, AllOf(HasSubstr("/no/such/cifar-10-batches-bin"),
+                                                       HasSubstr("no such folder"), HasSubstr("cifar-10-binary.tar.gz"),
+                                                       HasSubstr("tar -xzf cifar-10-binary.tar.gz -C /no/such"))));
   EXPECT_THAT(OpenError("/no/data"), Fails(absl::StatusCode::kNotFound, HasSubstr("-C /no/data")));
   EXPECT_THAT(OpenError(""), Fails(absl::StatusCode::kInvalidArgument, HasSubstr("is empty")));
 }
@@ -218,8 +219,9 @@ TEST_F(Cifar10Test, FileTruncated) {
 TEST_F(Cifar10Test, FileTooLong) {
   const std::string folder = MakeFolder("links", true);
   Put(folder + "/test_batch.bin", *ReadFile(GoodFolder() + "/test_batch.bin") + "x");
-  EXPECT_THAT(OpenError(folder), Fails(absl::StatusCode::kDataLoss, AllOf(HasSubstr("test_batch.bin: is too long"),
-                                                                          HasSubstr("30730001"), HasSubstr("30730000"))));
+  EXPECT_THAT(OpenError(folder),
+              Fails(absl::StatusCode::kDataLoss,
+                    AllOf(HasSubstr("test_batch.bin: is too long"), HasSubstr("30730001"), HasSubstr("30730000"))));
 }
 
 TEST_F(Cifar10Test, LabelOverNine) {
@@ -227,10 +229,9 @@ TEST_F(Cifar10Test, LabelOverNine) {
   std::string bytes = *ReadFile(GoodFolder() + "/data_batch_2.bin");
   bytes[1234 * 3073] = 10;
   Put(folder + "/data_batch_2.bin", bytes);
-  EXPECT_THAT(OpenError(folder),
-              Fails(absl::StatusCode::kDataLoss,
-                    AllOf(HasSubstr("data_batch_2.bin: record 1234, byte 3792082: the label is 10"),
-                          HasSubstr("from 0 to 9"))));
+  EXPECT_THAT(OpenError(folder), Fails(absl::StatusCode::kDataLoss,
+                                       AllOf(HasSubstr("data_batch_2.bin: record 1234, byte 3792082: the label is 10"),
+                                             HasSubstr("from 0 to 9"))));
 }
 
 TEST_F(Cifar10Test, ClassCounts) {
@@ -246,15 +247,17 @@ TEST_F(Cifar10Test, ClassCounts) {
   bytes = *ReadFile(GoodFolder() + "/data_batch_5.bin");
   bytes[0] = 9;
   Put(folder + "/data_batch_5.bin", bytes);
-  EXPECT_THAT(OpenError(folder), Fails(absl::StatusCode::kDataLoss,
-                                       AllOf(HasSubstr("data_batch_1.bin and its fellows: not CIFAR-10"),
-                                             HasSubstr("each has 5000"))));
+  EXPECT_THAT(OpenError(folder),
+              Fails(absl::StatusCode::kDataLoss,
+                    AllOf(HasSubstr("data_batch_1.bin and its fellows: not CIFAR-10"), HasSubstr("each has 5000"))));
 }
 
 TEST_F(Cifar10Test, OtherVersionsAreRecognised) {
   const std::pair<const char*, const char*> signs[] = {
-      {"data_batch_1", "the Python version of CIFAR-10"},       {"data_batch_1.mat", "the Matlab version"},
-      {"train.bin", "CIFAR-100"},                               {"cifar-10-binary.tar.gz", "the archive, not yet unpacked"},
+      {"data_batch_1", "the Python version of CIFAR-10"},
+      {"data_batch_1.mat", "the Matlab version"},
+      {"train.bin", "CIFAR-100"},
+      {"cifar-10-binary.tar.gz", "the archive, not yet unpacked"},
       {"cifar-10-python.tar.gz", "the Python version of CIFAR-10"},
   };
   for (const auto& [name, what] : signs) {

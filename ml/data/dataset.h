@@ -72,8 +72,8 @@ std::string DataFingerprint(const LabelledImages& train, const LabelledImages& t
 // The training and test data's sizes and the images' shape, for Dataset::info.
 DatasetInfo InfoOf(int64_t classes, const LabelledImages& train, const LabelledImages& test);
 
-// Used by the registrations that dataset() in defs.bzl generates. `create` returns the functions that take Parameters: see
-// digits.h for an example.
+// Used by the registrations that dataset() in defs.bzl generates. `create` returns the functions that take Parameters:
+// see digits.h for an example.
 template <typename Parameters>
 struct TypedDatasetFactory {
   absl::StatusOr<DatasetInfo> (*describe)(const Parameters&);

@@ -1,5 +1,5 @@
-// What every data set must do, linked with one registration by dataset() in defs.bzl. The parameters come in the variable
-// PRUNELAB_DATASET, an Any in text form.
+// What every data set must do, linked with one registration by dataset() in defs.bzl. The parameters come in the
+// variable PRUNELAB_DATASET, an Any in text form.
 
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
@@ -7,7 +7,6 @@
 
 #include <cmath>
 #include <cstdlib>
-#include <set>
 
 #include "google/protobuf/any.pb.h"
 #include "google/protobuf/text_format.h"

@@ -16,8 +16,7 @@ std::vector<int64_t> Values(const at::Tensor& tensor) {
 
 TEST(DigitsTest, StratifiedSplit) {
   const Dataset digits = *CreateDigits().open(Digits());
-  EXPECT_THAT(Values(at::bincount(digits.train.labels)),
-              ElementsAre(142, 146, 142, 146, 145, 146, 145, 143, 139, 144));
+  EXPECT_THAT(Values(at::bincount(digits.train.labels)), ElementsAre(142, 146, 142, 146, 145, 146, 145, 143, 139, 144));
   EXPECT_THAT(Values(at::bincount(digits.test.labels)), ElementsAre(36, 36, 35, 37, 36, 36, 36, 36, 35, 36));
 }
 

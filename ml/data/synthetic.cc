@@ -37,7 +37,8 @@ std::vector<double> Patterns(const Synthetic& parameters) {
   return patterns;
 }
 
-LabelledImages Part(const Synthetic& parameters, const std::vector<double>& patterns, absl::string_view name, int64_t n) {
+LabelledImages Part(const Synthetic& parameters, const std::vector<double>& patterns, absl::string_view name,
+                    int64_t n) {
   const int64_t channels = parameters.channels(), size = parameters.image_size();
   LabelledImages part = {at::empty({n, channels, size, size}, at::kFloat), at::empty({n}, at::kLong)};
   float* pixel = part.images.mutable_data_ptr<float>();
