@@ -33,12 +33,12 @@ struct LoadedAblation {
   std::vector<Arm> arms;  // the first factor's level varies slowest; those excluded are left out; never empty
 };
 
-// Loads the Ablation at `path` (as UserPath takes it), with `override_text`, more text of an Ablation, merged over it by
-// MergePatch; "" is none. Plugins are checked by building them: network, strategy and regularizer of every arm, and what
-// the data set says of itself. Data that are not there are no error here.
+// Loads the Ablation at `path` (as UserPath takes it), with `override_text`, more text of an Ablation, merged over it
+// by MergePatch; "" is none. Plugins are checked by building them: network, strategy and regularizer of every arm, and
+// what the data set says of itself. Data that are not there are no error here.
 //
-// Errors are lines "file:line:col: what; what would be right", all that were found, each once; an error of an arm stands
-// where the field was set last, one in the override at "--override:line:col".
+// Errors are lines "file:line:col: what; what would be right", all that were found, each once; an error of an arm
+// stands where the field was set last, one in the override at "--override:line:col".
 absl::StatusOr<LoadedAblation> LoadAblation(const std::string& path, absl::string_view override_text);
 
 // The arms that `glob` matches. An error, with the arms there are, if one of its comma-separated parts matches none.
@@ -47,16 +47,16 @@ absl::StatusOr<std::vector<Arm>> SelectArms(const std::vector<Arm>& arms, absl::
 // "3-12" -> first 3, count 10; "5" -> first 5, count 1.
 absl::StatusOr<Seeds> ParseSeeds(absl::string_view text);
 
-// What the data set of a run says of itself; no value where its data must be read for that and are not there. Errors are
-// field errors relative to RunConfig ("dataset...").
+// What the data set of a run says of itself; no value where its data must be read for that and are not there. Errors
+// are field errors relative to RunConfig ("dataset...").
 absl::StatusOr<std::optional<DatasetInfo>> DescribeRunDataset(const RunConfig& config);
 
 // The network of a run on the data set (no value: unknown, the family's own defaults hold). Field errors relative to
 // RunConfig ("network..."): parameters refused, a network whose images or classes are not the data's.
 absl::StatusOr<NetworkInfo> BuildRunNetwork(const RunConfig& config, const std::optional<DatasetInfo>& dataset);
 
-// A run's identity: SHA-256 (64 hexadecimal digits) of the config's canonical text, the seed and the data's fingerprint. The
-// arm's name and fields marked (prunelab.execution) take no part. `config` is an Arm's.
+// A run's identity: SHA-256 (64 hexadecimal digits) of the config's canonical text, the seed and the data's
+// fingerprint. The arm's name and fields marked (prunelab.execution) take no part. `config` is an Arm's.
 std::string RunId(const RunConfig& config, int64_t seed, absl::string_view fingerprint);
 
 // How the canonical configs differ, a line for each field, "- training.sgd.learning_rate: 0.1" then "+ ...: 0.2"; "" if
