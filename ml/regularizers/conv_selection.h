@@ -12,8 +12,8 @@
 
 namespace prunelab {
 
-// The nodes of the convolutions that match `layers` and are `eligible`. `description` says in an error which those are, as
-// in "a kernel larger than 1x1". Error of the field "layers": nothing is left.
+// The nodes of the convolutions that match `layers` and are `eligible`. `description` says in an error which those are,
+// as in "a kernel larger than 1x1". Error of the field "layers": nothing is left.
 absl::StatusOr<std::set<std::string>> SelectConvs(const LayerSelection& layers, const NetworkInfo& network,
                                                   const std::function<bool(const ConvInfo&)>& eligible,
                                                   absl::string_view description);

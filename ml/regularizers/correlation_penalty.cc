@@ -79,9 +79,9 @@ at::Tensor CorrelationPenalty::AddGroup(const std::vector<RegularizedLayer>& lay
                                         std::vector<at::Tensor>& gradients) const {
   const CentredRows rows = Centre(StackRows(layers, group), StackFilterMasks(layers, group), /*in_place=*/true);
   const at::Tensor dead = rows.live.logical_not();
-  const at::Tensor inverse_norms = rows.norms.reciprocal().masked_fill_(dead, 0);             // [L, n]
-  const at::Tensor scale = inverse_norms.unsqueeze(2) * inverse_norms.unsqueeze(1);           // 1 / (|c_i| |c_j|)
-  const at::Tensor rho = at::bmm(rows.centred, rows.centred.transpose(1, 2)).mul_(scale);     // [L, n, n]
+  const at::Tensor inverse_norms = rows.norms.reciprocal().masked_fill_(dead, 0);          // [L, n]
+  const at::Tensor scale = inverse_norms.unsqueeze(2) * inverse_norms.unsqueeze(1);        // 1 / (|c_i| |c_j|)
+  const at::Tensor rho = at::bmm(rows.centred, rows.centred.transpose(1, 2)).mul_(scale);  // [L, n, n]
   rho.diagonal(0, 1, 2).zero_();
   const at::Tensor count = rows.live.sum(1).to(rho.scalar_type());
   // 1 / (n (n - 1)): every pair stands twice in the full matrix.
@@ -103,7 +103,8 @@ at::Tensor CorrelationPenalty::AddGroup(const std::vector<RegularizedLayer>& lay
 absl::StatusOr<std::set<std::string>> SelectCorrelatedConvs(const LayerSelection& layers, bool include_pointwise,
                                                             const NetworkInfo& network) {
   if (include_pointwise) {
-    return SelectConvs(layers, network, [](const ConvInfo&) { return true; }, "any kernel");
+    return SelectConvs(
+        layers, network, [](const ConvInfo&) { return true; }, "any kernel");
   }
   return SelectConvs(
       layers, network, [](const ConvInfo& conv) { return conv.kernel_height * conv.kernel_width > 1; },

@@ -2,12 +2,12 @@
 //
 //   R = sum over layers of 2 / (n (n - 1)) sum over i < j of phi(rho_ij),   layers with n < 2 live filters add 0.
 //
-// The gradient has a closed form. With G_ij = phi'(rho_ij), zero on the diagonal, and U the matrix of rows u_i, the gradient
-// in U is g = 2 / (n (n - 1)) G U; normalisation projects it, g_c = (g - (g . u) u) / |c| row by row; centring subtracts the
-// row's mean. Since g . u is the row sum of G * rho (elementwise) and every row of U has mean zero, all of it is one matrix
-// product: gradient = diag(1 / |c|) (2 / (n (n - 1)) G - diag(g . u)) diag(1 / |c|) C, C the centred rows.
-// Layers of one shape are done together, dead filters as zero rows, so nothing waits for the device and no shape depends on
-// masks.
+// The gradient has a closed form. With G_ij = phi'(rho_ij), zero on the diagonal, and U the matrix of rows u_i, the
+// gradient in U is g = 2 / (n (n - 1)) G U; normalisation projects it, g_c = (g - (g . u) u) / |c| row by row; centring
+// subtracts the row's mean. Since g . u is the row sum of G * rho (elementwise) and every row of U has mean zero, all
+// of it is one matrix product: gradient = diag(1 / |c|) (2 / (n (n - 1)) G - diag(g . u)) diag(1 / |c|) C, C the
+// centred rows. Layers of one shape are done together, dead filters as zero rows, so nothing waits for the device and
+// no shape depends on masks.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -48,8 +48,8 @@ class CorrelationPenalty : public Regularizer {
   std::set<std::string> convs_;
 };
 
-// The convolutions that `layers` selects among those with a kernel larger than 1x1, or among all if `include_pointwise`.
-// Error of the field "layers": none.
+// The convolutions that `layers` selects among those with a kernel larger than 1x1, or among all if
+// `include_pointwise`. Error of the field "layers": none.
 absl::StatusOr<std::set<std::string>> SelectCorrelatedConvs(const LayerSelection& layers, bool include_pointwise,
                                                             const NetworkInfo& network);
 

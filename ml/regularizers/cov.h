@@ -1,6 +1,6 @@
 // `cov`: filters decorrelated from each other, phi(r) = sqrt(r^2 + delta^2) - delta in CorrelationPenalty
-// (correlation_penalty.h). This is what the text of "Dynamic Filter Pruning with Decorrelation Regularization" (KSC 2020)
-// describes; what its code computes is `paper_zero`.
+// (correlation_penalty.h). This is what the text of "Dynamic Filter Pruning with Decorrelation Regularization" (KSC
+// 2020) describes; what its code computes is `paper_zero`.
 #pragma once
 
 #include <memory>

@@ -129,11 +129,10 @@ class KernelCovPenalty : public Regularizer {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Regularizer>> CreateKernelCov(const KernelCov& parameters, const NetworkInfo& network) {
-  PRUNELAB_ASSIGN_OR_RETURN(std::set<std::string> convs,
-                            SelectConvs(
-                                parameters.layers(), network,
-                                [](const ConvInfo& conv) { return conv.kernel_width > 1; },
-                                "a kernel at least 2 wide"));
+  PRUNELAB_ASSIGN_OR_RETURN(std::set<std::string> convs, SelectConvs(
+                                                             parameters.layers(), network,
+                                                             [](const ConvInfo& conv) { return conv.kernel_width > 1; },
+                                                             "a kernel at least 2 wide"));
   return std::make_unique<KernelCovPenalty>(parameters.scale() == KernelCov::MEAN, std::move(convs));
 }
 

@@ -1,8 +1,8 @@
 // The filters of a convolution that correlations and penalties are about, and the filters as rows of a matrix.
 //
-// A filter is live when its mask is on (for weight masks: any of its weights) and, with w its masked weights as one row and
-// c = w - mean(w), mean |w| > 1e-4 and |c| >= 1e-6 |w|: a filter that decay has made nothing, or that is constant, has no
-// direction to be correlated. For weight masks the mean is over the whole row, masked weights included.
+// A filter is live when its mask is on (for weight masks: any of its weights) and, with w its masked weights as one row
+// and c = w - mean(w), mean |w| > 1e-4 and |c| >= 1e-6 |w|: a filter that decay has made nothing, or that is constant,
+// has no direction to be correlated. For weight masks the mean is over the whole row, masked weights included.
 //
 //   const CentredRows rows = Centre(FilterRows(MaskedWeight(layer)), FilterMask(layer));
 //   const at::Tensor index = rows.live.nonzero();
@@ -17,15 +17,15 @@ namespace prunelab {
 // Whether the mask of the layer has an entry for each weight (more than one for each filter).
 bool HasWeightMask(const RegularizedLayer& layer);
 
-// The dense weight times a weight mask; the dense weight itself under filter masks and without a mask, where dead filters
-// are told apart by FilterMask. Differentiable in the weight.
+// The dense weight times a weight mask; the dense weight itself under filter masks and without a mask, where dead
+// filters are told apart by FilterMask. Differentiable in the weight.
 at::Tensor MaskedWeight(const RegularizedLayer& layer);
 
 // Bool [out], true where a filter mask is on; undefined where there is no filter mask.
 at::Tensor FilterMask(const RegularizedLayer& layer);
 
-// [out, in / groups, kh, kw] -> [out, in / groups * kh * kw], each row in the weight's own order of memory, so that neither
-// contiguous nor channels_last weights are copied.
+// [out, in / groups, kh, kw] -> [out, in / groups * kh * kw], each row in the weight's own order of memory, so that
+// neither contiguous nor channels_last weights are copied.
 at::Tensor FilterRows(const at::Tensor& weight);
 
 // The inverse: rows in the order that FilterRows(weight) has, seen in the weight's shape.

@@ -23,8 +23,8 @@ Penalty Regularizer::ValueAndGradients(const std::vector<RegularizedLayer>& laye
   penalty.gradients.resize(layers.size());
   penalty.value = Value(leaves);
   if (!penalty.value.defined()) return penalty;
-  PRUNELAB_CHECK(penalty.value.dim() == 0) << "a regularizer's value must be a scalar, not of " << penalty.value.dim()
-                                           << " dimensions";
+  PRUNELAB_CHECK(penalty.value.dim() == 0)
+      << "a regularizer's value must be a scalar, not of " << penalty.value.dim() << " dimensions";
   if (penalty.value.requires_grad()) {
     penalty.gradients = torch::autograd::grad({penalty.value}, weights, /*grad_outputs=*/{}, /*retain_graph=*/false,
                                               /*create_graph=*/false, /*allow_unused=*/true);

@@ -1,7 +1,8 @@
 // The interface of a regularizer: a penalty on the weights, a function of {node, dense weight, mask} alone.
 //
-// Its gradient is computed apart from the loss's and added to it, so that both norms can be logged. Ordinary LibTorch code
-// in Value() is enough (autograd gives the gradient); a closed form may replace it. See docs/adding_a_regularizer.md.
+// Its gradient is computed apart from the loss's and added to it, so that both norms can be logged. Ordinary LibTorch
+// code in Value() is enough (autograd gives the gradient); a closed form may replace it. See
+// docs/adding_a_regularizer.md.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -28,8 +29,8 @@ struct RegularizedLayer {
 };
 
 struct Penalty {
-  at::Tensor value;                    // scalar, in the weights' dtype; undefined means exactly zero
-  std::vector<at::Tensor> gradients;   // one for each layer given, of the dense weight; undefined means exactly zero
+  at::Tensor value;                   // scalar, in the weights' dtype; undefined means exactly zero
+  std::vector<at::Tensor> gradients;  // one for each layer given, of the dense weight; undefined means exactly zero
 };
 
 class Regularizer {
@@ -53,7 +54,8 @@ using RegularizerFactory = std::function<absl::StatusOr<std::unique_ptr<Regulari
 // The linked regularizers.
 PluginRegistry<RegularizerFactory>& Regularizers();
 
-// Makes the regularizer that `parameters` name. Errors: not linked, not a regularizer, parameters refused (a field error).
+// Makes the regularizer that `parameters` name. Errors: not linked, not a regularizer, parameters refused (a field
+// error).
 absl::StatusOr<std::unique_ptr<Regularizer>> CreateRegularizer(const google::protobuf::Any& parameters,
                                                                const NetworkInfo& network);
 

@@ -1,5 +1,5 @@
-// `squared_correlation`: phi(r) = r^2 in CorrelationPenalty (correlation_penalty.h), the Frobenius form after Zhu, Zhou and
-// Li, "Improving Deep Neural Network Sparsity through Decorrelation Regularization", IJCAI 2018.
+// `squared_correlation`: phi(r) = r^2 in CorrelationPenalty (correlation_penalty.h), the Frobenius form after Zhu, Zhou
+// and Li, "Improving Deep Neural Network Sparsity through Decorrelation Regularization", IJCAI 2018.
 #pragma once
 
 #include <memory>

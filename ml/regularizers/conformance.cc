@@ -1,0 +1,424 @@
+// What every regularizer must do, whatever it penalises. Linked with one registration by regularizer() in defs.bzl; the
+// parameters come from the test's environment (REGULARIZER_CONFIG, REGULARIZER_REFUSED).
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_split.h"
+#include "google/protobuf/text_format.h"
+#include "ml/base/field_error.h"
+#include "ml/base/random.h"
+#include "ml/regularizers/regularizer.h"
+
+namespace prunelab {
+namespace {
+
+using Layers = std::vector<RegularizedLayer>;
+
+// Convolutions of several kernels, two of one shape ("wide" and "same"), one pointwise, one with a single row, batch
+// normalisation and a linear layer. No kernel has two rows: there `paper_zero` has a value outside of autograd.
+constexpr char kNetwork[] = R"pb(
+  node {
+    name: "image"
+    image { channels: 3 height: 14 width: 14 }
+  }
+  node {
+    name: "stem"
+    input: "image"
+    conv2d { out_channels: 6 }
+  }
+  node {
+    name: "bn"
+    input: "stem"
+    batch_norm2d {}
+  }
+  node {
+    name: "relu"
+    input: "bn"
+    relu {}
+  }
+  node {
+    name: "wide"
+    input: "relu"
+    conv2d { out_channels: 6 kernel_height: 5 kernel_width: 5 }
+  }
+  node {
+    name: "same"
+    input: "wide"
+    conv2d { out_channels: 6 kernel_height: 5 kernel_width: 5 }
+  }
+  node {
+    name: "point"
+    input: "same"
+    conv2d { out_channels: 7 kernel_height: 1 kernel_width: 1 }
+  }
+  node {
+    name: "row"
+    input: "point"
+    conv2d { out_channels: 5 kernel_height: 1 kernel_width: 3 }
+  }
+  node {
+    name: "out"
+    input: "row"
+    conv2d { out_channels: 4 padding: 1 groups: 1 }
+  }
+  node {
+    name: "pool"
+    input: "out"
+    global_average_pool {}
+  }
+  node {
+    name: "flat"
+    input: "pool"
+    flatten {}
+  }
+  node {
+    name: "fc"
+    input: "flat"
+    linear { out_features: 3 }
+  }
+)pb";
+
+enum class Masks { kNone, kFilters, kWeights };
+constexpr Masks kAllMasks[] = {Masks::kNone, Masks::kFilters, Masks::kWeights};
+
+const NetworkInfo& TestNetwork() {
+  static const NetworkInfo* info = [] {
+    Network network;
+    EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(kNetwork, &network));
+    return new NetworkInfo(*NetworkInfo::Create(network));
+  }();
+  return *info;
+}
+
+std::string Environment(const char* name) {
+  const char* text = std::getenv(name);
+  EXPECT_NE(text, nullptr) << name << " is set by regularizer() in defs.bzl";
+  return text == nullptr ? "" : text;
+}
+
+absl::StatusOr<std::unique_ptr<Regularizer>> Create(const std::string& config) {
+  const auto& linked = Regularizers().linked();
+  EXPECT_EQ(linked.size(), 1u) << "a conformance test links one registration";
+  const google::protobuf::Descriptor* descriptor = linked.begin()->second.parameters;
+  std::unique_ptr<google::protobuf::Message> parameters(
+      google::protobuf::MessageFactory::generated_factory()->GetPrototype(descriptor)->New());
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(config, parameters.get())) << config;
+  google::protobuf::Any any;
+  any.PackFrom(*parameters);
+  return CreateRegularizer(any, TestNetwork());
+}
+
+std::unique_ptr<Regularizer> Create() {
+  auto regularizer = Create(Environment("REGULARIZER_CONFIG"));
+  EXPECT_TRUE(regularizer.ok()) << regularizer.status();
+  return *std::move(regularizer);
+}
+
+at::Tensor RandomLike(const at::Tensor& tensor, const std::string& purpose) {
+  RandomStream stream(7, purpose);
+  at::Tensor random = at::empty(tensor.sizes(), at::kDouble);
+  double* entry = random.mutable_data_ptr<double>();
+  for (int64_t i = 0; i < random.numel(); ++i) entry[i] = stream.Normal();
+  return random;
+}
+
+// Filters that the masks below turn off: never all, and more than one stays.
+bool IsDead(int64_t filter) { return filter % 3 == 1; }
+
+Layers MakeLayers(Masks masks, at::ScalarType dtype = at::kDouble) {
+  Layers layers;
+  for (const ParameterSpec& parameter : TestNetwork().parameters()) {
+    if (parameter.is_buffer || parameter.shape.empty() || parameter.name != parameter.node + ".weight") continue;
+    RegularizedLayer layer;
+    layer.node = parameter.node;
+    const Node& node = TestNetwork().node(TestNetwork().Index(parameter.node));
+    layer.kind = node.has_conv2d()   ? RegularizedLayer::Kind::kConv
+                 : node.has_linear() ? RegularizedLayer::Kind::kLinear
+                                     : RegularizedLayer::Kind::kBatchNorm;
+    layer.weight = (RandomLike(at::empty(parameter.shape), parameter.name) * 0.3).to(dtype);
+    if (node.has_conv2d() && masks != Masks::kNone) {
+      const int64_t out = layer.weight.size(0);
+      at::Tensor filters = at::ones({out, 1, 1, 1}, dtype);
+      for (int64_t f = 0; f < out; ++f) {
+        if (IsDead(f)) filters[f].zero_();
+      }
+      layer.mask = masks == Masks::kFilters
+                       ? filters
+                       : filters * RandomLike(layer.weight, parameter.name + ".mask").gt(-0.4).to(dtype);
+    }
+    layers.push_back(layer);
+  }
+  return layers;
+}
+
+bool IsConv(const RegularizedLayer& layer) { return layer.kind == RegularizedLayer::Kind::kConv; }
+
+double ValueOf(const Regularizer& regularizer, const Layers& layers) {
+  const at::NoGradGuard no_gradients;
+  const at::Tensor value = regularizer.Value(layers);
+  return value.defined() ? value.item<double>() : 0;
+}
+
+// Undefined means zero.
+std::vector<at::Tensor> Gradients(const Penalty& penalty, const Layers& layers) {
+  EXPECT_EQ(penalty.gradients.size(), layers.size());
+  std::vector<at::Tensor> gradients = penalty.gradients;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    if (!gradients[i].defined()) gradients[i] = at::zeros_like(layers[i].weight);
+  }
+  return gradients;
+}
+
+Layers Moved(const Layers& layers, const std::vector<at::Tensor>& direction, double step) {
+  Layers moved = layers;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    if (direction[i].defined()) moved[i].weight = layers[i].weight + direction[i] * step;
+  }
+  return moved;
+}
+
+// The value's derivative along `direction` by central differences.
+double CentralDifference(const Regularizer& regularizer, const Layers& layers,
+                         const std::vector<at::Tensor>& direction) {
+  constexpr double kStep = 1e-6;
+  return (ValueOf(regularizer, Moved(layers, direction, kStep)) -
+          ValueOf(regularizer, Moved(layers, direction, -kStep))) /
+         (2 * kStep);
+}
+
+// Central differences at weights of about 0.3 and a step of 1e-6 are good to about 1e-9 of the value for rounding, and
+// 1e-7 of the gradient for the third derivative at delta = 0.02.
+double Tolerance(double value, double gradient_norm) { return 1e-8 * std::abs(value) + 2e-6 * gradient_norm; }
+
+class RegularizerConformance : public ::testing::Test {
+ protected:
+  const std::unique_ptr<Regularizer> regularizer_ = Create();
+};
+
+TEST_F(RegularizerConformance, DefaultsAreAccepted) {
+  const auto regularizer = Create("");
+  EXPECT_TRUE(regularizer.ok()) << regularizer.status();
+}
+
+TEST_F(RegularizerConformance, BadParametersAreRefusedByFieldWithARemedy) {
+  for (const absl::string_view line :
+       absl::StrSplit(Environment("REGULARIZER_REFUSED"), ";;", absl::SkipWhitespace())) {
+    const std::pair<std::string, std::string> pair = absl::StrSplit(line, absl::MaxSplits(" => ", 1));
+    const auto refused = Create(pair.first);
+    ASSERT_FALSE(refused.ok()) << pair.first;
+    EXPECT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(ErrorField(refused.status()), pair.second) << refused.status();
+    EXPECT_NE(refused.status().message().find("; "), absl::string_view::npos) << "no remedy: " << refused.status();
+  }
+}
+
+TEST_F(RegularizerConformance, GradientEqualsFiniteDifferencesAlongRandomDirections) {
+  for (const Masks masks : kAllMasks) {
+    const Layers layers = MakeLayers(masks);
+    const Penalty penalty = regularizer_->ValueAndGradients(layers);
+    const std::vector<at::Tensor> gradients = Gradients(penalty, layers);
+    for (int trial = 0; trial < 8; ++trial) {
+      std::vector<at::Tensor> direction;
+      double slope = 0, gradient_square = 0, direction_square = 0;
+      for (size_t i = 0; i < layers.size(); ++i) {
+        direction.push_back(RandomLike(layers[i].weight, "direction" + std::to_string(trial * 100 + i)));
+        slope += (gradients[i] * direction[i]).sum().item<double>();
+        gradient_square += gradients[i].square().sum().item<double>();
+        direction_square += direction[i].square().sum().item<double>();
+      }
+      EXPECT_NEAR(CentralDifference(*regularizer_, layers, direction), slope,
+                  Tolerance(ValueOf(*regularizer_, layers), std::sqrt(gradient_square * direction_square)));
+    }
+  }
+}
+
+TEST_F(RegularizerConformance, GradientEqualsFiniteDifferencesInSingleEntries) {
+  for (const Masks masks : kAllMasks) {
+    const Layers layers = MakeLayers(masks);
+    const std::vector<at::Tensor> gradients = Gradients(regularizer_->ValueAndGradients(layers), layers);
+    const double value = ValueOf(*regularizer_, layers);
+    for (size_t i = 0; i < layers.size(); ++i) {
+      const double norm = gradients[i].norm().item<double>();
+      RandomStream stream(11, layers[i].node);
+      for (int trial = 0; trial < 12; ++trial) {
+        const int64_t entry = static_cast<int64_t>(stream.Below(layers[i].weight.numel()));
+        std::vector<at::Tensor> direction(layers.size());
+        direction[i] = at::zeros_like(layers[i].weight);
+        direction[i].view({-1})[entry] = 1;
+        EXPECT_NEAR(CentralDifference(*regularizer_, layers, direction),
+                    gradients[i].reshape({-1})[entry].item<double>(), Tolerance(value, norm))
+            << layers[i].node << " entry " << entry;
+      }
+    }
+  }
+}
+
+TEST_F(RegularizerConformance, ValueAndGradientsReturnsTheValue) {
+  for (const Masks masks : kAllMasks) {
+    const Layers layers = MakeLayers(masks);
+    const Penalty penalty = regularizer_->ValueAndGradients(layers);
+    const double value = ValueOf(*regularizer_, layers);
+    EXPECT_NEAR(penalty.value.defined() ? penalty.value.item<double>() : 0, value, 1e-12 * std::abs(value));
+  }
+}
+
+TEST_F(RegularizerConformance, DeadFiltersGetNoGradientAndDoNotMatter) {
+  if (regularizer_->reaches_dead_filters()) return;  // declared: the next test does not apply by definition
+  for (const Masks masks : {Masks::kFilters, Masks::kWeights}) {
+    const Layers layers = MakeLayers(masks);
+    Layers changed = layers;
+    for (RegularizedLayer& layer : changed) {
+      if (!layer.mask.defined()) continue;
+      const at::Tensor other = RandomLike(layer.weight, "other" + layer.node);
+      layer.weight = at::where(layer.mask.ne(0), layer.weight, other);
+    }
+    const Penalty penalty = regularizer_->ValueAndGradients(layers);
+    const Penalty after = regularizer_->ValueAndGradients(changed);
+    const std::vector<at::Tensor> gradients = Gradients(penalty, layers), gradients_after = Gradients(after, changed);
+    EXPECT_EQ(ValueOf(*regularizer_, layers), ValueOf(*regularizer_, changed));
+    for (size_t i = 0; i < layers.size(); ++i) {
+      if (!layers[i].mask.defined()) continue;
+      const at::Tensor off = layers[i].mask.eq(0).to(at::kDouble);
+      EXPECT_EQ((gradients[i] * off).abs().max().item<double>(), 0) << layers[i].node;
+      EXPECT_TRUE(at::equal(gradients[i], gradients_after[i])) << layers[i].node;
+    }
+  }
+}
+
+TEST_F(RegularizerConformance, FiniteOnDegenerateWeights) {
+  struct Case {
+    const char* name;
+    std::function<void(RegularizedLayer&)> make;
+  };
+  const auto keep_filters = [](RegularizedLayer& layer, int64_t count) {
+    if (!IsConv(layer)) return;
+    layer.mask = at::zeros({layer.weight.size(0), 1, 1, 1}, layer.weight.options());
+    layer.mask.narrow(0, 0, count).fill_(1);
+  };
+  const Case cases[] = {
+      {"zero", [](RegularizedLayer& layer) { layer.weight.zero_(); }},
+      {"constant filters", [](RegularizedLayer& layer) { layer.weight.fill_(0.1); }},
+      {"one constant filter", [](RegularizedLayer& layer) { layer.weight[0].fill_(-0.7); }},
+      {"equal filters",
+       [](RegularizedLayer& layer) { layer.weight.copy_(layer.weight[0].clone().expand_as(layer.weight)); }},
+      {"opposite filters", [](RegularizedLayer& layer) { layer.weight[1].copy_(-layer.weight[0]); }},
+      {"one live filter", [&](RegularizedLayer& layer) { keep_filters(layer, 1); }},
+      {"no live filter", [&](RegularizedLayer& layer) { keep_filters(layer, 0); }},
+      {"no live weight",
+       [](RegularizedLayer& layer) {
+         if (IsConv(layer)) layer.mask = at::zeros_like(layer.weight);
+       }},
+      {"one live weight",
+       [](RegularizedLayer& layer) {
+         if (!IsConv(layer)) return;
+         layer.mask = at::zeros_like(layer.weight);
+         layer.mask.view({-1})[0] = 1;
+       }},
+      {"tiny", [](RegularizedLayer& layer) { layer.weight.mul_(1e-20); }},
+      {"huge", [](RegularizedLayer& layer) { layer.weight.mul_(1e6); }},
+  };
+  for (const at::ScalarType dtype : {at::kDouble, at::kFloat}) {
+    for (const Case& degenerate : cases) {
+      SCOPED_TRACE(degenerate.name);
+      Layers layers = MakeLayers(Masks::kNone, dtype);
+      for (RegularizedLayer& layer : layers) degenerate.make(layer);
+      EXPECT_TRUE(std::isfinite(ValueOf(*regularizer_, layers)));
+      const Penalty own = regularizer_->ValueAndGradients(layers);
+      const Penalty by_autograd = regularizer_->Regularizer::ValueAndGradients(layers);
+      for (const Penalty& penalty : {own, by_autograd}) {
+        EXPECT_TRUE(!penalty.value.defined() || std::isfinite(penalty.value.item<double>()));
+        for (const at::Tensor& gradient : Gradients(penalty, layers))
+          EXPECT_TRUE(gradient.isfinite().all().item<bool>());
+      }
+    }
+  }
+}
+
+TEST_F(RegularizerConformance, Deterministic) {
+  for (const Masks masks : kAllMasks) {
+    const Layers layers = MakeLayers(masks, at::kFloat);
+    const Penalty first = regularizer_->ValueAndGradients(layers);
+    const Penalty second = Create()->ValueAndGradients(layers);
+    ASSERT_EQ(first.value.defined(), second.value.defined());
+    if (first.value.defined()) EXPECT_TRUE(at::equal(first.value, second.value));
+    for (size_t i = 0; i < layers.size(); ++i) {
+      ASSERT_EQ(first.gradients[i].defined(), second.gradients[i].defined());
+      if (first.gradients[i].defined()) EXPECT_TRUE(at::equal(first.gradients[i], second.gradients[i]));
+    }
+  }
+}
+
+TEST_F(RegularizerConformance, ChangesNothing) {
+  for (const Masks masks : kAllMasks) {
+    const Layers layers = MakeLayers(masks);
+    Layers before = layers;
+    for (size_t i = 0; i < layers.size(); ++i) {
+      before[i].weight = layers[i].weight.clone();
+      if (layers[i].mask.defined()) before[i].mask = layers[i].mask.clone();
+      layers[i].weight.requires_grad_();
+    }
+    const Penalty penalty = regularizer_->ValueAndGradients(layers);
+    for (size_t i = 0; i < layers.size(); ++i) {
+      EXPECT_TRUE(at::equal(layers[i].weight, before[i].weight)) << layers[i].node;
+      if (layers[i].mask.defined()) EXPECT_TRUE(at::equal(layers[i].mask, before[i].mask)) << layers[i].node;
+      EXPECT_FALSE(layers[i].weight.grad().defined()) << layers[i].node;
+      EXPECT_TRUE(layers[i].weight.is_leaf());
+      EXPECT_FALSE(penalty.gradients[i].defined() && penalty.gradients[i].requires_grad());
+    }
+    EXPECT_FALSE(penalty.value.defined() && penalty.value.requires_grad());
+  }
+}
+
+TEST_F(RegularizerConformance, WorksWhereGradientsAreOff) {
+  const Layers layers = MakeLayers(Masks::kFilters);
+  const std::vector<at::Tensor> expected = Gradients(regularizer_->ValueAndGradients(layers), layers);
+  const at::NoGradGuard no_gradients;
+  const std::vector<at::Tensor> gradients = Gradients(regularizer_->ValueAndGradients(layers), layers);
+  for (size_t i = 0; i < layers.size(); ++i) EXPECT_TRUE(at::equal(gradients[i], expected[i]));
+}
+
+TEST_F(RegularizerConformance, GradientsHaveTheWeightsShapeAndTypeInAnyMemoryFormat) {
+  for (const Masks masks : kAllMasks) {
+    const Layers exact = MakeLayers(masks);
+    const std::vector<at::Tensor> expected = Gradients(regularizer_->ValueAndGradients(exact), exact);
+    double largest = 0;
+    for (const at::Tensor& gradient : expected) largest = std::max(largest, gradient.abs().max().item<double>());
+    for (const at::MemoryFormat format : {at::MemoryFormat::Contiguous, at::MemoryFormat::ChannelsLast}) {
+      Layers layers = MakeLayers(masks, at::kFloat);
+      for (RegularizedLayer& layer : layers) {
+        if (IsConv(layer)) layer.weight = layer.weight.contiguous(format);
+      }
+      const Penalty penalty = regularizer_->ValueAndGradients(layers);
+      if (penalty.value.defined()) {
+        EXPECT_EQ(penalty.value.scalar_type(), at::kFloat);
+        EXPECT_EQ(penalty.value.dim(), 0);
+        const double value = ValueOf(*regularizer_, exact);
+        EXPECT_NEAR(penalty.value.item<double>(), value, 1e-5 * std::abs(value));
+      }
+      for (size_t i = 0; i < layers.size(); ++i) {
+        if (!penalty.gradients[i].defined()) continue;
+        EXPECT_EQ(penalty.gradients[i].sizes(), layers[i].weight.sizes());
+        EXPECT_EQ(penalty.gradients[i].scalar_type(), at::kFloat);
+        EXPECT_LE((penalty.gradients[i] - expected[i]).abs().max().item<double>(), 1e-4 * largest) << layers[i].node;
+      }
+    }
+  }
+}
+
+TEST_F(RegularizerConformance, OnlySomeLayersGiven) {
+  const Penalty none = regularizer_->ValueAndGradients({});
+  EXPECT_TRUE(none.gradients.empty());
+  EXPECT_EQ(none.value.defined() ? none.value.item<double>() : 0, 0);
+}
+
+}  // namespace
+}  // namespace prunelab
