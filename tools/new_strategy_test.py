@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""Tests of new_strategy on a scratch copy of what it edits, and of what it writes, compiled.
+
+Arguments: new_strategy.py, ml/pruning/BUILD.bazel, ml/pruning/defs.bzl, and the conformance test of the strategy
+new_strategy_example, which new_strategy.py wrote and BUILD.bazel compiled.
+"""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+TOOL, BUILD, DEFS, CONFORMANCE = [os.path.abspath(argument) for argument in sys.argv[1:5]]
+
+
+class NewStrategyTest(unittest.TestCase):
+    """Runs the tool as `bazel run` does."""
+
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.root = pathlib.Path(scratch.name)
+        self.pruning = self.root / "ml/pruning"
+        self.pruning.mkdir(parents=True)
+        shutil.copyfile(BUILD, self.pruning / "BUILD.bazel")
+        shutil.copyfile(DEFS, self.pruning / "defs.bzl")
+        network = self.root / "ml/network/network.proto"
+        network.parent.mkdir()
+        network.write_text("message Network {\n}\n", encoding="utf-8")
+
+    def contents(self):
+        """Every file of the tree."""
+        return {str(path.relative_to(self.root)): path.read_text(encoding="utf-8")
+                for path in self.root.rglob("*") if path.is_file()}
+
+    def run_tool(self, *arguments, workspace=True):
+        """The finished process."""
+        environment = {key: value for key, value in os.environ.items() if key != "BUILD_WORKSPACE_DIRECTORY"}
+        if workspace:
+            environment["BUILD_WORKSPACE_DIRECTORY"] = str(self.root)
+        return subprocess.run([sys.executable, TOOL, *arguments], env=environment, capture_output=True, text=True, check=False)
+
+    def refused(self, *arguments, workspace=True):
+        """The message of a refusal that changed nothing."""
+        before = self.contents()
+        process = self.run_tool(*arguments, workspace=workspace)
+        self.assertEqual(process.returncode, 2, process)
+        self.assertEqual(self.contents(), before)
+        self.assertEqual(len(process.stderr.splitlines()), 1)
+        return process.stderr
+
+    def test_writes_a_strategy(self):
+        before = self.contents()
+        process = self.run_tool("soft_filter_pruning")
+        self.assertEqual(process.returncode, 0, process.stderr)
+        after = self.contents()
+        added = {f"ml/pruning/soft_filter_pruning.{kind}" for kind in ("proto", "h", "cc")}
+        self.assertEqual(set(after) - set(before), added)
+        for path in added:
+            self.assertNotIn("@", after[path])
+            self.assertIn("SoftFilterPruning", after[path])
+        self.assertIn('UnimplementedError("soft_filter_pruning: write Update")', after["ml/pruning/soft_filter_pruning.cc"])
+        # Nothing is lost from what was there.
+        build, defs = "ml/pruning/BUILD.bazel", "ml/pruning/defs.bzl"
+        self.assertEqual(after[defs].replace('    "soft_filter_pruning",\n', ""), before[defs])
+        call = re.search(r'\npruning_strategy\(\n    name = "soft_filter_pruning",\n.*?\n\)\n', after[build], re.DOTALL).group()
+        self.assertEqual(after[build].replace(call, ""), before[build])
+        names = re.findall(r'^    "(\w+)",$', after[defs].split("]")[0], re.MULTILINE)
+        self.assertEqual(names, sorted(names))
+        # A second call finds the name taken; another name is added beside it.
+        self.assertIn("ml/pruning/soft_filter_pruning.cc exists", self.refused("soft_filter_pruning"))
+        self.assertEqual(self.run_tool("movement").returncode, 0)
+        self.assertIn('    "movement",\n', self.contents()[defs])
+
+    def test_lines_stay_within_the_limit(self):
+        for length in (1, 8, 17, 30):
+            self.assertEqual(self.run_tool("x" * length).returncode, 0)
+        for path, contents in self.contents().items():
+            for line in contents.splitlines():
+                self.assertLessEqual(len(line), 120, path)
+
+    def test_refuses_names(self):
+        for name in ("Movement", "soft-filter", "2fast", "a_2", "_x", "x_", "a__b", "", "../evil", "a_norm", "mövement"):
+            self.assertIn("is no name for a strategy", self.refused(name), name)
+        self.assertIn("at most 30", self.refused("x" * 31))
+        self.assertIn("is taken", self.refused("dynamic_l1"))
+        self.assertIn("is taken", self.refused("conformance"))
+        self.assertIn("ml/network/network.proto defines that", self.refused("network"))
+
+    def test_refuses_wrong_use(self):
+        self.assertIn("one name is needed", self.refused())
+        self.assertIn("one name is needed", self.refused("one", "two"))
+        self.assertIn("bazel run //tools:new_strategy -- movement", self.refused("movement", workspace=False))
+        shutil.rmtree(self.pruning)
+        self.assertIn("BUILD.bazel is not there", self.refused("movement"))
+
+    def test_what_it_writes_fails_only_where_the_author_must_write(self):
+        environment = dict(os.environ, PRUNING_STRATEGY_CONFIGS="rate: 0.6;;rate: 0.5 ranking { scope: PER_LAYER }")
+        for variable in ("TEST_SHARD_STATUS_FILE", "XML_OUTPUT_FILE", "GTEST_OUTPUT"):
+            environment.pop(variable, None)
+        process = subprocess.run([CONFORMANCE], env=environment, capture_output=True, text=True, check=False)
+        output = process.stdout
+        self.assertEqual(process.returncode, 1, process)
+        passed = re.findall(r"^\[       OK \] \S+\.(\w+)/", output, re.MULTILINE)
+        self.assertEqual(set(passed), {"RefusesBadParameters"})
+        self.assertEqual(len(passed), 4)
+        failures = re.split(r"^\S+:\d+: Failure\n", output, flags=re.MULTILINE)[1:]
+        self.assertGreaterEqual(len(failures), 4 * 6)
+        for failure in failures:
+            self.assertIn("new_strategy_example: write Update", failure)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
