@@ -1,5 +1,5 @@
-// What a run leaves behind: a line for each epoch (epochs.jsonl) and its result (result.json). docs/results.md names every
-// field. No clock is in either, so that equal runs have equal files; times are in timing.jsonl.
+// What a run leaves behind: a line for each epoch (epochs.jsonl) and its result (result.json). docs/results.md names
+// every field. No clock is in either, so that equal runs have equal files; times are in timing.jsonl.
 #pragma once
 
 #include <cstdint>
@@ -16,9 +16,9 @@ namespace prunelab {
 struct RunResult {
   std::string arm;
   int64_t seed = 0;
-  std::string status;  // done, diverged, failed, missing
+  std::string status;   // done, diverged, failed, missing
   std::string message;  // why it failed
-  int64_t epochs = 0;  // trained
+  int64_t epochs = 0;   // trained
   std::optional<double> test_top1, test_top5, test_loss, validation_top1, test_top1_best;
   std::optional<double> filter_sparsity, weight_sparsity, paper_sparsity, mean_abs_rho;
   std::optional<int64_t> parameters, live_parameters, macs, live_macs, returned_filters;

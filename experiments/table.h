@@ -8,8 +8,8 @@
 
 namespace prunelab {
 
-// One row an arm, in the order given. Diverged runs are counted in a column and left out of the means; failed and missing
-// ones are left out. A single run has no standard deviation.
+// One row an arm, in the order given. Diverged runs are counted in a column and left out of the means; failed and
+// missing ones are left out. A single run has no standard deviation.
 std::string ResultsTable(const std::vector<std::string>& arms, const std::vector<RunResult>& results);
 
 // Mean of values, and the sample standard deviation (n - 1) when there are two or more. Not empty.

@@ -14,13 +14,13 @@ struct Evaluation {
   double top5 = 0;  // with fewer than five classes always 1
 };
 
-// A label counts as among the k best when fewer than k classes have a larger logit, or an equal one and a smaller index; a
-// logit that is not a number is never right.
+// A label counts as among the k best when fewer than k classes have a larger logit, or an equal one and a smaller
+// index; a logit that is not a number is never right.
 Evaluation Evaluate(Model& model, Plan& plan, const LabelledImages& data, const Normalization& normalization,
                     int64_t batch_size);
 
-// For each row of `logits` [N, classes], how many classes stand before the label (see above): [N] int64; `classes` where
-// the label's logit is not a number.
+// For each row of `logits` [N, classes], how many classes stand before the label (see above): [N] int64; `classes`
+// where the label's logit is not a number.
 at::Tensor LabelRanks(const at::Tensor& logits, const at::Tensor& labels);
 
 }  // namespace prunelab

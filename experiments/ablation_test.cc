@@ -1,0 +1,273 @@
+// A small ablation from its config to its results: what a person who runs one relies on.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <map>
+#include <string>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "experiments/config.h"
+#include "experiments/runner.h"
+#include "ml/base/files.h"
+#include "ml/execution/safetensors.h"
+
+namespace prunelab {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr char kAblation[] = R"pb(
+  name: "tiny"
+  base {
+    network {
+      [type.googleapis.com/prunelab.ResNetCifar] { depth: 8 width: 8 }
+    }
+    dataset {
+      [type.googleapis.com/prunelab.Digits] {}
+    }
+    training {
+      epochs: 3
+      batch_size: 64
+      sgd { learning_rate: 0.1 momentum: 0.9 weight_decay: 1e-4 }
+    }
+  }
+  factor {
+    name: "pruning"
+    level { name: "none" }
+    level {
+      name: "dynamic_l1"
+      patch {
+        pruning {
+          [type.googleapis.com/prunelab.DynamicL1] { rate: 0.6 }
+        }
+      }
+    }
+    level {
+      name: "static"
+      patch {
+        pruning {
+          [type.googleapis.com/prunelab.Static] { rate: 0.6 epoch: 1 }
+        }
+      }
+    }
+    level {
+      name: "unstructured"
+      patch {
+        pruning {
+          [type.googleapis.com/prunelab.Unstructured] { rate: 0.6 }
+        }
+      }
+    }
+  }
+  factor {
+    name: "regularizer"
+    level { name: "none" }
+    level {
+      name: "paper_zero"
+      patch {
+        regularization {
+          weight: 0.7
+          regularizer {
+            [type.googleapis.com/prunelab.PaperZero] {}
+          }
+        }
+      }
+    }
+    level {
+      name: "cov"
+      patch {
+        regularization {
+          weight: 0.7
+          regularizer {
+            [type.googleapis.com/prunelab.Cov] {}
+          }
+        }
+      }
+    }
+  }
+  exclude: "static/paper_zero,unstructured/paper_zero"
+  seeds { first: 1 count: 2 }
+)pb";
+
+std::string Folder(const std::string& name) {
+  const std::string folder = absl::StrCat(testing::TempDir(), "/ablation_test_", name);
+  EXPECT_EQ(std::system(absl::StrCat("rm -rf '", folder, "'").c_str()), 0);
+  return folder;
+}
+
+LoadedAblation Load(const std::string& override_text = "") {
+  const std::string path = absl::StrCat(testing::TempDir(), "/tiny.textproto");
+  EXPECT_TRUE(WriteFileAtomically(path, kAblation).ok());
+  absl::StatusOr<LoadedAblation> loaded = LoadAblation(path, override_text);
+  EXPECT_TRUE(loaded.ok()) << loaded.status();
+  return *std::move(loaded);
+}
+
+absl::StatusOr<AblationOutcome> RunAll(const LoadedAblation& loaded, const std::string& output) {
+  RunnerOptions options;
+  options.output = output;
+  options.arms = loaded.arms;
+  options.seeds = loaded.ablation.seeds();
+  options.device = "cpu";
+  return RunAblation(loaded, options);
+}
+
+std::string Read(const std::string& path) {
+  absl::StatusOr<std::string> text = ReadFile(path);
+  EXPECT_TRUE(text.ok()) << text.status();
+  return *std::move(text);
+}
+
+// One ablation serves the tests that only look at it.
+class AblationTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    output_ = Folder("shared");
+    const absl::StatusOr<AblationOutcome> outcome = RunAll(Load(), output_);
+    ASSERT_TRUE(outcome.ok()) << outcome.status();
+    for (const RunResult& result : outcome->results) results_[{result.arm, result.seed}] = result;
+  }
+  static std::string output_;
+  static std::map<std::pair<std::string, int64_t>, RunResult> results_;
+};
+std::string AblationTest::output_;
+std::map<std::pair<std::string, int64_t>, RunResult> AblationTest::results_;
+
+TEST_F(AblationTest, EveryRunIsDoneAndLearns) {
+  EXPECT_EQ(results_.size(), 20u);  // 12 arms less 2, two seeds
+  for (const auto& [key, result] : results_) EXPECT_EQ(result.status, "done") << key.first;
+  // Chance is 10 %; bounds that hold on any CPU.
+  for (const int64_t seed : {1, 2}) EXPECT_GT(*results_.at({"none/none", seed}).test_top1, 0.6);
+}
+
+TEST_F(AblationTest, ASecondAblationIsBitIdentical) {
+  const std::string again = Folder("again");
+  ASSERT_TRUE(RunAll(Load("exclude: '*none/*,*static/*,*/paper_zero'"), again).ok());
+  for (const char* run : {"dynamic_l1/none/1", "dynamic_l1/cov/2", "unstructured/cov/1"}) {
+    for (const char* file : {"epochs.jsonl", "result.json", "last.safetensors", "config.textproto"}) {
+      EXPECT_EQ(Read(absl::StrCat(output_, "/", run, "/", file)), Read(absl::StrCat(again, "/", run, "/", file)))
+          << run << " " << file;
+    }
+  }
+}
+
+TEST_F(AblationTest, PaperZeroIsBitIdenticalToNone) {
+  for (const char* pruning : {"none", "dynamic_l1"}) {
+    const auto file = [&](const char* regularizer, const char* name) {
+      return Read(absl::StrCat(output_, "/", pruning, "/", regularizer, "/1/", name));
+    };
+    EXPECT_EQ(file("paper_zero", "epochs.jsonl"), file("none", "epochs.jsonl"));
+    EXPECT_EQ(file("paper_zero", "last.safetensors"), file("none", "last.safetensors"));
+    EXPECT_NE(file("paper_zero", "result.json"), file("none", "result.json"));  // another arm and identity
+  }
+}
+
+TEST_F(AblationTest, MasksAreReal) {
+  const int64_t filters = 8 + 2 * 8 + 3 * 16 + 3 * 32;  // of ResNet-8 with width 8, shortcuts included
+  for (const int64_t seed : {1, 2}) {
+    for (const char* pruning : {"dynamic_l1", "static", "unstructured"}) {
+      for (const char* regularizer : {"none", "cov"}) {
+        const RunResult& result = results_.at({absl::StrCat(pruning, "/", regularizer), seed});
+        if (std::string(pruning) == "unstructured") {
+          EXPECT_NEAR(*result.weight_sparsity, 0.6, 1e-4);
+        } else {
+          // threshold = sorted[int(n * rate)], strictly above lives: int(n * rate) + 1 are masked.
+          EXPECT_NEAR(*result.filter_sparsity * filters, std::floor(filters * 0.6) + 1, 0.5) << result.arm;
+          EXPECT_LT(*result.live_parameters, *result.parameters);
+        }
+      }
+    }
+    EXPECT_GT(*results_.at({"dynamic_l1/none", seed}).returned_filters, 0);
+    EXPECT_EQ(*results_.at({"static/none", seed}).returned_filters, 0);
+    // The masks in the file are those that were counted.
+    const absl::StatusOr<Safetensors> file =
+        ReadSafetensors(absl::StrCat(output_, "/static/none/", seed, "/last.safetensors"));
+    ASSERT_TRUE(file.ok()) << file.status();
+    double dead = 0;
+    for (const auto& [name, tensor] : file->tensors) {
+      if (absl::EndsWith(name, ".mask")) {
+        dead +=
+            static_cast<double>(tensor.size(0)) - tensor.select(1, 0).select(1, 0).select(1, 0).sum().item<double>();
+      }
+    }
+    EXPECT_EQ(dead, std::floor(filters * 0.6) + 1);
+  }
+}
+
+TEST_F(AblationTest, CovLowersCorrelationAtEverySeed) {
+  for (const int64_t seed : {1, 2}) {
+    for (const char* pruning : {"none", "dynamic_l1", "static", "unstructured"}) {
+      EXPECT_LT(*results_.at({absl::StrCat(pruning, "/cov"), seed}).mean_abs_rho,
+                *results_.at({absl::StrCat(pruning, "/none"), seed}).mean_abs_rho)
+          << pruning << " seed " << seed;
+    }
+  }
+}
+
+TEST_F(AblationTest, RecordsAreCompleteAndChecked) {
+  const std::string text = Read(absl::StrCat(output_, "/dynamic_l1/cov/1/epochs.jsonl"));
+  const std::vector<std::string> lines = absl::StrSplit(text, '\n', absl::SkipEmpty());
+  ASSERT_EQ(lines.size(), 3u);
+  for (const std::string& line : lines) {
+    EXPECT_TRUE(ChecksumHolds(line));
+    for (const char* key :
+         {"epoch", "learning_rate", "train_loss", "train_top1", "test_loss", "test_top1", "test_top5", "penalty",
+          "penalty_gradient_ratio", "mean_abs_rho", "mask_changes", "returned_filters", "live_filters"}) {
+      EXPECT_THAT(line, HasSubstr(absl::StrCat("\"", key, "\":")));
+    }
+  }
+  std::string harmed = lines[0];
+  harmed[10] ^= 1;
+  EXPECT_FALSE(ChecksumHolds(harmed));
+  const std::string csv = Read(absl::StrCat(output_, "/results.csv"));
+  EXPECT_THAT(
+      csv, testing::StartsWith("arm,seed,status,epochs,test_top1,test_top5,test_loss,validation_top1,test_top1_best,"));
+  const std::vector<std::string> rows = absl::StrSplit(csv, '\n', absl::SkipEmpty());
+  EXPECT_EQ(rows.size(), 21u);
+}
+
+TEST_F(AblationTest, AFinishedRunIsNotDoneAgainAndMoreSeedsMayFollow) {
+  absl::StatusOr<AblationOutcome> outcome = RunAll(Load(), output_);
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_EQ(outcome->trained, 0);
+  EXPECT_EQ(outcome->results.size(), 20u);
+  EXPECT_EQ(outcome->results[0].test_top1, results_.at({outcome->results[0].arm, 1}).test_top1);
+}
+
+TEST_F(AblationTest, AChangedArmIsRefusedWithTheDifference) {
+  const absl::StatusOr<AblationOutcome> outcome = RunAll(Load("base { training { sgd { momentum: 0.5 } } }"), output_);
+  ASSERT_FALSE(outcome.ok());
+  EXPECT_THAT(std::string(outcome.status().message()), HasSubstr("- training.sgd.momentum: 0.9"));
+  EXPECT_THAT(std::string(outcome.status().message()), HasSubstr("+ training.sgd.momentum: 0.5"));
+}
+
+TEST(DivergedRunTest, ALostLossEndsTheRunAndTheOthersGoOn) {
+  const LoadedAblation loaded = Load(R"pb(
+    seeds { count: 1 }
+    factor {
+      name: "lr"
+      level {
+        name: "huge"
+        patch { training { sgd { learning_rate: 1e30 } } }
+      }
+      level { name: "sane" }
+      level { name: "unused" }
+    }
+    exclude: "unused"
+  )pb");
+  const std::string output = Folder("diverged");
+  const absl::StatusOr<AblationOutcome> outcome = RunAll(loaded, output);
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_EQ(outcome->failed, 0);
+  ASSERT_EQ(outcome->results.size(), 2u);
+  EXPECT_EQ(outcome->results[0].status, "diverged");
+  EXPECT_FALSE(outcome->results[0].test_top1.has_value());
+  EXPECT_EQ(outcome->results[1].status, "done");
+}
+
+}  // namespace
+}  // namespace prunelab
