@@ -1,0 +1,246 @@
+#include "ml/training/trainer.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <cmath>
+
+#include "google/protobuf/text_format.h"
+
+namespace prunelab {
+namespace {
+
+NetworkInfo SmallNetwork() {
+  Network network;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(R"pb(
+                                                              node {
+                                                                name: "image"
+                                                                image { channels: 1 height: 6 width: 6 }
+                                                              }
+                                                              node {
+                                                                name: "conv"
+                                                                input: "image"
+                                                                conv2d { out_channels: 4 }
+                                                              }
+                                                              node {
+                                                                name: "bn"
+                                                                input: "conv"
+                                                                batch_norm2d {}
+                                                              }
+                                                              node {
+                                                                name: "relu"
+                                                                input: "bn"
+                                                                relu {}
+                                                              }
+                                                              node {
+                                                                name: "pool"
+                                                                input: "relu"
+                                                                global_average_pool {}
+                                                              }
+                                                              node {
+                                                                name: "flat"
+                                                                input: "pool"
+                                                                flatten {}
+                                                              }
+                                                              node {
+                                                                name: "fc"
+                                                                input: "flat"
+                                                                linear { out_features: 3 }
+                                                              }
+                                                            )pb",
+                                                            &network));
+  return *NetworkInfo::Create(network);
+}
+
+Dataset SmallData() {
+  Dataset data;
+  data.info = {3, 1, 6, 6, 10, 7};
+  const auto images = [](int64_t n) { return (at::arange(n * 36) * 37 % 251).to(at::kByte).view({n, 1, 6, 6}); };
+  data.train = {images(10), at::arange(10) % 3};
+  data.test = {images(7), at::arange(7) % 3};
+  data.normalization.mean = {0.5};
+  data.normalization.stddev = {0.25};
+  return data;
+}
+
+// Prunes filter 1 before a given step, then filter 2 instead: so 1 returns. Remembers what it was shown.
+class ScriptedStrategy : public PruningStrategy {
+ public:
+  Granularity granularity() const override { return Granularity::kFilter; }
+  GradientPolicy gradient_policy() const override { return GradientPolicy::kStraightThrough; }
+  bool needs_gradients() const override { return true; }
+  absl::StatusOr<std::optional<MaskUpdate>> Update(const StepPosition& position,
+                                                   const std::vector<PrunableLayer>& layers) override {
+    shown_gradient.push_back(layers[0].gradient.defined());
+    MaskUpdate update;
+    update.weights = weights;
+    update.momentum = momentum;
+    at::Tensor mask = at::ones({4, 1, 1, 1}, layers[0].weight.options());
+    if (position.step() == 1) {
+      mask[1].zero_();
+    } else if (position.step() == 2) {
+      mask[2].zero_();
+    } else {
+      return std::optional<MaskUpdate>();
+    }
+    update.masks["conv"] = mask;
+    return std::optional<MaskUpdate>(update);
+  }
+  MaskUpdate::Weights weights = MaskUpdate::Weights::kKeep;
+  MaskUpdate::Momentum momentum = MaskUpdate::Momentum::kKeep;
+  std::vector<bool> shown_gradient;
+};
+
+// weight decay's penalty: sum of squares of the conv weight, gradient 2 w.
+class SquaresRegularizer : public Regularizer {
+ public:
+  at::Tensor Value(const std::vector<RegularizedLayer>& layers) const override {
+    for (const RegularizedLayer& layer : layers) {
+      if (layer.kind == RegularizedLayer::Kind::kConv) return layer.weight.square().sum();
+    }
+    return {};
+  }
+};
+
+TrainingSetup SmallSetup(const Dataset& data, std::unique_ptr<PruningStrategy> strategy, double penalty_weight) {
+  TrainingSetup setup;
+  setup.network = SmallNetwork();
+  setup.dataset = &data;
+  setup.config.set_epochs(2);
+  setup.config.set_batch_size(4);
+  setup.config.mutable_sgd()->set_learning_rate(0.1);
+  setup.config.mutable_sgd()->set_momentum(0.9);
+  setup.config.mutable_sgd()->set_weight_decay(0.01);
+  setup.strategy = std::move(strategy);
+  setup.regularizer = std::make_unique<SquaresRegularizer>();
+  setup.penalty_weight = penalty_weight;
+  setup.seed = 3;
+  setup.dtype = at::kDouble;
+  return setup;
+}
+
+// The same two epochs written out: SGD of torch.optim.SGD, the penalty's gradient, the masks of the scripted strategy.
+TEST(TrainerTest, EqualsTheLoopWrittenOut) {
+  const Dataset data = SmallData();
+  Trainer trainer(SmallSetup(data, std::make_unique<ScriptedStrategy>(), 0.05));
+  Model model = Model::Create(SmallNetwork(), at::kDouble, at::kCPU);
+  InitializeParameters(model, 3);
+  ReferencePlan plan;
+  TrainingBatches batches(data.train, data.normalization, {}, 4, 3, at::kDouble, at::kCPU);
+  std::vector<at::Tensor> parameters, momentum;
+  for (const NamedTensor& p : model.parameters()) parameters.push_back(p.tensor);
+  for (int64_t epoch = 0; epoch < 2; ++epoch) {
+    const absl::StatusOr<EpochRecord> record = trainer.RunEpoch(epoch);
+    ASSERT_TRUE(record.ok()) << record.status();
+    double loss_sum = 0;
+    for (int64_t i = 0; i < 3; ++i) {
+      const int64_t step = 3 * epoch + i;
+      if (step == 1 || step == 2) {
+        at::Tensor mask = at::ones({4, 1, 1, 1}, at::kDouble);
+        mask[step].zero_();
+        model.SetMasks({{"conv", mask}});
+      }
+      const Batch batch = batches.Get(epoch, i);
+      ForwardOptions options;
+      options.mode = Mode::kTrain;
+      const at::Tensor loss = at::cross_entropy_loss(plan.Forward(model, batch.images, options).logits, batch.labels);
+      loss_sum += loss.item<double>() * batch.labels.size(0);
+      const std::vector<at::Tensor> gradients = torch::autograd::grad({loss}, parameters);
+      for (size_t p = 0; p < parameters.size(); ++p) {
+        const at::Tensor w = parameters[p].detach();
+        at::Tensor g = gradients[p].clone();
+        if (model.parameters()[p].name == "conv.weight") g += 0.05 * 2 * w;
+        g += 0.01 * w;
+        if (momentum.size() <= p) {
+          momentum.push_back(g.clone());
+        } else {
+          momentum[p].mul_(0.9).add_(g);
+        }
+        w.sub_(0.1 * momentum[p]);
+      }
+    }
+    EXPECT_NEAR(record->train_loss, loss_sum / 10, 1e-12);
+    EXPECT_EQ(record->mask_updates, epoch == 0 ? 2 : 0);
+    EXPECT_EQ(record->mask_changes, epoch == 0 ? 3 : 0);  // filter 1 off; then 1 on and 2 off
+    EXPECT_EQ(record->returned_filters, epoch == 0 ? 1 : 0);
+    EXPECT_EQ(record->filter_sparsity, 0.25);
+    EXPECT_EQ(record->live_filters.at("conv"), 3);
+  }
+  for (size_t p = 0; p < parameters.size(); ++p) {
+    const NamedTensor& own = trainer.model().parameters()[p];
+    EXPECT_LT((own.tensor - parameters[p]).abs().max().item<double>(), 1e-10) << own.name;
+  }
+}
+
+TEST(TrainerTest, StrategiesSeeGradientsFromTheSecondStepOn) {
+  const Dataset data = SmallData();
+  auto strategy = std::make_unique<ScriptedStrategy>();
+  const ScriptedStrategy* seen = strategy.get();
+  Trainer trainer(SmallSetup(data, std::move(strategy), 0));
+  ASSERT_TRUE(trainer.RunEpoch(0).ok());
+  EXPECT_EQ(seen->shown_gradient, (std::vector<bool>{false, true, true}));
+}
+
+TEST(TrainerTest, MaskUpdatesMayZeroWeights) {
+  const Dataset data = SmallData();
+  auto strategy = std::make_unique<ScriptedStrategy>();
+  strategy->weights = MaskUpdate::Weights::kZeroMasked;
+  strategy->momentum = MaskUpdate::Momentum::kZeroMasked;
+  TrainingSetup setup = SmallSetup(data, std::move(strategy), 0);
+  setup.config.set_batch_size(10);  // step 1 is epoch 1: its update zeroes filter 1, then one SGD step follows
+  setup.config.mutable_sgd()->set_learning_rate(0);
+  Trainer trainer(std::move(setup));
+  ASSERT_TRUE(trainer.RunEpoch(0).ok());
+  ASSERT_TRUE(trainer.RunEpoch(1).ok());
+  const at::Tensor weight = trainer.model().Get("conv.weight").detach();
+  EXPECT_EQ(weight[1].abs().sum().item<double>(), 0);
+  EXPECT_GT(weight[0].abs().sum().item<double>(), 0);
+}
+
+TEST(TrainerTest, PenaltyIsLoggedWithItsWeight) {
+  const Dataset data = SmallData();
+  TrainingSetup setup = SmallSetup(data, std::make_unique<ScriptedStrategy>(), 0.5);
+  setup.config.mutable_sgd()->set_learning_rate(0);
+  Trainer trainer(std::move(setup));
+  const absl::StatusOr<EpochRecord> record = trainer.RunEpoch(0);
+  ASSERT_TRUE(record.ok());
+  EXPECT_NEAR(record->penalty, 0.5 * trainer.model().Get("conv.weight").detach().square().sum().item<double>(), 1e-12);
+  EXPECT_GT(record->penalty_gradient_ratio, 0);
+}
+
+TEST(TrainerTest, ALossThatIsLostIsADivergedRecord) {
+  const Dataset data = SmallData();
+  TrainingSetup setup = SmallSetup(data, std::make_unique<ScriptedStrategy>(), 0);
+  setup.config.mutable_sgd()->set_learning_rate(1e200);
+  Trainer trainer(std::move(setup));
+  const absl::StatusOr<EpochRecord> record = trainer.RunEpoch(0);
+  ASSERT_TRUE(record.ok()) << record.status();
+  EXPECT_TRUE(record->diverged);
+  EXPECT_FALSE(record->test.has_value());
+}
+
+TEST(TrainerTest, RecalibrationTakesTheBatchesStatistics) {
+  const Dataset data = SmallData();
+  TrainingSetup setup = SmallSetup(data, std::make_unique<ScriptedStrategy>(), 0);
+  setup.config.set_batch_size(10);  // one batch: its statistics are the running ones
+  setup.config.set_bn_recalibration_batches(1);
+  Trainer trainer(std::move(setup));
+  ASSERT_TRUE(trainer.RunEpoch(0).ok());
+  TrainingBatches batches(data.train, data.normalization, {}, 10, 3, at::kDouble, at::kCPU);
+  const at::Tensor y = at::conv2d(batches.Get(0, 0).images, trainer.model().MaskedWeight("conv"));
+  EXPECT_LT((trainer.model().Get("bn.running_mean") - y.mean({0, 2, 3})).abs().max().item<double>(), 1e-12);
+  EXPECT_LT((trainer.model().Get("bn.running_var") - y.var({0, 2, 3}, true)).abs().max().item<double>(), 1e-12);
+}
+
+TEST(LabelRanksTest, TiesGoToTheSmallerIndexAndNanIsNeverRight) {
+  const double nan = std::nan("");
+  const at::Tensor logits = at::tensor({1., 3., 2., 2., 2., 2., nan, 0., 1.}, at::kDouble).view({3, 3});
+  const at::Tensor ranks = LabelRanks(logits, at::tensor({int64_t{2}, int64_t{1}, int64_t{0}}, at::kLong));
+  EXPECT_EQ(ranks[0].item<int64_t>(), 1);  // one larger
+  EXPECT_EQ(ranks[1].item<int64_t>(), 1);  // an equal one stands before
+  EXPECT_EQ(ranks[2].item<int64_t>(), 3);
+}
+
+}  // namespace
+}  // namespace prunelab
