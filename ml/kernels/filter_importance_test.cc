@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <tuple>
 #include <vector>
 
@@ -25,8 +26,9 @@ at::Tensor RandomWeight(at::IntArrayRef shape, at::ScalarType dtype) {
 
 TEST(FilterImportanceTest, EqualsLibTorchsMeans) {
   for (const at::ScalarType dtype : {at::kFloat, at::kDouble}) {
-    for (const at::IntArrayRef shape :
-         std::vector<at::IntArrayRef>{{16, 3, 3, 3}, {64, 64, 3, 3}, {32, 16, 1, 1}, {1, 1, 1, 1}, {10, 64}, {7}}) {
+    const std::vector<std::vector<int64_t>> shapes = {{16, 3, 3, 3}, {64, 64, 3, 3}, {32, 16, 1, 1},
+                                                      {1, 1, 1, 1},  {10, 64},       {7}};
+    for (const std::vector<int64_t>& shape : shapes) {
       const at::Tensor weight = RandomWeight(shape, dtype);
       const at::Tensor exact = weight.to(at::kDouble).reshape({weight.size(0), -1});
       for (const at::Device device : Devices()) {
@@ -37,7 +39,7 @@ TEST(FilterImportanceTest, EqualsLibTorchsMeans) {
           EXPECT_EQ(importance.device(), device);
           ASSERT_EQ(importance.sizes(), expected.sizes());
           const at::Tensor difference = (importance.cpu().to(at::kDouble) - expected).abs() / expected;
-          EXPECT_LE(difference.max().item<double>(), dtype == at::kFloat ? 6e-8 : 1e-15) << shape;
+          EXPECT_LE(difference.max().item<double>(), dtype == at::kFloat ? 6e-8 : 1e-15) << weight.sizes();
         }
       }
     }
