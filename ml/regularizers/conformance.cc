@@ -349,10 +349,10 @@ TEST_F(RegularizerConformance, Deterministic) {
     const Penalty first = regularizer_->ValueAndGradients(layers);
     const Penalty second = Create()->ValueAndGradients(layers);
     ASSERT_EQ(first.value.defined(), second.value.defined());
-    if (first.value.defined()) EXPECT_TRUE(at::equal(first.value, second.value));
+    EXPECT_TRUE(!first.value.defined() || at::equal(first.value, second.value));
     for (size_t i = 0; i < layers.size(); ++i) {
       ASSERT_EQ(first.gradients[i].defined(), second.gradients[i].defined());
-      if (first.gradients[i].defined()) EXPECT_TRUE(at::equal(first.gradients[i], second.gradients[i]));
+      EXPECT_TRUE(!first.gradients[i].defined() || at::equal(first.gradients[i], second.gradients[i]));
     }
   }
 }
@@ -369,7 +369,7 @@ TEST_F(RegularizerConformance, ChangesNothing) {
     const Penalty penalty = regularizer_->ValueAndGradients(layers);
     for (size_t i = 0; i < layers.size(); ++i) {
       EXPECT_TRUE(at::equal(layers[i].weight, before[i].weight)) << layers[i].node;
-      if (layers[i].mask.defined()) EXPECT_TRUE(at::equal(layers[i].mask, before[i].mask)) << layers[i].node;
+      EXPECT_TRUE(!layers[i].mask.defined() || at::equal(layers[i].mask, before[i].mask)) << layers[i].node;
       EXPECT_FALSE(layers[i].weight.grad().defined()) << layers[i].node;
       EXPECT_TRUE(layers[i].weight.is_leaf());
       EXPECT_FALSE(penalty.gradients[i].defined() && penalty.gradients[i].requires_grad());

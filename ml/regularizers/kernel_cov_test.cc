@@ -3,64 +3,65 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "ml/regularizers/example_layers.h"
-#include "ml/regularizers/reference_check.h"
+#include "ml/regularizers/expect_reference.h"
 
 namespace prunelab {
 namespace {
 
-// A filter of two 2x2 slices, [[1, 3], [2, -2]] and [[5, 5], [2, 2]], and one that its mask turns off.
-std::vector<RegularizedLayer> HandLayers() {
-  std::vector<RegularizedLayer> layers =
-      OneLayer(at::tensor({1, 3, 2, -2, 5, 5, 2, 2, 7, 1, 8, 2, 8, 1, 8, 2}, at::kDouble).view({2, 2, 2, 2}));
-  layers[0].mask = at::tensor({1, 0}, at::kDouble).view({2, 1, 1, 1});
-  return layers;
-}
-
-// The first slice's rows less their means are (-1, 1) and (2, -2), one column less than two is 1: cov = [[2, -4], [-4,
-// 8]], the absolute upper triangle sums to 2 + 4 + 8 = 14. The gradient in row 0 is 2 (-1, 1) - (2, -2) = (-4, 4), in
-// row 1 2 (2, -2) - (-1, 1) = (5, -5). The second slice's rows are constant: all covariances 0, and sign(0) = 0.
-TEST(KernelCovTest, HandComputedCase) {
-  const auto regularizer = CreateKernelCov(KernelCov(), ExampleNetwork());
-  ASSERT_TRUE(regularizer.ok()) << regularizer.status();
-  const Penalty penalty = (*regularizer)->ValueAndGradients(HandLayers());
-  EXPECT_EQ(penalty.value.item<double>(), 14);
-  const at::Tensor expected =
-      at::tensor({-4, 4, 5, -5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, at::kDouble).view({2, 2, 2, 2});
-  EXPECT_TRUE(at::equal(penalty.gradients[0], expected)) << penalty.gradients[0];
-}
-
-// Two slices of live filters: value and gradient are halved.
-TEST(KernelCovTest, MeanIsOverSlicesOfLiveFilters) {
+std::unique_ptr<Regularizer> Make(KernelCov::Scale scale, const NetworkInfo& network) {
   KernelCov parameters;
-  parameters.set_scale(KernelCov::MEAN);
-  const auto regularizer = CreateKernelCov(parameters, ExampleNetwork());
-  ASSERT_TRUE(regularizer.ok()) << regularizer.status();
-  const Penalty penalty = (*regularizer)->ValueAndGradients(HandLayers());
-  EXPECT_EQ(penalty.value.item<double>(), 7);
-  EXPECT_EQ(penalty.gradients[0][0][0][1][0].item<double>(), 2.5);
+  parameters.set_scale(scale);
+  return *CreateKernelCov(parameters, network);
 }
 
-// Under a weight mask the slice [[1, 3], [2, -2]] becomes [[1, 3], [0, -2]]: centred rows (-1, 1) and (1, -1), cov
-// [[2, -2], [-2, 2]], value 6. Gradient rows: 2 (-1, 1) - (1, -1) = (-3, 3) and 2 (1, -1) - (-1, 1) = (3, -3), whose
-// first entry the mask takes.
-TEST(KernelCovTest, TakesMaskedWeights) {
-  const auto regularizer = CreateKernelCov(KernelCov(), ExampleNetwork());
-  ASSERT_TRUE(regularizer.ok()) << regularizer.status();
-  std::vector<RegularizedLayer> layers = OneLayer(at::tensor({1, 3, 2, -2}, at::kDouble).view({1, 1, 2, 2}));
-  layers[0].mask = at::tensor({1, 1, 0, 1}, at::kDouble).view({1, 1, 2, 2});
-  const Penalty penalty = (*regularizer)->ValueAndGradients(layers);
-  EXPECT_EQ(penalty.value.item<double>(), 6);
-  EXPECT_TRUE(at::equal(penalty.gradients[0], at::tensor({-3, 3, 0, -3}, at::kDouble).view({1, 1, 2, 2})))
-      << penalty.gradients[0];
+TEST(KernelCovTest, ByHand) {
+  // Four slices of 2 x 2, two filters with two inputs. Rows less their means r_1, r_2; kw - 1 = 1:
+  //   [[1, 3], [2, 6]]: (-1, 1), (-2, 2): cov 2, 4, 8: 14. Gradient rows 2 r_1 + r_2 = (-4, 4), r_1 + 2 r_2 = (-5, 5).
+  //   [[1, 3], [6, 2]]: (-1, 1), (2, -2): cov 2, -4, 8: 14. Rows 2 r_1 - r_2 = (-4, 4), -r_1 + 2 r_2 = (5, -5).
+  //   [[1, 3], [4, 4]]: (-1, 1), (0, 0): cov 2, 0, 0: 2. Rows 2 r_1 = (-2, 2), and 0 since sign(0) = 0.
+  //   [[0, 0], [1, 1]]: 0, no gradient.
+  const at::Tensor weight =
+      at::tensor({1.0, 3.0, 2.0, 6.0, 1.0, 3.0, 6.0, 2.0, 1.0, 3.0, 4.0, 4.0, 0.0, 0.0, 1.0, 1.0}, at::kDouble)
+          .view({2, 2, 2, 2});
+  const at::Tensor gradient =
+      at::tensor({-4.0, 4.0, -5.0, 5.0, -4.0, 4.0, 5.0, -5.0, -2.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0}, at::kDouble)
+          .view({2, 2, 2, 2});
+  const std::vector<RegularizedLayer> layers = {ConvLayer("a", weight)};
+  for (const auto& [scale, slices] : {std::pair(KernelCov::SUM, 1.0), std::pair(KernelCov::MEAN, 4.0)}) {
+    const std::unique_ptr<Regularizer> kernel_cov = Make(scale, FormulaNetwork());
+    EXPECT_EQ(kernel_cov->Value(layers).item<double>(), 30 / slices);
+    const Penalty penalty = kernel_cov->ValueAndGradients(layers);
+    EXPECT_EQ(penalty.value.item<double>(), 30 / slices);
+    EXPECT_TRUE(at::equal(penalty.gradients[0], gradient / slices));
+  }
 }
 
-TEST(KernelCovTest, EqualsReferenceValues) { ExpectReferenceCases<KernelCov>(CreateKernelCov); }
+TEST(KernelCovTest, MeanIsOverSlicesOfLiveFilters) {
+  const std::vector<RegularizedLayer> layers = FormulaLayers(at::kDouble, true);
+  // Live: 3 filters of 2 inputs, 4 of 4, 4 of 5.
+  const double sum = Make(KernelCov::SUM, FormulaNetwork())->Value(layers).item<double>();
+  EXPECT_NEAR(Make(KernelCov::MEAN, FormulaNetwork())->Value(layers).item<double>(), sum / (6 + 16 + 20), 1e-15);
+}
 
-TEST(KernelCovTest, StartsAtAbout1972OnResNet56) {
-  const auto regularizer = CreateKernelCov(KernelCov(), ResNet56());
-  ASSERT_TRUE(regularizer.ok()) << regularizer.status();
-  EXPECT_NEAR((*regularizer)->ValueAndGradients(ResNet56Layers(1)).value.item<double>(), 1972, 40);
+TEST(KernelCovTest, ValuesOfNumpyAndPyTorch) {
+  ExpectReference(*Make(KernelCov::SUM, FormulaNetwork()), reference::kKernelCovSum, false);
+  ExpectReference(*Make(KernelCov::SUM, FormulaNetwork()), reference::kKernelCovSumMasked, true);
+  ExpectReference(*Make(KernelCov::MEAN, FormulaNetwork()), reference::kKernelCovMean, false);
+  ExpectReference(*Make(KernelCov::MEAN, FormulaNetwork()), reference::kKernelCovMeanMasked, true);
+}
+
+TEST(KernelCovTest, ClosedFormIsAutograd) {
+  for (const KernelCov::Scale scale : {KernelCov::SUM, KernelCov::MEAN}) {
+    ExpectClosedFormIsAutograd(*Make(scale, FormulaNetwork()), *Make(scale, ResNet56()));
+  }
+}
+
+TEST(KernelCovTest, FreshResNet56) {
+  // About 1,972 whatever the seed: hence the scale MEAN.
+  const double value =
+      Make(KernelCov::SUM, ResNet56())->ValueAndGradients(ResNet56Layers(at::kFloat)).value.item<double>();
+  EXPECT_GT(value, 1900);
+  EXPECT_LT(value, 2050);
 }
 
 }  // namespace

@@ -7,11 +7,11 @@
 namespace prunelab {
 namespace {
 
-TEST(NoRegularizerTest, IsExactlyNothing) {
-  const auto regularizer = CreateNoRegularizer(NoRegularizer(), ExampleNetwork());
-  ASSERT_TRUE(regularizer.ok()) << regularizer.status();
-  const std::vector<RegularizedLayer> layers = ExampleLayers();
-  const Penalty penalty = (*regularizer)->ValueAndGradients(layers);
+TEST(NoRegularizerTest, HasNeitherValueNorGradients) {
+  const std::vector<RegularizedLayer> layers = FormulaLayers(at::kFloat, false);
+  const std::unique_ptr<Regularizer> none = *CreateNoRegularizer(NoRegularizer(), FormulaNetwork());
+  EXPECT_FALSE(none->Value(layers).defined());
+  const Penalty penalty = none->ValueAndGradients(layers);
   EXPECT_FALSE(penalty.value.defined());
   ASSERT_EQ(penalty.gradients.size(), layers.size());
   for (const at::Tensor& gradient : penalty.gradients) EXPECT_FALSE(gradient.defined());

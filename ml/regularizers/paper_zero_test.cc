@@ -9,35 +9,38 @@
 namespace prunelab {
 namespace {
 
-std::unique_ptr<Regularizer> MakePaperZero() { return *CreatePaperZero(PaperZero(), ExampleNetwork()); }
+const std::unique_ptr<Regularizer>& PaperZeroPenalty() {
+  static const auto* penalty = new std::unique_ptr<Regularizer>(*CreatePaperZero(PaperZero(), FormulaNetwork()));
+  return *penalty;
+}
 
-void ExpectExactlyNothing(const std::vector<RegularizedLayer>& layers) {
-  const Penalty penalty = MakePaperZero()->ValueAndGradients(layers);
+TEST(PaperZeroTest, ExactlyZeroOnThePapersNetwork) {
+  const Penalty penalty = PaperZeroPenalty()->ValueAndGradients(ResNet56Layers(at::kFloat));
   EXPECT_FALSE(penalty.value.defined());
-  ASSERT_EQ(penalty.gradients.size(), layers.size());
   for (const at::Tensor& gradient : penalty.gradients) EXPECT_FALSE(gradient.defined());
 }
 
-TEST(PaperZeroTest, IsExactlyNothingOnThePapersNetwork) { ExpectExactlyNothing(ResNet56Layers(777)); }
-
-TEST(PaperZeroTest, IsExactlyNothingOnUsualKernels) {
-  for (const int64_t k : {1, 3, 5, 7}) ExpectExactlyNothing(OneLayer(FormulaTensor({4, 2, k, k}, 1)));
-}
-
-// The slice [[1, 3], [2, -2]] of kernel_cov_test.cc gives 14; its mask is not looked at, as in the original.
-TEST(PaperZeroTest, KernelsOfTwoRowsHaveAValueWithoutGradient) {
-  std::vector<RegularizedLayer> layers =
-      OneLayer(at::tensor({1, 3, 2, -2, 5, 5, 2, 2}, at::kDouble).view({2, 1, 2, 2}).requires_grad_());
-  layers[0].mask = at::zeros({2, 1, 1, 1}, at::kDouble);
-  const Penalty penalty = MakePaperZero()->ValueAndGradients(layers);
-  EXPECT_EQ(penalty.value.item<double>(), 14);
+TEST(PaperZeroTest, KernelsOfTwoRowsHaveAValueButNoGradient) {
+  // [[1, 3], [2, 6]] less row means: (-1, 1), (-2, 2): cov 2, 4, 8, upper triangle 14. [[1, 3], [6, 2]]: 2, -4, 8: 14.
+  const at::Tensor weight = at::tensor({1.0, 3.0, 2.0, 6.0, 1.0, 3.0, 6.0, 2.0}, at::kDouble).view({1, 2, 2, 2});
+  const Penalty penalty = PaperZeroPenalty()->ValueAndGradients({ConvLayer("a", weight)});
+  EXPECT_EQ(penalty.value.item<double>(), 28);
+  ASSERT_EQ(penalty.gradients.size(), 1u);
   EXPECT_FALSE(penalty.gradients[0].defined());
-  EXPECT_FALSE(MakePaperZero()->Value(layers).requires_grad());
 }
 
-TEST(PaperZeroTest, EqualsReferenceValue) {
-  const Penalty penalty = MakePaperZero()->ValueAndGradients(OneLayer(FormulaTensor({3, 2, 2, 4}, 7)));
-  EXPECT_NEAR(penalty.value.item<double>(), kReferencePaperZero, 1e-13);
+TEST(PaperZeroTest, LooksAtDenseWeightsOfTwoRowsOnly) {
+  const Penalty dense = PaperZeroPenalty()->ValueAndGradients(FormulaLayers(at::kDouble, false));
+  EXPECT_NEAR(dense.value.item<double>(), reference::kPaperZero.value, 1e-14);
+  std::vector<RegularizedLayer> layers = FormulaLayers(at::kDouble, true);
+  layers[2].mask = at::zeros({4, 1, 1, 1}, at::kDouble);
+  EXPECT_NEAR(PaperZeroPenalty()->Value(layers).item<double>(), reference::kPaperZero.value, 1e-14);
+}
+
+TEST(PaperZeroTest, ColumnsDoNotCount) {
+  EXPECT_FALSE(PaperZeroPenalty()->Value({ConvLayer("a", at::ones({3, 2, 3, 2}))}).defined());
+  EXPECT_FALSE(PaperZeroPenalty()->Value({ConvLayer("a", at::ones({3, 2, 2, 1}))}).defined());
+  EXPECT_TRUE(PaperZeroPenalty()->Value({ConvLayer("a", at::ones({3, 2, 2, 3}))}).defined());
 }
 
 }  // namespace

@@ -3,70 +3,72 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "google/protobuf/any.pb.h"
+#include "ml/network/layer_selection.pb.h"
 #include "ml/regularizers/example_layers.h"
 #include "ml/regularizers/none.pb.h"
 
 namespace prunelab {
 namespace {
 
-// Half the sum of squares of the convolutions' weights, plain LibTorch: the gradient is the weight.
-class WeightDecay : public Regularizer {
+// The sum of squares of the first layer alone.
+class FirstLayerSquares : public Regularizer {
  public:
   at::Tensor Value(const std::vector<RegularizedLayer>& layers) const override {
-    at::Tensor value;
-    for (const RegularizedLayer& layer : layers) {
-      if (layer.kind != RegularizedLayer::Kind::kConv) continue;
-      const at::Tensor term = layer.weight.square().sum() / 2;
-      value = value.defined() ? value + term : term;
-    }
-    return value;
+    return layers[0].weight.square().sum();
   }
 };
 
-TEST(RegularizerTest, DefaultGradientIsAutogradsOfValue) {
-  const std::vector<RegularizedLayer> layers = ExampleLayers();
-  const at::NoGradGuard no_gradients;  // a training loop may be in one
-  const Penalty penalty = WeightDecay().ValueAndGradients(layers);
-  double expected = 0;
-  for (size_t i = 0; i < layers.size(); ++i) {
-    if (layers[i].kind != RegularizedLayer::Kind::kConv) {
-      EXPECT_FALSE(penalty.gradients[i].defined()) << "not part of the value: " << layers[i].node;
-      continue;
-    }
-    EXPECT_TRUE(at::equal(penalty.gradients[i], layers[i].weight)) << layers[i].node;
-    EXPECT_FALSE(penalty.gradients[i].requires_grad());
-    expected += layers[i].weight.square().sum().item<double>() / 2;
-  }
-  EXPECT_NEAR(penalty.value.item<double>(), expected, 1e-12 * expected);
+// A value that autograd does not see.
+class Constant : public Regularizer {
+ public:
+  at::Tensor Value(const std::vector<RegularizedLayer>& layers) const override { return at::ones({}, at::kDouble); }
+};
+
+TEST(RegularizerTest, DefaultDifferentiatesValue) {
+  const std::vector<RegularizedLayer> layers = FormulaLayers(at::kDouble, /*masked=*/false);
+  const at::NoGradGuard callers_may_be_in_such_a_scope;
+  const Penalty penalty = FirstLayerSquares().ValueAndGradients(layers);
+  EXPECT_NEAR(penalty.value.item<double>(), layers[0].weight.square().sum().item<double>(), 1e-15);
+  ASSERT_EQ(penalty.gradients.size(), 4u);
+  EXPECT_TRUE(at::equal(penalty.gradients[0], 2 * layers[0].weight));
+  for (size_t i = 1; i < 4; ++i) EXPECT_FALSE(penalty.gradients[i].defined());
   EXPECT_FALSE(penalty.value.requires_grad());
+  EXPECT_FALSE(layers[0].weight.requires_grad());
 }
 
-TEST(RegularizerTest, TheLayersStayOutOfTheGraph) {
-  std::vector<RegularizedLayer> layers = ExampleLayers();
-  for (RegularizedLayer& layer : layers) layer.weight.requires_grad_();
-  const Penalty penalty = WeightDecay().ValueAndGradients(layers);
-  EXPECT_TRUE(penalty.gradients[0].defined());
-  for (const RegularizedLayer& layer : layers) EXPECT_FALSE(layer.weight.grad().defined()) << layer.node;
+TEST(RegularizerTest, ValueOutsideOfAutogradHasNoGradient) {
+  const Penalty penalty = Constant().ValueAndGradients(FormulaLayers(at::kDouble, false));
+  EXPECT_EQ(penalty.value.item<double>(), 1);
+  ASSERT_EQ(penalty.gradients.size(), 4u);
+  for (const at::Tensor& gradient : penalty.gradients) EXPECT_FALSE(gradient.defined());
 }
 
-TEST(RegularizerTest, MakesWhatIsLinked) {
-  google::protobuf::Any parameters;
-  parameters.PackFrom(NoRegularizer());
-  const auto regularizer = CreateRegularizer(parameters, ExampleNetwork());
+TEST(RegularizerTest, CreatesWhatIsLinked) {
+  google::protobuf::Any any;
+  any.PackFrom(NoRegularizer());
+  const auto regularizer = CreateRegularizer(any, FormulaNetwork());
   ASSERT_TRUE(regularizer.ok()) << regularizer.status();
-  EXPECT_FALSE((*regularizer)->reaches_dead_filters());
+  EXPECT_FALSE((*regularizer)->Value(FormulaLayers(at::kFloat, false)).defined());
 }
 
-TEST(RegularizerTest, WhatIsNotLinkedIsNamedWithItsTarget) {
-  google::protobuf::Any parameters;
-  parameters.set_type_url("type.googleapis.com/prunelab.SpectralNorm");
-  const absl::Status status = CreateRegularizer(parameters, ExampleNetwork()).status();
-  ASSERT_FALSE(status.ok());
-  const std::string message(status.message());
-  EXPECT_NE(message.find("prunelab.SpectralNorm"), std::string::npos) << message;
-  EXPECT_NE(message.find("NoRegularizer"), std::string::npos) << message;
-  EXPECT_NE(message.find("//ml/regularizers:spectral_norm_registration"), std::string::npos) << message;
+TEST(RegularizerTest, SaysWhatIsLinkedAndWhatTargetWouldAdd) {
+  google::protobuf::Any any;
+  any.set_type_url("type.googleapis.com/prunelab.SquaredCorrelation");
+  const auto missing = CreateRegularizer(any, FormulaNetwork());
+  ASSERT_FALSE(missing.ok());
+  const std::string message(missing.status().message());
+  EXPECT_NE(message.find("linked regularizers: prunelab.NoRegularizer"), std::string::npos) << message;
+  EXPECT_NE(message.find("//ml/regularizers:squared_correlation_registration"), std::string::npos) << message;
+}
+
+TEST(RegularizerTest, RefusesWhatIsNoRegularizerAndBrokenBytes) {
+  google::protobuf::Any any;
+  any.PackFrom(LayerSelection());
+  EXPECT_FALSE(CreateRegularizer(any, FormulaNetwork()).ok());
+  EXPECT_FALSE(CreateRegularizer(google::protobuf::Any(), FormulaNetwork()).ok());
+  any.PackFrom(NoRegularizer());
+  any.set_value("\xff");
+  EXPECT_EQ(CreateRegularizer(any, FormulaNetwork()).status().code(), absl::StatusCode::kDataLoss);
 }
 
 }  // namespace
