@@ -4,7 +4,7 @@
     bazel run //tools:new_strategy -- movement
 
 writes ml/pruning/movement.{proto,h,cc}, adds a pruning_strategy() to ml/pruning/BUILD.bazel and the name to
-PRUNING_STRATEGIES in ml/pruning/defs.bzl. The next step is Update in movement.cc; docs/adding_a_strategy.md has the rest.
+PRUNING_STRATEGIES in ml/pruning/defs.bzl. Next comes Update in movement.cc: see docs/adding_a_strategy.md.
 
 Exit status 2, and nothing written, for a name that is not snake_case or is taken.
 """
@@ -117,7 +117,7 @@ pruning_strategy(
     name = "@name@",
     config = [
         "rate: 0.6",
-        "rate: 0.5 ranking { scope: PER_LAYER }",
+        "rate: 0.5 ranking { scope: PER_LAYER } layers { exclude: 'stem' }",
     ],
     proto_deps = [
         ":ranking_proto",
@@ -148,8 +148,8 @@ def check_name(name):
     """Refuses names that do not go to a message's name and back (dynamic_l1 <-> DynamicL1)."""
     if not re.fullmatch(r"([a-z][a-z0-9]+_)*[a-z][a-z0-9]*", name):
         raise Refusal(
-            f'"{name}" is no name for a strategy: write lower-case words of letters and digits joined by "_", each begun by a'
-            " letter and all but the last of two characters or more, such as movement or soft_filter_pruning")
+            f'"{name}" is no name for a strategy: write lower-case words of letters and digits joined by "_", each begun by'
+            " a letter and all but the last of two characters or more, such as movement or soft_filter_pruning")
     if len(name) > MAX_NAME:
         raise Refusal(f'"{name}" has {len(name)} characters; the name of a strategy has at most {MAX_NAME}')
 
@@ -163,8 +163,8 @@ def check_not_taken(root, name, message, targets):
     defined = re.compile(rf"^(message|class|struct|enum|enum class)\s+{message}\b", re.MULTILINE)
     for path in sorted([*root.glob("ml/**/*.proto"), *root.glob("ml/**/*.h"), *root.glob("experiments/**/*.proto")]):
         if defined.search(path.read_text(encoding="utf-8")):
-            raise Refusal(f'"{name}" is taken: its parameters would be called {message}, and {path.relative_to(root)} defines'
-                          " that; choose another name")
+            raise Refusal(f'"{name}" is taken: its parameters would be called {message}, and {path.relative_to(root)}'
+                          " defines that; choose another name")
 
 
 def with_name_listed(defs, name):
@@ -210,7 +210,7 @@ def new_strategy(root, name):
     build_path, defs_path = root / PACKAGE / "BUILD.bazel", root / PACKAGE / "defs.bzl"
     for path in (build_path, defs_path):
         if not path.is_file():
-            raise Refusal(f"{path} is not there: run this in prunelab's tree, by bazel run //tools:new_strategy -- {name}")
+            raise Refusal(f"{path} is not there: run this in prunelab's tree by bazel run //tools:new_strategy -- {name}")
     build, defs = build_path.read_text(encoding="utf-8"), defs_path.read_text(encoding="utf-8")
     check_not_taken(root, name, message, build + defs)
 

@@ -42,7 +42,8 @@ class NewStrategyTest(unittest.TestCase):
         environment = {key: value for key, value in os.environ.items() if key != "BUILD_WORKSPACE_DIRECTORY"}
         if workspace:
             environment["BUILD_WORKSPACE_DIRECTORY"] = str(self.root)
-        return subprocess.run([sys.executable, TOOL, *arguments], env=environment, capture_output=True, text=True, check=False)
+        command = [sys.executable, TOOL, *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     def refused(self, *arguments, workspace=True):
         """The message of a refusal that changed nothing."""
@@ -63,11 +64,13 @@ class NewStrategyTest(unittest.TestCase):
         for path in added:
             self.assertNotIn("@", after[path])
             self.assertIn("SoftFilterPruning", after[path])
-        self.assertIn('UnimplementedError("soft_filter_pruning: write Update")', after["ml/pruning/soft_filter_pruning.cc"])
+        source = after["ml/pruning/soft_filter_pruning.cc"]
+        self.assertIn('UnimplementedError("soft_filter_pruning: write Update")', source)
         # Nothing is lost from what was there.
         build, defs = "ml/pruning/BUILD.bazel", "ml/pruning/defs.bzl"
         self.assertEqual(after[defs].replace('    "soft_filter_pruning",\n', ""), before[defs])
-        call = re.search(r'\npruning_strategy\(\n    name = "soft_filter_pruning",\n.*?\n\)\n', after[build], re.DOTALL).group()
+        call = r'\npruning_strategy\(\n    name = "soft_filter_pruning",\n.*?\n\)\n'
+        call = re.search(call, after[build], re.DOTALL).group()
         self.assertEqual(after[build].replace(call, ""), before[build])
         names = re.findall(r'^    "(\w+)",$', after[defs].split("]")[0], re.MULTILINE)
         self.assertEqual(names, sorted(names))
@@ -99,7 +102,7 @@ class NewStrategyTest(unittest.TestCase):
         self.assertIn("BUILD.bazel is not there", self.refused("movement"))
 
     def test_what_it_writes_fails_only_where_the_author_must_write(self):
-        environment = dict(os.environ, PRUNING_STRATEGY_CONFIGS="rate: 0.6;;rate: 0.5 ranking { scope: PER_LAYER }")
+        environment = dict(os.environ, PRUNING_STRATEGY_CONFIGS="rate: 0.6;;rate: 0.5 layers { exclude: 'stem' }")
         for variable in ("TEST_SHARD_STATUS_FILE", "XML_OUTPUT_FILE", "GTEST_OUTPUT"):
             environment.pop(variable, None)
         process = subprocess.run([CONFORMANCE], env=environment, capture_output=True, text=True, check=False)

@@ -6,11 +6,11 @@
 namespace prunelab {
 
 struct MaskReference {
-  const char* kind;             // of the weights: continuous or ties
+  const char* kind;  // of the weights: continuous or ties
   double rate;
-  const char* filters;          // 0 or 1 for each filter of all layers
-  int64_t masked_weights;       // under the weight mask
-  const char* weights_sha256;   // of the weight mask's bytes 0 and 1, all layers
+  const char* filters;         // 0 or 1 for each filter of all layers
+  int64_t masked_weights;      // under the weight mask
+  const char* weights_sha256;  // of the weight mask's bytes 0 and 1, all layers
 };
 
 // clang-format off

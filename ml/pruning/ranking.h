@@ -12,8 +12,8 @@
 //   score(u) = a_u^2 / sum of a_v^2 over all v of the layer with a_v^2 >= a_u^2,
 // in float64, where a is the importance itself: for weights with importance L1 (a = |w|) exactly the published score,
 // for filters and other importances its analogue on the importances' squares.
-// The largest entry of every layer scores 1, so these are ties: a rate that leaves room for fewer entries than there are
-// layers masks everything, unless min_live_filters is set.
+// The largest entry of every layer scores 1, so these are ties: a rate that leaves room for fewer entries than there
+// are layers masks everything, unless min_live_filters is set.
 //
 // Limits. With min_live_filters or max_rate set, entries are turned off in ascending order of importance (or score),
 // ties in the order of layers and then by index, passing over

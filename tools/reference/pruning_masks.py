@@ -2,10 +2,10 @@
 
     python3 tools/reference/pruning_masks.py > ml/pruning/mask_reference.h
 
-Needs torch and numpy. Weights are functions of their index (SplitMix64), so that the C++ test makes the same ones. They come
-in two kinds: `continuous`, without ties, and `ties`, multiples of 1/8 in [-1, 1] with many equal filters besides.
-The importances are PyTorch's (float32), the thresholds numpy's, sorted(importances)[int(n * rate)]; a second computation, all
-numpy and in float64, must give the same masks.
+Needs torch and numpy. Weights are functions of their index (SplitMix64), so that the C++ test makes the same ones. They
+come in two kinds: `continuous`, with few ties, and `ties`, multiples of 1/8 in [-1, 1] with many equal filters besides.
+The importances are PyTorch's (float32), the thresholds numpy's, sorted(importances)[int(n * rate)]; a second
+computation, all numpy and in float64, must give the same masks.
 """
 
 import hashlib
@@ -81,11 +81,11 @@ def main():
 namespace prunelab {{
 
 struct MaskReference {{
-  const char* kind;             // of the weights: continuous or ties
+  const char* kind;  // of the weights: continuous or ties
   double rate;
-  const char* filters;          // 0 or 1 for each filter of all layers
-  int64_t masked_weights;       // under the weight mask
-  const char* weights_sha256;   // of the weight mask's bytes 0 and 1, all layers
+  const char* filters;         // 0 or 1 for each filter of all layers
+  int64_t masked_weights;      // under the weight mask
+  const char* weights_sha256;  // of the weight mask's bytes 0 and 1, all layers
 }};
 
 // clang-format off
