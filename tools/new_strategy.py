@@ -148,8 +148,8 @@ def check_name(name):
     """Refuses names that do not go to a message's name and back (dynamic_l1 <-> DynamicL1)."""
     if not re.fullmatch(r"([a-z][a-z0-9]+_)*[a-z][a-z0-9]*", name):
         raise Refusal(
-            f'"{name}" is no name for a strategy: write lower-case words of letters and digits joined by "_", each begun by'
-            " a letter and all but the last of two characters or more, such as movement or soft_filter_pruning")
+            f'"{name}" is no name for a strategy: write lower-case words of letters and digits joined by "_", each'
+            " begun by a letter and all but the last of two characters or more, such as movement or soft_filter_pruning")
     if len(name) > MAX_NAME:
         raise Refusal(f'"{name}" has {len(name)} characters; the name of a strategy has at most {MAX_NAME}')
 
@@ -210,7 +210,7 @@ def new_strategy(root, name):
     build_path, defs_path = root / PACKAGE / "BUILD.bazel", root / PACKAGE / "defs.bzl"
     for path in (build_path, defs_path):
         if not path.is_file():
-            raise Refusal(f"{path} is not there: run this in prunelab's tree by bazel run //tools:new_strategy -- {name}")
+            raise Refusal(f"{path} is not there: run bazel run //tools:new_strategy -- {name} in prunelab's tree")
     build, defs = build_path.read_text(encoding="utf-8"), defs_path.read_text(encoding="utf-8")
     check_not_taken(root, name, message, build + defs)
 

@@ -1,4 +1,4 @@
-// Masks of the paper's rule by PyTorch and numpy. Written by tools/reference/pruning_masks.py; do not edit.
+// Masks of the paper's rule by PyTorch and numpy. Made by tools/reference/pruning_masks.py; do not edit.
 #pragma once
 
 #include <cstdint>

@@ -73,7 +73,7 @@ def main():
             lines.append(f'    {{"{kind}", {rate}, "{bits}",')
             lines.append(f'     {int((by_weight == 0).sum())}, "{hashlib.sha256(by_weight.tobytes()).hexdigest()}"}},')
     body = "\n".join(lines)
-    print(f"""// Masks of the paper's rule by PyTorch and numpy. Written by tools/reference/pruning_masks.py; do not edit.
+    print(f"""// Masks of the paper's rule by PyTorch and numpy. Made by tools/reference/pruning_masks.py; do not edit.
 #pragma once
 
 #include <cstdint>
