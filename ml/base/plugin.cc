@@ -46,8 +46,8 @@ absl::Status PluginKind::CheckLinked(const google::protobuf::Any& any) const {
   if (linked_.count(name)) return absl::OkStatus();
   for (const PluginKind* other : All()) {
     if (other->linked().count(name)) {
-      return absl::InvalidArgumentError(absl::StrCat("[", name, "] is a ", other->noun(), ", not a ", noun_, "; linked ",
-                                                     Plural(noun_), ": ", Names(*this)));
+      return absl::InvalidArgumentError(absl::StrCat("[", name, "] is a ", other->noun(), ", not a ", noun_,
+                                                     "; linked ", Plural(noun_), ": ", Names(*this)));
     }
   }
   if (name.empty()) {

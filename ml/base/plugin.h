@@ -1,8 +1,8 @@
-// Plugins: what a config chooses by a google.protobuf.Any. The type of the parameters' message names the plugin; linking
-// a plugin's registration target makes it known to its kind's registry.
+// Plugins: what a config chooses by a google.protobuf.Any. The type of the parameters' message names the plugin;
+// linking a plugin's registration target makes it known to its kind's registry.
 //
-// A kind (network, data set, pruning strategy, regularizer) is one PluginRegistry, an accessor function beside the kind's
-// interface. Errors tell what is linked and which target would add what is missing.
+// A kind (network, data set, pruning strategy, regularizer) is one PluginRegistry, an accessor function beside the
+// kind's interface. Errors tell what is linked and which target would add what is missing.
 #pragma once
 
 #include <functional>
@@ -30,7 +30,8 @@ struct PluginInfo {
 // The part of a registry that does not depend on what its factories make.
 class PluginKind {
  public:
-  // `noun` as in "is not a pruning strategy"; `package` as in "//ml/pruning", where targets are looked for by convention.
+  // `noun` as in "is not a pruning strategy"; `package` as in "//ml/pruning", where targets are looked for by
+  // convention.
   PluginKind(std::string noun, std::string package);
   PluginKind(const PluginKind&) = delete;
   PluginKind& operator=(const PluginKind&) = delete;

@@ -9,10 +9,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-#define PRUNELAB_RETURN_IF_ERROR(expression)                        \
-  do {                                                              \
-    absl::Status prunelab_status = (expression);                    \
-    if (!prunelab_status.ok()) return prunelab_status;              \
+#define PRUNELAB_RETURN_IF_ERROR(expression)           \
+  do {                                                 \
+    absl::Status prunelab_status = (expression);       \
+    if (!prunelab_status.ok()) return prunelab_status; \
   } while (false)
 
 #define PRUNELAB_ASSIGN_OR_RETURN(lhs, expression) \
