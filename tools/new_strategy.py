@@ -149,7 +149,7 @@ def check_name(name):
     if not re.fullmatch(r"([a-z][a-z0-9]+_)*[a-z][a-z0-9]*", name):
         raise Refusal(
             f'"{name}" is no name for a strategy: write lower-case words of letters and digits joined by "_", each'
-            " begun by a letter and all but the last of two characters or more, such as movement or soft_filter_pruning")
+            " begun by a letter and all but the last of two characters or more, e.g. movement or soft_filter_pruning")
     if len(name) > MAX_NAME:
         raise Refusal(f'"{name}" has {len(name)} characters; the name of a strategy has at most {MAX_NAME}')
 
