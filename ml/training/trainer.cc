@@ -187,7 +187,12 @@ absl::StatusOr<EpochRecord> Trainer::RunEpoch(int64_t epoch) {
     position.iteration = iteration;
     position.iterations_per_epoch = iterations;
     position.epochs = setup_.config.epochs();
-    PRUNELAB_RETURN_IF_ERROR(UpdateMasks(position, record));
+    const absl::Status updated = UpdateMasks(position, record);
+    if (absl::IsDataLoss(updated)) {  // weights that are no longer finite: the step before lost them
+      record.diverged = true;
+      break;
+    }
+    PRUNELAB_RETURN_IF_ERROR(updated);
 
     const Batch batch = batches_.Get(epoch, iteration);
     ForwardOptions options;
