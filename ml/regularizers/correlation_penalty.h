@@ -6,8 +6,7 @@
 // gradient in U is g = 2 / (n (n - 1)) G U; normalisation projects it, g_c = (g - (g . u) u) / |c| row by row; centring
 // subtracts the row's mean. Since g . u is the row sum of G * rho (elementwise) and every row of U has mean zero, all
 // of it is one matrix product: gradient = diag(1 / |c|) (2 / (n (n - 1)) G - diag(g . u)) diag(1 / |c|) C, C the
-// centred rows. Layers of one shape are done together, dead filters as zero rows, so nothing waits for the device and
-// no shape depends on masks.
+// centred rows. Layers of one shape are done together (conv_batches.h), dead filters as zero rows.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -39,12 +38,6 @@ class CorrelationPenalty : public Regularizer {
   virtual at::Tensor PhiDerivative(const at::Tensor& rho) const = 0;
 
  private:
-  // Layers whose filters have one shape: indices into the layers given.
-  using Group = std::vector<size_t>;
-  std::vector<Group> GroupByShape(const std::vector<RegularizedLayer>& layers) const;
-  at::Tensor AddGroup(const std::vector<RegularizedLayer>& layers, const Group& group,
-                      std::vector<at::Tensor>& gradients) const;
-
   std::set<std::string> convs_;
 };
 

@@ -2,14 +2,13 @@
 
 #include <ATen/ATen.h>
 
-#include <map>
 #include <set>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "ml/base/status_macros.h"
+#include "ml/regularizers/conv_batches.h"
 #include "ml/regularizers/conv_selection.h"
 #include "ml/regularizers/live_filters.h"
 
@@ -27,7 +26,7 @@ class KernelCovPenalty : public Regularizer {
     at::Tensor value;
     int64_t slices = 0;
     for (const RegularizedLayer& layer : layers) {
-      if (!Selected(layer)) continue;
+      if (layer.kind != RegularizedLayer::Kind::kConv || convs_.count(layer.node) == 0) continue;
       const at::Tensor live = LiveFilters(layer).nonzero().squeeze(1);
       const at::Tensor kernels = MaskedWeight(layer).index_select(0, live).flatten(0, 1);  // [slices, kh, kw]
       const at::Tensor centred = kernels - kernels.mean(2, /*keepdim=*/true);
@@ -39,14 +38,14 @@ class KernelCovPenalty : public Regularizer {
     return value;
   }
 
-  // By the closed form; layers of one shape together, dead filters as zeros, so that nothing waits for the device.
+  // By the closed form, dead filters as zeros (conv_batches.h).
   Penalty ValueAndGradients(const std::vector<RegularizedLayer>& layers) const override {
     const at::NoGradGuard no_gradients;
     Penalty penalty;
     penalty.gradients.resize(layers.size());
     at::Tensor slices;
-    for (const std::vector<size_t>& group : GroupByShape(layers)) {
-      AddGroup(layers, group, penalty, slices);
+    for (const ConvBatch& batch : BatchConvs(layers, convs_)) {
+      AddBatch(batch, layers, penalty, slices);
     }
     if (mean_ && slices.defined()) {
       const at::Tensor factor = slices.clamp_min(1).reciprocal();
@@ -59,47 +58,23 @@ class KernelCovPenalty : public Regularizer {
   }
 
  private:
-  bool Selected(const RegularizedLayer& layer) const {
-    return layer.kind == RegularizedLayer::Kind::kConv && convs_.count(layer.node) > 0;
-  }
-
-  std::vector<std::vector<size_t>> GroupByShape(const std::vector<RegularizedLayer>& layers) const {
-    std::map<std::tuple<at::ScalarType, bool, std::vector<int64_t>>, size_t> group_of;
-    std::vector<std::vector<size_t>> groups;
-    for (size_t i = 0; i < layers.size(); ++i) {
-      const at::Tensor& weight = layers[i].weight;
-      if (!Selected(layers[i]) || weight.numel() == 0) continue;
-      const bool channels_last = weight.is_contiguous(at::MemoryFormat::ChannelsLast);
-      const auto [entry, added] =
-          group_of.try_emplace({weight.scalar_type(), channels_last, weight.sizes().vec()}, groups.size());
-      if (added) groups.emplace_back();
-      groups[entry->second].push_back(i);
-    }
-    return groups;
-  }
-
-  void AddGroup(const std::vector<RegularizedLayer>& layers, const std::vector<size_t>& group, Penalty& penalty,
-                at::Tensor& slices) const {
-    std::vector<at::Tensor> rows, live_of;
-    for (const size_t i : group) {
-      rows.push_back(FilterRows(MaskedWeight(layers[i]).detach()));
-      live_of.push_back(LiveFilters(layers[i]));
-    }
-    const at::Tensor& first = layers[group[0]].weight;
-    const int64_t out = first.size(0), inputs = first.size(1), height = first.size(2), width = first.size(3);
-    const int64_t filters = out * static_cast<int64_t>(group.size());
-    const at::Tensor live = at::cat(live_of).to(first.scalar_type()).view({filters, 1});
-    const bool channels_last = first.is_contiguous(at::MemoryFormat::ChannelsLast);
+  // Adds the sum over the batch's slices and their number, and sets the gradients of its layers.
+  static void AddBatch(const ConvBatch& batch, const std::vector<RegularizedLayer>& layers, Penalty& penalty,
+                       at::Tensor& slices) {
+    const at::Tensor& weight = layers[batch.layers[0]].weight;
+    const int64_t inputs = weight.size(1), height = weight.size(2), width = weight.size(3);
+    const int64_t filters = batch.rows.size(0) * batch.rows.size(1);
     // [filters, in, kh, kw] in the weights' own order of memory.
-    const auto as_kernels = [&](const at::Tensor& stacked) {
-      return channels_last ? stacked.view({filters, height, width, inputs}).permute({0, 3, 1, 2})
-                           : stacked.view({filters, inputs, height, width});
+    const auto as_kernels = [&](const at::Tensor& rows) {
+      return weight.is_contiguous(at::MemoryFormat::ChannelsLast)
+                 ? rows.view({filters, height, width, inputs}).permute({0, 3, 1, 2})
+                 : rows.view({filters, inputs, height, width});
     };
-    const at::Tensor stacked = at::cat(rows);  // [filters, d]
-    const at::Tensor kernels = as_kernels(stacked);
-    const at::Tensor centred = kernels.sub_(kernels.mean(3, /*keepdim=*/true));
-    const at::Tensor gradients = at::zeros_like(stacked);
-    const at::Tensor kernel_gradients = as_kernels(gradients);
+    const at::Tensor live = Centre(batch.rows, batch.filter_mask).live.to(weight.scalar_type()).view({filters, 1});
+    const at::Tensor kernels = as_kernels(batch.rows);
+    const at::Tensor centred = kernels - kernels.mean(3, /*keepdim=*/true);
+    const at::Tensor row_gradients = at::zeros_like(batch.rows);
+    const at::Tensor kernel_gradients = as_kernels(row_gradients);
     const double normalisation = 1.0 / static_cast<double>(width - 1);
     at::Tensor value;
     for (int64_t a = 0; a < height; ++a) {
@@ -114,12 +89,7 @@ class KernelCovPenalty : public Regularizer {
     }
     Accumulate(penalty.value, value * normalisation);
     Accumulate(slices, live.sum() * inputs);
-    for (size_t k = 0; k < group.size(); ++k) {
-      const RegularizedLayer& layer = layers[group[k]];
-      at::Tensor gradient = FromFilterRows(gradients.narrow(0, static_cast<int64_t>(k) * out, out), layer.weight);
-      if (HasWeightMask(layer)) gradient.mul_(layer.mask);
-      penalty.gradients[group[k]] = gradient;
-    }
+    batch.StoreGradients(row_gradients, layers, penalty.gradients);
   }
 
   bool mean_;

@@ -39,7 +39,8 @@ at::Tensor FromFilterRows(const at::Tensor& rows, const at::Tensor& weight) {
 
 CentredRows Centre(const at::Tensor& rows, const at::Tensor& filter_mask, bool in_place) {
   const double width = static_cast<double>(rows.size(-1));
-  const at::Tensor abs_sums = at::linalg_vector_norm(rows, 1, at::IntArrayRef{-1});
+  // Not linalg_vector_norm, which is several times as slow for the order 1.
+  const at::Tensor abs_sums = rows.abs().sum(-1);
   const at::Tensor row_norms = at::linalg_vector_norm(rows, 2, at::IntArrayRef{-1});
   const at::Tensor means = rows.mean(-1, /*keepdim=*/true);
   CentredRows result;
