@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Begins a pruning strategy: writes files that build at once and leaves one function to its author.
 
-    bazel run //tools:new_strategy -- movement
+    bazel run //tools:new_strategy -- movement [--message=Movement]
 
 writes ml/pruning/movement.{proto,h,cc}, adds a pruning_strategy() to ml/pruning/BUILD.bazel and the name to
 PRUNING_STRATEGIES in ml/pruning/defs.bzl. Next comes Update in movement.cc: see docs/adding_a_strategy.md.
+
+--message names the parameters' message where the name in CamelCase is not how it is written, as in snip --message=SNIP.
 
 Exit status 2, and nothing written, for a name that is not snake_case or is taken.
 """
@@ -119,7 +121,7 @@ pruning_strategy(
         "rate: 0.6",
         "rate: 0.5 ranking { scope: PER_LAYER } layers { exclude: 'stem' }",
     ],
-    proto_deps = [
+@message@    proto_deps = [
         ":ranking_proto",
         "//ml/network:layer_selection_proto",
     ],
@@ -152,6 +154,18 @@ def check_name(name):
             " begun by a letter and all but the last of two characters or more, e.g. movement or soft_filter_pruning")
     if len(name) > MAX_NAME:
         raise Refusal(f'"{name}" has {len(name)} characters; the name of a strategy has at most {MAX_NAME}')
+
+
+def message_name(name, asked):
+    """The parameters' message: the name in CamelCase, or what is asked if errors about it would name this target."""
+    if asked is None:
+        return "".join(word.capitalize() for word in name.split("_"))
+    # As TargetName in ml/base/plugin.cc, which turns a message that is not linked into the target to link.
+    target = re.sub(r"(?<=[^A-Z])(?=[A-Z])", "_", asked).lower()
+    if not re.fullmatch(r"[A-Z][A-Za-z0-9]*", asked) or target != name:
+        raise Refusal(f'--message: "{asked}" is no message of {name}: it must be that name in CamelCase, where a word may'
+                      " be all upper case, as in snip --message=SNIP")
+    return asked
 
 
 def check_not_taken(root, name, message, targets):
@@ -203,10 +217,10 @@ def constructor(message):
     return one_line if len(one_line) <= 120 else f"{head}\n      {initializers}"
 
 
-def new_strategy(root, name):
+def new_strategy(root, name, asked_message=None):
     """Writes the strategy into the tree at `root`; returns the paths written."""
     check_name(name)
-    message = "".join(word.capitalize() for word in name.split("_"))
+    message = message_name(name, asked_message)
     build_path, defs_path = root / PACKAGE / "BUILD.bazel", root / PACKAGE / "defs.bzl"
     for path in (build_path, defs_path):
         if not path.is_file():
@@ -217,7 +231,8 @@ def new_strategy(root, name):
     def filled(template):
         includes = sorted([f'#include "ml/pruning/{name}.pb.h"', '#include "ml/pruning/pruning_strategy.h"'])
         parts = {"name": name, "Message": message, "signature": signature(message), "constructor": constructor(message),
-                 "includes": "\n".join(includes)}
+                 "includes": "\n".join(includes),
+                 "message": "" if asked_message is None else f'    message = "{message}",\n'}
         return re.sub(r"@(\w+)@", lambda match: parts[match.group(1)], template)
 
     files = {
@@ -237,13 +252,16 @@ def main(arguments):
     if arguments in (["--help"], ["-h"]):
         print(__doc__.strip())
         return 0
+    flag = "--message="
+    messages = [argument[len(flag):] for argument in arguments if argument.startswith(flag)]
+    arguments = [argument for argument in arguments if not argument.startswith(flag)]
     try:
-        if len(arguments) != 1:
+        if len(arguments) != 1 or len(messages) > 1 or arguments[0].startswith("-"):
             raise Refusal("one name is needed: bazel run //tools:new_strategy -- movement")
         root = os.environ.get("BUILD_WORKSPACE_DIRECTORY")
         if not root:
             raise Refusal("the tree is not known: run this by bazel run //tools:new_strategy -- " + arguments[0])
-        paths = new_strategy(pathlib.Path(root), arguments[0])
+        paths = new_strategy(pathlib.Path(root), arguments[0], *messages)
     except Refusal as refusal:
         print(f"new_strategy: {refusal}", file=sys.stderr)
         return 2

@@ -86,6 +86,16 @@ class NewStrategyTest(unittest.TestCase):
             for line in contents.splitlines():
                 self.assertLessEqual(len(line), 120, path)
 
+    def test_takes_the_spelling_of_the_message(self):
+        process = self.run_tool("snip", "--message=SNIP")
+        self.assertEqual(process.returncode, 0, process.stderr)
+        after = self.contents()
+        self.assertIn("message SNIP {", after["ml/pruning/snip.proto"])
+        self.assertIn("CreateSNIP(const SNIP& parameters", after["ml/pruning/snip.h"])
+        self.assertIn('    message = "SNIP",\n', after["ml/pruning/BUILD.bazel"])
+        for message in ("Sniper", "snip", "S-NIP", "", "SnIp"):
+            self.assertIn("is no message of grasp", self.refused("grasp", f"--message={message}"))
+
     def test_refuses_names(self):
         for name in ("Movement", "soft-filter", "2fast", "a_2", "_x", "x_", "a__b", "", "../evil", "a_norm", "mö"):
             self.assertIn("is no name for a strategy", self.refused(name), name)
@@ -97,6 +107,9 @@ class NewStrategyTest(unittest.TestCase):
     def test_refuses_wrong_use(self):
         self.assertIn("one name is needed", self.refused())
         self.assertIn("one name is needed", self.refused("one", "two"))
+        self.assertIn("one name is needed", self.refused("movement", "--force"))
+        self.assertIn("one name is needed", self.refused("--message=Movement"))
+        self.assertIn("one name is needed", self.refused("--force"))
         self.assertIn("bazel run //tools:new_strategy -- movement", self.refused("movement", workspace=False))
         shutil.rmtree(self.pruning)
         self.assertIn("BUILD.bazel is not there", self.refused("movement"))

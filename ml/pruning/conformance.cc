@@ -677,6 +677,20 @@ TEST_P(PruningStrategyConformanceTest, ChangesNothingItself) {
   }
 }
 
+// The loop, its plan and the checkpoints ask once and count on the answer.
+TEST_P(PruningStrategyConformanceTest, KeepsItsGranularityAndGradientPolicy) {
+  const std::unique_ptr<PruningStrategy> strategy = CreateOrFail(parameters());
+  const std::unique_ptr<PruningStrategy> fresh = CreateOrFail(parameters());
+  ASSERT_NE(strategy, nullptr);
+  ASSERT_NE(fresh, nullptr);
+  Simulation simulation(network(), *strategy, at::kFloat);
+  for (int64_t step = 0; step < kSteps && RunStep(step, *strategy, simulation); ++step) {
+    ASSERT_EQ(strategy->granularity(), fresh->granularity()) << "step " << step;
+    ASSERT_EQ(strategy->gradient_policy(), fresh->gradient_policy()) << "step " << step;
+    ASSERT_EQ(strategy->needs_gradients(), fresh->needs_gradients()) << "step " << step;
+  }
+}
+
 TEST_P(PruningStrategyConformanceTest, RefusesBadParameters) {
   const std::unique_ptr<Message> tried = Copy(parameters());
   TryBadValues(*tried, *tried, "", network());
