@@ -163,8 +163,8 @@ def message_name(name, asked):
     # As TargetName in ml/base/plugin.cc, which turns a message that is not linked into the target to link.
     target = re.sub(r"(?<=[^A-Z])(?=[A-Z])", "_", asked).lower()
     if not re.fullmatch(r"[A-Z][A-Za-z0-9]*", asked) or target != name:
-        raise Refusal(f'--message: "{asked}" is no message of {name}: it must be that name in CamelCase, where a word may'
-                      " be all upper case, as in snip --message=SNIP")
+        raise Refusal(f'--message: "{asked}" is no message of {name}: it must be that name in CamelCase, where a word'
+                      " may be all upper case, as in snip --message=SNIP")
     return asked
 
 
