@@ -1,6 +1,7 @@
 #include "ml/kernels/filter_importance.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include "ml/base/check.h"
 #include "ml/kernels/filter_importance_cpu.h"

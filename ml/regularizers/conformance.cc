@@ -2,6 +2,7 @@
 // parameters come from the test's environment (REGULARIZER_CONFIG, REGULARIZER_REFUSED).
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

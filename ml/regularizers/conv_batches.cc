@@ -1,6 +1,7 @@
 #include "ml/regularizers/conv_batches.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <map>
 #include <tuple>

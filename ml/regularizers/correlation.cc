@@ -1,6 +1,7 @@
 #include "ml/regularizers/correlation.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include "ml/regularizers/live_filters.h"
 

@@ -1,6 +1,7 @@
 #include "ml/regularizers/correlation_penalty.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include "ml/regularizers/conv_batches.h"
 #include "ml/regularizers/conv_selection.h"

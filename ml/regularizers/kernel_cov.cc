@@ -1,6 +1,7 @@
 #include "ml/regularizers/kernel_cov.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <set>
 #include <string>

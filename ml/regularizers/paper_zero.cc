@@ -1,6 +1,7 @@
 #include "ml/regularizers/paper_zero.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 namespace prunelab {
 namespace {

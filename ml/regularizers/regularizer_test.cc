@@ -1,6 +1,7 @@
 #include "ml/regularizers/regularizer.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include "ml/network/layer_selection.pb.h"
