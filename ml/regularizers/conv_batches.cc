@@ -3,24 +3,29 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <cstdint>
 #include <map>
 #include <tuple>
 
+#include "ml/kernels/parallel_for.h"
 #include "ml/regularizers/live_filters.h"
 
 namespace prunelab {
 namespace {
 
-at::Tensor StackFilterMasks(const std::vector<RegularizedLayer>& layers, const std::vector<size_t>& batch) {
+// About half of a core's second-level cache: the rows and one temporary of their size.
+constexpr int64_t kCpuGroupBytes = 400 << 10;
+
+at::Tensor StackFilterMasks(const std::vector<RegularizedLayer>& layers, const ConvGroup& group) {
   std::vector<at::Tensor> masks;
   bool any = false;
-  for (const size_t i : batch) {
+  for (const size_t i : group) {
     masks.push_back(FilterMask(layers[i]));
     any = any || masks.back().defined();
   }
   if (!any) return {};
-  for (size_t k = 0; k < batch.size(); ++k) {
-    const at::Tensor& weight = layers[batch[k]].weight;
+  for (size_t k = 0; k < group.size(); ++k) {
+    const at::Tensor& weight = layers[group[k]].weight;
     if (!masks[k].defined()) masks[k] = at::ones({weight.size(0)}, weight.options().dtype(at::kBool));
   }
   return at::stack(masks);
@@ -28,36 +33,53 @@ at::Tensor StackFilterMasks(const std::vector<RegularizedLayer>& layers, const s
 
 }  // namespace
 
-void ConvBatch::StoreGradients(const at::Tensor& row_gradients, const std::vector<RegularizedLayer>& all_layers,
-                               std::vector<at::Tensor>& gradients) const {
-  for (size_t k = 0; k < layers.size(); ++k) {
-    const RegularizedLayer& layer = all_layers[layers[k]];
-    at::Tensor gradient = FromFilterRows(row_gradients.select(0, static_cast<int64_t>(k)), layer.weight);
-    if (HasWeightMask(layer)) gradient.mul_(layer.mask);
-    gradients[layers[k]] = gradient;
-  }
-}
-
-std::vector<ConvBatch> BatchConvs(const std::vector<RegularizedLayer>& layers, const std::set<std::string>& convs) {
-  const at::NoGradGuard no_gradients;
-  std::map<std::tuple<at::ScalarType, bool, std::vector<int64_t>>, size_t> batch_of;
-  std::vector<ConvBatch> batches;
+std::vector<ConvGroup> GroupConvs(const std::vector<RegularizedLayer>& layers, const std::set<std::string>& convs) {
+  std::map<std::tuple<at::ScalarType, bool, std::vector<int64_t>>, size_t> open_group;
+  std::vector<ConvGroup> groups;
   for (size_t i = 0; i < layers.size(); ++i) {
     const at::Tensor& weight = layers[i].weight;
     if (layers[i].kind != RegularizedLayer::Kind::kConv || convs.count(layers[i].node) == 0) continue;
     const bool channels_last = weight.is_contiguous(at::MemoryFormat::ChannelsLast);
     const auto [entry, added] =
-        batch_of.try_emplace({weight.scalar_type(), channels_last, weight.sizes().vec()}, batches.size());
-    if (added) batches.emplace_back();
-    batches[entry->second].layers.push_back(i);
+        open_group.try_emplace({weight.scalar_type(), channels_last, weight.sizes().vec()}, groups.size());
+    if (!added && weight.is_cpu()) {
+      const int64_t bytes = static_cast<int64_t>(weight.nbytes()) * (groups[entry->second].size() + 1);
+      if (bytes > kCpuGroupBytes) entry->second = groups.size();
+    }
+    if (entry->second == groups.size()) groups.emplace_back();
+    groups[entry->second].push_back(i);
   }
-  for (ConvBatch& batch : batches) {
-    std::vector<at::Tensor> rows;
-    for (const size_t i : batch.layers) rows.push_back(FilterRows(MaskedWeight(layers[i])));
-    batch.rows = at::stack(rows);
-    batch.filter_mask = StackFilterMasks(layers, batch.layers);
+  return groups;
+}
+
+void ForEachGroup(const std::vector<ConvGroup>& groups, const std::vector<RegularizedLayer>& layers,
+                  const std::function<void(size_t)>& work) {
+  const auto without_gradients = [&](int64_t g) {
+    const at::NoGradGuard no_gradients;  // a thread's own
+    work(static_cast<size_t>(g));
+  };
+  const int64_t count = static_cast<int64_t>(groups.size());
+  if (count > 0 && layers[groups[0][0]].weight.is_cpu()) {
+    ParallelFor(count, without_gradients);
+  } else {
+    for (int64_t g = 0; g < count; ++g) without_gradients(g);
   }
-  return batches;
+}
+
+ConvBatch StackConvs(const std::vector<RegularizedLayer>& layers, const ConvGroup& group) {
+  std::vector<at::Tensor> rows;
+  for (const size_t i : group) rows.push_back(FilterRows(MaskedWeight(layers[i]).detach()));
+  return {at::stack(rows), StackFilterMasks(layers, group)};
+}
+
+void StoreGradients(const at::Tensor& row_gradients, const std::vector<RegularizedLayer>& layers,
+                    const ConvGroup& group, std::vector<at::Tensor>& gradients) {
+  for (size_t k = 0; k < group.size(); ++k) {
+    const RegularizedLayer& layer = layers[group[k]];
+    at::Tensor gradient = FromFilterRows(row_gradients.select(0, static_cast<int64_t>(k)), layer.weight);
+    if (HasWeightMask(layer)) gradient.mul_(layer.mask);
+    gradients[group[k]] = gradient;
+  }
 }
 
 }  // namespace prunelab

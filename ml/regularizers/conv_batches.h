@@ -1,16 +1,19 @@
-// Convolutions of one shape done together: closed forms are a few calls a batch instead of a few calls a layer, and no
-// shape in them depends on masks, so nothing waits for the device.
+// Convolutions of one shape done together, for closed forms: a few calls a batch instead of a few calls a layer, and no
+// shape in them depends on masks, so nothing waits for a device.
 //
-//   for (const ConvBatch& batch : BatchConvs(layers, convs)) {
-//     const CentredRows rows = Centre(batch.rows, batch.filter_mask);
+//   const std::vector<ConvGroup> groups = GroupConvs(layers, convs);
+//   ForEachGroup(groups, layers, [&](size_t g) {
+//     const ConvBatch batch = StackConvs(layers, groups[g]);
+//     const CentredRows rows = Centre(batch.rows, batch.filter_mask, /*in_place=*/true);
 //     ...
-//     batch.StoreGradients(row_gradients, layers, penalty.gradients);
-//   }
+//     StoreGradients(row_gradients, layers, groups[g], penalty.gradients);
+//   });
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstddef>
+#include <functional>
 #include <set>
 #include <string>
 #include <vector>
@@ -19,18 +22,27 @@
 
 namespace prunelab {
 
-struct ConvBatch {
-  std::vector<size_t> layers;  // indices into the layers given; all have one dtype, shape and memory format
-  at::Tensor rows;             // [L, out, d]: FilterRows of the MaskedWeights, in memory of their own
-  at::Tensor filter_mask;      // bool [L, out]; undefined where no layer has a filter mask
+// Indices into the layers given, of convolutions that agree in dtype, shape and memory format.
+using ConvGroup = std::vector<size_t>;
 
-  // Sets the entries of `gradients` that belong to the batch to `row_gradients` [L, out, d] in the weights' shape,
-  // times weight masks.
-  void StoreGradients(const at::Tensor& row_gradients, const std::vector<RegularizedLayer>& all_layers,
-                      std::vector<at::Tensor>& gradients) const;
+// The convolutions named in `convs`, in the order of the groups' first layers. On the CPU a group's weights fit a
+// core's cache, so that one shape may make several groups.
+std::vector<ConvGroup> GroupConvs(const std::vector<RegularizedLayer>& layers, const std::set<std::string>& convs);
+
+// Calls `work` with the index of each group, without gradients. On the CPU groups are shared out to the threads, each
+// group done by one; so `work` may write only what belongs to its group.
+void ForEachGroup(const std::vector<ConvGroup>& groups, const std::vector<RegularizedLayer>& layers,
+                  const std::function<void(size_t)>& work);
+
+struct ConvBatch {
+  at::Tensor rows;         // [L, out, d]: FilterRows of the MaskedWeights, in memory of their own
+  at::Tensor filter_mask;  // bool [L, out]; undefined where no layer has a filter mask
 };
 
-// Batches in the order of their first layers; the convolutions named in `convs` only. Without gradients.
-std::vector<ConvBatch> BatchConvs(const std::vector<RegularizedLayer>& layers, const std::set<std::string>& convs);
+ConvBatch StackConvs(const std::vector<RegularizedLayer>& layers, const ConvGroup& group);
+
+// Sets the group's entries of `gradients` to `row_gradients` [L, out, d] in the weights' shape, times weight masks.
+void StoreGradients(const at::Tensor& row_gradients, const std::vector<RegularizedLayer>& layers,
+                    const ConvGroup& group, std::vector<at::Tensor>& gradients);
 
 }  // namespace prunelab

@@ -1,6 +1,8 @@
 #include "ml/regularizers/conv_batches.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
 
 #include "ml/regularizers/example_layers.h"
@@ -16,37 +18,57 @@ std::vector<RegularizedLayer> Layers() {
           ConvLayer("d", FormulaWeight({4, 2, 3, 3}, 3).contiguous(at::MemoryFormat::ChannelsLast))};
 }
 
-TEST(ConvBatchesTest, OneShapeAndMemoryFormatABatch) {
-  const std::vector<RegularizedLayer> layers = Layers();
-  const std::vector<ConvBatch> batches = BatchConvs(layers, {"a", "b", "c", "d"});
-  ASSERT_EQ(batches.size(), 3u);
-  EXPECT_EQ(batches[0].layers, (std::vector<size_t>{0, 2}));
-  EXPECT_EQ(batches[1].layers, (std::vector<size_t>{1}));
-  EXPECT_EQ(batches[2].layers, (std::vector<size_t>{3}));
-  EXPECT_TRUE(at::equal(batches[0].rows[1], FilterRows(layers[2].weight)));
-  EXPECT_FALSE(batches[0].filter_mask.defined());
+TEST(ConvBatchesTest, OneShapeAndMemoryFormatAGroup) {
+  EXPECT_EQ(GroupConvs(Layers(), {"a", "b", "c", "d"}), (std::vector<ConvGroup>{{0, 2}, {1}, {3}}));
 }
 
 TEST(ConvBatchesTest, NamedConvolutionsOnly) {
   std::vector<RegularizedLayer> layers = Layers();
   layers[0].kind = RegularizedLayer::Kind::kLinear;
-  const std::vector<ConvBatch> batches = BatchConvs(layers, {"a", "c"});
-  ASSERT_EQ(batches.size(), 1u);
-  EXPECT_EQ(batches[0].layers, (std::vector<size_t>{2}));
+  EXPECT_EQ(GroupConvs(layers, {"a", "c"}), (std::vector<ConvGroup>{{2}}));
+  EXPECT_TRUE(GroupConvs(layers, {}).empty());
+}
+
+TEST(ConvBatchesTest, LargeLayersMakeSeveralGroups) {
+  // 64 * 64 * 9 floats are 144 KiB: two in 400 KiB.
+  const at::Tensor weight = at::ones({64, 64, 3, 3});
+  std::vector<RegularizedLayer> layers;
+  for (int i = 0; i < 5; ++i) layers.push_back(ConvLayer("a", weight));
+  EXPECT_EQ(GroupConvs(layers, {"a"}), (std::vector<ConvGroup>{{0, 1}, {2, 3}, {4}}));
+}
+
+TEST(ConvBatchesTest, EveryGroupIsVisitedOnceWithoutGradientsAndWithAnyNumberOfThreads) {
+  const std::vector<RegularizedLayer> layers = Layers();
+  const std::vector<ConvGroup> groups = GroupConvs(layers, {"a", "b", "c", "d"});
+  const int threads = at::get_num_threads();
+  for (const int count : {1, 2, 5}) {
+    at::set_num_threads(count);
+    std::vector<int> visits(groups.size()), with_gradients(groups.size());
+    ForEachGroup(groups, layers, [&](size_t g) {
+      ++visits[g];
+      with_gradients[g] = c10::GradMode::is_enabled();
+    });
+    EXPECT_EQ(visits, std::vector<int>(groups.size(), 1));
+    EXPECT_EQ(with_gradients, std::vector<int>(groups.size(), 0));
+  }
+  at::set_num_threads(threads);
+  ForEachGroup({}, {}, [](size_t) { FAIL(); });
 }
 
 TEST(ConvBatchesTest, RowsAreACopyAndMasksOfBothKindsMix) {
   std::vector<RegularizedLayer> layers = Layers();
   layers[0].mask = at::tensor({1.0, 0.0, 1.0, 1.0}, at::kDouble).view({4, 1, 1, 1});
   layers[2].mask = FormulaWeight({4, 2, 3, 3}, 5).gt(0).to(at::kDouble);
-  const std::vector<ConvBatch> batches = BatchConvs(layers, {"a", "c", "d"});
+  const ConvBatch batch = StackConvs(layers, {0, 2});
   const at::Tensor expected_mask = at::ones({2, 4}, at::kBool);
   expected_mask[0][1] = false;
-  EXPECT_TRUE(at::equal(batches[0].filter_mask, expected_mask));
-  EXPECT_TRUE(at::equal(batches[0].rows[0], FilterRows(layers[0].weight)));
-  EXPECT_TRUE(at::equal(batches[0].rows[1], FilterRows(layers[2].weight * layers[2].mask)));
+  EXPECT_TRUE(at::equal(batch.filter_mask, expected_mask));
+  EXPECT_TRUE(at::equal(batch.rows[0], FilterRows(layers[0].weight)));
+  EXPECT_TRUE(at::equal(batch.rows[1], FilterRows(layers[2].weight * layers[2].mask)));
   const at::Tensor before = layers[3].weight.clone();
-  batches[1].rows.zero_();
+  const ConvBatch single = StackConvs(layers, {3});
+  EXPECT_FALSE(single.filter_mask.defined());
+  single.rows.zero_();
   EXPECT_TRUE(at::equal(layers[3].weight, before));
 }
 
@@ -54,8 +76,8 @@ TEST(ConvBatchesTest, GradientsGoBackToTheirLayersTimesWeightMasks) {
   std::vector<RegularizedLayer> layers = Layers();
   layers[2].mask = FormulaWeight({4, 2, 3, 3}, 5).gt(0).to(at::kDouble);
   std::vector<at::Tensor> gradients(layers.size());
-  for (const ConvBatch& batch : BatchConvs(layers, {"a", "c", "d"})) {
-    batch.StoreGradients(at::ones_like(batch.rows).mul_(2), layers, gradients);
+  for (const ConvGroup& group : GroupConvs(layers, {"a", "c", "d"})) {
+    StoreGradients(at::ones_like(StackConvs(layers, group).rows).mul_(2), layers, group, gradients);
   }
   EXPECT_TRUE(at::equal(gradients[0], at::full({4, 2, 3, 3}, 2, at::kDouble)));
   EXPECT_FALSE(gradients[1].defined());

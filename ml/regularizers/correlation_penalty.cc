@@ -1,7 +1,6 @@
 #include "ml/regularizers/correlation_penalty.h"
 
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
 
 #include "ml/regularizers/conv_batches.h"
 #include "ml/regularizers/conv_selection.h"
@@ -27,10 +26,12 @@ at::Tensor CorrelationPenalty::Value(const std::vector<RegularizedLayer>& layers
 }
 
 Penalty CorrelationPenalty::ValueAndGradients(const std::vector<RegularizedLayer>& layers) const {
-  const at::NoGradGuard no_gradients;
   Penalty penalty;
   penalty.gradients.resize(layers.size());
-  for (const ConvBatch& batch : BatchConvs(layers, convs_)) {
+  const std::vector<ConvGroup> groups = GroupConvs(layers, convs_);
+  std::vector<at::Tensor> values(groups.size());
+  ForEachGroup(groups, layers, [&](size_t g) {
+    const ConvBatch batch = StackConvs(layers, groups[g]);
     const CentredRows rows = Centre(batch.rows, batch.filter_mask, /*in_place=*/true);
     const at::Tensor dead = rows.live.logical_not();
     const at::Tensor inverse_norms = rows.norms.reciprocal().masked_fill_(dead, 0);          // [L, n]
@@ -40,12 +41,13 @@ Penalty CorrelationPenalty::ValueAndGradients(const std::vector<RegularizedLayer
     const at::Tensor count = rows.live.sum(1).to(rho.scalar_type());
     // 1 / (n (n - 1)): every pair stands twice in the full matrix.
     const at::Tensor pair_weight = (count * (count - 1)).reciprocal_().masked_fill_(count.lt(2), 0);
-    Accumulate(penalty.value, (Phi(rho).sum(at::IntArrayRef{1, 2}) * pair_weight).sum());
+    values[g] = (Phi(rho).sum(at::IntArrayRef{1, 2}) * pair_weight).sum();
 
     const at::Tensor derivative = PhiDerivative(rho).mul_((2 * pair_weight).view({-1, 1, 1}));
     derivative.diagonal(0, 1, 2).sub_((derivative * rho).sum(2));  // g . u
-    batch.StoreGradients(at::bmm(derivative.mul_(scale), rows.centred), layers, penalty.gradients);
-  }
+    StoreGradients(at::bmm(derivative.mul_(scale), rows.centred), layers, groups[g], penalty.gradients);
+  });
+  if (!values.empty()) penalty.value = at::stack(values).sum();
   return penalty;
 }
 

@@ -1,7 +1,6 @@
 #include "ml/regularizers/kernel_cov.h"
 
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
 
 #include <set>
 #include <string>
@@ -39,18 +38,26 @@ class KernelCovPenalty : public Regularizer {
     return value;
   }
 
-  // By the closed form, dead filters as zeros (conv_batches.h).
+  // By the closed form, dead filters as zeros.
   Penalty ValueAndGradients(const std::vector<RegularizedLayer>& layers) const override {
-    const at::NoGradGuard no_gradients;
     Penalty penalty;
     penalty.gradients.resize(layers.size());
-    at::Tensor slices;
-    for (const ConvBatch& batch : BatchConvs(layers, convs_)) {
-      AddBatch(batch, layers, penalty, slices);
-    }
-    if (mean_ && slices.defined()) {
-      const at::Tensor factor = slices.clamp_min(1).reciprocal();
-      penalty.value = penalty.value * factor;
+    const std::vector<ConvGroup> groups = GroupConvs(layers, convs_);
+    std::vector<at::Tensor> sums(groups.size()), slices(groups.size());
+    ForEachGroup(groups, layers, [&](size_t g) {
+      const ConvBatch batch = StackConvs(layers, groups[g]);
+      const at::Tensor& weight = layers[groups[g][0]].weight;
+      const at::Tensor live = Centre(batch.rows, batch.filter_mask).live.to(weight.scalar_type());
+      slices[g] = live.sum() * weight.size(1);
+      const at::Tensor gradients = at::zeros_like(batch.rows);
+      sums[g] = AddKernels(batch.rows, live, weight, gradients);
+      StoreGradients(gradients, layers, groups[g], penalty.gradients);
+    });
+    if (groups.empty()) return penalty;
+    penalty.value = at::stack(sums).sum();
+    if (mean_) {
+      const at::Tensor factor = at::stack(slices).sum().clamp_min_(1).reciprocal_();
+      penalty.value.mul_(factor);
       for (at::Tensor& gradient : penalty.gradients) {
         if (gradient.defined()) gradient.mul_(factor);
       }
@@ -59,38 +66,31 @@ class KernelCovPenalty : public Regularizer {
   }
 
  private:
-  // Adds the sum over the batch's slices and their number, and sets the gradients of its layers.
-  static void AddBatch(const ConvBatch& batch, const std::vector<RegularizedLayer>& layers, Penalty& penalty,
-                       at::Tensor& slices) {
-    const at::Tensor& weight = layers[batch.layers[0]].weight;
-    const int64_t inputs = weight.size(1), height = weight.size(2), width = weight.size(3);
-    const int64_t filters = batch.rows.size(0) * batch.rows.size(1);
-    // [filters, in, kh, kw] in the weights' own order of memory.
-    const auto as_kernels = [&](const at::Tensor& rows) {
+  // The sum over the slices of live filters, whose gradient is added to `gradients`. rows and gradients: [L, out, d] in
+  // the order of memory of `weight`; live: [L, out], 0 and 1. Overwrites the rows.
+  static at::Tensor AddKernels(const at::Tensor& rows, const at::Tensor& live, const at::Tensor& weight,
+                               const at::Tensor& gradients) {
+    const int64_t filters = live.numel(), inputs = weight.size(1), height = weight.size(2), width = weight.size(3);
+    const auto as_kernels = [&](const at::Tensor& tensor) {  // [filters, in, kh, kw]
       return weight.is_contiguous(at::MemoryFormat::ChannelsLast)
-                 ? rows.view({filters, height, width, inputs}).permute({0, 3, 1, 2})
-                 : rows.view({filters, inputs, height, width});
+                 ? tensor.view({filters, height, width, inputs}).permute({0, 3, 1, 2})
+                 : tensor.view({filters, inputs, height, width});
     };
-    const at::Tensor live = Centre(batch.rows, batch.filter_mask).live.to(weight.scalar_type()).view({filters, 1});
-    const at::Tensor kernels = as_kernels(batch.rows);
-    const at::Tensor centred = kernels - kernels.mean(3, /*keepdim=*/true);
-    const at::Tensor row_gradients = at::zeros_like(batch.rows);
-    const at::Tensor kernel_gradients = as_kernels(row_gradients);
+    const at::Tensor kernels = as_kernels(rows), kernel_gradients = as_kernels(gradients);
+    const at::Tensor centred = kernels.sub_(kernels.mean(3, /*keepdim=*/true));
     const double normalisation = 1.0 / static_cast<double>(width - 1);
-    at::Tensor value;
+    at::Tensor sum;
     for (int64_t a = 0; a < height; ++a) {
       for (int64_t b = a; b < height; ++b) {
-        const at::Tensor row_a = centred.select(2, a), row_b = centred.select(2, b);  // [filters, in, kw]
-        const at::Tensor covariance = (row_a * row_b).sum(2).mul_(live);              // times kw - 1
-        Accumulate(value, covariance.abs().sum());
+        const at::Tensor row_a = centred.select(2, a), row_b = centred.select(2, b);         // [filters, in, kw]
+        const at::Tensor covariance = (row_a * row_b).sum(2).mul_(live.view({filters, 1}));  // times kw - 1
+        Accumulate(sum, covariance.abs().sum());
         const at::Tensor sign = covariance.sign().unsqueeze(2);
         kernel_gradients.select(2, a).addcmul_(sign, row_b, normalisation);
         kernel_gradients.select(2, b).addcmul_(sign, row_a, normalisation);
       }
     }
-    Accumulate(penalty.value, value * normalisation);
-    Accumulate(slices, live.sum() * inputs);
-    batch.StoreGradients(row_gradients, layers, penalty.gradients);
+    return sum * normalisation;
   }
 
   bool mean_;
