@@ -187,21 +187,6 @@ std::string ImageText(int64_t channels, int64_t height, int64_t width) {
   return absl::StrCat(channels, "x", height, "x", width);
 }
 
-// What the data decide about training.
-absl::Status CheckAgainstData(const Training& training, const DatasetInfo& dataset) {
-  if (training.batch_size() > dataset.train_images) {
-    return FieldError("batch_size", absl::StrCat("is ", training.batch_size(), ", but the data set has ",
-                                                 dataset.train_images, " training images; must be at most as many"));
-  }
-  const int64_t size = std::min(dataset.height, dataset.width);
-  if (training.random_crop_padding() > size) {
-    return FieldError("random_crop_padding",
-                      absl::StrCat("is ", training.random_crop_padding(), ", but the images are ", dataset.height, "x",
-                                   dataset.width, "; must be at most ", size));
-  }
-  return absl::OkStatus();
-}
-
 // Everything that can be wrong with a run's config, by field.
 std::vector<absl::Status> CheckRun(const RunConfig& config, uint64_t seed) {
   std::vector<absl::Status> errors;
@@ -212,7 +197,7 @@ std::vector<absl::Status> CheckRun(const RunConfig& config, uint64_t seed) {
   const absl::StatusOr<std::optional<DatasetInfo>> dataset = DescribeRunDataset(config);
   check(dataset.status());
   if (check(InField("training", ValidateTraining(config.training()))) && dataset.ok() && *dataset) {
-    check(InField("training", CheckAgainstData(config.training(), **dataset)));
+    check(InField("training", CheckTrainingFitsData(config.training(), **dataset)));
   }
   check(InField("regularization", ValidateRegularization(config.regularization())));
   const bool pruning_linked = check(InField("pruning", PruningStrategies().CheckLinked(config.pruning())));
@@ -579,6 +564,20 @@ absl::StatusOr<Seeds> ParseSeeds(absl::string_view text) {
   seeds.set_first(first);
   seeds.set_count(last - first + 1);
   return seeds;
+}
+
+absl::Status CheckTrainingFitsData(const Training& training, const DatasetInfo& dataset) {
+  if (training.batch_size() > dataset.train_images) {
+    return FieldError("batch_size", absl::StrCat("is ", training.batch_size(), ", but the data set has ",
+                                                 dataset.train_images, " training images; must be at most as many"));
+  }
+  const int64_t size = std::min(dataset.height, dataset.width);
+  if (training.random_crop_padding() > size) {
+    return FieldError("random_crop_padding",
+                      absl::StrCat("is ", training.random_crop_padding(), ", but the images are ", dataset.height, "x",
+                                   dataset.width, "; must be at most ", size));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::optional<DatasetInfo>> DescribeRunDataset(const RunConfig& config) {

@@ -51,6 +51,10 @@ absl::StatusOr<Seeds> ParseSeeds(absl::string_view text);
 // are field errors relative to RunConfig ("dataset...").
 absl::StatusOr<std::optional<DatasetInfo>> DescribeRunDataset(const RunConfig& config);
 
+// Whether a run's training can be done with the data: batches no larger than them, crop padding no larger than an
+// image. Field errors relative to Training.
+absl::Status CheckTrainingFitsData(const Training& training, const DatasetInfo& dataset);
+
 // The network of a run on the data set (no value: unknown, the family's own defaults hold). Field errors relative to
 // RunConfig ("network..."): parameters refused, a network whose images or classes are not the data's.
 absl::StatusOr<NetworkInfo> BuildRunNetwork(const RunConfig& config, const std::optional<DatasetInfo>& dataset);

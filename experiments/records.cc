@@ -153,7 +153,10 @@ std::string ResultsCsv(const std::vector<RunResult>& results) {
   for (const RunResult& result : results) {
     std::vector<std::string> cells = {result.arm, absl::StrCat(result.seed), result.status,
                                       absl::StrCat(result.epochs)};
-    const auto add = [&](const char*, const auto& value) { cells.push_back(value ? Json(*value).dump() : ""); };
+    const auto add = [&](const char*, const auto& value) {
+      const std::string text = value ? Json(*value).dump() : "";
+      cells.push_back(text == "null" ? "" : text);  // what is not a number is absent here
+    };
     ForNumbers(result, add);
     cells.push_back(result.run_id);
     add("seconds", result.seconds);

@@ -21,7 +21,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "experiments/table.h"
 #include "ml/base/field_error.h"
@@ -66,6 +65,23 @@ absl::StatusOr<at::Device> ChooseDevice(const std::string& device) {
   return at::Device(at::kCUDA);
 }
 
+// Seconds and images a second of all epochs trained in the folder, from its timing.jsonl; nothing where there is none.
+void AddTiming(const std::string& folder, RunResult& result) {
+  const absl::StatusOr<std::string> timing = ReadFile(JoinPath(folder, "timing.jsonl"));
+  if (!timing.ok()) return;
+  double seconds = 0, images = 0;
+  for (const absl::string_view line : absl::StrSplit(*timing, '\n', absl::SkipEmpty())) {
+    const Json json = Json::parse(line.begin(), line.end(), nullptr, false);
+    if (!json.is_object()) continue;
+    seconds += json.value("seconds", 0.0);
+    images += json.value("images", 0.0);
+  }
+  if (seconds > 0) {
+    result.seconds = seconds;
+    result.images_per_second = images / seconds;
+  }
+}
+
 // The result of a run that its folder holds, if any. A folder that another config made is refused.
 absl::StatusOr<std::optional<RunResult>> FinishedResult(const Run& run) {
   const std::string config_path = JoinPath(run.folder, "config.textproto");
@@ -91,20 +107,7 @@ absl::StatusOr<std::optional<RunResult>> FinishedResult(const Run& run) {
   }
   if (result.status != "done" && result.status != "diverged")
     return std::optional<RunResult>();  // a failed run is tried again
-  const absl::StatusOr<std::string> timing = ReadFile(JoinPath(run.folder, "timing.jsonl"));
-  if (timing.ok()) {
-    double seconds = 0, images = 0;
-    for (const absl::string_view line : absl::StrSplit(*timing, '\n', absl::SkipEmpty())) {
-      const Json json = Json::parse(line.begin(), line.end(), nullptr, false);
-      if (!json.is_object()) continue;
-      seconds += json.value("seconds", 0.0);
-      images += json.value("images", 0.0);
-    }
-    if (seconds > 0) {
-      result.seconds = seconds;
-      result.images_per_second = images / seconds;
-    }
-  }
+  AddTiming(run.folder, result);
   return std::optional<RunResult>(std::move(result));
 }
 
@@ -294,11 +297,9 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
     }
     const Dataset& dataset = *datasets[key];
     PRUNELAB_RETURN_IF_ERROR(BuildRunNetwork(arm.config, dataset.info).status());
-    if (arm.config.training().batch_size() > dataset.info.train_images) {
-      return absl::InvalidArgumentError(absl::StrCat("arm \"", arm.name, "\": training.batch_size is ",
-                                                     arm.config.training().batch_size(), "; the data have ",
-                                                     dataset.info.train_images, " training images"));
-    }
+    // The loader has checked this too, but only where the data set's sizes were known without its data.
+    const absl::Status fits = InField("training", CheckTrainingFitsData(arm.config.training(), dataset.info));
+    if (!fits.ok()) return absl::InvalidArgumentError(absl::StrCat("arm \"", arm.name, "\": ", fits.message()));
     for (int64_t i = 0; i < options.seeds.count(); ++i) {
       const int64_t seed = options.seeds.first() + i;
       runs.push_back(
@@ -331,6 +332,7 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
     }
     return WriteFileAtomically(JoinPath(options.output, "results.csv"), ResultsCsv(outcome.results));
   };
+  PRUNELAB_RETURN_IF_ERROR(collect());
   const std::string revision = CodeRevision();
   Progress progress(options.terminal, images_to_train);
   int64_t done = 0;
@@ -341,19 +343,17 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
       if (results[i]) continue;
       const Run& run = runs[i];
       progress.StartRun(absl::StrCat(run.arm->name, " seed ", run.seed));
-      PRUNELAB_ASSIGN_OR_RETURN(const RunResult trained,
-                                Train(run, device, options.threads_per_run, revision, progress));
+      PRUNELAB_ASSIGN_OR_RETURN(RunResult trained, Train(run, device, options.threads_per_run, revision, progress));
       ++outcome.trained;
       outcome.failed += trained.status == "failed";
-      PRUNELAB_ASSIGN_OR_RETURN(results[i], FinishedResult(run));
-      if (!results[i]) results[i] = trained;
+      if (trained.status != "failed") AddTiming(run.folder, trained);
+      results[i] = trained;
       const int64_t left = run.arm->config.training().epochs() - trained.epochs;
       progress.EndRun(trained, ++done, static_cast<int64_t>(runs.size()),
                       static_cast<double>(left * run.dataset->info.train_images));
       PRUNELAB_RETURN_IF_ERROR(collect());
     }
   }
-  PRUNELAB_RETURN_IF_ERROR(collect());
   return outcome;
 }
 

@@ -43,16 +43,16 @@ Model InitializedModel(const TrainingSetup& setup) {
 // Square of the norm, in float64, as a tensor: on a GPU nothing waits.
 at::Tensor SquaredNorm(const at::Tensor& tensor) { return tensor.detach().to(at::kDouble).square().sum(); }
 
-}  // namespace
-
 // Sums over an epoch's images, on the device.
-struct Trainer::EpochSums {
+struct EpochSums {
   at::Tensor loss, correct;
   int64_t images = 0;
   explicit EpochSums(at::Device device)
       : loss(at::zeros({}, at::TensorOptions(device).dtype(at::kDouble))),
         correct(at::zeros({}, at::TensorOptions(device).dtype(at::kLong))) {}
 };
+
+}  // namespace
 
 Trainer::Trainer(TrainingSetup setup)
     : setup_(std::move(setup)),

@@ -83,7 +83,6 @@ class Trainer {
   int64_t iterations_per_epoch() const { return batches_.batches_per_epoch(); }
 
  private:
-  struct EpochSums;
   absl::Status UpdateMasks(const StepPosition& position, EpochRecord& record);
   void Apply(const MaskUpdate& update, const std::map<std::string, at::Tensor>& before);
   std::vector<PrunableLayer> PrunableLayers() const;
