@@ -26,7 +26,9 @@ struct MaskFunction : torch::autograd::Function<MaskFunction> {
   }
 };
 
-at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>& in, const ForwardOptions& options) {
+// `overwrite`: the first input is needed by nobody else and may become the output.
+at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>& in, const ForwardOptions& options,
+                   bool overwrite) {
   const auto parameter = [&](const char* suffix) { return model.Get(absl::StrCat(node.name(), ".", suffix)); };
   switch (node.op_case()) {
     case Node::kConv2D: {
@@ -46,9 +48,12 @@ at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>
                             node.batch_norm2d().epsilon(), /*cudnn_enabled=*/true);
     }
     case Node::kRelu:
+      if (overwrite) return in[0].relu_();
       return at::relu(in[0]);
     case Node::kAdd: {
-      at::Tensor sum = in[0] + in[1];
+      // A stored constant has a batch of one and takes the shape of what is added to it.
+      const bool in_place = overwrite && in[0].sizes() == in[1].sizes();
+      at::Tensor sum = in_place ? in[0].add_(in[1]) : in[0] + in[1];
       for (size_t i = 2; i < in.size(); ++i) sum = sum + in[i];
       return sum;
     }
@@ -86,6 +91,22 @@ at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>
   return {};
 }
 
+// Whether the first input of node `i` may be written over: read by this node alone, and by no backward pass (those of
+// convolution, batch norm, sum and linear layer read their inputs, that of a ReLU its output).
+bool MayOverwrite(const NetworkInfo& info, int i, const ForwardOptions& options) {
+  const int input = info.inputs(i)[0];
+  const Node& producer = info.node(input);
+  switch (producer.op_case()) {
+    case Node::kConv2D:
+    case Node::kBatchNorm2D:
+    case Node::kAdd:
+    case Node::kLinear:
+      return info.users(input).size() == 1 && options.capture.count(producer.name()) == 0;
+    default:
+      return false;
+  }
+}
+
 }  // namespace
 
 at::Tensor Mask(const at::Tensor& weight, const at::Tensor& mask, GradientPolicy policy) {
@@ -106,7 +127,7 @@ ForwardResult ReferencePlan::Forward(Model& model, const at::Tensor& images, con
     } else {
       std::vector<at::Tensor> in;
       for (const int j : info.inputs(i)) in.push_back(outputs[j]);
-      outputs[i] = RunNode(model, node, in, options);
+      outputs[i] = RunNode(model, node, in, options, MayOverwrite(info, i, options));
     }
     if (options.capture.count(node.name())) result.captured[node.name()] = outputs[i];
     // An activation nobody reads any more is let go at once; in training the graph keeps what backward needs.

@@ -219,6 +219,23 @@ TEST(ReferencePlanTest, CapturesWhatIsAskedFor) {
   EXPECT_TRUE(at::equal(result.captured.at("fc"), result.logits));
 }
 
+TEST(ReferencePlanTest, CapturingChangesNothingThatIsCaptured) {
+  // Activations are written over in place where nobody needs them any more; captured ones are needed.
+  const at::Tensor images = Images(3);
+  Model model = MakeModel();
+  ReferencePlan plan;
+  ForwardOptions options;
+  options.mode = Mode::kTrain;
+  options.capture = {"image", "conv1", "bn1", "relu", "bn2", "add", "pool"};
+  const ForwardResult all = plan.Forward(model, images, options);
+  EXPECT_TRUE(at::equal(all.captured.at("image"), Images(3)));
+  EXPECT_LT(all.captured.at("bn1").min().item<double>(), 0);
+  EXPECT_TRUE(at::equal(all.captured.at("relu"), all.captured.at("bn1").relu()));
+  EXPECT_LT((all.captured.at("add") - all.captured.at("bn2")).narrow(1, 0, 1).abs().max().item<double>(), 1e-14);
+  options.capture.clear();
+  EXPECT_TRUE(at::equal(plan.Forward(model, images, options).logits, all.logits));
+}
+
 TEST(ReferencePlanTest, IsTwiceDifferentiable) {
   Model model = MakeModel();
   model.SetMasks({{"conv1", at::tensor({1.0, 0.0, 1.0, 1.0}, at::kDouble).view({4, 1, 1, 1})}});
