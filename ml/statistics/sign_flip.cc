@@ -1,0 +1,180 @@
+#include "ml/statistics/sign_flip.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "ml/base/check.h"
+#include "ml/base/random.h"
+
+namespace prunelab {
+namespace {
+
+constexpr double kTolerance = 1e-12;
+constexpr int64_t kDraws = 200000;
+constexpr int64_t kListedSubsets = 18;  // differences up to which all subsets' means are listed
+
+double AbsoluteSum(const std::vector<double>& values) {
+  double sum = 0;
+  for (const double value : values) sum += std::abs(value);
+  return sum;
+}
+
+// The sums of sign * value over all choices of signs from `signs`, sorted. 2^n of them.
+std::vector<double> SortedSums(const double* begin, const double* end, double first_sign, double second_sign) {
+  std::vector<double> sums = {0};
+  for (const double* value = begin; value != end; ++value) {
+    std::vector<double> first = sums, second = sums;
+    for (double& sum : first) sum += first_sign * *value;
+    for (double& sum : second) sum += second_sign * *value;
+    sums.resize(first.size() * 2);
+    std::merge(first.begin(), first.end(), second.begin(), second.end(), sums.begin());
+  }
+  return sums;
+}
+
+// Pairs (a of `left`, b of `right`), both sorted, with a + b >= bound.
+uint64_t CountAtLeast(const std::vector<double>& left, const std::vector<double>& right, double bound) {
+  uint64_t count = 0;
+  size_t from = right.size();
+  for (const double a : left) {
+    while (from > 0 && a + right[from - 1] >= bound) --from;
+    count += right.size() - from;
+  }
+  return count;
+}
+
+// Subsets, the empty one included, of (values - shift) whose sum is at most 0.
+uint64_t CountSubsetsAtMost(const std::vector<double>& values, double shift) {
+  std::vector<double> negated(values.size());
+  for (size_t i = 0; i < values.size(); ++i) negated[i] = shift - values[i];
+  const double* middle = negated.data() + negated.size() / 2;
+  return CountAtLeast(SortedSums(negated.data(), middle, 0, 1),
+                      SortedSums(middle, negated.data() + negated.size(), 0, 1), 0);
+}
+
+// The k-th smallest (from 1) of the means of all non-empty subsets, found by its value: the smallest shift at which k
+// of them are not above it.
+double KthSubsetMean(const std::vector<double>& values, uint64_t k) {
+  double low = *std::min_element(values.begin(), values.end());
+  double high = *std::max_element(values.begin(), values.end());
+  const auto reached = [&](double shift) { return CountSubsetsAtMost(values, shift) - 1 >= k; };
+  if (reached(low)) return low;
+  for (int step = 0; step < 200; ++step) {
+    const double middle = low + (high - low) / 2;
+    if (middle <= low || middle >= high) break;
+    (reached(middle) ? high : low) = middle;
+  }
+  return high;
+}
+
+// Means of the non-empty ones among the subsets drawn and their complements.
+std::vector<double> DrawnSubsetMeans(const std::vector<double>& values) {
+  RandomStream stream(0, "sign_flip_interval");
+  std::vector<double> means;
+  means.reserve(static_cast<size_t>(2 * kDraws));
+  for (int64_t draw = 0; draw < kDraws; ++draw) {
+    double sums[2] = {0, 0};
+    int64_t counts[2] = {0, 0};
+    uint64_t bits = 0;
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (i % 64 == 0) bits = stream.Next64();
+      const int side = static_cast<int>(bits >> (i % 64) & 1);
+      sums[side] += values[i];
+      ++counts[side];
+    }
+    for (const int side : {0, 1}) {
+      if (counts[side] > 0) means.push_back(sums[side] / static_cast<double>(counts[side]));
+    }
+  }
+  return means;
+}
+
+std::vector<double> AllSubsetMeans(const std::vector<double>& values) {
+  std::vector<std::pair<double, int64_t>> subsets = {{0, 0}};
+  for (const double value : values) {
+    const size_t size = subsets.size();
+    for (size_t i = 0; i < size; ++i) subsets.emplace_back(subsets[i].first + value, subsets[i].second + 1);
+  }
+  std::vector<double> means;
+  for (size_t i = 1; i < subsets.size(); ++i)
+    means.push_back(subsets[i].first / static_cast<double>(subsets[i].second));
+  return means;
+}
+
+}  // namespace
+
+double SmallestSignFlipP(int64_t n) {
+  return n <= 1 ? 1 : std::ldexp(1.0, static_cast<int>(1 - std::min<int64_t>(n, 1000)));
+}
+
+SignFlipTest SignFlip(const std::vector<double>& differences) {
+  SignFlipTest test;
+  const int64_t n = static_cast<int64_t>(differences.size());
+  if (n == 0) return test;
+  double sum = 0;
+  for (const double difference : differences) sum += difference;
+  const double bound = std::abs(sum) - kTolerance * std::max(1.0, AbsoluteSum(differences));
+  if (bound <= 0) return test;  // every sum is that far from 0
+  if (n <= kExactSignFlips) {
+    const double* middle = differences.data() + n / 2;
+    const uint64_t count = CountAtLeast(SortedSums(differences.data(), middle, 1, -1),
+                                        SortedSums(middle, differences.data() + n, 1, -1), bound);
+    // The signs and their opposites: as many sums lie below -bound.
+    test.p = std::min(1.0, std::ldexp(static_cast<double>(count), static_cast<int>(1 - n)));
+    return test;
+  }
+  RandomStream stream(0, "sign_flip");
+  int64_t count = 0;
+  for (int64_t draw = 0; draw < kDraws; ++draw) {
+    double flipped = 0;
+    uint64_t bits = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      if (i % 64 == 0) bits = stream.Next64();
+      flipped +=
+          (bits >> (i % 64) & 1) != 0 ? differences[static_cast<size_t>(i)] : -differences[static_cast<size_t>(i)];
+    }
+    count += std::abs(flipped) >= bound;
+  }
+  test.p = static_cast<double>(count + 1) / static_cast<double>(kDraws + 1);  // the observed signs count as a draw
+  test.standard_error = std::sqrt(test.p * (1 - test.p) / static_cast<double>(kDraws));
+  return test;
+}
+
+// For a shift below the mean, signs count where the subset of the flipped has a mean of at most the shift, so that p is
+// 2 (1 + such subsets) / 2^n: the lower end is the smallest subset mean at which that exceeds 1 - level. The upper end
+// is the lower one of the opposite differences.
+Interval SignFlipInterval(const std::vector<double>& differences, double level) {
+  PRUNELAB_CHECK(level > 0 && level < 1) << level;
+  const int64_t n = static_cast<int64_t>(differences.size());
+  const double infinity = std::numeric_limits<double>::infinity();
+  const Interval everything = {-infinity, infinity};
+  if (n == 0) return everything;
+  const double alpha = 1 - level;
+  std::vector<double> opposite = differences;
+  for (double& value : opposite) value = -value;
+  // A level such as 1 - 0.05 / 5 is not exact; where alpha 2^(n-1) is whole but for that, it is meant whole.
+  const auto rank = [&](double signs) { return static_cast<uint64_t>(std::floor(alpha * signs * (1 + 1e-9))); };
+  if (n <= kExactSignFlips) {
+    const uint64_t k = rank(std::ldexp(1.0, static_cast<int>(n - 1)));
+    if (k == 0) return everything;
+    if (n > kListedSubsets) return {KthSubsetMean(differences, k), -KthSubsetMean(opposite, k)};
+    std::vector<double> means = AllSubsetMeans(differences);
+    const auto kth = means.begin() + static_cast<int64_t>(k - 1);
+    std::nth_element(means.begin(), kth, means.end());
+    const double low = *kth;
+    std::nth_element(means.begin(), kth, means.end(), std::greater<>());
+    return {low, *kth};
+  }
+  const uint64_t k = rank(static_cast<double>(kDraws + 1));
+  if (k == 0) return everything;
+  std::vector<double> means = DrawnSubsetMeans(differences);
+  if (k > means.size()) return everything;
+  const auto kth = means.begin() + static_cast<int64_t>(k - 1);
+  std::nth_element(means.begin(), kth, means.end());
+  const double low = *kth;
+  std::nth_element(means.begin(), kth, means.end(), std::greater<>());
+  return {low, *kth};
+}
+
+}  // namespace prunelab

@@ -1,0 +1,37 @@
+// Mean, standard deviation and Student's interval of a sample.
+//
+//   const SampleSummary summary = SummarizeSample({0.91, 0.93, 0.92});
+//   const double half = *StudentHalfWidth(summary, 0.95);  // 0.92 +- 0.0248
+//
+// Values must be finite throughout ml/statistics. What a sample is too small for has no value.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+namespace prunelab {
+
+struct SampleSummary {
+  int64_t n = 0;
+  double mean = 0;           // 0 for an empty sample
+  std::optional<double> sd;  // of the sample (n - 1); from two values on
+};
+
+struct Interval {
+  double low = 0, high = 0;  // infinite where the data exclude nothing
+};
+
+// Computed from the values less the first, so that an offset of any size costs no digits of the deviation.
+SampleSummary SummarizeSample(const std::vector<double>& values);
+
+// Half the width of the interval for the mean at `level` (in (0, 1)): t_{(1+level)/2, n-1} sd / sqrt(n).
+std::optional<double> StudentHalfWidth(const SampleSummary& summary, double level);
+
+// `treatment` less `control`, value by value (the same seed's); as many as either.
+std::vector<double> Differences(const std::vector<double>& treatment, const std::vector<double>& control);
+
+// The middle value, or the mean of the middle two. Not empty.
+double Median(std::vector<double> values);
+
+}  // namespace prunelab

@@ -1,0 +1,29 @@
+// Student's t-tests, all two-sided.
+//
+//   const std::optional<TTest> paired = PairedTTest(Differences(treatment, control));
+//   const std::optional<TTest> independent = WelchTest(treatment, control);
+//
+// Samples without spread: a difference other than 0 has t infinite and p 0; a difference of 0 has t 0 and p 1.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+namespace prunelab {
+
+struct TTest {
+  double t = 0, degrees_of_freedom = 0, p = 1;
+};
+
+// Whether the differences' mean is 0. From two differences on.
+std::optional<TTest> PairedTTest(const std::vector<double>& differences);
+
+// Whether two independent samples have the same mean, their variances left free (Welch 1947, degrees of freedom by
+// Satterthwaite). From two values each on.
+std::optional<TTest> WelchTest(const std::vector<double>& treatment, const std::vector<double>& control);
+
+// P(T <= t) and P(T > t) of Student's distribution; t may be infinite.
+double StudentLowerTail(double t, double degrees_of_freedom);
+double StudentUpperTail(double t, double degrees_of_freedom);
+
+}  // namespace prunelab
