@@ -3,7 +3,11 @@
 load("//ml/base:plugin.bzl", "plugin")
 
 # Every family that //experiments:ablation links.
-NETWORK_FAMILIES = ["resnet_cifar"]
+NETWORK_FAMILIES = [
+    "resnet_cifar",
+    "resnet_imagenet",
+    "vgg",
+]
 
 def network_family(name, summary, message = None, deps = [], **kwargs):
     """A plugin of //ml/models:model_builder: <name>.h declares Create<Message>(parameters, defaults).
@@ -19,6 +23,7 @@ def network_family(name, summary, message = None, deps = [], **kwargs):
         deps = deps + [
             "//ml/base:field_error",
             "//ml/base:status_macros",
+            "//ml/models:image_sizes",
             "//ml/models:network_writer",
             "//third_party/absl:strings",
         ],

@@ -26,6 +26,7 @@ std::string NetworkWriter::Conv(const std::string& name, const std::string& inpu
   conv->set_kernel_width(shape.kernel);
   conv->set_stride(shape.stride);
   conv->set_padding(shape.padding);
+  if (shape.bias) conv->set_bias(true);
   return name;
 }
 
@@ -41,6 +42,15 @@ std::string NetworkWriter::Relu(const std::string& name, const std::string& inpu
 
 std::string NetworkWriter::Add(const std::string& name, const std::vector<std::string>& inputs) {
   Append(name, inputs)->mutable_add();
+  return name;
+}
+
+std::string NetworkWriter::MaxPool(const std::string& name, const std::string& input, int64_t kernel, int64_t stride,
+                                   int64_t padding) {
+  MaxPool2d* pool = Append(name, {input})->mutable_max_pool2d();
+  pool->set_kernel(kernel);
+  pool->set_stride(stride);
+  pool->set_padding(padding);
   return name;
 }
 

@@ -20,13 +20,16 @@ class NetworkWriter {
     int64_t kernel = 3;
     int64_t stride = 1;
     int64_t padding = 0;
+    bool bias = false;
   };
 
   std::string Image(int64_t channels, int64_t height, int64_t width);
-  std::string Conv(const std::string& name, const std::string& input, const ConvShape& shape);  // without bias
+  std::string Conv(const std::string& name, const std::string& input, const ConvShape& shape);
   std::string BatchNorm(const std::string& name, const std::string& input);
   std::string Relu(const std::string& name, const std::string& input);
   std::string Add(const std::string& name, const std::vector<std::string>& inputs);
+  std::string MaxPool(const std::string& name, const std::string& input, int64_t kernel, int64_t stride,
+                      int64_t padding = 0);
   std::string AveragePool(const std::string& name, const std::string& input, int64_t kernel, int64_t stride);
   std::string Scatter(const std::string& name, const std::string& input, int64_t channels,
                       const std::vector<int64_t>& index);

@@ -6,19 +6,11 @@
 #include "absl/strings/str_cat.h"
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
+#include "ml/models/image_sizes.h"
 #include "ml/models/network_writer.h"
 
 namespace prunelab {
 namespace {
-
-constexpr int64_t kLargest = 1 << 16;
-
-absl::Status CheckSize(const char* field, int64_t value) {
-  if (value < 1 || value > kLargest) {
-    return FieldError(field, absl::StrCat("is ", value, "; must be from 1 to ", kLargest));
-  }
-  return absl::OkStatus();
-}
 
 // A basic block: two 3x3 convolutions beside the shortcut.
 std::string Block(NetworkWriter& net, const std::string& name, const std::string& input, int64_t in_channels,
@@ -50,18 +42,11 @@ absl::StatusOr<Network> CreateResNetCifar(const ResNetCifar& parameters, const I
     return FieldError(
         "depth", absl::StrCat("is ", depth, "; must be 6n + 2 with n from 1 to 200: 8, 14, 20, 32, 44, 56, 110, ..."));
   }
-  const int64_t classes = parameters.has_classes() ? parameters.classes() : defaults.classes.value_or(10);
-  const int64_t input_channels =
-      parameters.has_input_channels() ? parameters.input_channels() : defaults.channels.value_or(3);
-  const int64_t height = parameters.has_image_size() ? parameters.image_size() : defaults.height.value_or(32);
-  const int64_t width = parameters.has_image_size() ? parameters.image_size() : defaults.width.value_or(32);
-  PRUNELAB_RETURN_IF_ERROR(CheckSize("classes", classes));
-  PRUNELAB_RETURN_IF_ERROR(CheckSize("input_channels", input_channels));
-  PRUNELAB_RETURN_IF_ERROR(CheckSize("image_size", height));
-  PRUNELAB_RETURN_IF_ERROR(CheckSize("width", parameters.width()));
+  PRUNELAB_ASSIGN_OR_RETURN(const ImageSizes image, ChooseImageSizes(parameters, defaults, {10, 3, 32}));
+  PRUNELAB_RETURN_IF_ERROR(CheckNetworkSize("width", parameters.width()));
 
   NetworkWriter net;
-  std::string x = net.Image(input_channels, height, width);
+  std::string x = net.Image(image.channels, image.height, image.width);
   x = net.Conv("conv1", x, {parameters.width(), 3, 1, 1});
   x = net.Relu("relu", net.BatchNorm("bn1", x));
   int64_t in_channels = parameters.width();
@@ -74,7 +59,7 @@ absl::StatusOr<Network> CreateResNetCifar(const ResNetCifar& parameters, const I
       in_channels = channels;
     }
   }
-  net.Classifier("fc", x, classes);
+  net.Classifier("fc", x, image.classes);
   return net.Take();
 }
 

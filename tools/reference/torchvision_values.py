@@ -1,0 +1,156 @@
+"""Writes ml/models/torchvision_values.h: what torchvision's and other public networks are and compute.
+
+Usage: torchvision_values.py > ml/models/torchvision_values.h    (torch 2.11.0, torchvision 0.26.0, numpy)
+
+Weights and images come from a formula that ml/models/torchvision_test.cc computes too (see `values`), so that the
+file holds only names, shapes and some logits. Everything in float64.
+"""
+
+import hashlib
+
+import numpy as np
+import torch
+import torchvision
+from torch import nn
+
+M64 = (1 << 64) - 1
+
+
+def fnv1a(name):
+    value = 0xCBF29CE484222325
+    for byte in name.encode():
+        value = ((value ^ byte) * 0x100000001B3) & M64
+    return value
+
+
+def uniform(name, count):
+    """`count` numbers in [0, 1): SplitMix64 of the name's hash plus the index, the upper 53 bits."""
+    with np.errstate(over="ignore"):
+        x = np.uint64(fnv1a(name)) + np.arange(count, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        x = x ^ (x >> np.uint64(31))
+    return (x >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def values(name, shape):
+    """The tensor `name`: matrices and kernels within sqrt(6 / fan-in), scales in [0.5, 1.5), shifts in [-0.2, 0.2)."""
+    count = int(np.prod(shape, dtype=np.int64))
+    u = uniform(name, count)
+    if len(shape) > 1:
+        flat = (2 * u - 1) * np.sqrt(6 / (count // shape[0]))
+    elif name.endswith(".running_var") or name.endswith(".weight"):
+        flat = u + 0.5
+    else:
+        flat = (2 * u - 1) * 0.2
+    return torch.from_numpy(flat.reshape(shape))
+
+
+def fill(model):
+    state = {}
+    for name, tensor in model.state_dict().items():
+        state[name] = tensor if name.endswith("num_batches_tracked") else values(name, tuple(tensor.shape))
+    model.double().load_state_dict(state, strict=True)
+    return model.eval()
+
+
+def cifar_stem(classes):
+    model = torchvision.models.resnet18(num_classes=classes)
+    model.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
+    model.maxpool = nn.Identity()
+    return model
+
+
+class Vgg(nn.Module):
+    """features.N as one nn.Sequential, a global average, a linear classifier."""
+
+    def __init__(self, groups, conv_bias, last_max_pool):
+        super().__init__()
+        layers, channels = [], 3
+        for i, (convs, out) in enumerate(zip(groups, [64, 128, 256, 512, 512])):
+            for _ in range(convs):
+                layers += [nn.Conv2d(channels, out, 3, padding=1, bias=conv_bias), nn.BatchNorm2d(out), nn.ReLU()]
+                channels = out
+            if i < 4 or last_max_pool:
+                layers.append(nn.MaxPool2d(2, 2))
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Linear(512, 10)
+
+    def forward(self, x):
+        return self.classifier(self.features(x).mean((2, 3)))
+
+
+def entries(model):
+    """A line for each tensor of the state_dict."""
+    return [f"{name} [{', '.join(map(str, tensor.shape))}]" for name, tensor in model.state_dict().items()]
+
+
+def main():
+    resnet, vgg = "prunelab.ResNetImageNet", "prunelab.Vgg"
+    models = torchvision.models
+    networks = [
+        ("resnet18", resnet, "depth: 18", models.resnet18(), 64),
+        ("resnet34", resnet, "depth: 34", models.resnet34(), 0),
+        ("resnet50", resnet, "depth: 50", models.resnet50(), 64),
+        ("resnet101", resnet, "depth: 101", models.resnet101(), 0),
+        ("resnet152", resnet, "depth: 152", models.resnet152(), 0),
+        ("resnet18_cifar", resnet, "depth: 18 stem: CIFAR", cifar_stem(10), 32),
+        ("vgg16", vgg, "depth: 16", Vgg([2, 2, 3, 3, 3], False, False), 32),
+        ("vgg19", vgg, "depth: 19", Vgg([2, 2, 4, 4, 4], False, False), 0),
+        ("vgg13_bias", vgg, "depth: 13 conv_bias: true last_max_pool: true", Vgg([2, 2, 2, 2, 2], True, True), 32),
+        ("vgg11_bias", vgg, "depth: 11 conv_bias: true last_max_pool: true", Vgg([1, 1, 2, 2, 2], True, True), 0),
+    ]
+    versions = [module.__version__.split("+")[0] for module in (torch, torchvision)]
+    print("// Made by tools/reference/torchvision_values.py with torch {} and torchvision {}.".format(*versions))
+    print("""#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace prunelab {
+
+struct PublicNetwork {
+  const char* name;
+  const char* type;        // of the family's parameters
+  const char* parameters;  // text proto
+  int64_t parameter_count;
+  const char* state_sha256;  // of the lines "name [shape]\\n" of the state_dict
+  int64_t image_size;        // of the logits below; 0: none
+  // Of each of two images: sum and norm of the logits, then logits 0, 3, 6 and 9.
+  std::vector<std::vector<double>> logits;
+};
+
+inline const std::vector<PublicNetwork>& PublicNetworks() {
+  static const auto* networks = new std::vector<PublicNetwork>{""")
+    lists = {}
+    for name, kind, parameters, model, size in networks:
+        lines = entries(model)
+        digest = hashlib.sha256("".join(line + "\n" for line in lines).encode()).hexdigest()
+        count = sum(parameter.numel() for parameter in model.parameters())
+        rows = []
+        if size:
+            images = torch.from_numpy((2 * uniform("images", 2 * 3 * size * size) - 1).reshape(2, 3, size, size))
+            with torch.no_grad():
+                for row in fill(model)(images):
+                    rows.append([row.sum().item(), row.norm().item()] + [row[i].item() for i in (0, 3, 6, 9)])
+        text = ", ".join("{" + ", ".join(repr(value) for value in row) + "}" for row in rows)
+        print(f'      {{"{name}", "{kind}", "{parameters}", {count}, "{digest}", {size}, {{{text}}}}},')
+        if name in ("resnet18", "resnet50"):
+            lists[name] = lines
+    print("""  };
+  return *networks;
+}
+""")
+    for name, lines in lists.items():
+        title = name.replace("resnet", "ResNet")
+        print(f"// torchvision's {name}: the entries of its state_dict, in order.")
+        print(f"inline const std::vector<std::string>& {title}State() {{")
+        print("  static const auto* lines = new std::vector<std::string>{")
+        for line in lines:
+            print(f'      "{line}",')
+        print("  };\n  return *lines;\n}\n")
+    print("}  // namespace prunelab")
+
+
+main()
