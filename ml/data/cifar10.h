@@ -6,9 +6,7 @@
 // 10,000 records, each a label byte (0 to 9) and 3 x 32 x 32 pixels, all of red first, row by row. Everything is
 // checked: the files' sizes, every label, and that each class has its 5,000 training and 1,000 test images.
 //
-// Errors are of the field "path", or of the field that is out of range. Their codes: NotFound where the folder or one
-// of its files is missing, DataLoss where a file is damaged or holds something else, InvalidArgument where the path
-// cannot be right.
+// Errors: cifar_binary.h, which this shares with CIFAR-100.
 #pragma once
 
 #include "ml/data/cifar10.pb.h"

@@ -46,7 +46,8 @@ struct Dataset {
   DatasetInfo info;
   LabelledImages train, test;
   Normalization normalization;
-  std::string fingerprint;  // DataFingerprint(train, test): part of a run's identity
+  std::string fingerprint;         // DataFingerprint(train, test): part of a run's identity
+  std::vector<std::string> notes;  // what a person should know, e.g. files that were left out; a paragraph each
 };
 
 // A linked data set: both functions take the plugin's parameters.

@@ -6,7 +6,10 @@ load("//third_party/libtorch:defs.bzl", "torch_test")
 # Every data set that //experiments:ablation links.
 DATASETS = [
     "cifar10",
+    "cifar100",
     "digits",
+    "image_folder",
+    "safetensors_dataset",
     "synthetic",
 ]
 

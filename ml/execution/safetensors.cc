@@ -1,9 +1,12 @@
 #include "ml/execution/safetensors.h"
 
 #include <ATen/ATen.h>
+#include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <utility>
 #include <vector>
@@ -17,6 +20,8 @@ namespace prunelab {
 namespace {
 
 constexpr uint64_t kLargestHeader = 100'000'000;  // the format's own limit
+constexpr uint64_t kLargestCount = uint64_t{1} << 48;
+constexpr int kDeepest = 3;  // header, tensor, its shape
 
 const std::vector<std::pair<std::string, at::ScalarType>>& DataTypes() {
   static const auto* types = new std::vector<std::pair<std::string, at::ScalarType>>{
@@ -26,20 +31,13 @@ const std::vector<std::pair<std::string, at::ScalarType>>& DataTypes() {
   return *types;
 }
 
-struct Entry {
-  std::string name;
-  at::ScalarType type = at::kFloat;
-  std::vector<int64_t> shape;
-  uint64_t begin = 0, end = 0;
-};
-
 absl::Status Refuse(absl::string_view file, absl::string_view message) {
   return absl::InvalidArgumentError(absl::StrCat(file, ": not a valid safetensors file: ", message));
 }
 
-absl::StatusOr<Entry> ParseEntry(absl::string_view file, const std::string& name, const nlohmann::json& value) {
-  Entry entry;
-  entry.name = name;
+absl::StatusOr<SafetensorsEntry> ParseEntry(absl::string_view file, const std::string& name,
+                                            const nlohmann::json& value) {
+  SafetensorsEntry entry;
   const auto refuse = [&](absl::string_view message) {
     return Refuse(file, absl::StrCat("tensor \"", name, "\": ", message));
   };
@@ -56,13 +54,15 @@ absl::StatusOr<Entry> ParseEntry(absl::string_view file, const std::string& name
     for (const auto& type : types) absl::StrAppend(&known, known.empty() ? "" : ", ", type.first);
     return refuse(absl::StrCat("unknown dtype \"", dtype.get<std::string>(), "\"; known are ", known));
   }
-  entry.type = found->second;
+  entry.dtype = found->second;
   if (!shape.is_array() || shape.size() > 64) return refuse("shape must be an array of at most 64 sizes");
-  uint64_t count = 1;
+  uint64_t count = 1, product = 1;
   for (const nlohmann::json& size : shape) {
     if (!size.is_number_unsigned()) return refuse("a size in shape is no non-negative whole number");
     const uint64_t n = size.get<uint64_t>();
-    if (n > (uint64_t{1} << 48) || (n != 0 && count > (uint64_t{1} << 48) / n)) return refuse("shape is too large");
+    // Sizes of 0 do not hide others that would overflow: strides are products of all but the first.
+    if (n > kLargestCount || (n != 0 && product > kLargestCount / n)) return refuse("shape is too large");
+    product *= std::max<uint64_t>(n, 1);
     count *= n;
     entry.shape.push_back(static_cast<int64_t>(n));
   }
@@ -72,7 +72,7 @@ absl::StatusOr<Entry> ParseEntry(absl::string_view file, const std::string& name
   }
   entry.begin = offsets[0].get<uint64_t>();
   entry.end = offsets[1].get<uint64_t>();
-  const uint64_t bytes = count * c10::elementSize(entry.type);
+  const uint64_t bytes = count * c10::elementSize(entry.dtype);
   if (entry.end < entry.begin || entry.end - entry.begin != bytes) {
     return refuse(absl::StrCat("data_offsets [", entry.begin, ", ", entry.end, "] do not hold the ", bytes,
                                " bytes of its shape"));
@@ -80,69 +80,157 @@ absl::StatusOr<Entry> ParseEntry(absl::string_view file, const std::string& name
   return entry;
 }
 
-}  // namespace
+// The JSON text of a header as a tree. Text that nests deeper than a header can is refused before a tree is made of it,
+// and so are names that come twice, of which a tree would keep one.
+absl::StatusOr<nlohmann::json> ParseHeaderText(absl::string_view text, absl::string_view name) {
+  bool too_deep = false;
+  std::string twice;
+  std::vector<std::set<std::string>> names;  // of the objects that are open
+  const auto callback = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& value) {
+    if (depth > kDeepest) too_deep = true;
+    if (too_deep) return false;
+    switch (event) {
+      case nlohmann::json::parse_event_t::object_start:
+        names.emplace_back();
+        break;
+      case nlohmann::json::parse_event_t::object_end:
+        names.pop_back();
+        break;
+      case nlohmann::json::parse_event_t::key:
+        if (!names.back().insert(value.get<std::string>()).second && twice.empty()) twice = value.get<std::string>();
+        break;
+      default:
+        break;
+    }
+    return true;
+  };
+  nlohmann::json header = nlohmann::json::parse(text.begin(), text.end(), callback, /*allow_exceptions=*/false);
+  if (too_deep) return Refuse(name, "its header nests deeper than a tensor's description");
+  if (!header.is_object()) return Refuse(name, "its header is no JSON object");
+  if (!twice.empty()) return Refuse(name, absl::StrCat("its header has \"", twice, "\" twice"));
+  return header;
+}
 
-absl::StatusOr<Safetensors> ParseSafetensors(absl::string_view bytes, absl::string_view name) {
-  if (bytes.size() < 8)
-    return Refuse(name, absl::StrCat("has ", bytes.size(), " bytes; the header's length alone takes 8"));
+// The length of the header that follows the first eight bytes of a file of `file_bytes`.
+absl::StatusOr<uint64_t> HeaderBytes(absl::string_view first_bytes, uint64_t file_bytes, absl::string_view name) {
+  if (first_bytes.size() < 8) {
+    return Refuse(name, absl::StrCat("has ", first_bytes.size(), " bytes; the header's length alone takes 8"));
+  }
   uint64_t header_bytes = 0;
-  for (int i = 0; i < 8; ++i) header_bytes |= uint64_t{static_cast<unsigned char>(bytes[i])} << (8 * i);
+  for (int i = 0; i < 8; ++i) header_bytes |= uint64_t{static_cast<unsigned char>(first_bytes[i])} << (8 * i);
   if (header_bytes > kLargestHeader) {
     return Refuse(
         name, absl::StrCat("says its header has ", header_bytes, " bytes; at most ", kLargestHeader, " are allowed"));
   }
-  if (header_bytes > bytes.size() - 8) {
+  if (header_bytes > file_bytes - 8) {
     return Refuse(
-        name, absl::StrCat("is truncated: its header has ", header_bytes, " bytes, ", bytes.size() - 8, " are there"));
+        name, absl::StrCat("is truncated: its header has ", header_bytes, " bytes, ", file_bytes - 8, " are there"));
   }
-  const absl::string_view text = bytes.substr(8, header_bytes);
-  const absl::string_view data = bytes.substr(8 + header_bytes);
-  // A flat header nests three deep; deeper text is refused before a tree is made of it.
-  const nlohmann::json header = nlohmann::json::parse(
-      text.begin(), text.end(), [](int depth, nlohmann::json::parse_event_t, nlohmann::json&) { return depth <= 4; },
-      /*allow_exceptions=*/false);
-  if (!header.is_object()) return Refuse(name, "its header is no JSON object");
-  Safetensors file;
-  std::vector<Entry> entries;
+  return header_bytes;
+}
+
+absl::StatusOr<SafetensorsHeader> ParseHeader(absl::string_view text, uint64_t data_bytes, absl::string_view name) {
+  PRUNELAB_ASSIGN_OR_RETURN(const nlohmann::json header, ParseHeaderText(text, name));
+  SafetensorsHeader parsed;
   for (const auto& [key, value] : header.items()) {
     if (key == "__metadata__") {
       if (!value.is_object()) return Refuse(name, "__metadata__ must be an object of strings");
       for (const auto& [k, v] : value.items()) {
         if (!v.is_string()) return Refuse(name, absl::StrCat("__metadata__ \"", k, "\" must be a string"));
-        file.metadata[k] = v.get<std::string>();
+        parsed.metadata[k] = v.get<std::string>();
       }
       continue;
     }
-    PRUNELAB_ASSIGN_OR_RETURN(Entry entry, ParseEntry(name, key, value));
-    entries.push_back(std::move(entry));
+    PRUNELAB_ASSIGN_OR_RETURN(parsed.tensors[key], ParseEntry(name, key, value));
   }
-  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
-    return std::make_pair(a.begin, a.end) < std::make_pair(b.begin, b.end);
+  std::vector<std::pair<std::string, const SafetensorsEntry*>> in_order;
+  for (const auto& [key, entry] : parsed.tensors) in_order.emplace_back(key, &entry);
+  std::sort(in_order.begin(), in_order.end(), [](const auto& a, const auto& b) {
+    return std::make_pair(a.second->begin, a.second->end) < std::make_pair(b.second->begin, b.second->end);
   });
   uint64_t at = 0;
-  for (const Entry& entry : entries) {
-    if (entry.begin != at) {
-      return Refuse(name, absl::StrCat("tensor \"", entry.name, "\" starts at byte ", entry.begin,
-                                       " of the data where ", at, " is expected: tensors overlap or leave a hole"));
+  for (const auto& [key, entry] : in_order) {
+    if (entry->begin != at) {
+      return Refuse(name, absl::StrCat("tensor \"", key, "\" starts at byte ", entry->begin, " of the data where ", at,
+                                       " is expected: tensors overlap or leave a hole"));
     }
-    at = entry.end;
+    at = entry->end;
   }
-  if (at != data.size()) {
-    return Refuse(name, absl::StrCat(at > data.size() ? "is truncated: its tensors take "
-                                                      : "has bytes after its tensors, which take ",
-                                     at, " bytes, ", data.size(), " are there"));
+  if (at != data_bytes) {
+    return Refuse(name, absl::StrCat(at > data_bytes ? "is truncated: its tensors take "
+                                                     : "has bytes after its tensors, which take ",
+                                     at, " bytes, ", data_bytes, " are there"));
   }
-  for (const Entry& entry : entries) {
-    at::Tensor tensor = at::empty(entry.shape, entry.type);
+  return parsed;
+}
+
+// A file whose header was read and checked.
+struct OpenFile {
+  std::ifstream stream;
+  SafetensorsHeader header;
+  uint64_t data_begin = 0;  // bytes from the file's start
+};
+
+absl::StatusOr<OpenFile> Open(const std::string& path) {
+  struct stat info;
+  if (stat(path.c_str(), &info) != 0) {
+    const std::string why = absl::StrCat(path, ": ", std::strerror(errno));
+    return errno == ENOENT ? absl::NotFoundError(why) : absl::InvalidArgumentError(why);
+  }
+  if (!S_ISREG(info.st_mode)) return absl::InvalidArgumentError(absl::StrCat(path, ": is no file"));
+  OpenFile file;
+  file.stream.open(path, std::ios::binary);
+  if (!file.stream) return absl::PermissionDeniedError(absl::StrCat(path, ": cannot be opened for reading"));
+  std::string bytes(8, '\0');
+  file.stream.read(&bytes[0], 8);
+  bytes.resize(file.stream.gcount());
+  PRUNELAB_ASSIGN_OR_RETURN(const uint64_t header_bytes, HeaderBytes(bytes, info.st_size, path));
+  std::string text(header_bytes, '\0');
+  file.stream.read(&text[0], static_cast<std::streamsize>(header_bytes));
+  if (!file.stream) return absl::DataLossError(absl::StrCat(path, ": cannot be read"));
+  file.data_begin = 8 + header_bytes;
+  PRUNELAB_ASSIGN_OR_RETURN(file.header, ParseHeader(text, info.st_size - file.data_begin, path));
+  return file;
+}
+
+}  // namespace
+
+absl::StatusOr<Safetensors> ParseSafetensors(absl::string_view bytes, absl::string_view name) {
+  PRUNELAB_ASSIGN_OR_RETURN(const uint64_t header_bytes, HeaderBytes(bytes, bytes.size(), name));
+  const absl::string_view data = bytes.substr(8 + header_bytes);
+  PRUNELAB_ASSIGN_OR_RETURN(SafetensorsHeader header, ParseHeader(bytes.substr(8, header_bytes), data.size(), name));
+  Safetensors file;
+  file.metadata = std::move(header.metadata);
+  for (const auto& [key, entry] : header.tensors) {
+    at::Tensor tensor = at::empty(entry.shape, entry.dtype);
     if (entry.end > entry.begin) std::memcpy(tensor.data_ptr(), data.data() + entry.begin, entry.end - entry.begin);
-    file.tensors[entry.name] = std::move(tensor);
+    file.tensors[key] = std::move(tensor);
   }
   return file;
 }
 
-absl::StatusOr<Safetensors> ReadSafetensors(const std::string& path) {
-  PRUNELAB_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, uint64_t{1} << 40));
-  return ParseSafetensors(bytes, path);
+absl::StatusOr<SafetensorsHeader> ReadSafetensorsHeader(const std::string& path) {
+  PRUNELAB_ASSIGN_OR_RETURN(OpenFile file, Open(path));
+  return std::move(file.header);
+}
+
+absl::StatusOr<Safetensors> ReadSafetensors(const std::string& path, const std::set<std::string>& wanted) {
+  PRUNELAB_ASSIGN_OR_RETURN(OpenFile file, Open(path));
+  Safetensors read;
+  for (const auto& [key, entry] : file.header.tensors) {
+    if (!wanted.empty() && wanted.count(key) == 0) continue;
+    at::Tensor tensor = at::empty(entry.shape, entry.dtype);
+    if (entry.end > entry.begin) {
+      file.stream.seekg(static_cast<std::streamoff>(file.data_begin + entry.begin));
+      file.stream.read(static_cast<char*>(tensor.data_ptr()), static_cast<std::streamsize>(entry.end - entry.begin));
+      if (!file.stream) {
+        return absl::DataLossError(absl::StrCat(path, ": tensor \"", key, "\" cannot be read; did the file change?"));
+      }
+    }
+    read.tensors[key] = std::move(tensor);
+  }
+  read.metadata = std::move(file.header.metadata);
+  return read;
 }
 
 std::string SerializeSafetensors(const Safetensors& file) {

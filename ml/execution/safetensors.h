@@ -3,9 +3,13 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/ScalarType.h>
 
+#include <cstdint>
 #include <map>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -18,11 +22,28 @@ struct Safetensors {
   std::map<std::string, std::string> metadata;
 };
 
+// What the header says of a tensor. Everything was checked against the file's size.
+struct SafetensorsEntry {
+  at::ScalarType dtype = at::kFloat;
+  std::vector<int64_t> shape;
+  uint64_t begin = 0, end = 0;  // bytes, from the end of the header
+};
+
+struct SafetensorsHeader {
+  std::map<std::string, SafetensorsEntry> tensors;
+  std::map<std::string, std::string> metadata;
+};
+
 // `name` stands for the bytes in errors. Refused: truncated or overlong data, a header over 100 MB or that is no flat
-// JSON object, unknown dtypes, negative or overflowing shapes, offsets that overlap, leave holes, run backwards or do
-// not fit the shape.
+// JSON object, names that come twice, unknown dtypes, negative or overflowing shapes, offsets that overlap, leave
+// holes, run backwards or do not fit the shape. Nothing is allocated before all that is known to hold.
 absl::StatusOr<Safetensors> ParseSafetensors(absl::string_view bytes, absl::string_view name);
-absl::StatusOr<Safetensors> ReadSafetensors(const std::string& path);
+
+// The header of a file, which is all that is read.
+absl::StatusOr<SafetensorsHeader> ReadSafetensorsHeader(const std::string& path);
+
+// The tensors named by `wanted` (empty: all) and the metadata. A wanted tensor that is not there is left out.
+absl::StatusOr<Safetensors> ReadSafetensors(const std::string& path, const std::set<std::string>& wanted = {});
 
 // Tensors in the order of their names; the same content gives the same bytes.
 std::string SerializeSafetensors(const Safetensors& file);

@@ -1,0 +1,150 @@
+#include "ml/data/picture.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <numeric>
+#include <string>
+
+#include "ml/data/picture_fake.h"
+
+namespace prunelab {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+std::vector<uint8_t> Ramp(int64_t count) {
+  std::vector<uint8_t> values(count);
+  for (int64_t i = 0; i < count; ++i) values[i] = static_cast<uint8_t>(i * 37 + i / 7);
+  return values;
+}
+
+std::string Error(const std::string& bytes) { return std::string(DecodePicture(bytes).status().message()); }
+
+TEST(PictureTest, PngIsExact) {
+  const std::vector<uint8_t> pixels = Ramp(5 * 7 * 3);
+  const absl::StatusOr<Picture> picture = DecodePicture(EncodePng(5, 7, 3, pixels));
+  ASSERT_TRUE(picture.ok()) << picture.status();
+  EXPECT_EQ(picture->height, 5);
+  EXPECT_EQ(picture->width, 7);
+  EXPECT_EQ(picture->pixels, pixels);
+}
+
+TEST(PictureTest, GreyAndTransparentPngs) {
+  const absl::StatusOr<Picture> grey = DecodePicture(EncodePng(1, 2, 1, {10, 200}));
+  ASSERT_TRUE(grey.ok()) << grey.status();
+  EXPECT_THAT(grey->pixels, ElementsAre(10, 10, 10, 200, 200, 200));
+  const absl::StatusOr<Picture> clear = DecodePicture(EncodePng(1, 2, 4, {1, 2, 3, 255, 100, 100, 100, 0}));
+  ASSERT_TRUE(clear.ok()) << clear.status();
+  EXPECT_THAT(clear->pixels, ElementsAre(1, 2, 3, 0, 0, 0));
+}
+
+TEST(PictureTest, JpegIsNearlyExact) {
+  // Smooth, as JPEG likes it: at quality 100 nothing is off by more than a few.
+  std::vector<uint8_t> pixels;
+  for (int y = 0; y < 24; ++y) {
+    for (int x = 0; x < 20; ++x) {
+      pixels.insert(pixels.end(), {static_cast<uint8_t>(10 * x), static_cast<uint8_t>(10 * y), 77});
+    }
+  }
+  const absl::StatusOr<Picture> picture = DecodePicture(EncodeJpeg(24, 20, 3, pixels));
+  ASSERT_TRUE(picture.ok()) << picture.status();
+  ASSERT_EQ(picture->pixels.size(), pixels.size());
+  for (size_t i = 0; i < pixels.size(); ++i) EXPECT_NEAR(picture->pixels[i], pixels[i], 3) << i;
+}
+
+TEST(PictureTest, GreyAndCmykJpegs) {
+  const absl::StatusOr<Picture> grey = DecodePicture(EncodeJpeg(8, 8, 1, std::vector<uint8_t>(64, 99)));
+  ASSERT_TRUE(grey.ok()) << grey.status();
+  EXPECT_EQ(grey->pixels, std::vector<uint8_t>(8 * 8 * 3, 99));
+  // Inverted ink: 255 is none. Half of the magenta ink and a fifth of the black.
+  std::vector<uint8_t> ink;
+  for (int i = 0; i < 64; ++i) ink.insert(ink.end(), {255, 128, 255, 204});
+  const absl::StatusOr<Picture> cmyk = DecodePicture(EncodeJpeg(8, 8, 4, ink));
+  ASSERT_TRUE(cmyk.ok()) << cmyk.status();
+  ASSERT_EQ(cmyk->pixels.size(), 8u * 8 * 3);
+  for (size_t i = 0; i < cmyk->pixels.size(); ++i) EXPECT_NEAR(cmyk->pixels[i], i % 3 == 1 ? 102 : 204, 2);
+}
+
+TEST(PictureTest, WhatDoesNotDecodeIsRefused) {
+  EXPECT_THAT(Error(""), HasSubstr("is empty"));
+  EXPECT_THAT(Error("GIF89a"), HasSubstr("neither JPEG nor PNG"));
+  EXPECT_THAT(Error("<html>"), HasSubstr("looks like a web page"));
+  const std::string png = EncodePng(16, 16, 3, Ramp(16 * 16 * 3)), jpeg = EncodeJpeg(16, 16, 3, Ramp(16 * 16 * 3));
+  EXPECT_THAT(Error(png.substr(0, 20)), HasSubstr("is a PNG that does not decode: "));
+  EXPECT_THAT(Error(jpeg.substr(0, 20)), HasSubstr("is a JPEG that does not decode: "));
+  // Every truncation of a picture is refused: none is filled up with grey. (The last bytes of a PNG, its IEND chunk,
+  // say nothing of the picture.)
+  for (size_t size = 0; size + 20 < png.size(); ++size) EXPECT_FALSE(DecodePicture(png.substr(0, size)).ok()) << size;
+  for (size_t size = 0; size < jpeg.size() - 2; ++size) EXPECT_FALSE(DecodePicture(jpeg.substr(0, size)).ok()) << size;
+  // Damage in the middle.
+  std::string damaged = png;
+  damaged[png.size() / 2] ^= 0x55;
+  EXPECT_THAT(Error(damaged), HasSubstr("does not decode"));
+}
+
+// Headers that promise more pixels than there could be are refused before room is made for them.
+TEST(PictureTest, HugeSizesAreRefused) {
+  std::string jpeg = EncodeJpeg(16, 16, 1, std::vector<uint8_t>(256, 5));
+  const size_t frame = jpeg.find("\xFF\xC0");
+  ASSERT_NE(frame, std::string::npos);
+  for (int i = 5; i < 9; ++i) jpeg[frame + i] = '\xFE';  // height and width
+  EXPECT_THAT(Error(jpeg), HasSubstr("pixels; must be at most 268435456"));
+  std::string png = EncodePng(4, 4, 1, std::vector<uint8_t>(16, 5));
+  png[16 + 1] = png[20 + 1] = '\x0F';  // a million by a million; the chunk's checksum is wrong too
+  EXPECT_FALSE(DecodePicture(png).ok());
+}
+
+std::vector<uint8_t> Resized(const Picture& picture, int64_t resize, int64_t crop, int64_t channels) {
+  std::vector<uint8_t> out(channels * crop * crop);
+  ResizeAndCrop(picture, resize, crop, channels, out.data());
+  return out;
+}
+
+TEST(PictureTest, ShrinkingAveragesAreas) {
+  // 4x4 to 2x2: squares of four; (0 + 1 + 4 + 5) / 4 = 2.5, rounded up.
+  Picture picture = {4, 4, {}};
+  for (uint8_t i = 0; i < 16; ++i) picture.pixels.insert(picture.pixels.end(), {i, static_cast<uint8_t>(2 * i), 9});
+  EXPECT_THAT(Resized(picture, 2, 2, 3), ElementsAre(3, 5, 11, 13, 5, 9, 21, 25, 9, 9, 9, 9));
+  // 3x3 to 2x2: an output pixel covers one and a half pixels each way, so the weights are 4, 2, 2, 1 of 9.
+  picture = {3, 3, {}};
+  for (const uint8_t i : {0, 90, 180, 9, 99, 189, 18, 108, 198}) picture.pixels.insert(picture.pixels.end(), {i, i, i});
+  // (4*0 + 2*90 + 2*9 + 99) / 9 = 33; (4*180 + 2*90 + 2*189 + 99) / 9 = 153; and likewise below.
+  EXPECT_THAT(Resized(picture, 2, 2, 1), ElementsAre(33, 153, 45, 165));
+}
+
+TEST(PictureTest, EnlargingRepeatsPixels) {
+  Picture picture = {2, 2, {}};
+  for (const uint8_t i : {10, 20, 30, 40}) picture.pixels.insert(picture.pixels.end(), {i, i, i});
+  EXPECT_THAT(Resized(picture, 4, 4, 1), ElementsAre(10, 10, 20, 20, 10, 10, 20, 20, 30, 30, 40, 40, 30, 30, 40, 40));
+  EXPECT_THAT(Resized(picture, 3, 3, 1), ElementsAre(10, 15, 20, 20, 25, 30, 30, 35, 40));
+}
+
+TEST(PictureTest, TheMiddleIsCut) {
+  Picture picture = {2, 5, {}};
+  for (uint8_t i = 0; i < 10; ++i) picture.pixels.insert(picture.pixels.end(), {i, i, i});
+  EXPECT_THAT(Resized(picture, 2, 2, 1), ElementsAre(1, 2, 6, 7));
+  Picture tall = {6, 2, {}};
+  for (uint8_t i = 0; i < 12; ++i) tall.pixels.insert(tall.pixels.end(), {i, i, i});
+  EXPECT_THAT(Resized(tall, 2, 2, 1), ElementsAre(4, 5, 6, 7));
+  EXPECT_THAT(Resized(tall, 2, 1, 1), ElementsAre(4));
+}
+
+TEST(PictureTest, LumaIsWeighted) {
+  const Picture picture = {1, 1, {100, 200, 50}};
+  EXPECT_THAT(Resized(picture, 1, 1, 1), ElementsAre(153));  // 29.9 + 117.4 + 5.7
+}
+
+// Large pictures and extreme shapes stay exact: the mean of one value is that value.
+TEST(PictureTest, OneColourStays) {
+  for (const auto& [height, width] : {std::pair<int64_t, int64_t>{1, 3000}, {3000, 1}, {701, 997}, {7, 5}}) {
+    Picture picture = {height, width, OneColor(height, width, 255, 1, 128)};
+    const std::vector<uint8_t> out = Resized(picture, 16, 14, 3);
+    for (size_t i = 0; i < out.size(); ++i) ASSERT_EQ(out[i], i < 196 ? 255 : i < 392 ? 1 : 128) << height << " " << i;
+  }
+}
+
+}  // namespace
+}  // namespace prunelab
