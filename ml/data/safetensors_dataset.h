@@ -1,7 +1,9 @@
 // A data set of one's own in one safetensors file, as PyTorch or numpy write it:
 //
-//   safetensors.torch.save_file({"train_images": x, "train_labels": y, "test_images": u, "test_labels": v},
-//   "own.safetensors") dataset { [type.googleapis.com/prunelab.SafetensorsDataset] { path: "own.safetensors" } }
+//   tensors = {"train_images": x, "train_labels": y, "test_images": u, "test_labels": v}
+//   safetensors.torch.save_file(tensors, "own.safetensors")
+//
+//   dataset { [type.googleapis.com/prunelab.SafetensorsDataset] { path: "own.safetensors" } }
 //
 // Images are [N, channels, height, width] in uint8 or float32, both parts alike; labels [N] in any integer type. Sizes
 // are checked against the file's before anything is allocated; all that is wrong with names, types and shapes is said
