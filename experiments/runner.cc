@@ -28,6 +28,7 @@
 #include "ml/base/status_macros.h"
 #include "ml/base/textproto.h"
 #include "ml/execution/checkpoint.h"
+#include "ml/execution/device.h"
 #include "ml/pruning/pruning_strategy.h"
 #include "ml/regularizers/regularizer.h"
 #include "ml/training/trainer.h"
@@ -48,21 +49,6 @@ struct Run {
 
 std::string RunFolder(const RunnerOptions& options, const Arm& arm, int64_t seed) {
   return JoinPath(JoinPath(options.output, arm.name), absl::StrCat(seed));
-}
-
-absl::StatusOr<at::Device> ChooseDevice(const std::string& device) {
-  if (device == "cpu") return at::Device(at::kCPU);
-  const bool has_cuda = at::hasCUDA();
-  if (device == "auto") return at::Device(has_cuda ? at::kCUDA : at::kCPU);
-  if (device != "cuda") {
-    return absl::InvalidArgumentError(absl::StrCat("--device=", device, ": must be auto, cpu or cuda"));
-  }
-  if (!has_cuda) {
-    return absl::FailedPreconditionError(
-        "--device=cuda: no CUDA device can be used; use --device=cpu, or build with --config=cuda on a machine with a "
-        "GPU");
-  }
-  return at::Device(at::kCUDA);
 }
 
 // Seconds and images a second of all epochs trained in the folder, from its timing.jsonl; nothing where there is none.

@@ -3,11 +3,9 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <string>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "google/protobuf/any.pb.h"
@@ -16,6 +14,7 @@
 #include "ml/execution/model.h"
 #include "ml/execution/plan.h"
 #include "ml/models/model_builder.h"
+#include "ml/models/torchvision_formula.h"
 #include "ml/models/torchvision_values.h"
 
 namespace prunelab {
@@ -42,49 +41,6 @@ std::vector<std::string> StateLines(const NetworkInfo& info) {
   return lines;
 }
 
-// The formula of tools/reference/torchvision_values.py.
-class Uniform {
- public:
-  explicit Uniform(const std::string& name) {
-    for (const unsigned char byte : name) hash_ = (hash_ ^ byte) * 0x100000001B3;
-  }
-  double operator()(uint64_t index) const {
-    uint64_t x = hash_ + index * 0x9E3779B97F4A7C15;
-    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
-    x = (x ^ (x >> 27)) * 0x94D049BB133111EB;
-    return static_cast<double>((x ^ (x >> 31)) >> 11) * 0x1p-53;
-  }
-
- private:
-  uint64_t hash_ = 0xCBF29CE484222325;
-};
-
-void FillByFormula(const NamedTensor& wanted) {
-  if (absl::EndsWith(wanted.name, ".num_batches_tracked")) return;
-  const Uniform uniform(wanted.name);
-  at::Tensor values = at::empty(wanted.tensor.sizes(), at::kDouble);
-  double* out = values.mutable_data_ptr<double>();
-  const bool scale = absl::EndsWith(wanted.name, ".running_var") || absl::EndsWith(wanted.name, ".weight");
-  const double bound = values.dim() > 1 ? std::sqrt(6 / static_cast<double>(values.numel() / values.size(0))) : 0.2;
-  for (int64_t i = 0; i < values.numel(); ++i) {
-    out[i] = values.dim() == 1 && scale ? uniform(i) + 0.5 : (2 * uniform(i) - 1) * bound;
-  }
-  wanted.tensor.detach().copy_(values);
-}
-
-at::Tensor Images(int64_t size) {
-  at::Tensor images = at::empty({2, 3, size, size}, at::kDouble);
-  const Uniform uniform("images");
-  for (int64_t i = 0; i < images.numel(); ++i) images.mutable_data_ptr<double>()[i] = 2 * uniform(i) - 1;
-  return images;
-}
-
-std::vector<double> Summary(const at::Tensor& logits) {
-  std::vector<double> summary = {logits.sum().item<double>(), logits.norm().item<double>()};
-  for (const int64_t i : {0, 3, 6, 9}) summary.push_back(logits[i].item<double>());
-  return summary;
-}
-
 TEST(TorchvisionTest, NamesShapesAndCountsAreThoseOfTheStateDict) {
   for (const PublicNetwork& wanted : PublicNetworks()) {
     const NetworkInfo info = Build(wanted, 0);
@@ -106,20 +62,19 @@ void ExpectLogits(at::ScalarType dtype, double tolerance) {
   for (const PublicNetwork& wanted : PublicNetworks()) {
     if (wanted.image_size == 0) continue;
     Model model = Model::Create(Build(wanted, wanted.image_size), dtype, at::kCPU);
-    for (const NamedTensor& parameter : model.parameters()) FillByFormula(parameter);
-    for (const NamedTensor& buffer : model.buffers()) FillByFormula(buffer);
+    const auto fill = [](const NamedTensor& tensor) {
+      tensor.tensor.detach().copy_(FormulaTensor(tensor.name, tensor.tensor.sizes().vec()));
+    };
+    for (const NamedTensor& parameter : model.parameters()) fill(parameter);
+    for (const NamedTensor& buffer : model.buffers()) fill(buffer);
     ReferencePlan plan;
     const at::NoGradGuard no_gradients;
-    const at::Tensor logits = plan.Forward(model, Images(wanted.image_size).to(dtype), {}).logits.to(at::kDouble);
+    const at::Tensor logits = plan.Forward(model, FormulaImages(wanted.image_size).to(dtype), {}).logits;
     for (int64_t image = 0; image < 2; ++image) {
-      const std::vector<double> summary = Summary(logits[image]);
-      // All are measured by the largest logits, which the norm stands for.
-      const double scale = wanted.logits[image][1] / std::sqrt(static_cast<double>(logits.size(1)));
-      for (size_t i = 0; i < summary.size(); ++i) {
-        const double size = i == 0   ? scale * static_cast<double>(logits.size(1))
-                            : i == 1 ? wanted.logits[image][1]
-                                     : scale;
-        EXPECT_NEAR(summary[i], wanted.logits[image][i], tolerance * size) << wanted.name << " " << image << " " << i;
+      const LogitsSummary found = Summarize(logits[image]);
+      for (size_t i = 0; i < found.values.size(); ++i) {
+        EXPECT_NEAR(found.values[i], wanted.logits[image][i], tolerance * found.scales[i])
+            << wanted.name << " " << image << " " << i;
       }
     }
     ++compared;

@@ -1,0 +1,15 @@
+// Where a program runs, by its flag --device.
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <string>
+
+#include "absl/status/statusor.h"
+
+namespace prunelab {
+
+// "auto" (CUDA where it can be used), "cpu" or "cuda". Errors: another word; cuda where no device can be used.
+absl::StatusOr<at::Device> ChooseDevice(const std::string& device);
+
+}  // namespace prunelab

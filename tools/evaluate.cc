@@ -1,0 +1,151 @@
+// Evaluates a checkpoint: accuracy and loss on a data set, or the logits of a batch.
+#include "ml/training/evaluate.h"
+
+#include <ATen/ATen.h>
+#include <gflags/gflags.h>
+
+#include <algorithm>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "ml/base/files.h"
+#include "ml/base/status_macros.h"
+#include "ml/data/dataset.h"
+#include "ml/execution/device.h"
+#include "ml/execution/plan.h"
+#include "ml/execution/safetensors.h"
+#include "tools/command_line.h"
+
+DEFINE_string(checkpoint, "", "The weights, a .safetensors file; masks in it are applied.");
+DEFINE_string(network, "",
+              "The network that the weights belong to, where the file carries none (a PyTorch state_dict), e.g. "
+              "'[type.googleapis.com/prunelab.ResNetCifar] { depth: 56 }'.");
+DEFINE_string(dataset, "", "The data, e.g. '[type.googleapis.com/prunelab.Cifar10] { path: \"data\" }'.");
+DEFINE_string(split, "test", "test or train: which part of --dataset.");
+DEFINE_string(input, "", "Instead of --dataset: a .safetensors file with `images`, float32 (N, C, H, W), as they are.");
+DEFINE_string(output, "", "With --input: the file for `logits`, float32 (N, classes).");
+DEFINE_int64(batch_size, 500, "Images at a time.");
+DEFINE_string(device, "auto", "auto, cpu or cuda; auto takes a GPU where there is one.");
+
+namespace prunelab {
+namespace {
+
+std::string Sizes(int64_t channels, int64_t height, int64_t width) {
+  return absl::StrCat(channels, "x", height, "x", width);
+}
+
+absl::Status CheckImages(const NetworkInfo& network, absl::string_view whose, int64_t channels, int64_t height,
+                         int64_t width) {
+  const NodeShape& wanted = network.input_shape();
+  if (wanted.channels == channels && wanted.height == height && wanted.width == width) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(whose, " are ", Sizes(channels, height, width), "; the network takes ",
+                                                 Sizes(wanted.channels, wanted.height, wanted.width),
+                                                 " (channels, height, width)"));
+}
+
+absl::Status EvaluateDataset(at::Device device) {
+  PRUNELAB_ASSIGN_OR_RETURN(const google::protobuf::Any plugin, ParsePlugin("--dataset", FLAGS_dataset));
+  const absl::StatusOr<Dataset> dataset = OpenDataset(plugin);
+  if (!dataset.ok()) {
+    return absl::Status(dataset.status().code(), absl::StrCat("--dataset: ", dataset.status().message()));
+  }
+  for (const std::string& note : dataset->notes) std::cerr << note << "\n";
+  ImageDefaults defaults;
+  defaults.classes = dataset->info.classes;
+  defaults.channels = dataset->info.channels;
+  defaults.height = dataset->info.height;
+  defaults.width = dataset->info.width;
+  PRUNELAB_ASSIGN_OR_RETURN(Model model, OpenCheckpoint(FLAGS_checkpoint, FLAGS_network, defaults, device));
+  PRUNELAB_RETURN_IF_ERROR(CheckImages(model.info(), "the data set's images", dataset->info.channels,
+                                       dataset->info.height, dataset->info.width));
+  if (model.info().classes() != dataset->info.classes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the data set has ", dataset->info.classes, " classes; the network has ", model.info().classes()));
+  }
+  const LabelledImages& part = FLAGS_split == "train" ? dataset->train : dataset->test;
+  ReferencePlan plan;
+  const Evaluation evaluation = Evaluate(model, plan, part, dataset->normalization, FLAGS_batch_size);
+  std::cout << absl::StrFormat("%s, %s: %d images\ntop-1  %.4f %%\ntop-5  %.4f %%\nloss   %.6f\n", AnyTypeName(plugin),
+                               FLAGS_split, part.size(), 100 * evaluation.top1, 100 * evaluation.top5, evaluation.loss);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<at::Tensor> ReadImages(const std::string& path) {
+  PRUNELAB_ASSIGN_OR_RETURN(const Safetensors file, ReadSafetensors(path, {"images"}));
+  const auto found = file.tensors.find("images");
+  if (found == file.tensors.end()) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": has no tensor `images`; must have float32 (N, C, H, W)"));
+  }
+  const at::Tensor& images = found->second;
+  if (images.dim() != 4 || images.scalar_type() != at::kFloat || images.numel() == 0) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": `images` are ", c10::toString(images.scalar_type()), " (",
+                                                   absl::StrJoin(images.sizes(), ", "),
+                                                   "); must be float32 (N, C, H, W), normalised as for training"));
+  }
+  return images;
+}
+
+absl::Status WriteLogits(at::Device device) {
+  const std::string input = UserPath(FLAGS_input), output = UserPath(FLAGS_output);
+  if (output == input || output == UserPath(FLAGS_checkpoint)) {
+    return absl::InvalidArgumentError(absl::StrCat("--output=", output, ": is one of the files that are read"));
+  }
+  PRUNELAB_ASSIGN_OR_RETURN(const at::Tensor images, ReadImages(input));
+  ImageDefaults defaults;
+  defaults.channels = images.size(1);
+  defaults.height = images.size(2);
+  defaults.width = images.size(3);
+  PRUNELAB_ASSIGN_OR_RETURN(Model model, OpenCheckpoint(FLAGS_checkpoint, FLAGS_network, defaults, device));
+  PRUNELAB_RETURN_IF_ERROR(
+      CheckImages(model.info(), absl::StrCat(input, ": `images`"), images.size(1), images.size(2), images.size(3)));
+  ReferencePlan plan;
+  const at::NoGradGuard no_gradients;
+  std::vector<at::Tensor> logits;
+  for (int64_t begin = 0; begin < images.size(0); begin += FLAGS_batch_size) {
+    const int64_t count = std::min(FLAGS_batch_size, images.size(0) - begin);
+    const at::Tensor batch = images.narrow(0, begin, count).to(device).contiguous(at::MemoryFormat::ChannelsLast);
+    logits.push_back(plan.Forward(model, batch, {}).logits.to(at::kCPU));
+  }
+  Safetensors file;
+  file.tensors["logits"] = at::cat(logits);
+  PRUNELAB_RETURN_IF_ERROR(WriteSafetensors(output, file));
+  std::cout << output << ": logits (" << images.size(0) << ", " << model.info().classes() << ")\n";
+  return absl::OkStatus();
+}
+
+absl::Status Main() {
+  if (FLAGS_checkpoint.empty()) return absl::InvalidArgumentError("--checkpoint is missing: a .safetensors file");
+  const bool logits = !FLAGS_input.empty() || !FLAGS_output.empty();
+  if (FLAGS_dataset.empty() != logits || (logits && (FLAGS_input.empty() || FLAGS_output.empty()))) {
+    return absl::InvalidArgumentError(
+        "give either --dataset='[type.googleapis.com/prunelab.Digits] {}', or both --input and --output "
+        "(.safetensors)");
+  }
+  if (FLAGS_split != "test" && FLAGS_split != "train") {
+    return absl::InvalidArgumentError(absl::StrCat("--split=", FLAGS_split, ": must be test or train"));
+  }
+  if (FLAGS_batch_size < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("--batch_size=", FLAGS_batch_size, ": must be at least 1"));
+  }
+  PRUNELAB_ASSIGN_OR_RETURN(const at::Device device, ChooseDevice(FLAGS_device));
+  return logits ? WriteLogits(device) : EvaluateDataset(device);
+}
+
+}  // namespace
+}  // namespace prunelab
+
+int main(int argc, char** argv) {
+  gflags::SetUsageMessage("evaluates a checkpoint on a data set, or writes logits; see docs/tools.md");
+  gflags::ParseCommandLineFlags(&argc, &argv, true);
+  if (argc > 1) {
+    std::cerr << "\"" << argv[1] << "\" is no flag; flags begin with --, and a value with spaces needs quotes\n";
+    return 2;
+  }
+  const absl::Status status = prunelab::Main();
+  if (!status.ok()) std::cerr << status.message() << "\n";
+  return status.ok() ? 0 : 2;
+}

@@ -1,0 +1,193 @@
+// //tools:evaluate, run as a person would.
+
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "ml/execution/checkpoint.h"
+#include "ml/execution/model.h"
+#include "ml/execution/safetensors.h"
+#include "ml/models/network_writer.h"
+#include "ml/models/torchvision_formula.h"
+#include "ml/models/torchvision_values.h"
+#include "ml/network/network.h"
+#include "tools/run_program.h"
+
+namespace prunelab {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+constexpr char kEvaluate[] = "tools/evaluate";
+
+std::string Temporary(const std::string& name) { return testing::TempDir() + "/" + name; }
+
+std::string Write(const std::string& name, const Safetensors& file) {
+  const std::string path = Temporary(name);
+  EXPECT_TRUE(WriteSafetensors(path, file).ok());
+  return path;
+}
+
+std::string WriteTensor(const std::string& file_name, const std::string& name, const at::Tensor& tensor) {
+  Safetensors file;
+  file.tensors[name] = tensor;
+  return Write(file_name, file);
+}
+
+// Two 1x1 convolutions' worth of network: logit k of an image is the mean of channel k.
+Model Means(int64_t channels, int64_t size) {
+  NetworkWriter net;
+  const std::string x = net.Image(channels, size, size);
+  net.Classifier("fc", net.Conv("conv", x, {channels, 1, 1, 0}), channels);
+  Model model = Model::Create(*NetworkInfo::Create(net.Take()), at::kFloat, at::kCPU);
+  model.Get("conv.weight").detach().copy_(at::eye(channels).view({channels, channels, 1, 1}));
+  model.Get("fc.weight").detach().copy_(at::eye(channels));
+  return model;
+}
+
+// A state_dict of torchvision, as torch.save_file would write it, gives torchvision's logits.
+TEST(EvaluateTest, LogitsOfTorchvisionsResNets) {
+  int compared = 0;
+  for (const PublicNetwork& wanted : PublicNetworks()) {
+    const std::string name = wanted.name;
+    if (name != "resnet18" && name != "resnet50") continue;
+    Safetensors state;
+    for (const std::string& line : name == "resnet18" ? ResNet18State() : ResNet50State()) {
+      // "layer1.0.conv1.weight [64, 64, 3, 3]"
+      const size_t space = line.find(' ');
+      std::vector<int64_t> shape;
+      for (size_t at = space + 2; line[at] != ']' && line[at] != '\0'; at = line.find_first_of(" ]", at) + 1) {
+        shape.push_back(std::atoll(&line[at]));
+        if (line[line.find_first_of(",]", at)] == ']') break;
+      }
+      const at::Tensor tensor = FormulaTensor(line.substr(0, space), shape);
+      state.tensors[line.substr(0, space)] = tensor.scalar_type() == at::kDouble ? tensor.to(at::kFloat) : tensor;
+    }
+    state.metadata["format"] = "pt";
+    const std::string weights = Write("state.safetensors", state);
+    const std::string images =
+        WriteTensor("images.safetensors", "images", FormulaImages(wanted.image_size).to(at::kFloat));
+    const std::string output = Temporary("logits.safetensors");
+    const ProgramResult result = RunProgram(
+        kEvaluate, {"--checkpoint=" + weights, "--input=" + images, "--output=" + output, "--batch_size=1",
+                    absl::StrCat("--network=[type.googleapis.com/", wanted.type, "] { ", wanted.parameters, " }")});
+    ASSERT_EQ(result.status, 0) << result.err;
+    EXPECT_THAT(result.out, HasSubstr("logits (2, 1000)"));
+    const at::Tensor logits = ReadSafetensors(output)->tensors.at("logits");
+    ASSERT_EQ(logits.sizes(), at::IntArrayRef({2, 1000}));
+    EXPECT_EQ(logits.scalar_type(), at::kFloat);
+    for (int64_t image = 0; image < 2; ++image) {
+      const LogitsSummary found = Summarize(logits[image]);
+      for (size_t i = 0; i < found.values.size(); ++i) {
+        EXPECT_NEAR(found.values[i], wanted.logits[image][i], 1e-4 * found.scales[i])
+            << name << " " << image << " " << i;
+      }
+    }
+    ++compared;
+  }
+  EXPECT_EQ(compared, 2);
+}
+
+TEST(EvaluateTest, LogitsByHandWithAMask) {
+  Model model = Means(3, 2);
+  model.SetMasks({{"conv", at::tensor({1.f, 0.f, 1.f}).view({3, 1, 1, 1})}});
+  const std::string weights = Write("means.safetensors", ModelToSafetensors(model));
+  const std::string images = WriteTensor("images.safetensors", "images", at::arange(24, at::kFloat).view({2, 3, 2, 2}));
+  const std::string output = Temporary("logits.safetensors");
+  const ProgramResult result =
+      RunProgram(kEvaluate, {"--checkpoint=" + weights, "--input=" + images, "--output=" + output});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_TRUE(at::equal(ReadSafetensors(output)->tensors.at("logits"),
+                        at::tensor({1.5f, 0.f, 9.5f, 13.5f, 0.f, 21.5f}).view({2, 3})));
+}
+
+// Images whose brightest channel is their label, but for one of four in the test data.
+TEST(EvaluateTest, AccuracyAndLossOnADataSet) {
+  const std::string weights = Write("means.safetensors", ModelToSafetensors(Means(6, 2)));
+  const auto images = [](const std::vector<int64_t>& brightest) {
+    at::Tensor pixels = at::zeros({static_cast<int64_t>(brightest.size()), 6, 2, 2});
+    for (size_t i = 0; i < brightest.size(); ++i) pixels[i][brightest[i]].fill_(1);
+    return pixels;
+  };
+  Safetensors data;
+  data.tensors["train_images"] = images({0, 1, 2, 3, 4, 5});
+  data.tensors["train_labels"] = at::arange(6);
+  data.tensors["test_images"] = images({3, 1, 0, 0});
+  data.tensors["test_labels"] = at::tensor({3, 1, 0, 5}, at::kLong);
+  const std::string path = Write("data.safetensors", data);
+  const std::string dataset = "--dataset=[type.googleapis.com/prunelab.SafetensorsDataset] { path: '" + path + "' }";
+  ProgramResult result = RunProgram(kEvaluate, {"--checkpoint=" + weights, dataset, "--batch_size=3"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  // -log softmax is log(5 + e) - 1 where right, log(5 + e) where wrong: 2.043591 - 3/4. The wrong one's label comes
+  // last among equals, after five others: not in the first five.
+  EXPECT_EQ(result.out,
+            "prunelab.SafetensorsDataset, test: 4 images\ntop-1  75.0000 %\ntop-5  75.0000 %\nloss   1.293592\n");
+  result = RunProgram(kEvaluate, {"--checkpoint=" + weights, dataset, "--split=train"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.out, AllOf(HasSubstr("train: 6 images"), HasSubstr("top-1  100.0000 %")));
+}
+
+TEST(EvaluateTest, SizesThatTheNetworkLeavesUnsetAreTheData) {
+  // ResNet-8 for the digits: 1x8x8, ten classes. Without its own network the weights do not say so.
+  const ProgramResult result =
+      RunProgram(kEvaluate, {"--checkpoint=" + Write("none.safetensors", Safetensors()),
+                             "--dataset=[type.googleapis.com/prunelab.Digits] {}",
+                             "--network=[type.googleapis.com/prunelab.ResNetCifar] { depth: 8 }"});
+  EXPECT_EQ(result.status, 2);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("missing conv1.weight [16, 1, 3, 3]"), HasSubstr("missing fc.bias [10]")));
+}
+
+TEST(EvaluateTest, BadInput) {
+  const std::string weights = Write("means.safetensors", ModelToSafetensors(Means(3, 2)));
+  const std::string images = WriteTensor("images.safetensors", "images", at::zeros({2, 3, 2, 2}));
+  const std::string bytes = WriteTensor("bytes.safetensors", "images", at::zeros({2, 3, 2, 2}, at::kByte));
+  const std::string none = WriteTensor("none.safetensors", "images", at::zeros({0, 3, 2, 2}));
+  const std::string large = WriteTensor("large.safetensors", "images", at::zeros({2, 3, 4, 4}));
+  const std::string other = WriteTensor("other.safetensors", "pictures", at::zeros({2, 3, 2, 2}));
+  const std::string checkpoint = "--checkpoint=" + weights, output = "--output=" + Temporary("never.safetensors");
+  const std::string digits = "--dataset=[type.googleapis.com/prunelab.Digits] {}";
+  const struct {
+    std::vector<std::string> arguments;
+    const char* message;
+  } cases[] = {
+      {{}, "--checkpoint is missing"},
+      {{checkpoint}, "give either --dataset"},
+      {{checkpoint, "--input=" + images}, "both --input and --output"},
+      {{checkpoint, digits, "--input=" + images, output}, "give either --dataset"},
+      {{checkpoint, "--input=" + bytes, output}, "`images` are Byte (2, 3, 2, 2); must be float32"},
+      {{checkpoint, "--input=" + none, output}, "`images` are Float (0, 3, 2, 2)"},
+      {{checkpoint, "--input=" + large, output}, "`images` are 3x4x4; the network takes 3x2x2"},
+      {{checkpoint, "--input=" + other, output}, "has no tensor `images`"},
+      {{checkpoint, "--input=/no/such", output}, "/no/such"},
+      {{checkpoint, "--input=" + images, "--output=/no/such/folder/y.safetensors"}, "/no/such/folder"},
+      {{checkpoint, "--input=" + images, "--output=" + images}, "is one of the files that are read"},
+      {{checkpoint, digits}, "the data set's images are 1x8x8; the network takes 3x2x2"},
+      {{checkpoint, digits, "--split=validation"}, "--split=validation: must be test or train"},
+      {{checkpoint, digits, "--batch_size=0"}, "--batch_size=0: must be at least 1"},
+      {{checkpoint, digits, "--device=tpu"}, "--device=tpu: must be auto, cpu or cuda"},
+      {{checkpoint, "--dataset=Digits"}, "--dataset:1:"},
+      {{checkpoint, "--dataset=[type.googleapis.com/prunelab.Vgg] {}"}, "not a data set"},
+      {{checkpoint, "--dataset=[type.googleapis.com/prunelab.Cifar10] { path: '/no/such' }"},
+       "--dataset: path: /no/such: no such folder"},
+      {{"--checkpoint=/no/such.safetensors", digits}, "/no/such.safetensors"},
+      {{"--checkpoint=" + images, digits}, "carries no network; say which one its weights belong to, e.g. --network="},
+      {{"--checkpoint=" + images, digits, "--network=[type.googleapis.com/prunelab.Vgg] { depth: 12 }"},
+       "--network: depth: is 12; must be 11, 13, 16 or 19"},
+      {{checkpoint, digits, "test"}, "is no flag"},
+  };
+  for (const auto& bad : cases) {
+    const ProgramResult result = RunProgram(kEvaluate, bad.arguments);
+    EXPECT_EQ(result.status, 2) << bad.message;
+    EXPECT_EQ(result.out, "") << bad.message;
+    EXPECT_THAT(result.err, HasSubstr(bad.message));
+  }
+  EXPECT_FALSE(ReadSafetensors(Temporary("never.safetensors")).ok());
+}
+
+}  // namespace
+}  // namespace prunelab

@@ -1,0 +1,82 @@
+// Prints the layers of a network and how large it is: of a config's arms, a checkpoint, or a network by itself.
+#include <gflags/gflags.h>
+
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "experiments/config.h"
+#include "ml/base/status_macros.h"
+#include "tools/command_line.h"
+#include "tools/inspection.h"
+
+DEFINE_string(config, "", "An ablation file: the networks of its arms.");
+DEFINE_string(arms, "", "With --config, only the arms that this glob matches; a comma means or.");
+DEFINE_string(checkpoint, "", "A .safetensors file: its network, with its masks.");
+DEFINE_string(network, "",
+              "A network, e.g. '[type.googleapis.com/prunelab.ResNetCifar] { depth: 56 }'; with --checkpoint, the one "
+              "that the weights belong to, where the file carries none.");
+
+namespace prunelab {
+namespace {
+
+absl::Status InspectConfig() {
+  PRUNELAB_ASSIGN_OR_RETURN(const LoadedAblation loaded, LoadAblation(FLAGS_config, ""));
+  std::vector<Arm> arms = loaded.arms;
+  if (!FLAGS_arms.empty()) {
+    PRUNELAB_ASSIGN_OR_RETURN(arms, SelectArms(loaded.arms, FLAGS_arms));
+  }
+  // Arms that differ in other things share a table.
+  std::vector<std::pair<std::vector<std::string>, std::string>> tables;
+  for (const Arm& arm : arms) {
+    PRUNELAB_ASSIGN_OR_RETURN(const std::optional<DatasetInfo> dataset, DescribeRunDataset(arm.config));
+    PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo info, BuildRunNetwork(arm.config, dataset));
+    const std::string table = InspectNetwork(info);
+    bool known = false;
+    for (auto& [names, text] : tables) {
+      if (text != table) continue;
+      names.push_back(arm.name);
+      known = true;
+    }
+    if (!known) tables.push_back({{arm.name}, table});
+  }
+  for (size_t i = 0; i < tables.size(); ++i) {
+    std::cout << (i > 0 ? "\n" : "") << "arms: " << absl::StrJoin(tables[i].first, ", ") << "\n\n" << tables[i].second;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Main() {
+  if (FLAGS_config.empty() == (FLAGS_checkpoint.empty() && FLAGS_network.empty())) {
+    return absl::InvalidArgumentError(
+        "give either --config=F, or --checkpoint=F, or --network='[type.googleapis.com/prunelab.ResNetCifar] { depth: "
+        "56 }' (with --checkpoint where its weights carry no network)");
+  }
+  if (!FLAGS_arms.empty() && FLAGS_config.empty()) return absl::InvalidArgumentError("--arms goes with --config");
+  if (!FLAGS_config.empty()) return InspectConfig();
+  if (FLAGS_checkpoint.empty()) {
+    PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo info, ParseNetwork(FLAGS_network, {}));
+    std::cout << InspectNetwork(info);
+    return absl::OkStatus();
+  }
+  PRUNELAB_ASSIGN_OR_RETURN(const Model model, OpenCheckpoint(FLAGS_checkpoint, FLAGS_network, {}, at::kCPU));
+  std::cout << InspectModel(model);
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace prunelab
+
+int main(int argc, char** argv) {
+  gflags::SetUsageMessage("prints the layers of a network and how large it is; see docs/tools.md");
+  gflags::ParseCommandLineFlags(&argc, &argv, true);
+  if (argc > 1) {
+    std::cerr << "\"" << argv[1] << "\" is no flag; flags begin with --, and a value with spaces needs quotes\n";
+    return 2;
+  }
+  const absl::Status status = prunelab::Main();
+  if (!status.ok()) std::cerr << status.message() << "\n";
+  return status.ok() ? 0 : 2;
+}
