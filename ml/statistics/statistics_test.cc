@@ -199,6 +199,16 @@ TEST(StatisticsTest, Hedges) {
   EXPECT_FALSE(HedgesG({1.0}, {2.0}).has_value());
 }
 
+TEST(StatisticsTest, Contrasts) {
+  for (const Json& c : Reference("contrasts")) {
+    const auto samples = c["samples"].get<std::vector<Values>>();
+    const TTest test = WelchContrast(samples, c["weights"].get<Values>()).value();
+    ExpectClose(test.t, c["t"], Case(c));
+    ExpectClose(test.p, c["p"], Case(c));
+    ExpectClose(HedgesGContrast(samples, c["weights"].get<Values>()).value(), c["g"], Case(c));
+  }
+}
+
 TEST(StatisticsTest, Holm) {
   for (const Json& c : Reference("holm")) {
     const std::vector<HolmAdjusted> adjusted = Holm(c["p"].get<Values>());

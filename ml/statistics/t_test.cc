@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "ml/base/check.h"
 #include "ml/statistics/summary.h"
 
 namespace prunelab {
@@ -39,22 +40,31 @@ std::optional<TTest> PairedTTest(const std::vector<double>& differences) {
 }
 
 std::optional<TTest> WelchTest(const std::vector<double>& treatment, const std::vector<double>& control) {
-  if (treatment.size() < 2 || control.size() < 2) return std::nullopt;
-  // The same offset taken from both changes no difference and keeps the digits of a small one.
-  const double offset = control.front();
-  const auto shifted = [&](std::vector<double> values) {
-    for (double& value : values) value -= offset;
-    return SummarizeSample(values);
-  };
-  const SampleSummary a = shifted(treatment), b = shifted(control);
-  const double variance_a = *a.sd * *a.sd / static_cast<double>(a.n);
-  const double variance_b = *b.sd * *b.sd / static_cast<double>(b.n);
-  const double variance = variance_a + variance_b;
-  // Shares instead of squared variances, which would underflow for tiny ones.
-  const double share = variance > 0 ? variance_a / variance : 0.5;
-  const double degrees_of_freedom =
-      1 / (share * share / static_cast<double>(a.n - 1) + (1 - share) * (1 - share) / static_cast<double>(b.n - 1));
-  return TwoSided(a.mean - b.mean, std::sqrt(variance), degrees_of_freedom);
+  return WelchContrast({treatment, control}, {1, -1});
+}
+
+std::optional<TTest> WelchContrast(const std::vector<std::vector<double>>& samples,
+                                   const std::vector<double>& weights) {
+  PRUNELAB_CHECK(samples.size() == weights.size() && !samples.empty()) << samples.size() << ", " << weights.size();
+  double sum = 0, variance = 0;
+  std::vector<double> variances;
+  for (size_t i = 0; i < samples.size(); ++i) {
+    if (samples[i].size() < 2) return std::nullopt;
+    // The same offset taken from all changes nothing, as the weights sum to 0, and keeps the digits of a small sum.
+    std::vector<double> shifted = samples[i];
+    for (double& value : shifted) value -= samples.back().front();
+    const SampleSummary summary = SummarizeSample(shifted);
+    sum += weights[i] * summary.mean;
+    variances.push_back(weights[i] * weights[i] * *summary.sd * *summary.sd / static_cast<double>(summary.n));
+    variance += variances.back();
+  }
+  double inverse = 0;  // of the degrees of freedom
+  for (size_t i = 0; i < samples.size(); ++i) {
+    // Shares instead of squared variances, which would underflow for tiny ones.
+    const double share = variance > 0 ? variances[i] / variance : 1.0 / static_cast<double>(samples.size());
+    inverse += share * share / static_cast<double>(samples[i].size() - 1);
+  }
+  return TwoSided(sum, std::sqrt(variance), 1 / inverse);
 }
 
 }  // namespace prunelab

@@ -22,6 +22,10 @@ std::optional<TTest> PairedTTest(const std::vector<double>& differences);
 // Satterthwaite). From two values each on.
 std::optional<TTest> WelchTest(const std::vector<double>& treatment, const std::vector<double>& control);
 
+// Whether the weighted sum of independent samples' means is 0; the weights sum to 0. Two samples with weights 1 and -1
+// are WelchTest.
+std::optional<TTest> WelchContrast(const std::vector<std::vector<double>>& samples, const std::vector<double>& weights);
+
 // P(T <= t) and P(T > t) of Student's distribution; t may be infinite.
 double StudentLowerTail(double t, double degrees_of_freedom);
 double StudentUpperTail(double t, double degrees_of_freedom);

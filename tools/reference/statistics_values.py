@@ -225,6 +225,23 @@ def hedges():
         yield {"case": name, "treatment": a, "control": b, "g": g}
 
 
+def contrasts():
+    names = ["ten accuracies", "fourteen", "strong", "three", "skewed", "large", "offset 1e9"]
+    for name in names:
+        weights = [1, -1, -1, 1] if name != "fourteen" else [1, 0.5, -2, 0.5]
+        a, b = PAIRS[name]
+        samples = [a, b, b[: len(b) // 2 + 1], a[1:]]
+        x = [[float(v - Fraction(b[0])) for v in exact(s)] for s in samples]
+        variances = [w * w * numpy.var(s, ddof=1) / len(s) for w, s in zip(weights, x)]
+        total = sum(w * numpy.mean(s) for w, s in zip(weights, x))
+        t = total / math.sqrt(sum(variances))
+        df = sum(variances) ** 2 / sum(v**2 / (len(s) - 1) for v, s in zip(variances, x))
+        pooled_df = sum(len(s) - 1 for s in x)
+        pooled = math.sqrt(sum((len(s) - 1) * numpy.var(s, ddof=1) for s in x) / pooled_df)
+        g = total / pooled * (1 - 3 / (4 * pooled_df - 1))
+        yield {"case": name, "samples": samples, "weights": weights, "t": t, "p": 2 * stats.t.sf(abs(t), df), "g": g}
+
+
 def holm():
     for name, p in {
         "one": [0.03],
@@ -402,6 +419,7 @@ for function in (
     sign_flip_intervals,
     permutation,
     hedges,
+    contrasts,
     holm,
     equivalence,
     power,
