@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <cstdlib>
 #include <iostream>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "experiments/config.h"
+#include "experiments/report.h"
 #include "experiments/runner.h"
 #include "experiments/table.h"
 #include "ml/base/files.h"
@@ -20,7 +22,10 @@ DEFINE_string(arms, "", "Only the arms that this glob matches; a comma means or.
 DEFINE_string(device, "auto", "auto, cpu or cuda; auto takes a GPU where there is one.");
 DEFINE_int32(threads_per_run, 0, "Threads of a run; 0: all cores, one where the network is tiny.");
 DEFINE_string(override, "", "More text of the config, merged over it, e.g. 'base { training { epochs: 2 } }'.");
-DEFINE_bool(dry_run, false, "Say what would be run, with sizes, and stop.");
+DEFINE_bool(dry_run, false, "Say what would be run, with sizes, and what the seeds can show, and stop.");
+DEFINE_double(expected_sd, 0,
+              "For --dry_run: a guess of the standard deviation of a paired difference, in the metric's unit (0.005 is "
+              "half a point of accuracy), where no runs tell it.");
 DEFINE_bool(list, false, "Say what is linked, with a line on each, and stop.");
 
 namespace prunelab {
@@ -80,7 +85,12 @@ int Main() {
   if (FLAGS_dry_run) {
     const absl::StatusOr<std::string> text = DryRun(*loaded, options);
     if (!text.ok()) return Refuse(text.status());
-    std::cout << *text;
+    if (!(FLAGS_expected_sd >= 0 && FLAGS_expected_sd <= std::numeric_limits<double>::max())) {
+      return Refuse(absl::InvalidArgumentError(
+          absl::StrCat("--expected_sd=", FLAGS_expected_sd, ": must be 0 or more, and finite")));
+    }
+    std::cout << *text << "\n"
+              << PlannedPower(loaded->ablation, options.seeds.count(), options.output, FLAGS_expected_sd);
     return 0;
   }
   const absl::StatusOr<AblationOutcome> outcome = RunAblation(*loaded, options);
@@ -91,6 +101,12 @@ int Main() {
   std::cout << "\n"
             << ResultsTable(names, outcome->results) << "\nMean +- standard deviation over seeds, at the last epoch.\n"
             << "Results: " << JoinPath(options.output, "results.csv") << "\n";
+  const absl::StatusOr<std::string> report = WriteReport({options.output}, options.output);
+  if (report.ok()) {
+    std::cout << "Report: " << JoinPath(options.output, "report.html") << "\n\n" << *report;
+  } else {
+    std::cerr << "no report could be made: " << report.status().message() << "\n";
+  }
   for (const RunResult& result : outcome->results) {
     if (result.status == "failed")
       std::cerr << result.arm << " seed " << result.seed << " failed: " << result.message << "\n";

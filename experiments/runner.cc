@@ -22,6 +22,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "experiments/report_records.h"
 #include "experiments/table.h"
 #include "ml/base/field_error.h"
 #include "ml/base/files.h"
@@ -304,8 +305,9 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
   }
   PRUNELAB_RETURN_IF_ERROR(CheckFolderCanBeWritten(options.output));
   PRUNELAB_RETURN_IF_ERROR(CreateFolders(options.output));
-  PRUNELAB_RETURN_IF_ERROR(
-      WriteFileAtomically(JoinPath(options.output, "ablation.textproto"), PrettyText(loaded.ablation)));
+  const std::string ablation_text = PrettyText(loaded.ablation);
+  PRUNELAB_RETURN_IF_ERROR(KeepPlan(options.output, ablation_text));
+  PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(JoinPath(options.output, "ablation.textproto"), ablation_text));
 
   AblationOutcome outcome;
   const auto collect = [&] {

@@ -1,0 +1,626 @@
+#include "experiments/report_records.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "experiments/config.h"
+#include "google/protobuf/empty.pb.h"
+#include "google/protobuf/io/tokenizer.h"
+#include "google/protobuf/text_format.h"
+#include "ml/base/files.h"
+#include "ml/base/glob.h"
+#include "ml/base/plugin.h"
+#include "ml/base/status_macros.h"
+#include "ml/base/textproto.h"
+#include "ml/pruning/pruning_strategy.h"
+
+namespace prunelab {
+
+const char* const kEpochColumns[kEpochColumnCount] = {
+    "epoch",   "learning_rate",          "train_loss",   "train_top1",   "test_loss",        "test_top1", "test_top5",
+    "penalty", "penalty_gradient_ratio", "mean_abs_rho", "mask_changes", "returned_filters", "diverged"};
+
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr char kPlanFile[] = "planned.textproto";
+constexpr int kMaxDepth = 40;  // of folders
+constexpr float kNull = std::numeric_limits<float>::quiet_NaN();
+constexpr double kKnownVersion = 1;
+
+std::string RunName(const std::string& arm, int64_t seed) { return absl::StrCat(arm, " seed ", seed); }
+
+// "a, b, c and 4 more".
+std::string Some(const std::vector<std::string>& names, size_t shown = 6) {
+  if (names.size() <= shown) return absl::StrJoin(names, ", ");
+  return absl::StrCat(absl::StrJoin(names.begin(), names.begin() + static_cast<int64_t>(shown), ", "), " and ",
+                      names.size() - shown, " more");
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Text protos without their plugins
+
+class AnyIsEmpty : public google::protobuf::TextFormat::Finder {
+ public:
+  const google::protobuf::Descriptor* FindAnyType(const google::protobuf::Message&, const std::string&,
+                                                  const std::string&) const override {
+    return google::protobuf::Empty::descriptor();
+  }
+};
+
+class Silent : public google::protobuf::io::ErrorCollector {
+ public:
+  void AddError(int line, google::protobuf::io::ColumnNumber, const std::string& message) override {
+    if (text.empty()) text = absl::StrCat("line ", line + 1, ": ", message);
+  }
+  std::string text;
+};
+
+// "" or what is wrong. Plugins and fields that are not known here are passed over.
+std::string ParseLenient(const std::string& text, Ablation* ablation) {
+  AnyIsEmpty finder;
+  Silent errors;
+  google::protobuf::TextFormat::Parser parser;
+  parser.SetFinder(&finder);
+  parser.AllowUnknownField(true);
+  parser.RecordErrorsTo(&errors);
+  if (parser.ParseFromString(text, ablation)) return "";
+  return errors.text.empty() ? "does not parse" : errors.text;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Lines of epochs.jsonl, read without making a tree of them: there may be hundreds of thousands.
+
+class EpochReader : public nlohmann::json_sax<Json> {
+ public:
+  explicit EpochReader(RunRecords* run) : run_(run) {}
+
+  // Appends the line's epoch to the run. "" or what is wrong.
+  std::string Read(absl::string_view line) {
+    std::fill(std::begin(row_), std::end(row_), kNull);
+    depth_ = 0;
+    column_ = -1;
+    layer_ = 0;
+    in_layers_ = false;
+    problem_.clear();
+    const size_t before = run_->live_filters.size();
+    if (!Json::sax_parse(line.begin(), line.end(), this) && problem_.empty()) problem_ = "is no JSON object";
+    if (problem_.empty() && row_[0] != static_cast<float>(run_->epoch_count())) {
+      problem_ = absl::StrCat("is not of epoch ", run_->epoch_count());
+    }
+    if (problem_.empty() && layer_ != run_->layers.size()) problem_ = "names other layers than the line before";
+    if (!problem_.empty()) {
+      run_->live_filters.resize(before);
+      return problem_;
+    }
+    run_->epochs.insert(run_->epochs.end(), std::begin(row_), std::end(row_));
+    return "";
+  }
+
+  bool null() override { return true; }
+  bool boolean(bool value) override { return Set(value ? 1 : 0); }
+  bool number_integer(number_integer_t value) override { return Set(static_cast<double>(value)); }
+  bool number_unsigned(number_unsigned_t value) override { return Set(static_cast<double>(value)); }
+  bool number_float(number_float_t value, const string_t&) override { return Set(value); }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool start_object(std::size_t) override {
+    ++depth_;
+    return true;
+  }
+  bool end_object() override {
+    if (--depth_ == 1) in_layers_ = false;
+    return true;
+  }
+  bool start_array(std::size_t) override {
+    ++depth_;
+    return true;
+  }
+  bool end_array() override {
+    --depth_;
+    return true;
+  }
+  bool key(string_t& name) override {
+    if (depth_ == 1) {
+      in_layers_ = name == "live_filters";
+      is_version_ = name == "version";
+      column_ = -1;
+      for (int i = 0; i < kEpochColumnCount; ++i) {
+        if (name == kEpochColumns[i]) column_ = i;
+      }
+    } else if (in_layers_ && depth_ == 2) {
+      if (run_->epochs.empty()) {
+        run_->layers.push_back(name);
+      } else if (layer_ >= run_->layers.size() || run_->layers[layer_] != name) {
+        problem_ = "names other layers than the line before";
+        return false;
+      }
+    }
+    return true;
+  }
+  bool parse_error(std::size_t, const std::string&, const Json::exception&) override { return false; }
+
+ private:
+  bool Set(double value) {
+    if (in_layers_ && depth_ == 2) {
+      run_->live_filters.push_back(static_cast<int32_t>(value));
+      ++layer_;
+    } else if (depth_ == 1 && is_version_ && value != kKnownVersion) {
+      problem_ = absl::StrCat("is of version ", value, ", which this program does not know");
+      return false;
+    } else if (depth_ == 1 && column_ >= 0) {
+      row_[column_] = static_cast<float>(value);
+    }
+    return true;
+  }
+
+  RunRecords* run_;
+  float row_[kEpochColumnCount];
+  int depth_ = 0, column_ = -1;
+  size_t layer_ = 0;
+  bool in_layers_ = false, is_version_ = false;
+  std::string problem_;
+};
+
+// "" or why the run's epochs cannot be used.
+std::string ReadEpochs(const std::string& path, RunRecords* run) {
+  const absl::StatusOr<std::string> text = ReadFile(path);
+  if (!text.ok()) return absl::IsNotFound(text.status()) ? "" : std::string(text.status().message());
+  EpochReader reader(run);
+  int64_t number = 0;
+  std::string problem;
+  size_t at = 0;
+  while (at < text->size() && problem.empty()) {
+    ++number;
+    const size_t end = text->find('\n', at);
+    const absl::string_view line = absl::string_view(*text).substr(at, end == std::string::npos ? end : end - at);
+    at = end == std::string::npos ? text->size() : end + 1;
+    if (line.empty()) continue;
+    if (!ChecksumHolds(line)) {
+      problem = end == std::string::npos || at >= text->size()
+                    ? "is torn or was changed after it was written (its crc32c does not hold)"
+                    : "was changed after it was written (its crc32c does not hold)";
+    } else {
+      problem = reader.Read(line);
+    }
+  }
+  if (problem.empty()) return "";
+  run->epochs.clear();
+  run->layers.clear();
+  run->live_filters.clear();
+  return absl::StrCat("epochs.jsonl line ", number, " ", problem);
+}
+
+// Whether the last line and the result, both of the last epoch, say the same.
+std::string Disagreement(const RunRecords& run) {
+  if (run.epochs.empty()) return "";
+  if (run.epoch_count() != run.result.epochs) {
+    return absl::StrCat("result.json tells of ", run.result.epochs, " epochs, epochs.jsonl of ", run.epoch_count());
+  }
+  const float* last = &run.epochs[static_cast<size_t>(run.epoch_count() - 1) * kEpochColumnCount];
+  const auto differs = [](float line, const std::optional<double>& result) {
+    if (std::isnan(line) || std::isinf(line)) return false;  // what JSON has no number for is null in one of them
+    return !result || static_cast<float>(*result) != line;
+  };
+  for (int i = 0; i < kEpochColumnCount; ++i) {
+    const std::string name = kEpochColumns[i];
+    if ((name == "test_top1" && differs(last[i], run.result.test_top1)) ||
+        (name == "test_top5" && differs(last[i], run.result.test_top5)) ||
+        (name == "test_loss" && differs(last[i], run.result.test_loss)) ||
+        (name == "mean_abs_rho" && differs(last[i], run.result.mean_abs_rho))) {
+      return absl::StrCat("result.json and the last line of epochs.jsonl have another ", name,
+                          ": one of them was changed after it was written");
+    }
+  }
+  return "";
+}
+
+void ReadTiming(const std::string& path, RunResult* result) {
+  const absl::StatusOr<std::string> text = ReadFile(path);
+  if (!text.ok()) return;
+  double seconds = 0, images = 0;
+  for (const absl::string_view line : absl::StrSplit(*text, '\n', absl::SkipEmpty())) {
+    const Json json = Json::parse(line.begin(), line.end(), nullptr, false);
+    if (!json.is_object() || !ChecksumHolds(line)) continue;
+    if (json.contains("seconds") && json["seconds"].is_number()) seconds += json["seconds"].get<double>();
+    if (json.contains("images") && json["images"].is_number()) images += json["images"].get<double>();
+  }
+  if (!(seconds > 0)) return;
+  result->seconds = seconds;
+  result->images_per_second = images / seconds;
+}
+
+std::map<std::string, std::string> ReadProvenance(const std::string& path) {
+  std::map<std::string, std::string> provenance;
+  const absl::StatusOr<std::string> text = ReadFile(path);
+  if (!text.ok()) return provenance;
+  const Json json = Json::parse(text->begin(), text->end(), nullptr, false);
+  if (!json.is_object()) return provenance;
+  for (const auto& [key, value] : json.items()) {
+    if (value.is_string()) provenance[key] = value.get<std::string>();
+    if (value.is_number()) provenance[key] = value.dump();
+  }
+  return provenance;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Folders
+
+bool IsFolder(const std::string& path) {
+  struct stat status;
+  return stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+struct FoundRun {
+  std::string arm, folder;
+  int64_t seed = 0;
+};
+
+// <arm>/<seed>/ with records in it, arms being any number of folders deep.
+void FindRuns(const std::string& root, const std::string& relative, int depth, std::vector<FoundRun>* found) {
+  const std::string folder = relative.empty() ? root : JoinPath(root, relative);
+  const absl::StatusOr<std::vector<std::string>> names = ListFolder(folder);
+  if (!names.ok() || depth > kMaxDepth) return;
+  const std::set<std::string> all(names->begin(), names->end());
+  const size_t slash = relative.rfind('/');
+  const std::string last = slash == std::string::npos ? "" : relative.substr(slash + 1);
+  int64_t seed = 0;
+  if (slash != std::string::npos && absl::SimpleAtoi(last, &seed) && last == absl::StrCat(seed) &&
+      (all.count("result.json") || all.count("epochs.jsonl") || all.count("config.textproto"))) {
+    found->push_back({relative.substr(0, slash), folder, seed});
+    return;
+  }
+  for (const std::string& name : *names) {
+    if (IsFolder(JoinPath(folder, name))) {
+      FindRuns(root, relative.empty() ? name : JoinPath(relative, name), depth + 1, found);
+    }
+  }
+}
+
+struct ReadRun {
+  RunRecords records;
+  std::string config, left_out;  // why it is not used, or ""
+  std::vector<std::string> notes;
+  bool finished = false;
+};
+
+ReadRun ReadOne(const FoundRun& found) {
+  ReadRun run;
+  run.records.folder = found.folder;
+  RunResult& result = run.records.result;
+  result.arm = found.arm;
+  result.seed = found.seed;
+  result.status = "missing";
+  const auto file = [&](const char* name) { return JoinPath(found.folder, name); };
+  run.records.provenance = ReadProvenance(file("provenance.json"));
+  run.config = ReadFile(file("config.textproto")).value_or("");
+  const std::string damage = ReadEpochs(file("epochs.jsonl"), &run.records);
+  const absl::StatusOr<std::string> text = ReadFile(file("result.json"));
+  if (!text.ok()) return run;  // not finished
+  run.finished = true;
+  const Json json = Json::parse(text->begin(), text->end(), nullptr, false);
+  if (json.is_object() && json.contains("version") && json["version"] != kKnownVersion) {
+    run.left_out =
+        absl::StrCat("result.json is of version ", json["version"].dump(), ", which this program does not know");
+    return run;
+  }
+  const absl::StatusOr<RunResult> parsed = ParseResult(*text, "result.json");
+  if (!parsed.ok()) {
+    run.left_out = std::string(parsed.status().message());
+    return run;
+  }
+  if (parsed->arm != found.arm || parsed->seed != found.seed) {
+    run.left_out = absl::StrCat("result.json is that of ", RunName(parsed->arm, parsed->seed));
+    return run;
+  }
+  if (parsed->status != "done" && parsed->status != "diverged" && parsed->status != "failed") {
+    run.left_out =
+        absl::StrCat("result.json has the status \"", parsed->status, "\", which this program does not know");
+    return run;
+  }
+  result = *parsed;
+  ReadTiming(file("timing.jsonl"), &result);
+  if (!damage.empty()) {
+    run.left_out = damage;
+  } else if (result.status != "failed") {
+    if (run.records.epochs.empty())
+      run.notes.push_back("has no epochs.jsonl; its result is used, its curves are not there");
+    run.left_out = Disagreement(run.records);
+  }
+  return run;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// What the config of an arm tells
+
+std::string PluginType(const std::string& config, absl::string_view field) {
+  const size_t at = config.find(absl::StrCat(field, " {"));
+  if (at == std::string::npos) return "";
+  constexpr absl::string_view kPrefix = "type.googleapis.com/";
+  const size_t type = config.find(std::string(kPrefix), at);
+  if (type == std::string::npos) return "";
+  const size_t begin = type + kPrefix.size();
+  return config.substr(begin, config.find(']', begin) - begin);
+}
+
+void Describe(const std::string& config_text, ArmFacts* facts) {
+  if (PluginType(config_text, "pruning") == "prunelab.NoPruning") facts->masks = MaskKind::kNone;
+  RunConfig config;
+  if (config_text.empty() || !TextProtoSource::Parse("config.textproto", config_text, &config).ok()) return;
+  const auto dataset = DescribeRunDataset(config);
+  const std::optional<DatasetInfo> info = dataset.ok() ? *dataset : std::nullopt;
+  const absl::StatusOr<NetworkInfo> network = BuildRunNetwork(config, info);
+  if (!network.ok()) return;
+  facts->classes = network->classes();
+  if (facts->masks == MaskKind::kNone) return;
+  PruningSetup setup;
+  setup.network = &*network;
+  const auto strategy = CreatePruningStrategy(config.pruning(), setup);
+  if (!strategy.ok()) return;
+  facts->masks = (*strategy)->granularity() == Granularity::kFilter ? MaskKind::kFilters : MaskKind::kWeights;
+}
+
+// How two configs of an arm differ, "" if they mean the same.
+std::string ConfigDifference(const std::string& a, const std::string& b) {
+  if (a == b) return "";
+  RunConfig first, second;
+  if (TextProtoSource::Parse("a", a, &first).ok() && TextProtoSource::Parse("b", b, &second).ok()) {
+    return ArmDifference(first, second);
+  }
+  return "their config.textproto differ\n";
+}
+
+// results.csv of the ablation program: which runs it wanted.
+std::vector<std::pair<std::string, int64_t>> WantedRuns(const std::string& csv) {
+  std::vector<std::pair<std::string, int64_t>> wanted;
+  bool header = true;
+  for (const absl::string_view line : absl::StrSplit(csv, '\n', absl::SkipEmpty())) {
+    if (std::exchange(header, false)) continue;
+    std::string arm;
+    size_t at = 0;
+    if (absl::StartsWith(line, "\"")) {
+      for (at = 1; at < line.size() && (line[at] != '"' || (at + 1 < line.size() && line[at + 1] == '"')); ++at) {
+        arm += line[at];
+        if (line[at] == '"') ++at;
+      }
+      ++at;
+    } else {
+      at = std::min(line.find(','), line.size());
+      arm = std::string(line.substr(0, at));
+    }
+    if (at >= line.size()) continue;
+    const absl::string_view rest = line.substr(at + 1);
+    int64_t seed = 0;
+    if (absl::SimpleAtoi(rest.substr(0, rest.find(',')), &seed)) wanted.emplace_back(arm, seed);
+  }
+  return wanted;
+}
+
+// Notes on runs that stand side by side in a comparison but were made on different machines or by different programs.
+void NoteMixtures(const Ablation& ablation, const std::vector<RunRecords>& runs, std::vector<std::string>* notes) {
+  constexpr const char* kKeys[] = {"code_revision", "data_fingerprint", "cpu_capability",
+                                   "threads",       "device",           "libtorch"};
+  std::map<std::pair<std::string, int64_t>, const RunRecords*> by_name;
+  for (const RunRecords& run : runs) by_name[{run.result.arm, run.result.seed}] = &run;
+  std::vector<std::pair<std::string, std::vector<std::string>>> comparisons;
+  for (const Comparison& c : ablation.comparison()) {
+    comparisons.push_back({absl::StrCat(c.treatment(), " vs. ", c.control()), {c.treatment(), c.control()}});
+  }
+  for (const Contrast& c : ablation.contrast()) {
+    comparisons.push_back({c.name(), {}});
+    for (const Contrast::Term& term : c.term()) comparisons.back().second.push_back(term.arm());
+  }
+  std::map<std::string, std::vector<std::string>> mixed;  // "cpu_capability AVX2 / AVX512" -> comparisons
+  for (const auto& [title, arms] : comparisons) {
+    std::map<std::string, std::set<std::string>> values;
+    for (const auto& [name, run] : by_name) {
+      if (name.first != arms.front()) continue;
+      for (const char* key : kKeys) {
+        std::set<std::string> of_seed;
+        for (const std::string& arm : arms) {
+          const auto found = by_name.find({arm, name.second});
+          if (found == by_name.end()) continue;
+          const auto value = found->second->provenance.find(key);
+          if (value != found->second->provenance.end()) of_seed.insert(value->second);
+        }
+        if (of_seed.size() > 1) values[key].insert(of_seed.begin(), of_seed.end());
+      }
+    }
+    for (const auto& [key, of_key] : values) {
+      mixed[absl::StrCat(key, " (", absl::StrJoin(of_key, ", "), ")")].push_back(title);
+    }
+  }
+  for (const auto& [what, titles] : mixed) {
+    notes->push_back(absl::StrCat("Pairs of runs differ in ", what, " in: ", Some(titles), "."));
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> ArmNames(const Ablation& ablation) {
+  std::vector<std::string> names = {""};
+  for (const Factor& factor : ablation.factor()) {
+    std::vector<std::string> longer;
+    for (const std::string& name : names) {
+      for (const Level& level : factor.level()) {
+        longer.push_back(name.empty() ? level.name() : absl::StrCat(name, "/", level.name()));
+      }
+    }
+    names = std::move(longer);
+  }
+  if (ablation.factor().empty()) names = {"base"};
+  names.erase(std::remove_if(names.begin(), names.end(),
+                             [&](const std::string& name) {
+                               return std::any_of(ablation.exclude().begin(), ablation.exclude().end(),
+                                                  [&](const std::string& glob) { return GlobMatches(glob, name); });
+                             }),
+              names.end());
+  return names;
+}
+
+absl::Status KeepPlan(const std::string& output, const std::string& ablation_text) {
+  std::vector<FoundRun> found;
+  FindRuns(output, "", 0, &found);
+  const bool any_result = std::any_of(
+      found.begin(), found.end(), [](const FoundRun& run) { return PathExists(JoinPath(run.folder, "result.json")); });
+  if (any_result) return absl::OkStatus();
+  return WriteFileAtomically(JoinPath(output, kPlanFile), ablation_text);
+}
+
+absl::StatusOr<ReportRecords> ReadResults(const std::vector<std::string>& folders) {
+  ReportRecords records;
+  records.folders = folders;
+  std::vector<FoundRun> found;
+  std::vector<std::pair<std::string, int64_t>> wanted;
+  bool has_ablation = false;
+  for (const std::string& folder : folders) {
+    if (!IsFolder(folder)) {
+      return absl::NotFoundError(
+          absl::StrCat(folder, ": is no folder; give one that an ablation has written, e.g. runs/digits"));
+    }
+    const size_t before = found.size();
+    FindRuns(folder, "", 0, &found);
+    const absl::StatusOr<std::string> text = ReadFile(JoinPath(folder, "ablation.textproto"));
+    if (!text.ok() && found.size() == before) {
+      return absl::NotFoundError(absl::StrCat(
+          folder, ": holds neither ablation.textproto nor a run; give a folder that an ablation has written"));
+    }
+    if (const auto csv = ReadFile(JoinPath(folder, "results.csv")); csv.ok()) {
+      for (auto& run : WantedRuns(*csv)) wanted.push_back(std::move(run));
+    }
+    if (!text.ok()) {
+      records.notes.push_back(absl::StrCat(folder, " has no ablation.textproto: its comparisons are not known."));
+      continue;
+    }
+    Ablation ablation;
+    const std::string problem = ParseLenient(*text, &ablation);
+    if (!problem.empty()) {
+      records.notes.push_back(
+          absl::StrCat(folder, "/ablation.textproto, ", problem, ": its comparisons are not judged."));
+      continue;
+    }
+    if (!has_ablation) {
+      has_ablation = true;
+      records.ablation = ablation;
+      records.ablation_text = *text;
+      Ablation planned;
+      const absl::StatusOr<std::string> plan = ReadFile(JoinPath(folder, kPlanFile));
+      if (plan.ok() && ParseLenient(*plan, &planned).empty()) records.planned = planned;
+      if (wanted.empty()) {
+        for (const std::string& arm : ArmNames(ablation)) {
+          for (int64_t i = 0; i < std::min<int64_t>(ablation.seeds().count(), 100000); ++i) {
+            wanted.emplace_back(arm, ablation.seeds().first() + i);
+          }
+        }
+      }
+    } else if (*text != records.ablation_text) {
+      records.notes.push_back(absl::StrCat(folder, " holds another ablation than ", folders.front(), " (\"",
+                                           ablation.name(),
+                                           "\"): comparisons are those of the first, arms are told apart by name."));
+    }
+  }
+
+  // Runs are read by all cores.
+  std::vector<ReadRun> read(found.size());
+  std::atomic<size_t> next{0};
+  const auto work = [&] {
+    for (size_t i = next++; i < found.size(); i = next++) read[i] = ReadOne(found[i]);
+  };
+  std::vector<std::thread> threads;
+  for (unsigned i = 1; i < std::thread::hardware_concurrency() && i < found.size(); ++i) threads.emplace_back(work);
+  work();
+  for (std::thread& thread : threads) thread.join();
+
+  std::vector<std::string> order = has_ablation ? ArmNames(records.ablation) : std::vector<std::string>();
+  const std::set<std::string> planned_arms(order.begin(), order.end());
+  std::set<std::string> known = planned_arms;
+  std::vector<std::string> strangers;
+  for (const FoundRun& run : found) {
+    if (!known.insert(run.arm).second) continue;
+    order.push_back(run.arm);
+    strangers.push_back(run.arm);
+  }
+  if (has_ablation && !strangers.empty()) {
+    records.notes.push_back(absl::StrCat("Not in ablation.textproto, but with runs: ", Some(strangers), "."));
+  }
+  std::map<std::pair<std::string, int64_t>, RunRecords> usable;
+  std::map<std::string, std::vector<std::string>> left_out;  // reason -> runs
+  for (ReadRun& run : read) {
+    const RunResult& result = run.records.result;
+    const std::string name = RunName(result.arm, result.seed);
+    for (const std::string& note : run.notes) records.notes.push_back(absl::StrCat(name, " ", note, "."));
+    if (!run.left_out.empty()) {
+      left_out[run.left_out].push_back(name);
+      continue;
+    }
+    if (!run.finished) continue;  // counted as missing
+    const auto config = records.configs.emplace(result.arm, run.config);
+    if (!config.second) {
+      const std::string difference = ConfigDifference(config.first->second, run.config);
+      if (!difference.empty()) {
+        left_out[absl::StrCat("another config than the arm's first run has, ",
+                              absl::StrJoin(absl::StrSplit(difference, '\n', absl::SkipEmpty()), "; "))]
+            .push_back(name);
+        continue;
+      }
+    }
+    const auto [at, is_new] = usable.emplace(std::make_pair(result.arm, result.seed), run.records);
+    if (!is_new) {
+      left_out[at->second.result.run_id == result.run_id
+                   ? absl::StrCat("the same run is in ", at->second.folder, " too")
+                   : absl::StrCat("another run of that arm and seed is in ", at->second.folder)]
+          .push_back(absl::StrCat(name, " in ", run.records.folder));
+    }
+  }
+  for (const auto& [reason, names] : left_out) {
+    records.notes.push_back(absl::StrCat("Left out: ", Some(names), ": ", reason, "."));
+  }
+  for (const auto& [arm, seed] : wanted) {
+    RunRecords missing;
+    missing.result.arm = arm;
+    missing.result.seed = seed;
+    missing.result.status = "missing";
+    if (known.insert(arm).second) order.push_back(arm);
+    usable.emplace(std::make_pair(arm, seed), missing);
+  }
+  std::map<std::string, int64_t> counts;
+  for (const std::string& arm : order) {
+    ArmFacts& facts = records.arms.emplace_back();
+    facts.name = arm;
+    const auto config = records.configs.find(arm);
+    if (config != records.configs.end()) Describe(config->second, &facts);
+    for (auto& [name, run] : usable) {
+      if (name.first != arm) continue;
+      ++counts[run.result.status];
+      records.runs.push_back(std::move(run));
+    }
+  }
+  std::vector<std::string> notes;
+  if (counts["missing"] > 0 || counts["failed"] > 0) {
+    notes.push_back(absl::StrCat("Incomplete: of ", records.runs.size(), " runs ", counts["missing"],
+                                 " are missing and ", counts["failed"], " failed."));
+  }
+  if (counts["diverged"] > 0) {
+    notes.push_back(absl::StrCat(counts["diverged"], counts["diverged"] == 1 ? " run" : " runs",
+                                 " diverged: counted as chance in the verdicts, left out of the arms' means."));
+  }
+  NoteMixtures(records.ablation, records.runs, &records.notes);
+  records.notes.insert(records.notes.begin(), notes.begin(), notes.end());
+  return records;
+}
+
+}  // namespace prunelab

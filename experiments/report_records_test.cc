@@ -1,0 +1,262 @@
+// Results folders as they may be found: whole, incomplete, torn, edited, mixed. What is wrong is said, and what was
+// left out.
+#include "experiments/report_records.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "experiments/report.h"
+#include "ml/base/files.h"
+
+namespace prunelab {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+constexpr char kAblation[] = R"(name: "made_up"
+base { network { [type.googleapis.com/prunelab.NobodyLinksThis] { depth: 8 } } future_field: 3 }
+factor { name: "pruning" level { name: "none" } level { name: "some" } }
+factor { name: "regularizer" level { name: "none" } level { name: "cov" } }
+exclude: "none/cov"
+seeds { first: 1 count: 2 }
+comparison { treatment: "some/cov" control: "some/none" margin: 0.005 }
+)";
+
+class ReportRecordsTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    root_ =
+        absl::StrCat(testing::TempDir(), "/records_", testing::UnitTest::GetInstance()->current_test_info()->name());
+    ASSERT_EQ(std::system(absl::StrCat("rm -rf '", root_, "'").c_str()), 0);
+    Write("ablation.textproto", kAblation);
+    for (const char* arm : {"none/none", "some/none", "some/cov"}) {
+      for (const int64_t seed : {1, 2}) AddRun(arm, seed);
+    }
+  }
+  std::string Path(const std::string& name) const { return JoinPath(root_, name); }
+  void Write(const std::string& name, const std::string& text) const {
+    ASSERT_TRUE(CreateFolders(Path(name).substr(0, Path(name).rfind('/'))).ok());
+    ASSERT_TRUE(WriteFileAtomically(Path(name), text).ok());
+  }
+  std::string Read(const std::string& name) const { return ReadFile(Path(name)).value(); }
+
+  void AddRun(const std::string& arm, int64_t seed, const std::string& status = "done") const {
+    std::vector<EpochRecord> records;
+    std::string lines;
+    for (int64_t epoch = 0; epoch < 3; ++epoch) {
+      EpochRecord& record = records.emplace_back();
+      record.epoch = epoch;
+      record.train_loss = 1.0 / static_cast<double>(epoch + 1);
+      record.test = Evaluation{0.5, 0.25 + 0.125 * static_cast<double>(epoch + seed), 0.99};
+      record.live_filters = {{"conv1", 16 - epoch}, {"layer1.0.conv1", 16}};
+      absl::StrAppend(&lines, EpochLine(record), "\n");
+    }
+    RunResult result;
+    result.arm = arm;
+    result.seed = seed;
+    result.status = status;
+    result.epochs = 3;
+    result.test_top1 = records.back().test->top1;
+    result.test_top5 = 0.99;
+    result.test_loss = 0.5;
+    result.run_id = absl::StrCat(arm, seed);
+    const std::string folder = absl::StrCat(arm, "/", seed, "/");
+    Write(folder + "epochs.jsonl", lines);
+    Write(folder + "timing.jsonl", WithChecksum("{\"epoch\":0,\"seconds\":2.0,\"images\":100}") + "\n");
+    Write(folder + "result.json", ResultJson(result));
+    Write(folder + "config.textproto", "network { [type.googleapis.com/prunelab.NobodyLinksThis] { depth: 8 } }");
+    Write(folder + "provenance.json", "{\"cpu_capability\": \"AVX2\", \"threads\": 1}");
+  }
+
+  ReportRecords Load() const { return ReadResults({root_}).value(); }
+  std::string Status(const ReportRecords& records, const std::string& arm, int64_t seed) const {
+    for (const RunRecords& run : records.runs) {
+      if (run.result.arm == arm && run.result.seed == seed) return run.result.status;
+    }
+    return "not there";
+  }
+
+  std::string root_;
+};
+
+TEST_F(ReportRecordsTest, AWholeFolder) {
+  const ReportRecords records = Load();
+  EXPECT_THAT(records.notes, IsEmpty()) << absl::StrJoin(records.notes, "\n");
+  ASSERT_EQ(records.runs.size(), 6u);
+  EXPECT_EQ(records.arms[0].name, "none/none");
+  EXPECT_EQ(records.arms[2].name, "some/cov");
+  const RunRecords& run = records.runs[1];
+  EXPECT_EQ(run.result.seed, 2);
+  EXPECT_EQ(run.result.seconds, 2.0);
+  EXPECT_EQ(run.epoch_count(), 3);
+  EXPECT_FLOAT_EQ(run.epochs[2 * kEpochColumnCount + 5], 0.75f);  // test_top1
+  EXPECT_THAT(run.layers, ElementsAre("conv1", "layer1.0.conv1"));
+  EXPECT_THAT(run.live_filters, ElementsAre(16, 16, 15, 16, 14, 16));
+  EXPECT_EQ(records.ablation.comparison_size(), 1);
+}
+
+TEST_F(ReportRecordsTest, WhatIsNoResultsFolderIsRefused) {
+  EXPECT_THAT(std::string(ReadResults({Path("nowhere")}).status().message()), HasSubstr("is no folder"));
+  ASSERT_TRUE(CreateFolders(Path("empty")).ok());
+  EXPECT_THAT(std::string(ReadResults({Path("empty")}).status().message()),
+              HasSubstr("holds neither ablation.textproto"));
+  const absl::StatusOr<std::string> report = WriteReport({Path("empty")}, Path("out"));
+  EXPECT_FALSE(report.ok());
+  EXPECT_FALSE(PathExists(Path("out")));
+}
+
+TEST_F(ReportRecordsTest, MissingRunsAreCounted) {
+  ASSERT_EQ(std::system(absl::StrCat("rm -r '", Path("some/cov/2"), "'").c_str()), 0);
+  ASSERT_EQ(std::system(absl::StrCat("rm '", Path("some/none/1/result.json"), "'").c_str()), 0);
+  const ReportRecords records = Load();
+  EXPECT_EQ(records.notes.front(), "Incomplete: of 6 runs 2 are missing and 0 failed.");
+  EXPECT_EQ(Status(records, "some/cov", 2), "missing");
+  EXPECT_EQ(Status(records, "some/none", 1), "missing");
+}
+
+TEST_F(ReportRecordsTest, ATornLineLeavesTheRunOut) {
+  const std::string lines = Read("some/none/1/epochs.jsonl");
+  Write("some/none/1/epochs.jsonl", lines.substr(0, lines.size() - 40));
+  const ReportRecords records = Load();
+  EXPECT_THAT(records.notes,
+              Contains(HasSubstr("Left out: some/none seed 1: epochs.jsonl line 3 is torn or was changed")));
+  EXPECT_EQ(Status(records, "some/none", 1), "missing");
+}
+
+TEST_F(ReportRecordsTest, AnEditedLineLeavesTheRunOut) {
+  Write("some/none/1/epochs.jsonl",
+        absl::StrReplaceAll(Read("some/none/1/epochs.jsonl"), {{"\"train_loss\":0.5", "\"train_loss\":0.4"}}));
+  EXPECT_THAT(Load().notes, Contains(HasSubstr("epochs.jsonl line 2 was changed after it was written")));
+}
+
+TEST_F(ReportRecordsTest, AnEditedResultLeavesTheRunOut) {
+  Write("some/cov/1/result.json",
+        absl::StrReplaceAll(Read("some/cov/1/result.json"), {{"\"test_top1\": 0.625", "\"test_top1\": 0.925"}}));
+  const ReportRecords records = Load();
+  EXPECT_THAT(records.notes, Contains(HasSubstr("Left out: some/cov seed 1: result.json and the last line of "
+                                                "epochs.jsonl have another test_top1")));
+  EXPECT_EQ(Status(records, "some/cov", 1), "missing");
+}
+
+TEST_F(ReportRecordsTest, AResultOfMoreEpochsThanThereAre) {
+  Write("some/cov/1/result.json",
+        absl::StrReplaceAll(Read("some/cov/1/result.json"), {{"\"epochs\": 3", "\"epochs\": 30"}}));
+  EXPECT_THAT(Load().notes, Contains(HasSubstr("result.json tells of 30 epochs, epochs.jsonl of 3")));
+}
+
+TEST_F(ReportRecordsTest, NonsenseAsAResult) {
+  Write("some/cov/1/result.json", "{\"arm\": ");
+  Write("some/cov/2/result.json", absl::StrReplaceAll(Read("some/cov/2/result.json"), {{"\"done\"", "\"perfect\""}}));
+  Write("some/none/1/result.json", Read("some/none/2/result.json"));
+  const ReportRecords records = Load();
+  EXPECT_THAT(records.notes, Contains(HasSubstr("some/cov seed 1: result.json: is no JSON object")));
+  EXPECT_THAT(records.notes, Contains(HasSubstr("some/cov seed 2: result.json has the status \"perfect\"")));
+  EXPECT_THAT(records.notes, Contains(HasSubstr("some/none seed 1: result.json is that of some/none seed 2")));
+}
+
+TEST_F(ReportRecordsTest, VersionsNotKnown) {
+  Write("some/cov/1/result.json",
+        absl::StrReplaceAll(Read("some/cov/1/result.json"), {{"{\n", "{\n  \"version\": 7,\n"}}));
+  Write("some/cov/2/epochs.jsonl", WithChecksum("{\"version\":9,\"epoch\":0}") + "\n");
+  const ReportRecords records = Load();
+  EXPECT_THAT(records.notes, Contains(HasSubstr("some/cov seed 1: result.json is of version 7, which this program")));
+  EXPECT_THAT(records.notes, Contains(HasSubstr("some/cov seed 2: epochs.jsonl line 1 is of version 9")));
+}
+
+TEST_F(ReportRecordsTest, RunsOfAnotherConfigAreLeftOut) {
+  Write("some/cov/2/config.textproto", "network { [type.googleapis.com/prunelab.NobodyLinksThis] { depth: 20 } }");
+  EXPECT_THAT(Load().notes,
+              Contains(HasSubstr("Left out: some/cov seed 2: another config than the arm's first run has")));
+}
+
+TEST_F(ReportRecordsTest, MixedMachinesAreSaid) {
+  Write("some/cov/2/provenance.json", "{\"cpu_capability\": \"AVX512\", \"threads\": 1}");
+  EXPECT_THAT(Load().notes,
+              ElementsAre("Pairs of runs differ in cpu_capability (AVX2, AVX512) in: some/cov vs. some/none."));
+}
+
+TEST_F(ReportRecordsTest, SeveralFolders) {
+  const std::string second = absl::StrCat(root_, "_second");
+  ASSERT_EQ(std::system(absl::StrCat("rm -rf '", second, "' && cp -r '", root_, "' '", second, "'").c_str()), 0);
+  ASSERT_EQ(std::system(absl::StrCat("rm -r '", second, "/some/cov/1' '", root_, "/some/cov/2'").c_str()), 0);
+  const ReportRecords records = ReadResults({root_, second}).value();
+  EXPECT_EQ(Status(records, "some/cov", 1), "done");
+  EXPECT_EQ(Status(records, "some/cov", 2), "done");
+  EXPECT_THAT(records.notes, Contains(HasSubstr("the same run is in")));
+  EXPECT_THAT(records.notes, Not(Contains(HasSubstr("Incomplete"))));
+}
+
+TEST_F(ReportRecordsTest, NoAblationFile) {
+  ASSERT_EQ(std::system(absl::StrCat("rm '", Path("ablation.textproto"), "'").c_str()), 0);
+  const ReportRecords records = Load();
+  EXPECT_THAT(records.notes, Contains(HasSubstr("has no ablation.textproto: its comparisons are not known")));
+  EXPECT_EQ(records.runs.size(), 6u);
+}
+
+TEST_F(ReportRecordsTest, AnAblationFileThatDoesNotParse) {
+  Write("ablation.textproto", "name: \"x\"\nseeds {");
+  EXPECT_THAT(Load().notes, Contains(HasSubstr("its comparisons are not judged")));
+}
+
+TEST_F(ReportRecordsTest, ArmsThatTheAblationDoesNotKnow) {
+  AddRun("extra/arm", 1);
+  const ReportRecords records = Load();
+  EXPECT_THAT(records.notes, Contains("Not in ablation.textproto, but with runs: extra/arm."));
+  EXPECT_EQ(records.arms.back().name, "extra/arm");
+}
+
+TEST_F(ReportRecordsTest, NoEpochs) {
+  ASSERT_EQ(std::system(absl::StrCat("rm '", Path("some/cov/1/epochs.jsonl"), "'").c_str()), 0);
+  const ReportRecords records = Load();
+  EXPECT_THAT(records.notes, ElementsAre(HasSubstr("some/cov seed 1 has no epochs.jsonl")));
+  EXPECT_EQ(Status(records, "some/cov", 1), "done");
+}
+
+TEST_F(ReportRecordsTest, ThePlanIsKeptFromTheFirstResultOn) {
+  const std::string fresh = Path("fresh");
+  ASSERT_TRUE(CreateFolders(fresh).ok());
+  ASSERT_TRUE(KeepPlan(fresh, "name: 'first'").ok());
+  ASSERT_TRUE(KeepPlan(fresh, "name: 'second'").ok());
+  EXPECT_EQ(Read("fresh/planned.textproto"), "name: 'second'");
+  Write("fresh/a/1/result.json", "{}");
+  ASSERT_TRUE(KeepPlan(fresh, "name: 'third'").ok());
+  EXPECT_EQ(Read("fresh/planned.textproto"), "name: 'second'");
+}
+
+TEST_F(ReportRecordsTest, TheReportsFiles) {
+  const absl::StatusOr<std::string> text = WriteReport({root_}, Path("out"));
+  ASSERT_TRUE(text.ok()) << text.status();
+  EXPECT_THAT(*text, HasSubstr("some/cov vs. some/none"));
+  for (const char* name : {"results.csv", "comparisons.json", "summary.md", "summary.tex", "report.html"}) {
+    EXPECT_TRUE(PathExists(Path(absl::StrCat("out/", name)))) << name;
+  }
+  EXPECT_THAT(Read("out/results.csv"), HasSubstr("\nsome/cov,2,done,3,0.75,0.99,0.5,"));
+}
+
+// Text of a config is text in the page, whatever it looks like.
+TEST_F(ReportRecordsTest, HtmlInNamesIsText) {
+  const std::string evil = "<img src=x onerror=alert(1)>@DATA@</script>";
+  Write("ablation.textproto",
+        absl::StrReplaceAll(kAblation, {{"\"made_up\"", absl::StrCat("\"", evil, "\" description: \"", evil, "\"")},
+                                        {"\"some\"", "\"<b>some\""},
+                                        {"some/", "<b>some/"}}));
+  AddRun("<b>some/none", 1);
+  AddRun("<b>some/cov", 1);
+  ASSERT_TRUE(WriteReport({root_}, Path("out")).ok());
+  const std::string page = Read("out/report.html");
+  EXPECT_THAT(page, Not(HasSubstr("<img")));
+  EXPECT_THAT(page, Not(HasSubstr("<b>some")));
+  EXPECT_THAT(page, HasSubstr("<h1>&lt;img src=x onerror=alert(1)&gt;@DATA@&lt;/script&gt;</h1>"));
+}
+
+}  // namespace
+}  // namespace prunelab
