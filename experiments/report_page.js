@@ -1,5 +1,6 @@
 'use strict';
-// Fills the page from the three JSON blocks. Text goes in by textContent or, in plots, escaped: names may hold anything.
+// Fills the page from the three JSON blocks. Text goes in by textContent or, in plots, escaped: names may hold
+// anything.
 (() => {
   const read = (id) => JSON.parse(document.getElementById(id).textContent);
   const data = read('data'), curves = read('curves'), live = read('live-filters');
@@ -11,8 +12,10 @@
 
   // Colour: all levels but the last; dash: the last level. So arms that differ in one factor look related.
   const palettes = {
-    light: ['#1f5fc4', '#c2570c', '#1a7f4b', '#8b3fc0', '#b8264f', '#0b7285', '#8a6100', '#5b6470', '#a61e8f', '#4b5f1f'],
-    dark: ['#7fb0ff', '#ff9f5a', '#5fd08f', '#cf9bff', '#ff86a8', '#4fd0e4', '#e8bd55', '#aab4c0', '#ff8ce6', '#b5cf6b'],
+    light:
+        ['#1f5fc4', '#c2570c', '#1a7f4b', '#8b3fc0', '#b8264f', '#0b7285', '#8a6100', '#5b6470', '#a61e8f', '#4b5f1f'],
+    dark:
+        ['#7fb0ff', '#ff9f5a', '#5fd08f', '#cf9bff', '#ff86a8', '#4fd0e4', '#e8bd55', '#aab4c0', '#ff8ce6', '#b5cf6b'],
   };
   const dashes = ['solid', 'dash', 'dot', 'dashdot', 'longdash', 'longdashdot'];
   const symbols = ['circle', 'diamond', 'square', 'triangle-up', 'cross', 'x'];
@@ -30,7 +33,8 @@
 
   // Of many arms only those that are compared are drawn at first.
   const compared = new Set();
-  for (const c of data.comparisons) for (const arm of c.contrast ? Object.keys(c.contrast) : [c.treatment, c.control]) compared.add(arm);
+  for (const c of data.comparisons)
+    for (const arm of c.contrast ? Object.keys(c.contrast) : [c.treatment, c.control]) compared.add(arm);
   const many = data.arms.length > 8 && compared.size > 0 && compared.size < data.arms.length;
   const visible = (arm) => (many && !compared.has(data.arms[arm].name) ? 'legendonly' : true);
 
@@ -67,6 +71,7 @@
     columns.forEach((column) => {
       const th = document.createElement('th');
       th.textContent = column.title;
+      if (column.isText) th.className = 'text';
       th.tabIndex = 0;
       const sort = () => {
         const up = th.getAttribute('aria-sort') === 'descending' || (column.isText && !th.hasAttribute('aria-sort'));
@@ -82,7 +87,9 @@
         fill();
       };
       th.addEventListener('click', sort);
-      th.addEventListener('keydown', (event) => { if (event.key === 'Enter') sort(); });
+      th.addEventListener('keydown', (event) => {
+        if (event.key === 'Enter') sort();
+      });
       head.append(th);
     });
     fill();
@@ -95,75 +102,111 @@
   const armColumns = [
     {title: 'arm', key: 'arm', value: (arm) => arm.name, isText: true},
     {title: 'n', value: (arm) => arm.done},
-    ...['diverged', 'failed', 'missing'].filter((key) => key === 'diverged' || data.arms.some((arm) => arm[key]))
+    ...['diverged', 'failed', 'missing']
+        .filter((key) => key === 'diverged' || data.arms.some((arm) => arm[key]))
         .map((key) => ({title: key, value: (arm) => arm[key]})),
     {title: 'masks', value: (arm) => arm.masks, isText: true},
     ...used.map((m) => ({
-      title: heading(m), key: m.column,
-      value: (arm) => (arm.measures[m.column] ? arm.measures[m.column][0] : null),
-      text: (arm) => {
-        const own = arm.measures[m.column];
-        if (!own) return '';
-        return shown(m, own[0]) + (own[1] ? ` \u00b1 ${shown(m, own[1])}` : '');
-      },
-    })),
+                  title: heading(m),
+                  key: m.column,
+                  value: (arm) => (arm.measures[m.column] ? arm.measures[m.column][0] : null),
+                  text: (arm) => {
+                    const own = arm.measures[m.column];
+                    if (!own) return '';
+                    return shown(m, own[0]) + (own[1] ? ` \u00b1 ${shown(m, own[1])}` : '');
+                  },
+                })),
   ];
   table('arms', armColumns, data.arms);
 
   const columns = data.results.columns;
   const rows = data.results.rows.map((cells, index) => ({cells, index}));
-  const integers = new Set(['seed', 'epochs', 'parameters', 'live_parameters', 'macs', 'live_macs', 'returned_filters']);
-  table('runs', columns.map((name, i) => ({
-    title: name.replace(/_/g, ' '), key: name, isText: name === 'arm' || name === 'status',
-    value: (row) => row.cells[i],
-    link: name === 'arm' ? (row) => data.links[row.index] : null,
-    text: (row) => {
-      const cell = row.cells[i], m = measures.get(name);
-      if (name === 'run_id') return cell.slice(0, 12);
-      if (cell === '' || integers.has(name) || isNaN(cell)) return cell;
-      return m ? shown(m, Number(cell)) : name === 'test_top1_best' ? (100 * cell).toFixed(2) : Number(cell).toFixed(1);
-    },
-  })), rows);
+  const integers =
+      new Set(['seed', 'epochs', 'parameters', 'live_parameters', 'macs', 'live_macs', 'returned_filters']);
+  table(
+      'runs', columns.map((name, i) => ({
+                            title: name.replace(/_/g, ' '),
+                            key: name,
+                            isText: name === 'arm' || name === 'status',
+                            value: (row) => row.cells[i],
+                            link: name === 'arm' ? (row) => data.links[row.index] : null,
+                            text: (row) => {
+                              const cell = row.cells[i], m = measures.get(name);
+                              if (name === 'run_id') return cell.slice(0, 12);
+                              if (cell === '' || integers.has(name) || isNaN(cell)) return cell;
+                              return m                      ? shown(m, Number(cell)) :
+                                  name === 'test_top1_best' ? (100 * cell).toFixed(2) :
+                                                              Number(cell).toFixed(1);
+                            },
+                          })),
+      rows);
 
   const number = (key, digits) => ({
-    title: key.replace(/_/g, ' '), key, value: (c) => c[key],
+    title: key.replace(/_/g, ' '),
+    key,
+    value: (c) => c[key],
     text: (c) => (c[key] === null || c[key] === undefined ? '' : Number(c[key]).toPrecision(digits || 4)),
   });
   if (data.comparisons.length) {
-    table('comparisons', [
-      {title: 'comparison', value: (c) => c.title, isText: true}, {title: 'metric', value: (c) => c.metric},
-      {title: 'verdict', value: (c) => c.verdict},
-      ...['n_treatment', 'n_control', 'n_pairs'].map((key) => ({title: key.replace(/_/g, ' '), key, value: (c) => c[key]})),
-      ...['mean_treatment', 'mean_control', 'difference', 'sd_difference', 'ci_low', 'ci_high', 'ci95_low', 'ci95_high', 'student95_low',
-        'student95_high', 'bootstrap95_low', 'bootstrap95_high', 'p_sign_flip', 'p_holm', 'p_paired_t', 'p_welch', 'hedges_g', 'margin',
-        'p_equivalence'].map((key) => number(key)),
-    ], data.comparisons);
+    table(
+        'comparisons',
+        [
+          {title: 'comparison', value: (c) => c.title, isText: true},
+          {title: 'metric', value: (c) => c.metric},
+          {title: 'verdict', value: (c) => c.verdict},
+          ...['n_treatment', 'n_control', 'n_pairs'].map(
+              (key) => ({title: key.replace(/_/g, ' '), key, value: (c) => c[key]})),
+          ...['mean_treatment', 'mean_control', 'difference', 'sd_difference', 'ci_low', 'ci_high', 'ci95_low',
+              'ci95_high', 'student95_low', 'student95_high', 'bootstrap95_low', 'bootstrap95_high', 'p_sign_flip',
+              'p_holm', 'p_paired_t', 'p_welch', 'hedges_g', 'margin', 'p_equivalence']
+              .map((key) => number(key)),
+        ],
+        data.comparisons);
   } else {
     document.getElementById('comparisons').parentElement.remove();
   }
 
-  const facts = Object.entries(data.provenance).flatMap(([key, values]) => Object.entries(values).map(([value, n]) => ({key, value, n})));
+  const facts = Object.entries(data.provenance)
+                    .flatMap(([key, values]) => Object.entries(values).map(([value, n]) => ({key, value, n})));
   const seconds = data.results.rows.reduce((sum, cells) => sum + Number(cells[columns.indexOf('seconds')] || 0), 0);
   if (seconds) {
     const h = seconds / 3600;
-    facts.push({key: 'duration', value: h >= 1 ? `${h.toFixed(1)} hours of training` : `${seconds.toFixed(0)} seconds of training`,
-      n: data.results.rows.filter((cells) => cells[columns.indexOf('seconds')]).length});
+    facts.push({
+      key: 'duration',
+      value: h >= 1 ? `${h.toFixed(1)} hours of training` : `${seconds.toFixed(0)} seconds of training`,
+      n: data.results.rows.filter((cells) => cells[columns.indexOf('seconds')]).length
+    });
   }
-  table('provenance', [
-    {title: 'what', value: (f) => f.key.replace(/_/g, ' '), isText: true}, {title: 'value', value: (f) => f.value, isText: true},
-    {title: 'runs', value: (f) => f.n},
-  ], facts);
+  table(
+      'provenance',
+      [
+        {title: 'what', value: (f) => f.key.replace(/_/g, ' '), isText: true},
+        {title: 'value', value: (f) => f.value, isText: true},
+        {title: 'runs', value: (f) => f.n},
+      ],
+      facts);
 
   // ---- plots
   const layout = (extra) => {
     const axis = {gridcolor: css('--line'), zerolinecolor: css('--line'), linecolor: css('--line'), automargin: true};
-    return Object.assign({
-      paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', font: {color: css('--ink'), size: 12},
-      margin: {l: 52, r: 12, t: 8, b: 40}, hovermode: 'closest', hoverlabel: {namelength: -1},
-      legend: {orientation: 'h', y: -0.2, yanchor: 'top', x: 0, font: {size: 11}},
-    }, extra, {xaxis: Object.assign({}, axis, extra.xaxis), yaxis: Object.assign({}, axis, extra.yaxis)});
+    return Object.assign(
+        {
+          paper_bgcolor: 'rgba(0,0,0,0)',
+          plot_bgcolor: 'rgba(0,0,0,0)',
+          font: {color: css('--ink'), size: 12},
+          margin: {l: 52, r: 12, t: 30, b: 44},
+          hovermode: 'closest',
+          hoverlabel: {namelength: -1},
+          modebar: {bgcolor: 'rgba(0,0,0,0)', color: css('--soft'), activecolor: css('--ink')},
+          legend: {orientation: 'h', yref: 'container', y: 0, yanchor: 'bottom', x: 0, font: {size: 11}},
+        },
+        extra, {xaxis: Object.assign({}, axis, extra.xaxis), yaxis: Object.assign({}, axis, extra.yaxis)});
   };
-  const config = {responsive: true, displaylogo: false, modeBarButtonsToRemove: ['select2d', 'lasso2d']};
+  const config = {
+    responsive: true,
+    displaylogo: false,
+    modeBarButtons: [['toImage', 'zoom2d', 'pan2d', 'resetScale2d']]
+  };
   const drawn = [];  // {id, draw}, to be drawn again when the colours change
   const plots = [];
   function plot(id, draw, fits) {
@@ -182,10 +225,7 @@
       const extra = legend ? 21 * Math.ceil(legend / perRow) : 0;
       element.style.height = `${height + extra}px`;
       const all = layout(Object.assign({height: height + extra}, figure.layout));
-      if (legend) {
-        all.margin.b = 44 + extra;
-        all.legend.y = -44 / (height - 60);
-      }
+      if (legend) all.margin.b = 48 + extra;
       return Plotly.react(element, figure.traces, all, config);
     };
     drawn.push(show);
@@ -209,34 +249,58 @@
     return () => select.value;
   }
 
-  function curvePlot(column, title, scale, log) {
+  function curvePlot(column, title, scale, log, masks) {
     const traces = [];
     for (const curve of curves) {
       const series = curve[column];
-      if (!series) continue;
+      if (!series || (masks && data.arms[curve.arm].masks !== masks)) continue;
       const name = escaped(data.arms[curve.arm].name), colour = colourOf(curve.arm), group = `arm${curve.arm}`;
       const times = (values) => values.map((v) => (v === null ? null : v * scale));
       if (series.l) {
         traces.push({
-          x: series.x.concat(series.x.slice().reverse()), y: times(series.h).concat(times(series.l).reverse()), fill: 'toself',
-          fillcolor: faint(colour), line: {width: 0}, hoverinfo: 'skip', legendgroup: group, showlegend: false, name, mode: 'lines',
-          visible: visible(curve.arm), type: 'scatter',
+          x: series.x.concat(series.x.slice().reverse()),
+          y: times(series.h).concat(times(series.l).reverse()),
+          fill: 'toself',
+          fillcolor: faint(colour),
+          line: {width: 0},
+          hoverinfo: 'skip',
+          legendgroup: group,
+          showlegend: false,
+          name,
+          mode: 'lines',
+          visible: visible(curve.arm),
+          type: 'scatter',
         });
       }
       traces.push({
-        x: series.x, y: times(series.m), name, legendgroup: group, mode: series.x.length > 1 ? 'lines' : 'markers', type: 'scatter',
-        line: {color: colour, dash: dashOf(curve.arm), width: 2}, marker: {color: colour}, visible: visible(curve.arm),
+        x: series.x,
+        y: times(series.m),
+        name,
+        legendgroup: group,
+        mode: series.x.length > 1 ? 'lines' : 'markers',
+        type: 'scatter',
+        line: {color: colour, dash: dashOf(curve.arm), width: 2},
+        marker: {color: colour},
+        visible: visible(curve.arm),
         hovertemplate: `${name}<br>epoch %{x}: %{y:.4g}<extra></extra>`,
       });
     }
     if (!traces.length) return null;
-    return {traces, layout: {xaxis: {title: {text: 'epoch'}, rangemode: 'tozero'}, yaxis: {title: {text: title}, type: log ? 'log' : 'linear'}}};
+    return {
+      traces,
+      layout: {
+        xaxis: {title: {text: 'epoch'}, rangemode: 'tozero'},
+        yaxis: {title: {text: title}, type: log ? 'log' : 'linear'}
+      }
+    };
   }
   const has = (column) => curves.some((curve) => curve[column]);
   const changes = (column) => curves.some((curve) => curve[column] && curve[column].m.some((v) => v));
 
-  const accuracies = [['test_top1', 'test top-1'], ['test_top5', 'test top-5'], ['train_top1', 'training top-1']].filter(([c]) => has(c));
-  let redraw = {};
+  const accuracies = [
+    ['test_top1', 'test top-1'], ['test_top5', 'test top-5'], ['train_top1', 'training top-1']
+  ].filter(([c]) => has(c));
+  const redraw = {};
   const accuracy = choose('accuracy', 'Show', accuracies, () => redraw.accuracy());
   redraw.accuracy = plot('accuracy', () => accuracies.length ? curvePlot(accuracy(), '%', 100) : null);
   const losses = [['test_loss', 'test loss'], ['train_loss', 'training loss']].filter(([c]) => has(c));
@@ -244,11 +308,16 @@
   redraw.loss = plot('loss', () => losses.length ? curvePlot(loss(), 'cross-entropy', 1, true) : null);
 
   // Trade-off: one point a run, one larger a mean; arms of one method at several strengths are joined.
-  const xs = ['compression_ratio', 'theoretical_speedup', 'filter_sparsity', 'weight_sparsity', 'paper_sparsity', 'live_parameters', 'live_macs']
-      .filter((c) => used.some((m) => m.column === c));
+  const xs = [
+    'compression_ratio', 'theoretical_speedup', 'filter_sparsity', 'weight_sparsity', 'paper_sparsity',
+    'live_parameters', 'live_macs'
+  ].filter((c) => used.some((m) => m.column === c));
   const ys = ['test_top1', 'test_top5', 'test_loss', 'validation_top1'].filter((c) => used.some((m) => m.column === c));
   const cellOf = (cells, column) => {
-    const of = (name) => { const cell = cells[columns.indexOf(name)]; return cell === '' ? null : Number(cell); };
+    const of = (name) => {
+      const cell = cells[columns.indexOf(name)];
+      return cell === '' ? null : Number(cell);
+    };
     if (column === 'compression_ratio') return of('live_parameters') ? of('parameters') / of('live_parameters') : null;
     if (column === 'theoretical_speedup') return of('live_macs') ? of('macs') / of('live_macs') : null;
     return of(column);
@@ -263,30 +332,52 @@
       const x = arm.measures[mx.column], y = arm.measures[my.column];
       if (!x || !y) return;
       const colour = colourOf(index), symbol = symbols[styles[index].dash % symbols.length], name = escaped(arm.name);
-      const runs = data.results.rows.filter((cells) => cells[0] === arm.name && cells[columns.indexOf('status')] === 'done');
+      const runs =
+          data.results.rows.filter((cells) => cells[0] === arm.name && cells[columns.indexOf('status')] === 'done');
       if (runs.length > 1) {
         traces.push({
-          x: runs.map((cells) => cellOf(cells, mx.column) * mx.scale), y: runs.map((cells) => cellOf(cells, my.column) * my.scale),
-          text: runs.map((cells) => `seed ${cells[1]}`), mode: 'markers', type: 'scatter', marker: {color: colour, size: 5, opacity: 0.45, symbol},
-          legendgroup: `arm${index}`, showlegend: false, name, visible: visible(index),
+          x: runs.map((cells) => cellOf(cells, mx.column) * mx.scale),
+          y: runs.map((cells) => cellOf(cells, my.column) * my.scale),
+          text: runs.map((cells) => `seed ${cells[1]}`),
+          mode: 'markers',
+          type: 'scatter',
+          marker: {color: colour, size: 5, opacity: 0.45, symbol},
+          legendgroup: `arm${index}`,
+          showlegend: false,
+          name,
+          visible: visible(index),
           hovertemplate: `${name}, %{text}<br>%{x:.5g}, %{y:.5g}<extra></extra>`,
         });
       }
       traces.push({
-        x: [x[0] * mx.scale], y: [y[0] * my.scale], name, mode: 'markers', type: 'scatter', legendgroup: `arm${index}`, visible: visible(index),
+        x: [x[0] * mx.scale],
+        y: [y[0] * my.scale],
+        name,
+        mode: 'markers',
+        type: 'scatter',
+        legendgroup: `arm${index}`,
+        visible: visible(index),
         marker: {color: colour, size: 12, symbol, line: {color: css('--card'), width: 1}},
         error_x: {type: 'data', array: [(x[1] || 0) * mx.scale], color: colour, thickness: 1},
         error_y: {type: 'data', array: [(y[1] || 0) * my.scale], color: colour, thickness: 1},
         hovertemplate: `${name}<br>${heading(mx)}: %{x:.5g}<br>${heading(my)}: %{y:.5g} (n = ${y[2]})<extra></extra>`,
       });
-      if (arm.method) methods.set(arm.method, (methods.get(arm.method) || []).concat([[x[0] * mx.scale, y[0] * my.scale, colour]]));
+      if (arm.method)
+        methods.set(arm.method, (methods.get(arm.method) || []).concat([[x[0] * mx.scale, y[0] * my.scale, colour]]));
     });
     if (!traces.length) return null;
     for (const points of methods.values()) {
       if (points.length < 2) continue;
       points.sort((a, b) => a[0] - b[0]);
-      traces.unshift({x: points.map((p) => p[0]), y: points.map((p) => p[1]), mode: 'lines', type: 'scatter', showlegend: false, hoverinfo: 'skip',
-        line: {color: points[0][2], width: 1.5}});
+      traces.unshift({
+        x: points.map((p) => p[0]),
+        y: points.map((p) => p[1]),
+        mode: 'lines',
+        type: 'scatter',
+        showlegend: false,
+        hoverinfo: 'skip',
+        line: {color: points[0][2], width: 1.5}
+      });
     }
     return {traces, layout: {xaxis: {title: {text: heading(mx)}}, yaxis: {title: {text: heading(my)}}}};
   });
@@ -301,23 +392,43 @@
     const share = entry.z.map((row, i) => row.map((v) => v === null ? null : v / entry.max[i]));
     return {
       traces: [{
-        type: 'heatmap', x: entry.x, y: entry.layers.map(escaped), z: share, zmin: 0, zmax: 1,
+        type: 'heatmap',
+        x: entry.x,
+        y: entry.layers.map(escaped),
+        z: share,
+        zmin: 0,
+        zmax: 1,
         customdata: entry.z.map((row, i) => row.map((v) => `${v} of ${entry.max[i]}`)),
-        colorscale: dark.matches ? [[0, '#2b1016'], [0.02, '#43202b'], [0.5, '#3f6fb0'], [1, '#bfe0ff']]
-                                 : [[0, '#7a1a2c'], [0.02, '#f7dfe0'], [0.5, '#8db8e8'], [1, '#123f7d']],
+        colorscale: dark.matches ? [[0, '#2b1016'], [0.02, '#43202b'], [0.5, '#3f6fb0'], [1, '#bfe0ff']] :
+                                   [[0, '#7a1a2c'], [0.02, '#f7dfe0'], [0.5, '#8db8e8'], [1, '#123f7d']],
         colorbar: {title: {text: 'live', side: 'right'}, tickformat: '.0%', thickness: 12},
         hovertemplate: '%{y}, epoch %{x}: %{customdata} live<extra></extra>',
       }],
-      layout: {xaxis: {title: {text: 'epoch'}}, yaxis: {autorange: 'reversed', type: 'category', tickfont: {size: narrow.matches ? 9 : 11}}},
+      layout: {
+        xaxis: {title: {text: 'epoch'}},
+        yaxis: {autorange: 'reversed', type: 'category', tickfont: {size: narrow.matches ? 9 : 11}}
+      },
     };
   }, (figure) => Math.max(300, Math.min(900, 90 + 15 * figure.traces[0].y.length)));
 
-  plot('churn', () => changes('mask_changes') ? curvePlot('mask_changes', 'changed in the epoch', 1) : null);
-  plot('returning', () => changes('returned_filters') ? curvePlot('returned_filters', 'came back in the epoch', 1) : null);
+  // Filters and weights are counted in different units, so they are never drawn together.
+  const kinds = ['filters', 'weights'].filter((kind) => data.arms.some((arm) => arm.masks === kind));
+  for (const [id, column, title] of [
+           ['churn', 'mask_changes', 'changed in the epoch'],
+           ['returning', 'returned_filters', 'came back in the epoch']]) {
+    const kind =
+        kinds.length > 1 ? choose(id, 'Arms that mask', kinds.map((k) => [k, k]), () => redraw[id]()) : () => kinds[0];
+    redraw[id] = plot(
+        id,
+        () => changes(column) ? curvePlot(column, kind() ? `${kind()} that ${title}` : title, 1, false, kind()) : null);
+  }
   plot('correlation', () => curvePlot('mean_abs_rho', 'mean |rho|', 1));
-  const penalties = [['penalty_gradient_ratio', 'gradient: penalty / loss'], ['penalty', 'penalty with its weight']].filter(([c]) => changes(c));
+  const penalties = [
+    ['penalty_gradient_ratio', 'gradient: penalty / loss'], ['penalty', 'penalty with its weight']
+  ].filter(([c]) => changes(c));
   const penalty = penalties.length ? choose('penalty', 'Show', penalties, () => redraw.penalty()) : null;
-  redraw.penalty = plot('penalty', () => penalty ? curvePlot(penalty(), penalties.find(([c]) => c === penalty())[1], 1) : null);
+  redraw.penalty =
+      plot('penalty', () => penalty ? curvePlot(penalty(), penalties.find(([c]) => c === penalty())[1], 1) : null);
 
   // Forest plots: one for each metric, because units differ.
   const byMetric = new Map();
@@ -337,34 +448,82 @@
       list.forEach((c, i) => {
         const colour = css(verdictColour[c.verdict.split(' ')[0]]);
         if (c.margin > 0) {
-          shapes.push({type: 'rect', x0: -c.margin * m.scale, x1: c.margin * m.scale, y0: i - 0.4, y1: i + 0.4, fillcolor: faint('#808890'),
-            line: {width: 0}, layer: 'below'});
+          shapes.push({
+            type: 'rect',
+            x0: -c.margin * m.scale,
+            x1: c.margin * m.scale,
+            y0: i - 0.4,
+            y1: i + 0.4,
+            fillcolor: faint('#808890'),
+            line: {width: 0},
+            layer: 'below'
+          });
         }
         if (c.difference === null) return;
         const x = c.difference * m.scale;
         const bar = (low, high, width, thickness) => (low === null || high === null ? undefined : {
-          type: 'data', symmetric: false, array: [high * m.scale - x], arrayminus: [x - low * m.scale], color: colour, width, thickness});
-        const text = `${escaped(c.title)}<br>${shown(m, c.difference)} ${unit}, p (Holm) ${Number(c.p_holm).toPrecision(3)}<br>` +
-            (c.ci_low === null ? 'sign-flip interval unbounded: too few seeds' : `${shown(m, c.ci_low)} to ${shown(m, c.ci_high)} ${unit}`) +
+          type: 'data',
+          symmetric: false,
+          array: [high * m.scale - x],
+          arrayminus: [x - low * m.scale],
+          color: colour,
+          width,
+          thickness
+        });
+        const text = `${escaped(c.title)}<br>${shown(m, c.difference)} ${unit}, p (Holm) ${
+                         Number(c.p_holm).toPrecision(3)}<br>` +
+            (c.ci_low === null ? 'sign-flip interval unbounded: too few seeds' :
+                                 `${shown(m, c.ci_low)} to ${shown(m, c.ci_high)} ${unit}`) +
             `<br>${c.verdict}`;
-        traces.push({x: [x], y: [i], type: 'scatter', mode: 'markers', marker: {size: 1, color: colour}, hoverinfo: 'skip', showlegend: false,
-          error_x: bar(c.student95_low, c.student95_high, 3, 1.2)});
-        traces.push({x: [x], y: [i], type: 'scatter', mode: 'markers', marker: {size: 11, color: colour, symbol: 'diamond'}, showlegend: false,
-          error_x: bar(c.ci_low, c.ci_high, 0, 4), hovertemplate: `${text}<extra></extra>`});
+        traces.push({
+          x: [x],
+          y: [i],
+          type: 'scatter',
+          mode: 'markers',
+          marker: {size: 1, color: colour},
+          hoverinfo: 'skip',
+          showlegend: false,
+          error_x: bar(c.student95_low, c.student95_high, 3, 1.2)
+        });
+        traces.push({
+          x: [x],
+          y: [i],
+          type: 'scatter',
+          mode: 'markers',
+          marker: {size: 11, color: colour, symbol: 'diamond'},
+          showlegend: false,
+          error_x: bar(c.ci_low, c.ci_high, 0, 4),
+          hovertemplate: `${text}<extra></extra>`
+        });
       });
-      shapes.push({type: 'line', x0: 0, x1: 0, y0: -0.5, y1: list.length - 0.5, line: {color: css('--soft'), width: 1}});
+      shapes.push(
+          {type: 'line', x0: 0, x1: 0, y0: -0.5, y1: list.length - 0.5, line: {color: css('--soft'), width: 1}});
       if (!traces.length) return null;
-      return {traces, layout: {
-        shapes, margin: {l: 8, r: 12, t: 8, b: 44}, yaxis: {tickvals: names.map((_, i) => i), ticktext: names, range: [list.length - 0.5, -0.5],
-          zeroline: false, showgrid: false, tickfont: {size: narrow.matches ? 10 : 12}},
-        xaxis: {title: {text: `difference in ${m.label}${unit ? ` (${unit})` : ''}`}, zeroline: false},
-      }};
-    }, () => 80 + (narrow.matches ? 42 : 34) * list.length);
+      return {
+        traces,
+        layout: {
+          shapes,
+          margin: {l: 8, r: 12, t: 26, b: 44},
+          yaxis: {
+            tickvals: names.map((_, i) => i),
+            ticktext: names,
+            range: [list.length - 0.5, -0.5],
+            zeroline: false,
+            showgrid: false,
+            tickfont: {size: narrow.matches ? 10 : 12}
+          },
+          xaxis: {title: {text: `difference in ${m.label}${unit ? ` (${unit})` : ''}`}, zeroline: false},
+        }
+      };
+    }, () => 98 + (narrow.matches ? 42 : 34) * list.length);
   }
 
   const again = () => drawn.forEach((show) => show());
   dark.addEventListener('change', again);
   narrow.addEventListener('change', again);
-  window.addEventListener('beforeprint', () => document.querySelectorAll('.js-plotly-plot').forEach((e) => Plotly.Plots.resize(e)));
-  Promise.all(plots).then(() => { document.body.dataset.ready = '1'; });
+  window.addEventListener(
+      'beforeprint', () => document.querySelectorAll('.js-plotly-plot').forEach((e) => Plotly.Plots.resize(e)));
+  Promise.all(plots).then(() => {
+    document.body.dataset.ready = '1';
+  });
 })();

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Opens the report on made-up results in a headless Chromium: drawn whole, offline, and with the numbers of results.csv.
+"""Opens the report on made-up results in a headless Chromium: drawn whole, offline, with the numbers of results.csv.
 
-Arguments: the report program, report_pictures_chromium.py, a committed results folder's ablation.textproto. With
-SCREENSHOTS=folder in the environment pictures are left there, to be looked at.
+Arguments: the report program, report_pictures_chromium.py. With SCREENSHOTS=folder in the environment pictures are
+left there, to be looked at.
 """
 
 import csv
@@ -18,8 +18,9 @@ import sys
 import tempfile
 import time
 import unittest
+import urllib.parse
 
-REPORT, DRIVER, EXAMPLE = [os.path.abspath(argument) for argument in sys.argv[1:4]]
+REPORT, DRIVER = [os.path.abspath(argument) for argument in sys.argv[1:3]]
 
 specification = importlib.util.spec_from_file_location("chromium", DRIVER)
 chromium = importlib.util.module_from_spec(specification)
@@ -62,11 +63,14 @@ def made_up_run(folder, arm, seed, epochs, layers, lift, status="done", check=Tr
             "penalty": 0.3 * (1 - 0.5 * share) if arm.endswith("cov") else 0,
             "penalty_gradient_ratio": 0.1 * share if arm.endswith("cov") else 0,
             "mean_abs_rho": 0.1 + 0.2 * share * noise.random(), "mask_updates": 5 if pruned else 0,
-            "mask_changes": noise.randrange(40) if pruned else 0, "returned_filters": noise.randrange(9) if pruned else 0,
+            "mask_changes": noise.randrange(40) if pruned else 0,
+            "returned_filters": noise.randrange(9) if pruned else 0,
             "filter_sparsity": 0.6 if pruned else 0, "weight_sparsity": 0.8 if pruned else 0,
             "paper_sparsity": 0.79 if pruned else 0, "live_parameters": 10000 if pruned else 77754,
             "live_macs": 200000 if pruned else 763520,
-            "live_filters": {f"layer{i}.conv": (8 + i if epoch % (i + 2) else 4) if pruned else 16 for i in range(layers)},
+            "live_filters": {
+                f"layer{i}.conv": (8 + i if epoch % (i + 2) else 4) if pruned else 16 for i in range(layers)
+            },
             "diverged": status == "diverged" and epoch == epochs - 1,
         }  # fmt: skip
         lines.append(record_line(record))
@@ -130,7 +134,9 @@ class ReportPageTest(unittest.TestCase):
         cls.scratch.cleanup()
 
     def open(self, url=None, **options):
-        return self.browser.open(url or self.url, ready="document.body && document.body.dataset.ready == '1'", **options)
+        return self.browser.open(
+            url or self.url, ready="document.body && document.body.dataset.ready == '1'", **options
+        )
 
     def keep(self, page, name):
         if os.environ.get("SCREENSHOTS"):
@@ -142,14 +148,17 @@ class ReportPageTest(unittest.TestCase):
                 page = self.open(width=width, height=height, dark=dark)
                 self.assertEqual(page.messages(), [])
                 plots = page.value(
-                    "Array.from(document.querySelectorAll('.plot')).map((e) => [e.id, e.querySelectorAll('.main-svg').length,"
+                    "Array.from(document.querySelectorAll('.plot')).map((e) => [e.id,"
+                    " e.querySelectorAll('.main-svg').length,"
                     " e.querySelectorAll('.scatterlayer .trace, .heatmaplayer image, .hm').length])"
                 )
                 self.assertGreaterEqual(len(plots), 10)  # eight and a forest for each of two metrics
                 for name, svgs, traces in plots:
                     self.assertGreater(svgs, 0, name)
                     self.assertGreater(traces, 0, name)
-                self.assertFalse(page.value("document.documentElement.scrollWidth > window.innerWidth + 1"), "it overflows")
+                self.assertFalse(
+                    page.value("document.documentElement.scrollWidth > window.innerWidth + 1"), "it overflows"
+                )
                 background = page.value("getComputedStyle(document.body).backgroundColor")
                 self.assertEqual(background, "rgb(20, 23, 27)" if dark else "rgb(246, 247, 249)")
                 self.keep(page, f"{'phone' if width < 600 else 'desk'}_{'dark' if dark else 'light'}")
@@ -168,16 +177,16 @@ class ReportPageTest(unittest.TestCase):
     def test_its_numbers_are_those_of_results_csv(self):
         page = self.open()
         shown = page.value(
-            "Array.from(document.querySelectorAll('#runs tbody tr')).map((tr) => Object.fromEntries(Array.from(tr.cells)"
-            ".map((td) => [td.dataset.column, td.dataset.value])))"
+            "Array.from(document.querySelectorAll('#runs tbody tr')).map((tr) => Object.fromEntries("
+            "Array.from(tr.cells).map((td) => [td.dataset.column, td.dataset.value])))"
         )
         with open(os.path.join(self.folder, "results.csv"), newline="") as file:
             expected = list(csv.DictReader(file))
         self.assertEqual(len(expected), 66)  # with the runs that are missing
         self.assertEqual(shown, expected)
         arms = page.value(
-            "Array.from(document.querySelectorAll('#arms tbody tr')).map((tr) => Object.fromEntries(Array.from(tr.cells)"
-            ".map((td) => [td.dataset.column, td.textContent])))"
+            "Array.from(document.querySelectorAll('#arms tbody tr')).map((tr) => Object.fromEntries("
+            "Array.from(tr.cells).map((td) => [td.dataset.column, td.textContent])))"
         )
         self.assertEqual([arm["arm"] for arm in arms][-1], "<i>most/cov")
         for arm in arms:
@@ -196,14 +205,19 @@ class ReportPageTest(unittest.TestCase):
         notes = page.value("document.getElementById('notes').innerText")
         self.assertIn("of 66 runs 5 are missing", notes)
         self.assertIn("1 run diverged", notes)
-        self.assertIn("Does it show what is there? <b>bold</b>", page.value("document.querySelector('.description').innerText"))
+        self.assertIn(
+            "Does it show what is there? <b>bold</b>", page.value("document.querySelector('.description').innerText")
+        )
         self.assertEqual(page.value("document.querySelectorAll('i, .description b').length"), 0)
 
     def test_tables_sort_and_menus_change_the_plots(self):
         page = self.open()
-        heading = "Array.from(document.querySelectorAll('#arms th')).find((e) => e.textContent.startsWith('test top-1'))"
+        heading = (
+            "Array.from(document.querySelectorAll('#arms th')).find((e) => e.textContent.startsWith('test top-1'))"
+        )
         page.value(f"{heading}.click()")
-        values = "Array.from(document.querySelectorAll('#arms td[data-column=test_top1]')).map((e) => Number(e.dataset.value))"
+        cells = "document.querySelectorAll('#arms td[data-column=test_top1]')"
+        values = f"Array.from({cells}).map((e) => Number(e.dataset.value))"
         descending = page.value(values)
         self.assertEqual(descending, sorted(descending, reverse=True))
         page.value(f"{heading}.click()")
@@ -221,7 +235,7 @@ class ReportPageTest(unittest.TestCase):
         links = page.value("Array.from(document.querySelectorAll('#runs a')).map((a) => a.href)")
         self.assertEqual(len(links), 61)
         for link in links:
-            path = pathlib.Path(chromium_path(link))
+            path = pathlib.Path(path_of(link))
             self.assertTrue((path / "result.json").exists(), link)
 
     def test_a_thousand_runs(self):
@@ -255,7 +269,9 @@ class ReportPageTest(unittest.TestCase):
         self.assertLess(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 10)
         page = self.open(pathlib.Path(folder, "report.html").as_uri())
         self.assertEqual(page.messages(), [])
-        points = page.value("Math.max(...JSON.parse(document.getElementById('curves').textContent).map((c) => c.test_top1.x.length))")
+        points = page.value(
+            "Math.max(...JSON.parse(document.getElementById('curves').textContent).map((c) => c.test_top1.x.length))"
+        )
         self.assertLessEqual(points, 200)
         self.assertGreaterEqual(points, 50)
 
@@ -270,10 +286,8 @@ class ReportPageTest(unittest.TestCase):
             self.assertIn(expected, run.stderr)
 
 
-def chromium_path(url):
-    from urllib.parse import unquote, urlparse
-
-    return unquote(urlparse(url).path)
+def path_of(url):
+    return urllib.parse.unquote(urllib.parse.urlparse(url).path)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Drives a headless Chromium over its DevTools pipe, with the standard library alone.
 
-  with Chromium() as browser:
-      page = browser.open("file:///tmp/report.html", width=400, height=800, dark=True, ready="document.body.dataset.ready == '1'")
-      page.value("document.title")
-      page.messages()     # console errors, exceptions, requests that leave the machine
-      page.screenshot()   # bytes of a PNG
+with Chromium() as browser:
+    page = browser.open("file:///tmp/report.html", width=400, height=800, dark=True, ready="document.body.dataset.ready == '1'")
+    page.value("document.title")
+    page.messages()     # console errors, exceptions, requests that leave the machine
+    page.screenshot()   # bytes of a PNG
 """
 
 import base64
@@ -55,7 +55,11 @@ class Page:
 
     def size(self, width, height, scale=1):
         self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=width < 600
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=scale,
+            mobile=width < 600,
         )
 
     def screenshot(self, clip=None):

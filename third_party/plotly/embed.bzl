@@ -16,7 +16,9 @@ def embedded_files(name, header, files, **kwargs):
             name = name + "_" + function + "_object",
             srcs = [label],
             outs = [name + "_" + function + ".o"],
-            cmd = """printf '.section .rodata\\n.global embedded_{f}_begin\\nembedded_{f}_begin:\\n.incbin "%s"\\n' $< > $@.S
+            cmd = """
+printf '.section .rodata\\n.global embedded_{f}_begin\\nembedded_{f}_begin:\\n' > $@.S
+printf '.incbin "%s"\\n' $< >> $@.S
 printf '.global embedded_{f}_end\\nembedded_{f}_end:\\n.section .note.GNU-stack,"",@progbits\\n' >> $@.S
 as -o $@ $@.S && rm $@.S""".format(f = function),
         )
@@ -26,7 +28,8 @@ as -o $@ $@.S && rm $@.S""".format(f = function),
         outs = [name + "_functions.cc"],
         cmd = "(echo '#include \"" + header + "\"';" + "".join([
             " echo 'extern \"C\" const char embedded_{f}_begin[], embedded_{f}_end[];';".format(f = function) +
-            " echo 'absl::string_view prunelab::{f}() {{ return {{embedded_{f}_begin, static_cast<size_t>(embedded_{f}_end - embedded_{f}_begin)}}; }}';".format(f = function)
+            " echo 'absl::string_view prunelab::{f}() {{';".format(f = function) +
+            " echo '  return {{embedded_{f}_begin, size_t(embedded_{f}_end - embedded_{f}_begin)}}; }}';".format(f = function)
             for function in files.values()
         ]) + ") > $@",
     )
