@@ -23,6 +23,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "experiments/report_records.h"
+#include "experiments/run_events.h"
 #include "experiments/table.h"
 #include "ml/base/field_error.h"
 #include "ml/base/files.h"
@@ -228,6 +229,7 @@ absl::StatusOr<RunResult> Train(const Run& run, at::Device device, int64_t threa
     seen = step.images;
   };
   Trainer trainer(std::move(setup));
+  PRUNELAB_ASSIGN_OR_RETURN(RunEvents events, RunEvents::Create(run.folder, run.arm->name, run.seed, epochs, 0));
   std::vector<EpochRecord> records;
   std::string failure;
   for (int64_t epoch = 0; epoch < epochs; ++epoch) {
@@ -243,6 +245,7 @@ absl::StatusOr<RunResult> Train(const Run& run, at::Device device, int64_t threa
     timing["seconds"] = Now() - start;
     timing["images"] = run.dataset->info.train_images;
     PRUNELAB_RETURN_IF_ERROR(AppendLine(in_folder("timing.jsonl"), WithChecksum(timing.dump())));
+    PRUNELAB_RETURN_IF_ERROR(events.AddEpoch(*record, trainer.model()));
     progress.EndEpoch(*record);
     records.push_back(*std::move(record));
     if (records.back().diverged) break;
@@ -256,6 +259,7 @@ absl::StatusOr<RunResult> Train(const Run& run, at::Device device, int64_t threa
   result.seed = run.seed;
   result.run_id = run.run_id;
   PRUNELAB_RETURN_IF_ERROR(WriteSafetensors(in_folder("last.safetensors"), ModelToSafetensors(trainer.model())));
+  PRUNELAB_RETURN_IF_ERROR(events.End(result.status));
   PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(in_folder("result.json"), ResultJson(result)));
   return result;
 }
