@@ -132,6 +132,8 @@ absl::StatusOr<Picture> DecodePng(absl::string_view bytes) {
     return size;
   }
   image.format = PNG_FORMAT_RGB;
+  // Sixteen bits a channel are the same scale as eight, only finer, unless the file says otherwise.
+  image.flags |= PNG_IMAGE_FLAG_16BIT_sRGB;
   Picture picture;
   picture.height = image.height;
   picture.width = image.width;

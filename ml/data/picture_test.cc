@@ -3,11 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <numeric>
 #include <string>
 
 #include "ml/data/picture_fake.h"
+#include "ml/data/picture_values.h"
 
 namespace prunelab {
 namespace {
@@ -68,6 +67,30 @@ TEST(PictureTest, GreyAndCmykJpegs) {
   for (size_t i = 0; i < cmyk->pixels.size(); ++i) EXPECT_NEAR(cmyk->pixels[i], i % 3 == 1 ? 102 : 204, 2);
 }
 
+std::string Bytes(const std::string& hexadecimal) {
+  std::string bytes;
+  for (size_t i = 0; i < hexadecimal.size(); i += 2) {
+    bytes.push_back(static_cast<char>(std::stoi(hexadecimal.substr(i, 2), nullptr, 16)));
+  }
+  return bytes;
+}
+
+// Pillow links the same libraries, perhaps of other versions: JPEGs may differ by a rounding.
+TEST(PictureTest, EqualsPillow) {
+  for (const PictureValues& wanted : PictureReference()) {
+    const absl::StatusOr<Picture> picture = DecodePicture(Bytes(wanted.file));
+    ASSERT_TRUE(picture.ok()) << wanted.name << ": " << picture.status();
+    EXPECT_EQ(picture->height, 7);
+    EXPECT_EQ(picture->width, 9);
+    const std::string pixels = Bytes(wanted.pixels);
+    ASSERT_EQ(picture->pixels.size(), pixels.size());
+    const int tolerance = std::string(wanted.name).find("JPEG") == std::string::npos ? 0 : 2;
+    for (size_t i = 0; i < pixels.size(); ++i) {
+      ASSERT_NEAR(picture->pixels[i], static_cast<uint8_t>(pixels[i]), tolerance) << wanted.name << " " << i;
+    }
+  }
+}
+
 TEST(PictureTest, WhatDoesNotDecodeIsRefused) {
   EXPECT_THAT(Error(""), HasSubstr("is empty"));
   EXPECT_THAT(Error("GIF89a"), HasSubstr("neither JPEG nor PNG"));
@@ -83,6 +106,27 @@ TEST(PictureTest, WhatDoesNotDecodeIsRefused) {
   std::string damaged = png;
   damaged[png.size() / 2] ^= 0x55;
   EXPECT_THAT(Error(damaged), HasSubstr("does not decode"));
+}
+
+// Whatever one wrong byte makes of a file, it is decoded or refused; sanitizers watch.
+TEST(PictureTest, EveryByteMayBeWrong) {
+  int refused = 0;
+  for (const PictureValues& good : PictureReference()) {
+    const std::string bytes = Bytes(good.file);
+    for (size_t i = 0; i < bytes.size(); ++i) {
+      for (const int bit : {0, 7}) {
+        std::string bad = bytes;
+        bad[i] = static_cast<char>(bad[i] ^ (1 << bit));
+        const absl::StatusOr<Picture> picture = DecodePicture(bad);
+        if (picture.ok()) {
+          EXPECT_EQ(static_cast<int64_t>(picture->pixels.size()), picture->height * picture->width * 3);
+        } else {
+          ++refused;
+        }
+      }
+    }
+  }
+  EXPECT_GT(refused, 1000);
 }
 
 // Headers that promise more pixels than there could be are refused before room is made for them.

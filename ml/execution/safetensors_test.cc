@@ -107,6 +107,25 @@ TEST(SafetensorsTest, RefusesWhatIsBroken) {
   }
 }
 
+// Whatever one wrong byte of the header makes of it, it is read or refused; sanitizers watch.
+TEST(SafetensorsTest, EveryByteMayBeWrong) {
+  Safetensors file;
+  file.metadata["k"] = "v";
+  file.tensors["a"] = at::arange(6, at::kFloat).view({2, 3});
+  file.tensors["b"] = at::arange(2, at::kLong);
+  const std::string bytes = SerializeSafetensors(file);
+  int refused = 0;
+  for (size_t i = 0; i < bytes.size() - 40; ++i) {
+    for (int bit = 0; bit < 8; ++bit) {
+      std::string bad = bytes;
+      bad[i] = static_cast<char>(bad[i] ^ (1 << bit));
+      const absl::StatusOr<Safetensors> read = ParseSafetensors(bad, "x");
+      if (!read.ok()) ++refused;
+    }
+  }
+  EXPECT_GT(refused, 500);
+}
+
 // A file's header is checked against the file's size before anything of its size is read or allocated.
 TEST(SafetensorsTest, FilesAreCheckedBeforeTheyAreRead) {
   const std::string path = testing::TempDir() + "/large.safetensors";
