@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -292,11 +293,14 @@ std::string RepeatCommand(const ReportRecords& records) {
 }
 
 std::string Verdicts(const Analysis& analysis) {
+  constexpr absl::string_view kNone = "No conclusion";
   std::string html;
   for (const ComparisonResult& comparison : analysis.comparisons) {
-    const std::string verdict = comparison.judgement.verdict;
+    const std::string& verdict = comparison.judgement.verdict;
+    absl::string_view sentence = comparison.sentence;
+    if (absl::StartsWith(sentence, kNone)) sentence.remove_prefix(kNone.size());  // the verdict says it
     absl::StrAppend(&html, "<li class=\"verdict ", HtmlText(verdict.substr(0, verdict.find(' '))), "\"><b>",
-                    HtmlText(verdict), "</b> ", HtmlText(comparison.sentence), "</li>\n");
+                    HtmlText(verdict), "</b> ", HtmlText(sentence), "</li>\n");
   }
   return html;
 }

@@ -1,7 +1,7 @@
 """Drives a headless Chromium over its DevTools pipe, with the standard library alone.
 
 with Chromium() as browser:
-    page = browser.open("file:///tmp/report.html", width=400, height=800, dark=True, ready="document.body.dataset.ready == '1'")
+    page = browser.open("file:///tmp/report.html", width=400, height=800, dark=True)
     page.value("document.title")
     page.messages()     # console errors, exceptions, requests that leave the machine
     page.screenshot()   # bytes of a PNG

@@ -29,7 +29,8 @@ as -o $@ $@.S && rm $@.S""".format(f = function),
         cmd = "(echo '#include \"" + header + "\"';" + "".join([
             " echo 'extern \"C\" const char embedded_{f}_begin[], embedded_{f}_end[];';".format(f = function) +
             " echo 'absl::string_view prunelab::{f}() {{';".format(f = function) +
-            " echo '  return {{embedded_{f}_begin, size_t(embedded_{f}_end - embedded_{f}_begin)}}; }}';".format(f = function)
+            " echo '  return {{embedded_{f}_begin,';".format(f = function) +
+            " echo '          static_cast<size_t>(embedded_{f}_end - embedded_{f}_begin)}}; }}';".format(f = function)
             for function in files.values()
         ]) + ") > $@",
     )

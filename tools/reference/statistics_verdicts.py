@@ -1,0 +1,161 @@
+"""The verdicts of a results folder computed again, from results.csv and ablation.textproto with numpy and scipy alone.
+
+  python3 tools/reference/statistics_verdicts.py experiments/results/digits
+
+Compares with comparisons.json, number by number, and fails where they differ by more than 1e-9 (relative).
+"""
+
+import csv
+import itertools
+import json
+import math
+import os
+import re
+import sys
+
+import numpy
+from scipy import stats
+
+CLASSES = 10  # of the data: a diverged run counts as chance
+LOWER_IS_BETTER = {"test_loss", "live_parameters", "live_macs"}
+
+
+def blocks(text, name):
+    """The texts between the braces of the top-level messages called `name`."""
+    for match in re.finditer(rf"^{name} {{", text, re.M):
+        depth, at = 1, match.end()
+        while depth:
+            depth += {"{": 1, "}": -1}.get(text[at], 0)
+            at += 1
+        yield text[match.end() : at - 1]
+
+
+def field(text, name, default):
+    match = re.search(rf'\b{name}: "?([^"\n ]+)"?', text)
+    return match.group(1) if match else default
+
+
+def wanted(text):
+    for block in blocks(text, "comparison"):
+        terms = [(field(block, "treatment", ""), 1.0), (field(block, "control", ""), -1.0)]
+        yield None, terms, field(block, "metric", "TEST_TOP1").lower(), float(field(block, "margin", 0))
+    for block in blocks(text, "contrast"):
+        terms = [(field(t, "arm", ""), float(field(t, "weight", 0))) for t in re.findall(r"term {([^}]*)}", block)]
+        yield field(block, "name", ""), terms, field(block, "metric", "TEST_TOP1").lower(), float(
+            field(block, "margin", 0)
+        )
+
+
+def values_of(rows, arm, metric):
+    chance = {
+        "test_top1": 1 / CLASSES,
+        "validation_top1": 1 / CLASSES,
+        "test_top5": min(1, 5 / CLASSES),
+        "test_loss": math.log(CLASSES),
+    }
+    result = {}
+    for row in rows:
+        if row["arm"] != arm:
+            continue
+        if row["status"] == "done" and row[metric]:
+            result[row["seed"]] = float(row[metric])
+        if row["status"] == "diverged":
+            result[row["seed"]] = chance.get(metric, float(row[metric]) if row[metric] else math.nan)
+    return result
+
+
+def sign_flip(d):
+    """Exact two-sided p, all signs one by one."""
+    signs = numpy.array(list(itertools.product((-1, 1), repeat=len(d))))
+    return numpy.mean(numpy.abs(signs @ d) >= abs(d.sum()) - 1e-12)
+
+
+def interval(d, alpha):
+    """The shifts that the test keeps at alpha, searched among the means of subsets, where its p changes."""
+    if 2 / 2 ** len(d) > alpha:
+        return None, None
+    subsets = numpy.array(list(itertools.product((0, 1), repeat=len(d)))[1:])
+    means = numpy.unique(subsets @ d / subsets.sum(1))
+    ends = []
+    for candidates in (means, means[::-1]):
+        # A kept shift, however little: p does not fall from an end towards the mean.
+        low, high = 0, len(candidates) - 1
+        while low < high:
+            middle = (low + high) // 2
+            if sign_flip(d - candidates[middle]) > alpha + 1e-13:
+                high = middle
+            else:
+                low = middle + 1
+        ends.append(candidates[low])
+    return tuple(ends)
+
+
+def judge(rows, terms, metric, margin):
+    values = [values_of(rows, arm, metric) for arm, _ in terms]
+    seeds = [seed for seed in values[0] if all(seed in v for v in values)]
+    d = numpy.array([sum(w * v[seed] for (_, w), v in zip(terms, values)) for seed in seeds])
+    samples = [numpy.array(list(v.values())) for v in values]
+    weights = [w for _, w in terms]
+    n = len(d)
+    result = {
+        "n_treatment": sum(len(s) for s, w in zip(samples, weights) if w > 0),
+        "n_control": sum(len(s) for s, w in zip(samples, weights) if w < 0),
+        "mean_treatment": sum(w * s.mean() for s, w in zip(samples, weights) if w > 0),
+        "mean_control": -sum(w * s.mean() for s, w in zip(samples, weights) if w < 0),
+        "difference": d.mean(),
+        "p_sign_flip": sign_flip(d),
+        "margin": margin,
+    }
+    if len(terms) == 2:
+        result["p_welch"] = stats.ttest_ind(samples[0], samples[1], equal_var=False).pvalue
+    degrees = sum(len(s) - 1 for s in samples)
+    pooled = math.sqrt(sum(s.var(ddof=1) * (len(s) - 1) for s in samples) / degrees)
+    total = sum(w * s.mean() for s, w in zip(samples, weights))
+    result["hedges_g"] = total / pooled * (1 - 3 / (4 * degrees - 1))
+    if margin > 0 and n > 1 and d.std() > 0:
+        result["p_equivalence"] = max(
+            stats.ttest_1samp(d, -margin, alternative="greater").pvalue,
+            stats.ttest_1samp(d, margin, alternative="less").pvalue,
+        )
+    return d, result
+
+
+def main():
+    folder = sys.argv[1]
+    with open(os.path.join(folder, "results.csv"), newline="") as file:
+        rows = list(csv.DictReader(file))
+    with open(os.path.join(folder, "ablation.textproto")) as file:
+        comparisons = list(wanted(file.read()))
+    with open(os.path.join(folder, "comparisons.json")) as file:
+        reported = json.load(file)
+    assert len(reported) == len(comparisons) > 0, (len(reported), len(comparisons))
+    judged = [judge(rows, terms, metric, margin) for _, terms, metric, margin in comparisons]
+    p = [result["p_sign_flip"] for _, result in judged]
+    order = sorted(range(len(p)), key=lambda i: p[i])
+    largest, divisor = 0, len(p)
+    for rank, i in enumerate(order):
+        if rank == 0 or p[i] != p[order[rank - 1]]:
+            divisor = len(p) - rank
+        largest = max(largest, min(1, divisor * p[i]))
+        judged[i][1].update(p_holm=largest, holm_divisor=divisor)
+    for (name, terms, metric, margin), (d, result), report in zip(comparisons, judged, reported):
+        result["ci_low"], result["ci_high"] = interval(d, 0.05 / result["holm_divisor"])
+        verdict = "no conclusion"
+        if result["p_holm"] <= 0.05:
+            verdict = "better" if (result["difference"] > 0) != (metric in LOWER_IS_BETTER) else "worse"
+            if -margin < result["ci_low"] and result["ci_high"] < margin:
+                verdict += " by less than the margin"
+        elif result.get("p_equivalence", 1) <= 0.05:
+            verdict = "equivalent"
+        result["verdict"] = verdict
+        for key, value in result.items():
+            other = report[key]
+            if isinstance(value, str) or value is None or other is None:
+                same = value == other
+            else:
+                same = math.isclose(value, other, rel_tol=1e-9, abs_tol=1e-15)
+            assert same, f"{name or terms}: {key} is {other} in comparisons.json, {value} here"
+        print(f"{name or ' vs. '.join(arm for arm, _ in terms)}, {metric}: {verdict}; {len(result)} values agree")
+
+
+main()
