@@ -60,6 +60,7 @@ absl::StatusOr<Model> OpenCheckpoint(const std::string& path, absl::string_view 
     return absl::InvalidArgumentError(absl::StrCat(
         file_path, ": all names begin with \"module.\", as DataParallel makes them; save model.module.state_dict()"));
   }
+  PRUNELAB_RETURN_IF_ERROR(CheckFits(file, file_path, info));
   Model model = Model::Create(std::move(info), at::kFloat, device);
   PRUNELAB_RETURN_IF_ERROR(LoadIntoModel(file, file_path, model));
   return model;

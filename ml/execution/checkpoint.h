@@ -14,9 +14,12 @@ namespace prunelab {
 
 Safetensors ModelToSafetensors(const Model& model);
 
-// Copies weights, buffers and masks into `model`. All differences of names and shapes are listed in one error, and then
-// nothing is changed. "num_batches_tracked" may be missing. Masks are read in the weight's shape or as [out, 1, 1, 1];
-// a mask that is the same within each filter becomes a filter mask.
+// Whether the file's tensors are those of the network: all differences of names and shapes are listed in one error.
+// "num_batches_tracked" may be missing; masks may have the weight's shape or [out, 1, 1, 1], and hold 0 and 1.
+absl::Status CheckFits(const Safetensors& file, const std::string& name, const NetworkInfo& info);
+
+// Copies weights, buffers and masks into `model`. Where CheckFits refuses the file nothing is changed. A mask that is
+// the same within each filter becomes a filter mask.
 absl::Status LoadIntoModel(const Safetensors& file, const std::string& name, Model& model);
 
 // A model from a file that carries its network. Errors: no network in it, or one that is refused; as LoadIntoModel.

@@ -10,6 +10,7 @@
 namespace prunelab {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 Model MakeModel(uint64_t seed, at::ScalarType dtype = at::kFloat) {
@@ -101,6 +102,22 @@ TEST(CheckpointTest, AllDifferencesAreListedAndNothingIsLoaded) {
   EXPECT_THAT(message, HasSubstr("conv.mask is [3, 1, 3, 3]; must be [3, 2, 3, 3] or [3, 1, 1, 1]"));
   EXPECT_THAT(message, HasSubstr("conv2.mask holds values other than 0 and 1"));
   EXPECT_TRUE(at::equal(model.Get("conv.weight"), before));
+  EXPECT_TRUE(model.masks().empty());
+}
+
+// A small file may speak of a network of a hundred terabytes; no room is made for it.
+TEST(CheckpointTest, ANetworkFarLargerThanTheFileIsRefusedBeforeItIsBuilt) {
+  Safetensors file = ModelToSafetensors(MakeModel(1));
+  file.metadata["network"] =
+      "node { name: 'image' image { channels: 1000000 } } "
+      "node { name: 'conv' input: 'image' conv2d { out_channels: 1000000 kernel_height: 5 kernel_width: 5 } } "
+      "node { name: 'pool' input: 'conv' global_average_pool {} } node { name: 'flat' input: 'pool' flatten {} } "
+      "node { name: 'fc' input: 'flat' linear { out_features: 1000000 } }";
+  const std::string path = Temporary("large.safetensors");
+  ASSERT_TRUE(WriteSafetensors(path, file).ok());
+  EXPECT_THAT(std::string(LoadModel(path, at::kFloat, at::kCPU).status().message()),
+              AllOf(HasSubstr("large.safetensors: does not fit the network"),
+                    HasSubstr("the network needs [1000000, 1000000, 5, 5]")));
 }
 
 TEST(CheckpointTest, AFileWithoutOrWithABadNetworkIsRefused) {
