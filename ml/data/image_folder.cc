@@ -230,25 +230,33 @@ DecodedPart Decode(const Listing& listing, const ImageFolder& parameters) {
   return part;
 }
 
-// Refuses bad pictures, or notes that they were left out.
-absl::Status Judge(const Listing& listing, const DecodedPart& part, bool skip, std::vector<std::string>& notes) {
+// What is wrong with pictures, a line each; of many the first.
+std::string LinesOf(const std::vector<std::string>& bad) {
+  const size_t shown = std::min(bad.size(), kMostNamed);
+  return absl::StrCat("\n  ", absl::StrJoin(bad.begin(), bad.begin() + shown, "\n  "),
+                      bad.size() > shown ? absl::StrCat("\n  and ", bad.size() - shown, " more") : "");
+}
+
+absl::Status RefuseBad(const Folders& folders, const DecodedPart& train, const DecodedPart& test) {
+  std::vector<std::string> bad = train.bad;
+  bad.insert(bad.end(), test.bad.begin(), test.bad.end());
+  if (bad.empty()) return absl::OkStatus();
+  return PathError(absl::StatusCode::kDataLoss,
+                   absl::StrCat(bad.size(), " of ", folders.train.files.size() + folders.test.files.size(),
+                                " pictures cannot be used; mend or remove them, or set on_bad_image: SKIP to do "
+                                "without:",
+                                LinesOf(bad)));
+}
+
+// Notes what was left out of a part; refuses one that has lost a class by it.
+absl::Status NoteLeftOut(const Listing& listing, const DecodedPart& part, std::vector<std::string>& notes) {
   if (listing.left_out > 0) {
     notes.push_back(
         absl::StrCat(listing.folder, ": ", listing.left_out, " files that are no .jpg, .jpeg or .png were left out"));
   }
   if (part.bad.empty()) return absl::OkStatus();
-  const size_t shown = std::min(part.bad.size(), kMostNamed);
-  const std::string list =
-      absl::StrCat("\n  ", absl::StrJoin(part.bad.begin(), part.bad.begin() + shown, "\n  "),
-                   part.bad.size() > shown ? absl::StrCat("\n  and ", part.bad.size() - shown, " more") : "");
-  if (!skip) {
-    return PathError(
-        absl::StatusCode::kDataLoss,
-        absl::StrCat(part.bad.size(), " of ", listing.files.size(), " pictures in ", listing.folder,
-                     " cannot be used; mend or remove them, or set on_bad_image: SKIP to do without:", list));
-  }
   notes.push_back(absl::StrCat(listing.folder, ": ", part.bad.size(), " of ", listing.files.size(),
-                               " pictures were left out:", list));
+                               " pictures were left out:", LinesOf(part.bad)));
   std::vector<int64_t> counts(listing.classes.size());
   const int64_t* labels = part.data.labels.const_data_ptr<int64_t>();
   for (int64_t i = 0; i < part.data.size(); ++i) ++counts[labels[i]];
@@ -259,7 +267,7 @@ absl::Status Judge(const Listing& listing, const DecodedPart& part, bool skip, s
   if (lost.empty()) return absl::OkStatus();
   return PathError(absl::StatusCode::kDataLoss,
                    absl::StrCat(listing.folder, ": no picture is left of the classes ", FirstOf(lost),
-                                " without those that cannot be used:", list));
+                                " without those that cannot be used:", LinesOf(part.bad)));
 }
 
 absl::StatusOr<DatasetInfo> Describe(const ImageFolder& parameters) {
@@ -272,11 +280,11 @@ absl::StatusOr<Dataset> Open(const ImageFolder& parameters) {
   Dataset dataset;
   PRUNELAB_ASSIGN_OR_RETURN(dataset.info, InfoFor(parameters, folders));
   PRUNELAB_ASSIGN_OR_RETURN(dataset.normalization, NormalizationOf(parameters));
-  const bool skip = parameters.on_bad_image() == ImageFolder::SKIP;
   DecodedPart train = Decode(folders.train, parameters);
-  PRUNELAB_RETURN_IF_ERROR(Judge(folders.train, train, skip, dataset.notes));
   DecodedPart test = Decode(folders.test, parameters);
-  PRUNELAB_RETURN_IF_ERROR(Judge(folders.test, test, skip, dataset.notes));
+  if (parameters.on_bad_image() != ImageFolder::SKIP) PRUNELAB_RETURN_IF_ERROR(RefuseBad(folders, train, test));
+  PRUNELAB_RETURN_IF_ERROR(NoteLeftOut(folders.train, train, dataset.notes));
+  PRUNELAB_RETURN_IF_ERROR(NoteLeftOut(folders.test, test, dataset.notes));
   dataset.train = std::move(train.data);
   dataset.test = std::move(test.data);
   dataset.info = InfoOf(dataset.info.classes, dataset.train, dataset.test);

@@ -122,11 +122,13 @@ TEST_F(ImageFolderTest, BadPicturesAreAllNamed) {
   Put("train/rose/c.png", EncodePng(4, 4, 3, OneColor(4, 4, 1, 2, 3)).substr(0, 50));
   Put("train/daisy/3.jpg", "<!DOCTYPE html>");
   Put("train/daisy/4.jpg", "");
+  Put("test/daisy/5.jpeg", "GIF89a");
   EXPECT_EQ(OpenStatus().code(), absl::StatusCode::kDataLoss);
-  EXPECT_THAT(Error(), AllOf(HasSubstr("3 of 7 pictures in " + root_ + "/train cannot be used"),
+  EXPECT_THAT(Error(), AllOf(HasSubstr("4 of 10 pictures cannot be used"),
                              HasSubstr("train/rose/c.png: is a PNG that does not decode"),
                              HasSubstr("train/daisy/3.jpg: is neither JPEG nor PNG, but looks like a web page"),
-                             HasSubstr("train/daisy/4.jpg: is empty"), HasSubstr("on_bad_image: SKIP")));
+                             HasSubstr("train/daisy/4.jpg: is empty"),
+                             HasSubstr("test/daisy/5.jpeg: is neither JPEG nor PNG"), HasSubstr("on_bad_image: SKIP")));
 }
 
 TEST_F(ImageFolderTest, BadPicturesAreSkippedAndCounted) {
