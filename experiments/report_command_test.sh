@@ -1,7 +1,6 @@
 #!/bin/bash
 # The report as a person meets it: at the end of an ablation, of a partial one, by the report program, and what --dry_run
 # says of the seeds.
-# of the seeds.
 set -u
 ablation=$PWD/$1
 report=$PWD/$2
@@ -76,5 +75,8 @@ cmp runs/a/comparisons.json copy/report/comparisons.json || failures=$((failures
 sed -i 's/"test_top1":0/"test_top1":1/' copy/a/random/2/epochs.jsonl
 text=$("$report" --results=copy/a 2>&1)
 holds "an edited record" "$text" "Left out: random seed 2: epochs.jsonl line 1"
+sed -i 's/width: 8/width: 16/' copy/a/none/*/config.textproto
+text=$("$report" --results=copy/a 2>&1)
+holds "an edited config" "$text" "with a run_id that is not that of their config, seed and data"
 
 [ $failures = 0 ] || exit 1

@@ -70,6 +70,9 @@ std::vector<const RunRecords*> DrawnRuns(const ReportRecords& records, const std
 
 // [{"arm": 0, "n": 3, "test_top1": {"x": [...], "m": [...], "l": [...], "h": [...]}, ...}, ...]
 std::string Curves(const ReportRecords& records, int64_t points) {
+  static const auto& kDrawnColumns = *new std::set<std::string>{
+      "train_loss", "train_top1",   "test_loss",        "test_top1",    "test_top5",
+      "penalty",    "mask_changes", "returned_filters", "mean_abs_rho", "penalty_gradient_ratio"};
   std::string text = "[";
   for (size_t a = 0; a < records.arms.size(); ++a) {
     const std::vector<const RunRecords*> runs = DrawnRuns(records, records.arms[a].name);
@@ -77,7 +80,8 @@ std::string Curves(const ReportRecords& records, int64_t points) {
     int64_t epochs = 0;
     for (const RunRecords* run : runs) epochs = std::max(epochs, run->epoch_count());
     absl::StrAppend(&text, text.size() > 1 ? "," : "", "{\"arm\":", a, ",\"n\":", runs.size());
-    for (int column = 1; column < kEpochColumnCount; ++column) {
+    for (int column = 0; column < kEpochColumnCount; ++column) {
+      if (kDrawnColumns.count(kEpochColumns[column]) == 0) continue;
       const auto values_at = [&](int64_t epoch) {
         std::vector<float> values;
         for (const RunRecords* run : runs) {
@@ -96,7 +100,7 @@ std::string Curves(const ReportRecords& records, int64_t points) {
         });
         if (any) with_values.push_back(epoch);
       }
-      if (with_values.empty() || std::string(kEpochColumns[column]) == "diverged") continue;
+      if (with_values.empty()) continue;
       std::string x, middle, low, high;
       for (const size_t index : Thinned(with_values.size(), points)) {
         const std::vector<float> values = values_at(with_values[index]);
@@ -120,9 +124,14 @@ std::string Curves(const ReportRecords& records, int64_t points) {
 std::string LiveFilters(const ReportRecords& records, int64_t points) {
   std::map<std::string, int32_t> most;
   for (const RunRecords& run : records.runs) {
+    std::vector<int32_t> own(run.layers.size(), 0);
     for (size_t i = 0; i < run.live_filters.size(); ++i) {
-      int32_t& entry = most[run.layers[i % run.layers.size()]];
+      int32_t& entry = own[i % own.size()];
       entry = std::max(entry, run.live_filters[i]);
+    }
+    for (size_t layer = 0; layer < own.size(); ++layer) {
+      int32_t& entry = most[run.layers[layer]];
+      entry = std::max(entry, own[layer]);
     }
   }
   std::string text = "[";

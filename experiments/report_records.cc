@@ -29,9 +29,12 @@
 
 namespace prunelab {
 
-const char* const kEpochColumns[kEpochColumnCount] = {
-    "epoch",   "learning_rate",          "train_loss",   "train_top1",   "test_loss",        "test_top1", "test_top5",
-    "penalty", "penalty_gradient_ratio", "mean_abs_rho", "mask_changes", "returned_filters", "diverged"};
+const char* const kEpochColumns[kEpochColumnCount] = {"epoch",           "learning_rate",   "train_loss",
+                                                      "train_top1",      "test_loss",       "test_top1",
+                                                      "test_top5",       "penalty",         "penalty_gradient_ratio",
+                                                      "mean_abs_rho",    "mask_changes",    "returned_filters",
+                                                      "filter_sparsity", "weight_sparsity", "paper_sparsity",
+                                                      "live_parameters", "live_macs",       "diverged"};
 
 namespace {
 
@@ -84,6 +87,13 @@ std::string ParseLenient(const std::string& text, Ablation* ablation) {
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Lines of epochs.jsonl, read without making a tree of them: there may be hundreds of thousands.
+
+int ColumnIndex(absl::string_view name) {
+  for (int i = 0; i < kEpochColumnCount; ++i) {
+    if (name == kEpochColumns[i]) return i;
+  }
+  return -1;
+}
 
 class EpochReader : public nlohmann::json_sax<Json> {
  public:
@@ -138,10 +148,7 @@ class EpochReader : public nlohmann::json_sax<Json> {
     if (depth_ == 1) {
       in_layers_ = name == "live_filters";
       is_version_ = name == "version";
-      column_ = -1;
-      for (int i = 0; i < kEpochColumnCount; ++i) {
-        if (name == kEpochColumns[i]) column_ = i;
-      }
+      column_ = ColumnIndex(name);
     } else if (in_layers_ && depth_ == 2) {
       if (run_->epochs.empty()) {
         run_->layers.push_back(name);
@@ -205,28 +212,45 @@ std::string ReadEpochs(const std::string& path, RunRecords* run) {
   return absl::StrCat("epochs.jsonl line ", number, " ", problem);
 }
 
-// Whether the last line and the result, both of the last epoch, say the same.
+// How the result differs from what its epochs say, or "".
 std::string Disagreement(const RunRecords& run) {
   if (run.epochs.empty()) return "";
-  if (run.epoch_count() != run.result.epochs) {
-    return absl::StrCat("result.json tells of ", run.result.epochs, " epochs, epochs.jsonl of ", run.epoch_count());
+  const RunResult& result = run.result;
+  if (run.epoch_count() != result.epochs) {
+    return absl::StrCat("result.json tells of ", result.epochs, " epochs, epochs.jsonl of ", run.epoch_count());
   }
-  const float* last = &run.epochs[static_cast<size_t>(run.epoch_count() - 1) * kEpochColumnCount];
-  const auto differs = [](float line, const std::optional<double>& result) {
-    if (std::isnan(line) || std::isinf(line)) return false;  // what JSON has no number for is null in one of them
-    return !result || static_cast<float>(*result) != line;
+  const auto at = [&](int64_t epoch, absl::string_view column) {
+    return run.epochs[static_cast<size_t>(epoch * kEpochColumnCount + ColumnIndex(column))];
   };
-  for (int i = 0; i < kEpochColumnCount; ++i) {
-    const std::string name = kEpochColumns[i];
-    if ((name == "test_top1" && differs(last[i], run.result.test_top1)) ||
-        (name == "test_top5" && differs(last[i], run.result.test_top5)) ||
-        (name == "test_loss" && differs(last[i], run.result.test_loss)) ||
-        (name == "mean_abs_rho" && differs(last[i], run.result.mean_abs_rho))) {
-      return absl::StrCat("result.json and the last line of epochs.jsonl have another ", name,
-                          ": one of them was changed after it was written");
-    }
+  double returned = 0;
+  float best = kNull;
+  for (int64_t epoch = 0; epoch < run.epoch_count(); ++epoch) {
+    returned += at(epoch, "returned_filters");
+    best = std::fmax(best, at(epoch, "test_top1"));
   }
-  return "";
+  const auto differs = [](float line, const auto& value) {
+    if (!std::isfinite(line)) return false;  // null in one of them
+    return !value || static_cast<float>(*value) != line;
+  };
+  const int64_t last = run.epoch_count() - 1;
+  std::string name;
+  const auto check = [&](const char* column, float line, const auto& value) {
+    if (name.empty() && differs(line, value)) name = column;
+  };
+  check("test_top1", at(last, "test_top1"), result.test_top1);
+  check("test_top5", at(last, "test_top5"), result.test_top5);
+  check("test_loss", at(last, "test_loss"), result.test_loss);
+  check("filter_sparsity", at(last, "filter_sparsity"), result.filter_sparsity);
+  check("weight_sparsity", at(last, "weight_sparsity"), result.weight_sparsity);
+  check("paper_sparsity", at(last, "paper_sparsity"), result.paper_sparsity);
+  check("live_parameters", at(last, "live_parameters"), result.live_parameters);
+  check("live_macs", at(last, "live_macs"), result.live_macs);
+  check("mean_abs_rho", at(last, "mean_abs_rho"), result.mean_abs_rho);
+  check("test_top1_best", best, result.test_top1_best);
+  check("returned_filters", static_cast<float>(returned), result.returned_filters);
+  if (name.empty()) return "";
+  return absl::StrCat("result.json and epochs.jsonl have another ", name,
+                      ": one of them was changed after it was written");
 }
 
 void ReadTiming(const std::string& path, RunResult* result) {
@@ -294,6 +318,7 @@ void FindRuns(const std::string& root, const std::string& relative, int depth, s
 struct ReadRun {
   RunRecords records;
   std::string config, left_out;  // why it is not used, or ""
+  std::string unfinished;        // what there is of a run without a result, or ""
   std::vector<std::string> notes;
   bool finished = false;
 };
@@ -310,7 +335,11 @@ ReadRun ReadOne(const FoundRun& found) {
   run.config = ReadFile(file("config.textproto")).value_or("");
   const std::string damage = ReadEpochs(file("epochs.jsonl"), &run.records);
   const absl::StatusOr<std::string> text = ReadFile(file("result.json"));
-  if (!text.ok()) return run;  // not finished
+  if (!text.ok()) {
+    if (run.records.epoch_count() > 0) run.unfinished = absl::StrCat(run.records.epoch_count(), " epochs");
+    if (!damage.empty()) run.unfinished = damage;
+    return run;
+  }
   run.finished = true;
   const Json json = Json::parse(text->begin(), text->end(), nullptr, false);
   if (json.is_object() && json.contains("version") && json["version"] != kKnownVersion) {
@@ -382,6 +411,18 @@ std::string ConfigDifference(const std::string& a, const std::string& b) {
     return ArmDifference(first, second);
   }
   return "their config.textproto differ\n";
+}
+
+// Whether the run's id is not that of its config, seed and data, as far as its plugins are linked.
+bool HasAnotherIdentity(const ReadRun& run) {
+  const auto fingerprint = run.records.provenance.find("data_fingerprint");
+  RunConfig config;
+  if (fingerprint == run.records.provenance.end() || run.config.empty() ||
+      !TextProtoSource::Parse("config.textproto", run.config, &config).ok()) {
+    return false;
+  }
+  const RunResult& result = run.records.result;
+  return result.run_id != RunId(config, result.seed, fingerprint->second);
 }
 
 // results.csv of the ablation program: which runs it wanted.
@@ -559,6 +600,7 @@ absl::StatusOr<ReportRecords> ReadResults(const std::vector<std::string>& folder
   }
   std::map<std::pair<std::string, int64_t>, RunRecords> usable;
   std::map<std::string, std::vector<std::string>> left_out;  // reason -> runs
+  std::vector<std::string> unfinished, strange;
   for (ReadRun& run : read) {
     const RunResult& result = run.records.result;
     const std::string name = RunName(result.arm, result.seed);
@@ -567,7 +609,9 @@ absl::StatusOr<ReportRecords> ReadResults(const std::vector<std::string>& folder
       left_out[run.left_out].push_back(name);
       continue;
     }
+    if (!run.unfinished.empty()) unfinished.push_back(absl::StrCat(name, " (", run.unfinished, ")"));
     if (!run.finished) continue;  // counted as missing
+    if (HasAnotherIdentity(run)) strange.push_back(name);
     const auto config = records.configs.emplace(result.arm, run.config);
     if (!config.second) {
       const std::string difference = ConfigDifference(config.first->second, run.config);
@@ -588,6 +632,14 @@ absl::StatusOr<ReportRecords> ReadResults(const std::vector<std::string>& folder
   }
   for (const auto& [reason, names] : left_out) {
     records.notes.push_back(absl::StrCat("Left out: ", Some(names), ": ", reason, "."));
+  }
+  if (!unfinished.empty()) records.notes.push_back(absl::StrCat("Unfinished, so left out: ", Some(unfinished), "."));
+  if (!strange.empty()) {
+    records.notes.push_back(
+        absl::StrCat("Used, but with a run_id that is not that of their config, seed and data (one of them was changed "
+                     "after the run, "
+                     "or another version of the program made it): ",
+                     Some(strange), "."));
   }
   for (const auto& [arm, seed] : wanted) {
     RunRecords missing;

@@ -21,8 +21,8 @@
 
 namespace prunelab {
 
-// The numbers of an epoch that are drawn, in the order of kEpochColumns.
-inline constexpr int kEpochColumnCount = 13;
+// The numbers of an epoch that are drawn or held against the result, in the order of kEpochColumns.
+inline constexpr int kEpochColumnCount = 18;
 extern const char* const kEpochColumns[kEpochColumnCount];
 
 struct RunRecords {

@@ -66,6 +66,9 @@ class ReportRecordsTest : public testing::Test {
     result.status = status;
     result.epochs = 3;
     result.test_top1 = records.back().test->top1;
+    result.test_top1_best = result.test_top1;
+    result.filter_sparsity = result.weight_sparsity = result.paper_sparsity = 0;
+    result.live_parameters = result.live_macs = result.returned_filters = 0;
     result.test_top5 = 0.99;
     result.test_loss = 0.5;
     result.run_id = absl::StrCat(arm, seed);
@@ -119,6 +122,7 @@ TEST_F(ReportRecordsTest, MissingRunsAreCounted) {
   ASSERT_EQ(std::system(absl::StrCat("rm '", Path("some/none/1/result.json"), "'").c_str()), 0);
   const ReportRecords records = Load();
   EXPECT_EQ(records.notes.front(), "Incomplete: of 6 runs 2 are missing and 0 failed.");
+  EXPECT_EQ(records.notes.at(1), "Unfinished, so left out: some/none seed 1 (3 epochs).");
   EXPECT_EQ(Status(records, "some/cov", 2), "missing");
   EXPECT_EQ(Status(records, "some/none", 1), "missing");
 }
@@ -142,9 +146,21 @@ TEST_F(ReportRecordsTest, AnEditedResultLeavesTheRunOut) {
   Write("some/cov/1/result.json",
         absl::StrReplaceAll(Read("some/cov/1/result.json"), {{"\"test_top1\": 0.625", "\"test_top1\": 0.925"}}));
   const ReportRecords records = Load();
-  EXPECT_THAT(records.notes, Contains(HasSubstr("Left out: some/cov seed 1: result.json and the last line of "
-                                                "epochs.jsonl have another test_top1")));
+  EXPECT_THAT(records.notes, Contains(HasSubstr("Left out: some/cov seed 1: result.json and epochs.jsonl have "
+                                                "another test_top1:")));
   EXPECT_EQ(Status(records, "some/cov", 1), "missing");
+}
+
+TEST_F(ReportRecordsTest, EveryNumberOfAResultIsHeldAgainstItsEpochs) {
+  for (const char* name : {"test_top5", "test_loss", "filter_sparsity", "weight_sparsity", "paper_sparsity",
+                           "live_parameters", "live_macs", "test_top1_best", "returned_filters"}) {
+    AddRun("some/cov", 1);
+    const std::string text = Read("some/cov/1/result.json");
+    const size_t begin = text.find(absl::StrCat("\"", name, "\": ")) + std::string(name).size() + 4;
+    ASSERT_LT(begin, text.size()) << name;
+    Write("some/cov/1/result.json", text.substr(0, begin) + "7" + text.substr(text.find(',', begin)));
+    EXPECT_THAT(Load().notes, Contains(HasSubstr(absl::StrCat("epochs.jsonl have another ", name, ":")))) << name;
+  }
 }
 
 TEST_F(ReportRecordsTest, AResultOfMoreEpochsThanThereAre) {
@@ -239,7 +255,7 @@ TEST_F(ReportRecordsTest, TheReportsFiles) {
   for (const char* name : {"results.csv", "comparisons.json", "summary.md", "summary.tex", "report.html"}) {
     EXPECT_TRUE(PathExists(Path(absl::StrCat("out/", name)))) << name;
   }
-  EXPECT_THAT(Read("out/results.csv"), HasSubstr("\nsome/cov,2,done,3,0.75,0.99,0.5,"));
+  EXPECT_THAT(Read("out/results.csv"), HasSubstr("\nsome/cov,2,done,3,0.75,0.99,0.5,,0.75,0.0,"));
 }
 
 // Text of a config is text in the page, whatever it looks like.
