@@ -28,7 +28,9 @@ class SgdOptimizer {
 
   // Momentum buffers in the order of the parameters, zero before the first step; without momentum empty.
   const std::vector<at::Tensor>& momentum() const { return momentum_; }
+  // Whether a step was made; to be restored together with the momentum.
   bool started() const { return started_; }
+  void set_started(bool started) { started_ = started; }
 
  private:
   SgdOptions options_;

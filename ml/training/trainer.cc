@@ -5,11 +5,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <utility>
 
+#include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "ml/base/check.h"
 #include "ml/base/status_macros.h"
+#include "ml/execution/checkpoint.h"
 #include "ml/execution/model_liveness.h"
 #include "ml/pruning/mask_measures.h"
 #include "ml/regularizers/correlation.h"
@@ -34,32 +39,44 @@ Augmentation AugmentationOf(const Training& config) {
   return augmentation;
 }
 
-Model InitializedModel(const TrainingSetup& setup) {
-  Model model = Model::Create(setup.network, setup.dtype, setup.device);
-  InitializeParameters(model, setup.seed);
-  return model;
+ValidationSplit SplitOf(const TrainingSetup& setup) {
+  if (setup.config.validation_fraction() == 0) return {};
+  return SplitOffValidation(setup.dataset->train, setup.dataset->info.classes, setup.config.validation_fraction(),
+                            static_cast<uint64_t>(setup.config.validation_seed()));
 }
+
+// Names in a saved state; no parameter's name has a "/".
+constexpr char kMask[] = "mask/", kMomentum[] = "momentum/", kGradient[] = "gradient/", kStrategy[] = "strategy/";
+constexpr char kPosition[] = "training/position", kSums[] = "training/sums";
 
 // Square of the norm, in float64, as a tensor: on a GPU nothing waits.
 at::Tensor SquaredNorm(const at::Tensor& tensor) { return tensor.detach().to(at::kDouble).square().sum(); }
 
-// Sums over an epoch's images, on the device.
-struct EpochSums {
-  at::Tensor loss, correct;
-  int64_t images = 0;
-  explicit EpochSums(at::Device device)
-      : loss(at::zeros({}, at::TensorOptions(device).dtype(at::kDouble))),
-        correct(at::zeros({}, at::TensorOptions(device).dtype(at::kLong))) {}
-};
-
 }  // namespace
 
-Trainer::Trainer(TrainingSetup setup)
+Trainer::EpochSums::EpochSums(at::Device device)
+    : loss(at::zeros({}, at::TensorOptions(device).dtype(at::kDouble))),
+      correct(at::zeros({}, at::TensorOptions(device).dtype(at::kLong))) {}
+
+absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(TrainingSetup setup) {
+  Model model = Model::Create(setup.network, setup.dtype, setup.device);
+  if (setup.initial_weights) {
+    PRUNELAB_RETURN_IF_ERROR(LoadIntoModel(*setup.initial_weights, setup.initial_weights_name, model));
+    setup.initial_weights.reset();
+  } else {
+    InitializeParameters(model, setup.seed);
+  }
+  return absl::WrapUnique(new Trainer(std::move(setup), std::move(model)));
+}
+
+Trainer::Trainer(TrainingSetup setup, Model model)
     : setup_(std::move(setup)),
-      model_(InitializedModel(setup_)),
-      batches_(setup_.dataset->train, setup_.dataset->normalization, AugmentationOf(setup_.config),
-               setup_.config.batch_size(), setup_.seed, setup_.dtype, setup_.device),
-      optimizer_(model_.parameters(), Options(setup_.config)) {
+      split_(SplitOf(setup_)),
+      model_(std::move(model)),
+      batches_(train(), setup_.dataset->normalization, AugmentationOf(setup_.config), setup_.config.batch_size(),
+               setup_.seed, setup_.dtype, setup_.device),
+      optimizer_(model_.parameters(), Options(setup_.config)),
+      sums_(setup_.device) {
   std::map<std::string, int64_t> index;
   for (const NamedTensor& parameter : model_.parameters()) {
     index[parameter.name] = static_cast<int64_t>(parameters_.size());
@@ -176,64 +193,197 @@ void Trainer::AddPenalty(std::vector<at::Tensor>& gradients, bool last_step, Epo
   }
 }
 
-absl::StatusOr<EpochRecord> Trainer::RunEpoch(int64_t epoch) {
-  EpochRecord record;
-  record.epoch = epoch;
-  EpochSums sums(setup_.device);
-  const int64_t iterations = batches_.batches_per_epoch();
-  for (int64_t iteration = 0; iteration < iterations; ++iteration) {
-    StepPosition position;
-    position.epoch = epoch;
-    position.iteration = iteration;
-    position.iterations_per_epoch = iterations;
-    position.epochs = setup_.config.epochs();
-    const absl::Status updated = UpdateMasks(position, record);
-    if (absl::IsDataLoss(updated)) {  // weights that are no longer finite: the step before lost them
-      record.diverged = true;
-      break;
-    }
-    PRUNELAB_RETURN_IF_ERROR(updated);
-
-    const Batch batch = batches_.Get(epoch, iteration);
-    ForwardOptions options;
-    options.mode = Mode::kTrain;
-    options.policy = setup_.strategy->gradient_policy();
-    const at::Tensor logits = plan_.Forward(model_, batch.images, options).logits;
-    const at::Tensor loss = at::cross_entropy_loss(logits, batch.labels);
-    std::vector<at::Tensor> gradients = torch::autograd::grad({loss}, parameters_);
-
-    const int64_t images = batch.labels.size(0);
-    sums.images += images;
-    sums.loss += loss.detach().to(at::kDouble) * images;
-    sums.correct += (LabelRanks(logits.detach(), batch.labels) < 1).sum();
-    // On the CPU a loss that is lost ends the epoch at once; on a GPU looking would wait for the device at every step.
-    if (setup_.device.is_cpu() && !std::isfinite(loss.item<double>())) {
-      record.diverged = true;
-      break;
-    }
-
-    if (setup_.strategy->needs_gradients()) {
-      for (const auto& [node, index] : conv_weight_) last_gradients_[node] = gradients[index].detach();
-    }
-    setup_.strategy->Observe(position, PrunableLayers());
-    AddPenalty(gradients, iteration + 1 == iterations, record);
-    record.learning_rate = LearningRate(setup_.config, epoch, iteration, iterations);
-    optimizer_.Step(gradients, record.learning_rate);
-    if (setup_.on_step) setup_.on_step({epoch, iteration, iterations, sums.images});
+absl::Status Trainer::Step() {
+  StepPosition position;
+  position.epoch = epoch_;
+  position.iteration = iteration_;
+  position.iterations_per_epoch = batches_.batches_per_epoch();
+  position.epochs = setup_.config.epochs();
+  const absl::Status updated = UpdateMasks(position, record_);
+  if (absl::IsDataLoss(updated)) {  // weights that are no longer finite: the step before lost them
+    record_.diverged = true;
+    return absl::OkStatus();
   }
-  record.train_loss = sums.loss.item<double>() / static_cast<double>(sums.images);
-  record.train_top1 = static_cast<double>(sums.correct.item<int64_t>()) / static_cast<double>(sums.images);
+  PRUNELAB_RETURN_IF_ERROR(updated);
+
+  const Batch batch = batches_.Get(epoch_, iteration_);
+  ForwardOptions options;
+  options.mode = Mode::kTrain;
+  options.policy = setup_.strategy->gradient_policy();
+  const at::Tensor logits = plan_.Forward(model_, batch.images, options).logits;
+  const at::Tensor loss = at::cross_entropy_loss(logits, batch.labels);
+  std::vector<at::Tensor> gradients = torch::autograd::grad({loss}, parameters_);
+
+  const int64_t images = batch.labels.size(0);
+  sums_.images += images;
+  sums_.loss += loss.detach().to(at::kDouble) * images;
+  sums_.correct += (LabelRanks(logits.detach(), batch.labels) < 1).sum();
+  // On the CPU a loss that is lost ends the epoch at once; on a GPU looking would wait for the device at every step.
+  if (setup_.device.is_cpu() && !std::isfinite(loss.item<double>())) {
+    record_.diverged = true;
+    return absl::OkStatus();
+  }
+
+  if (setup_.strategy->needs_gradients()) {
+    for (const auto& [node, index] : conv_weight_) {
+      // Laid out as the weight, so that sums over it round alike when it comes back from a saved state.
+      last_gradients_[node] = at::empty_like(parameters_[index].detach()).copy_(gradients[index]);
+    }
+  }
+  setup_.strategy->Observe(position, PrunableLayers());
+  AddPenalty(gradients, iteration_ + 1 == position.iterations_per_epoch, record_);
+  record_.learning_rate = LearningRate(setup_.config, epoch_, iteration_, position.iterations_per_epoch);
+  optimizer_.Step(gradients, record_.learning_rate);
+  ++iteration_;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<EpochRecord> Trainer::RunEpoch() {
+  const int64_t iterations = batches_.batches_per_epoch();
+  record_.epoch = epoch_;
+  while (iteration_ < iterations && !record_.diverged) {
+    PRUNELAB_RETURN_IF_ERROR(Step());
+    if (record_.diverged) break;
+    if (setup_.on_step) setup_.on_step({epoch_, iteration_ - 1, iterations, sums_.images});
+    if (setup_.stop && setup_.stop()) {
+      return absl::CancelledError(
+          absl::StrCat("stopped in epoch ", epoch_, " after ", iteration_, " of ", iterations, " steps, as was asked"));
+    }
+  }
+  EpochRecord record = std::exchange(record_, EpochRecord());
+  record.train_loss = sums_.loss.item<double>() / static_cast<double>(sums_.images);
+  record.train_top1 = static_cast<double>(sums_.correct.item<int64_t>()) / static_cast<double>(sums_.images);
+  sums_ = EpochSums(setup_.device);
   if (!std::isfinite(record.train_loss)) record.diverged = true;
   if (!record.diverged) {
     const int64_t every = setup_.config.evaluate_every();
-    if ((epoch + 1) % every == 0 || epoch + 1 == setup_.config.epochs()) {
-      if (setup_.config.bn_recalibration_batches() > 0) RecalibrateBatchNorm(epoch);
-      record.test = Evaluate(model_, plan_, setup_.dataset->test, setup_.dataset->normalization,
-                             setup_.config.evaluation_batch_size());
+    if ((epoch_ + 1) % every == 0 || epoch_ + 1 == setup_.config.epochs()) {
+      if (setup_.config.bn_recalibration_batches() > 0) RecalibrateBatchNorm(epoch_);
+      const auto evaluate = [&](const LabelledImages& images) {
+        return Evaluate(model_, plan_, images, setup_.dataset->normalization, setup_.config.evaluation_batch_size());
+      };
+      record.test = evaluate(setup_.dataset->test);
+      if (split_.validation.size() > 0) record.validation = evaluate(split_.validation);
     }
   }
   Measure(record);
+  ++epoch_;
+  iteration_ = 0;
   return record;
+}
+
+Safetensors Trainer::SaveState() const {
+  Safetensors state;
+  const auto add = [&](const std::string& name, const at::Tensor& tensor) {
+    // A copy: training goes on while the state is written.
+    state.tensors[name] = tensor.detach().to(at::kCPU, tensor.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
+  };
+  for (const NamedTensor& parameter : model_.parameters()) add(parameter.name, parameter.tensor);
+  for (const NamedTensor& buffer : model_.buffers()) add(buffer.name, buffer.tensor);
+  // In the shape that they have: a weight mask that happens to be the same in each filter stays a weight mask.
+  for (const auto& [node, mask] : model_.masks()) add(absl::StrCat(kMask, node), mask);
+  for (size_t i = 0; i < optimizer_.momentum().size(); ++i) {
+    add(absl::StrCat(kMomentum, model_.parameters()[i].name), optimizer_.momentum()[i]);
+  }
+  for (const auto& [node, gradient] : last_gradients_) add(absl::StrCat(kGradient, node), gradient);
+  const StrategyState strategy = setup_.strategy->SaveState();
+  for (const auto& [name, tensor] : strategy.tensors) add(absl::StrCat(kStrategy, name), tensor);
+  for (const auto& [name, value] : strategy.values) state.metadata[absl::StrCat(kStrategy, name)] = value;
+  add(kPosition, at::tensor({epoch_, iteration_, sums_.images, sums_.correct.item<int64_t>(), record_.mask_updates,
+                             record_.mask_changes, record_.returned_filters, int64_t{optimizer_.started()}},
+                            at::kLong));
+  add(kSums,
+      at::tensor({sums_.loss.item<double>(), record_.learning_rate, record_.penalty, record_.penalty_gradient_ratio},
+                 at::kDouble));
+  return state;
+}
+
+absl::Status Trainer::LoadState(const Safetensors& state, const std::string& name) {
+  std::vector<std::string> differences;
+  std::set<std::string> used;
+  // The saved tensor, if it is there with the shape and dtype of `like`.
+  const auto find = [&](const std::string& key, const at::Tensor& like) -> at::Tensor {
+    const auto found = state.tensors.find(key);
+    used.insert(key);
+    if (found == state.tensors.end()) {
+      differences.push_back(absl::StrCat("missing ", key));
+    } else if (found->second.sizes() != like.sizes() || found->second.scalar_type() != like.scalar_type()) {
+      differences.push_back(absl::StrCat(key, " has another shape or type"));
+    } else {
+      return found->second;
+    }
+    return {};
+  };
+  const auto load = [&](const std::string& key, const at::Tensor& into) {
+    const at::Tensor saved = find(key, into);
+    if (saved.defined()) into.detach().copy_(saved);
+  };
+  for (const NamedTensor& parameter : model_.parameters()) load(parameter.name, parameter.tensor);
+  for (const NamedTensor& buffer : model_.buffers()) load(buffer.name, buffer.tensor);
+  for (size_t i = 0; i < optimizer_.momentum().size(); ++i) {
+    load(absl::StrCat(kMomentum, model_.parameters()[i].name), optimizer_.momentum()[i]);
+  }
+  std::map<std::string, at::Tensor> masks;
+  StrategyState strategy;
+  last_gradients_.clear();
+  for (const auto& [key, tensor] : state.tensors) {
+    absl::string_view rest = key;
+    if (absl::ConsumePrefix(&rest, kStrategy)) {
+      strategy.tensors[std::string(rest)] = tensor.to(setup_.device);
+      used.insert(key);
+    }
+    const bool is_mask = absl::ConsumePrefix(&rest, kMask);
+    if (!is_mask && !absl::ConsumePrefix(&rest, kGradient)) continue;
+    const auto conv = conv_weight_.find(std::string(rest));
+    if (conv == conv_weight_.end()) continue;  // reported as not used
+    const at::Tensor weight = parameters_[conv->second].detach();
+    const bool filters = is_mask && tensor.sizes() == ones_.at(conv->first).sizes();
+    const at::Tensor saved = find(key, filters ? ones_.at(conv->first) : weight);
+    if (!saved.defined()) continue;
+    if (is_mask) {
+      masks[conv->first] = saved.to(setup_.device);
+    } else {
+      last_gradients_[conv->first] = at::empty_like(weight).copy_(saved);
+    }
+  }
+  const at::Tensor position = find(kPosition, at::zeros({8}, at::kLong));
+  const at::Tensor sums = find(kSums, at::zeros({4}, at::kDouble));
+  for (const auto& [key, unused] : state.tensors) {
+    if (!used.count(key)) differences.push_back(absl::StrCat("unexpected ", key));
+  }
+  if (differences.empty()) {
+    const int64_t* p = position.const_data_ptr<int64_t>();
+    if (p[0] < 0 || p[0] > setup_.config.epochs() || p[1] < 0 || p[1] > batches_.batches_per_epoch()) {
+      differences.push_back(absl::StrCat("is of epoch ", p[0], ", step ", p[1], ", which this training does not have"));
+    }
+  }
+  if (!differences.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, ": is no state of this training:\n  ", absl::StrJoin(differences, "\n  ")));
+  }
+  for (const auto& [key, value] : state.metadata) {
+    absl::string_view rest = key;
+    if (absl::ConsumePrefix(&rest, kStrategy)) strategy.values[std::string(rest)] = value;
+  }
+  PRUNELAB_RETURN_IF_ERROR(setup_.strategy->LoadState(strategy));
+  model_.SetMasks(masks);
+  const int64_t* p = position.const_data_ptr<int64_t>();
+  epoch_ = p[0];
+  iteration_ = p[1];
+  record_ = EpochRecord();
+  sums_ = EpochSums(setup_.device);
+  sums_.images = p[2];
+  sums_.correct.fill_(p[3]);
+  record_.mask_updates = p[4];
+  record_.mask_changes = p[5];
+  record_.returned_filters = p[6];
+  optimizer_.set_started(p[7] != 0);
+  const double* d = sums.const_data_ptr<double>();
+  sums_.loss.fill_(d[0]);
+  record_.learning_rate = d[1];
+  record_.penalty = d[2];
+  record_.penalty_gradient_ratio = d[3];
+  return absl::OkStatus();
 }
 
 void Trainer::RecalibrateBatchNorm(int64_t epoch) {

@@ -2,11 +2,14 @@
 // backward, gradients by the strategy's policy; the regularizer's gradient added; SGD. An epoch ends with an
 // evaluation.
 //
-//   Trainer trainer(std::move(setup));
-//   for (int64_t epoch = 0; epoch < epochs; ++epoch) {
-//     PRUNELAB_ASSIGN_OR_RETURN(const EpochRecord record, trainer.RunEpoch(epoch));
+//   PRUNELAB_ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer, Trainer::Create(std::move(setup)));
+//   while (trainer->epoch() < epochs) {
+//     PRUNELAB_ASSIGN_OR_RETURN(const EpochRecord record, trainer->RunEpoch());
 //     if (record.diverged) break;
 //   }
+//
+// Training can be left after any step and taken up again by another process (SaveState, LoadState): what follows is
+// bit-identical to what an undisturbed run computes, at the same number of threads on the same kind of CPU.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +24,9 @@
 #include "absl/status/statusor.h"
 #include "ml/data/batches.h"
 #include "ml/data/dataset.h"
+#include "ml/data/validation_split.h"
 #include "ml/execution/plan.h"
+#include "ml/execution/safetensors.h"
 #include "ml/pruning/pruning_strategy.h"
 #include "ml/regularizers/regularizer.h"
 #include "ml/training/evaluate.h"
@@ -48,23 +53,29 @@ struct TrainingSetup {
   uint64_t seed = 0;
   at::ScalarType dtype = at::kFloat;
   at::Device device = at::kCPU;
-  std::function<void(const StepProgress&)> on_step;  // may be empty
+  // Weights, buffers and masks to start from instead of fresh ones, under PyTorch's names; masks stay until the
+  // strategy changes them.
+  std::optional<Safetensors> initial_weights;
+  std::string initial_weights_name;                  // stands for them in errors
+  std::function<void(const StepProgress&)> on_step;  // after each step; may be empty; SaveState may be called
+  std::function<bool()> stop;  // asked after each step, may be empty: true ends the training there
 };
 
 // What is known at the end of an epoch. Fractions are of 1; what was not measured is absent.
 struct EpochRecord {
   int64_t epoch = 0;
-  bool diverged = false;               // the loss is not a number or infinite: training cannot go on
-  double learning_rate = 0;            // of the last step
-  double train_loss = 0;               // mean over the epoch, without the penalty
-  double train_top1 = 0;               // by the logits of training
-  std::optional<Evaluation> test;      // on the epochs that are evaluated
-  double penalty = 0;                  // with its weight, at the last step
-  double penalty_gradient_ratio = 0;   // norm of the weighted penalty's gradient / of the loss's, at the last step
-  std::optional<double> mean_abs_rho;  // absent where no layer has two live filters
-  int64_t mask_updates = 0;            // in this epoch
-  int64_t mask_changes = 0;            // entries (filters or weights) that changed, over all updates
-  int64_t returned_filters = 0;        // entries that came back, over all updates
+  bool diverged = false;                 // the loss is not a number or infinite: training cannot go on
+  double learning_rate = 0;              // of the last step
+  double train_loss = 0;                 // mean over the epoch, without the penalty
+  double train_top1 = 0;                 // by the logits of training
+  std::optional<Evaluation> test;        // on the epochs that are evaluated
+  std::optional<Evaluation> validation;  // likewise, where the config sets images aside
+  double penalty = 0;                    // with its weight, at the last step
+  double penalty_gradient_ratio = 0;     // norm of the weighted penalty's gradient / of the loss's, at the last step
+  std::optional<double> mean_abs_rho;    // absent where no layer has two live filters
+  int64_t mask_updates = 0;              // in this epoch
+  int64_t mask_changes = 0;              // entries (filters or weights) that changed, over all updates
+  int64_t returned_filters = 0;          // entries that came back, over all updates
   double filter_sparsity = 0, weight_sparsity = 0, paper_sparsity = 0;
   int64_t live_parameters = 0, live_macs = 0;   // after exact removal
   std::map<std::string, int64_t> live_filters;  // by conv node
@@ -72,17 +83,41 @@ struct EpochRecord {
 
 class Trainer {
  public:
-  // Initial weights come from the seed.
-  explicit Trainer(TrainingSetup setup);
+  // Initial weights come from the seed, or from `setup.initial_weights`. Errors: those that do not fit the network.
+  static absl::StatusOr<std::unique_ptr<Trainer>> Create(TrainingSetup setup);
 
-  // Trains one epoch and evaluates. Epochs must follow each other from 0. Errors: what the strategy refuses.
-  absl::StatusOr<EpochRecord> RunEpoch(int64_t epoch);
+  // Trains to the end of epoch() and evaluates. Errors: what the strategy refuses; Cancelled when `setup.stop` said so,
+  // and then the next call, here or after LoadState elsewhere, goes on with the next step.
+  absl::StatusOr<EpochRecord> RunEpoch();
+
+  // The epoch that RunEpoch trains next, and how many of its steps are done.
+  int64_t epoch() const { return epoch_; }
+  int64_t iteration() const { return iteration_; }
+
+  // All that decides how training goes on: weights, buffers, masks, momentum, the strategy's state, the last gradients
+  // where it needs them, the place in the epoch and its sums so far. Between steps, as in on_step.
+  Safetensors SaveState() const;
+  // Takes training up where `state` left it. `name` stands for it in errors: a state of another network or strategy, or
+  // one that lacks something; then this object must not be used any more.
+  absl::Status LoadState(const Safetensors& state, const std::string& name);
 
   const Model& model() const { return model_; }
   Model& model() { return model_; }
   int64_t iterations_per_epoch() const { return batches_.batches_per_epoch(); }
+  int64_t train_images() const { return train().size(); }  // an epoch's
 
  private:
+  // Sums over an epoch's images, on the device.
+  struct EpochSums {
+    at::Tensor loss, correct;
+    int64_t images = 0;
+    explicit EpochSums(at::Device device);
+  };
+
+  Trainer(TrainingSetup setup, Model model);
+
+  const LabelledImages& train() const { return split_.train.size() > 0 ? split_.train : setup_.dataset->train; }
+  absl::Status Step();
   absl::Status UpdateMasks(const StepPosition& position, EpochRecord& record);
   void Apply(const MaskUpdate& update, const std::map<std::string, at::Tensor>& before);
   std::vector<PrunableLayer> PrunableLayers() const;
@@ -93,6 +128,7 @@ class Trainer {
   void Measure(EpochRecord& record) const;
 
   TrainingSetup setup_;
+  ValidationSplit split_;  // empty where all training images are trained on
   Model model_;
   ReferencePlan plan_;
   TrainingBatches batches_;
@@ -103,6 +139,9 @@ class Trainer {
   std::map<std::string, at::Tensor> ones_;      // conv node -> a filter mask of ones
   std::map<std::string, at::Tensor> last_gradients_;  // conv node -> of the last step, where the strategy asks for them
   std::map<std::string, at::Tensor> start_;           // parameters and buffers at the start, for rewinding
+  int64_t epoch_ = 0, iteration_ = 0;                 // the next step's
+  EpochRecord record_;                                // of the epoch under way
+  EpochSums sums_;
 };
 
 }  // namespace prunelab

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "google/protobuf/text_format.h"
+#include "ml/execution/checkpoint.h"
 
 namespace prunelab {
 namespace {
@@ -123,7 +124,8 @@ TrainingSetup SmallSetup(const Dataset& data, std::unique_ptr<PruningStrategy> s
 // The same two epochs written out: SGD of torch.optim.SGD, the penalty's gradient, the masks of the scripted strategy.
 TEST(TrainerTest, EqualsTheLoopWrittenOut) {
   const Dataset data = SmallData();
-  Trainer trainer(SmallSetup(data, std::make_unique<ScriptedStrategy>(), 0.05));
+  const std::unique_ptr<Trainer> trainer =
+      *Trainer::Create(SmallSetup(data, std::make_unique<ScriptedStrategy>(), 0.05));
   Model model = Model::Create(SmallNetwork(), at::kDouble, at::kCPU);
   InitializeParameters(model, 3);
   ReferencePlan plan;
@@ -131,7 +133,7 @@ TEST(TrainerTest, EqualsTheLoopWrittenOut) {
   std::vector<at::Tensor> parameters, momentum;
   for (const NamedTensor& p : model.parameters()) parameters.push_back(p.tensor);
   for (int64_t epoch = 0; epoch < 2; ++epoch) {
-    const absl::StatusOr<EpochRecord> record = trainer.RunEpoch(epoch);
+    const absl::StatusOr<EpochRecord> record = trainer->RunEpoch();
     ASSERT_TRUE(record.ok()) << record.status();
     double loss_sum = 0;
     for (int64_t i = 0; i < 3; ++i) {
@@ -168,7 +170,7 @@ TEST(TrainerTest, EqualsTheLoopWrittenOut) {
     EXPECT_EQ(record->live_filters.at("conv"), 3);
   }
   for (size_t p = 0; p < parameters.size(); ++p) {
-    const NamedTensor& own = trainer.model().parameters()[p];
+    const NamedTensor& own = trainer->model().parameters()[p];
     EXPECT_LT((own.tensor - parameters[p]).abs().max().item<double>(), 1e-10) << own.name;
   }
 }
@@ -177,8 +179,8 @@ TEST(TrainerTest, StrategiesSeeGradientsFromTheSecondStepOn) {
   const Dataset data = SmallData();
   auto strategy = std::make_unique<ScriptedStrategy>();
   const ScriptedStrategy* seen = strategy.get();
-  Trainer trainer(SmallSetup(data, std::move(strategy), 0));
-  ASSERT_TRUE(trainer.RunEpoch(0).ok());
+  const std::unique_ptr<Trainer> trainer = *Trainer::Create(SmallSetup(data, std::move(strategy), 0));
+  ASSERT_TRUE(trainer->RunEpoch().ok());
   EXPECT_EQ(seen->shown_gradient, (std::vector<bool>{false, true, true}));
 }
 
@@ -190,10 +192,10 @@ TEST(TrainerTest, MaskUpdatesMayZeroWeights) {
   TrainingSetup setup = SmallSetup(data, std::move(strategy), 0);
   setup.config.set_batch_size(10);  // step 1 is epoch 1: its update zeroes filter 1, then one SGD step follows
   setup.config.mutable_sgd()->set_learning_rate(0);
-  Trainer trainer(std::move(setup));
-  ASSERT_TRUE(trainer.RunEpoch(0).ok());
-  ASSERT_TRUE(trainer.RunEpoch(1).ok());
-  const at::Tensor weight = trainer.model().Get("conv.weight").detach();
+  const std::unique_ptr<Trainer> trainer = *Trainer::Create(std::move(setup));
+  ASSERT_TRUE(trainer->RunEpoch().ok());
+  ASSERT_TRUE(trainer->RunEpoch().ok());
+  const at::Tensor weight = trainer->model().Get("conv.weight").detach();
   EXPECT_EQ(weight[1].abs().sum().item<double>(), 0);
   EXPECT_GT(weight[0].abs().sum().item<double>(), 0);
 }
@@ -202,10 +204,10 @@ TEST(TrainerTest, PenaltyIsLoggedWithItsWeight) {
   const Dataset data = SmallData();
   TrainingSetup setup = SmallSetup(data, std::make_unique<ScriptedStrategy>(), 0.5);
   setup.config.mutable_sgd()->set_learning_rate(0);
-  Trainer trainer(std::move(setup));
-  const absl::StatusOr<EpochRecord> record = trainer.RunEpoch(0);
+  const std::unique_ptr<Trainer> trainer = *Trainer::Create(std::move(setup));
+  const absl::StatusOr<EpochRecord> record = trainer->RunEpoch();
   ASSERT_TRUE(record.ok());
-  EXPECT_NEAR(record->penalty, 0.5 * trainer.model().Get("conv.weight").detach().square().sum().item<double>(), 1e-12);
+  EXPECT_NEAR(record->penalty, 0.5 * trainer->model().Get("conv.weight").detach().square().sum().item<double>(), 1e-12);
   EXPECT_GT(record->penalty_gradient_ratio, 0);
 }
 
@@ -213,8 +215,8 @@ TEST(TrainerTest, ALossThatIsLostIsADivergedRecord) {
   const Dataset data = SmallData();
   TrainingSetup setup = SmallSetup(data, std::make_unique<ScriptedStrategy>(), 0);
   setup.config.mutable_sgd()->set_learning_rate(1e200);
-  Trainer trainer(std::move(setup));
-  const absl::StatusOr<EpochRecord> record = trainer.RunEpoch(0);
+  const std::unique_ptr<Trainer> trainer = *Trainer::Create(std::move(setup));
+  const absl::StatusOr<EpochRecord> record = trainer->RunEpoch();
   ASSERT_TRUE(record.ok()) << record.status();
   EXPECT_TRUE(record->diverged);
   EXPECT_FALSE(record->test.has_value());
@@ -225,12 +227,122 @@ TEST(TrainerTest, RecalibrationTakesTheBatchesStatistics) {
   TrainingSetup setup = SmallSetup(data, std::make_unique<ScriptedStrategy>(), 0);
   setup.config.set_batch_size(10);  // one batch: its statistics are the running ones
   setup.config.set_bn_recalibration_batches(1);
-  Trainer trainer(std::move(setup));
-  ASSERT_TRUE(trainer.RunEpoch(0).ok());
+  const std::unique_ptr<Trainer> trainer = *Trainer::Create(std::move(setup));
+  ASSERT_TRUE(trainer->RunEpoch().ok());
   TrainingBatches batches(data.train, data.normalization, {}, 10, 3, at::kDouble, at::kCPU);
-  const at::Tensor y = at::conv2d(batches.Get(0, 0).images, trainer.model().MaskedWeight("conv"));
-  EXPECT_LT((trainer.model().Get("bn.running_mean") - y.mean({0, 2, 3})).abs().max().item<double>(), 1e-12);
-  EXPECT_LT((trainer.model().Get("bn.running_var") - y.var({0, 2, 3}, true)).abs().max().item<double>(), 1e-12);
+  const at::Tensor y = at::conv2d(batches.Get(0, 0).images, trainer->model().MaskedWeight("conv"));
+  EXPECT_LT((trainer->model().Get("bn.running_mean") - y.mean({0, 2, 3})).abs().max().item<double>(), 1e-12);
+  EXPECT_LT((trainer->model().Get("bn.running_var") - y.var({0, 2, 3}, true)).abs().max().item<double>(), 1e-12);
+}
+
+// What a run computes: its epochs' records and its final state.
+struct Outcome {
+  std::vector<EpochRecord> records;
+  Safetensors state;
+};
+
+// Trains two epochs, stopped after `stop_after` steps (0: not) and taken up by another trainer from the saved bytes.
+Outcome TrainInPieces(const Dataset& data, int64_t stop_after) {
+  Outcome outcome;
+  const auto setup = [&] {
+    TrainingSetup setup = SmallSetup(data, std::make_unique<ScriptedStrategy>(), 0.05);
+    setup.config.set_validation_fraction(0.3);
+    setup.config.set_batch_size(3);
+    return setup;
+  };
+  const auto finish = [&](Trainer& trainer) {
+    while (trainer.epoch() < 2) {
+      absl::StatusOr<EpochRecord> record = trainer.RunEpoch();
+      if (absl::IsCancelled(record.status())) return;
+      EXPECT_TRUE(record.ok()) << record.status();
+      if (!record.ok()) return;
+      outcome.records.push_back(*std::move(record));
+    }
+  };
+  TrainingSetup first = setup();
+  int64_t steps = 0;
+  first.on_step = [&](const StepProgress&) { ++steps; };
+  first.stop = [&] { return steps == stop_after; };
+  std::unique_ptr<Trainer> trainer = *Trainer::Create(std::move(first));
+  finish(*trainer);
+  if (stop_after > 0) {
+    EXPECT_EQ(trainer->epoch() * trainer->iterations_per_epoch() + trainer->iteration(), stop_after);
+    const absl::StatusOr<Safetensors> saved = ParseSafetensors(SerializeSafetensors(trainer->SaveState()), "state");
+    EXPECT_TRUE(saved.ok()) << saved.status();
+    TrainingSetup second = setup();
+    trainer = *Trainer::Create(std::move(second));
+    const absl::Status loaded = trainer->LoadState(*saved, "state");
+    EXPECT_TRUE(loaded.ok()) << loaded;
+    finish(*trainer);
+  }
+  outcome.state = trainer->SaveState();
+  return outcome;
+}
+
+TEST(TrainerTest, TakenUpAfterAnyStepItComputesTheSameBits) {
+  const Dataset data = SmallData();
+  const Outcome whole = TrainInPieces(data, 0);
+  ASSERT_EQ(whole.records.size(), 2u);
+  ASSERT_TRUE(whole.records[0].validation.has_value());
+  for (int64_t stop_after = 1; stop_after <= 6; ++stop_after) {
+    const Outcome pieces = TrainInPieces(data, stop_after);
+    ASSERT_EQ(pieces.records.size(), 2u) << stop_after;
+    for (int epoch = 0; epoch < 2; ++epoch) {
+      const EpochRecord &a = whole.records[epoch], &b = pieces.records[epoch];
+      EXPECT_EQ(a.epoch, b.epoch);
+      EXPECT_EQ(a.learning_rate, b.learning_rate);
+      EXPECT_EQ(a.train_loss, b.train_loss) << "stopped after step " << stop_after;
+      EXPECT_EQ(a.train_top1, b.train_top1);
+      EXPECT_EQ(a.test->loss, b.test->loss) << "stopped after step " << stop_after;
+      EXPECT_EQ(a.validation->loss, b.validation->loss);
+      EXPECT_EQ(a.penalty, b.penalty);
+      EXPECT_EQ(a.penalty_gradient_ratio, b.penalty_gradient_ratio);
+      EXPECT_EQ(a.mask_updates, b.mask_updates);
+      EXPECT_EQ(a.mask_changes, b.mask_changes);
+      EXPECT_EQ(a.returned_filters, b.returned_filters);
+    }
+    ASSERT_EQ(whole.state.tensors.size(), pieces.state.tensors.size());
+    for (const auto& [name, tensor] : whole.state.tensors) {
+      EXPECT_TRUE(at::equal(tensor, pieces.state.tensors.at(name))) << name << ", stopped after step " << stop_after;
+    }
+  }
+}
+
+TEST(TrainerTest, AStateOfAnotherTrainingIsRefusedWithAllDifferences) {
+  const Dataset data = SmallData();
+  const auto trainer = [&] { return *Trainer::Create(SmallSetup(data, std::make_unique<ScriptedStrategy>(), 0)); };
+  Safetensors state = trainer()->SaveState();
+  state.tensors.erase("momentum/fc.bias");
+  state.tensors["conv.weight"] = at::zeros({4, 2, 3, 3}, at::kDouble);
+  state.tensors["gradient/other"] = at::zeros({1}, at::kDouble);
+  const absl::Status status = trainer()->LoadState(state, "old.safetensors");
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  for (const char* part : {"old.safetensors: ", "missing momentum/fc.bias", "conv.weight has another shape",
+                           "unexpected gradient/other"}) {
+    EXPECT_NE(status.message().find(part), absl::string_view::npos) << status;
+  }
+  state = trainer()->SaveState();
+  state.tensors["training/position"][0] = 7;
+  EXPECT_FALSE(trainer()->LoadState(state, "old.safetensors").ok());
+}
+
+TEST(TrainerTest, StartsFromGivenWeights) {
+  const Dataset data = SmallData();
+  Model given = Model::Create(SmallNetwork(), at::kDouble, at::kCPU);
+  InitializeParameters(given, 77);
+  TrainingSetup setup = SmallSetup(data, std::make_unique<ScriptedStrategy>(), 0);
+  setup.initial_weights = ModelToSafetensors(given);
+  setup.initial_weights_name = "given.safetensors";
+  Safetensors broken = *setup.initial_weights;
+  const std::unique_ptr<Trainer> trainer = *Trainer::Create(std::move(setup));
+  EXPECT_TRUE(at::equal(trainer->model().Get("conv.weight"), given.Get("conv.weight")));
+  broken.tensors.erase("conv.weight");
+  setup = SmallSetup(data, std::make_unique<ScriptedStrategy>(), 0);
+  setup.initial_weights = broken;
+  setup.initial_weights_name = "given.safetensors";
+  const absl::Status refused = Trainer::Create(std::move(setup)).status();
+  EXPECT_NE(refused.message().find("given.safetensors: "), absl::string_view::npos) << refused;
+  EXPECT_NE(refused.message().find("missing conv.weight"), absl::string_view::npos) << refused;
 }
 
 TEST(LabelRanksTest, TiesGoToTheSmallerIndexAndNanIsNeverRight) {

@@ -97,7 +97,13 @@ absl::Status ValidateTraining(const Training& training) {
   PRUNELAB_RETURN_IF_ERROR(InField("schedule", ValidateSchedule(training.schedule(), training.epochs())));
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("random_crop_padding", training.random_crop_padding(), 0));
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("bn_recalibration_batches", training.bn_recalibration_batches(), 0));
-  return CheckAtLeast("checkpoint_every", training.checkpoint_every(), 0);
+  PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("checkpoint_every", training.checkpoint_every(), 0));
+  PRUNELAB_RETURN_IF_ERROR(CheckPositive("checkpoint_minutes", training.checkpoint_minutes()));
+  if (!(training.validation_fraction() >= 0 && training.validation_fraction() < 1)) {
+    return FieldError("validation_fraction",
+                      absl::StrCat("is ", training.validation_fraction(), "; must be in [0, 1)"));
+  }
+  return CheckAtLeast("validation_seed", training.validation_seed(), 0);
 }
 
 absl::Status ValidateRegularization(const Regularization& regularization) {
