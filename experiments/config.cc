@@ -567,9 +567,13 @@ absl::StatusOr<Seeds> ParseSeeds(absl::string_view text) {
 }
 
 absl::Status CheckTrainingFitsData(const Training& training, const DatasetInfo& dataset) {
-  if (training.batch_size() > dataset.train_images) {
-    return FieldError("batch_size", absl::StrCat("is ", training.batch_size(), ", but the data set has ",
-                                                 dataset.train_images, " training images; must be at most as many"));
+  const int64_t images = dataset.train_images - static_cast<int64_t>(static_cast<double>(dataset.train_images) *
+                                                                     training.validation_fraction());
+  if (training.batch_size() > images) {
+    return FieldError("batch_size",
+                      absl::StrCat("is ", training.batch_size(), ", but the data set has ", images, " training images",
+                                   training.validation_fraction() > 0 ? " beside the validation data" : "",
+                                   "; must be at most as many"));
   }
   const int64_t size = std::min(dataset.height, dataset.width);
   if (training.random_crop_padding() > size) {

@@ -1,17 +1,21 @@
 // The ablation program: everything that a config names must be linked in (defs.bzl: ablation_binary).
 #include <gflags/gflags.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdlib>
 #include <iostream>
 #include <limits>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "experiments/config.h"
 #include "experiments/report.h"
 #include "experiments/runner.h"
 #include "experiments/table.h"
+#include "experiments/worker.h"
 #include "ml/base/files.h"
 #include "ml/base/plugin.h"
 
@@ -20,7 +24,14 @@ DEFINE_string(output, "", "Folder for the results; default runs/<name of the abl
 DEFINE_string(seeds, "", "Seeds to run, e.g. 1-10, instead of the config's.");
 DEFINE_string(arms, "", "Only the arms that this glob matches; a comma means or.");
 DEFINE_string(device, "auto", "auto, cpu or cuda; auto takes a GPU where there is one.");
-DEFINE_int32(threads_per_run, 0, "Threads of a run; 0: all cores, one where the network is tiny.");
+DEFINE_int32(jobs, 0, "Runs at once, each in a process of its own; 0: as many as the machine has cores, one on a GPU.");
+DEFINE_int32(threads_per_run, 0,
+             "Threads of a run; 0: the cores that --jobs leave to it, one where the network is tiny.");
+DEFINE_int32(retries, 1, "How often a run whose process crashes is tried again, from its last checkpoint.");
+DEFINE_string(shard, "",
+              "Part of the sweep as index/count, e.g. 0/4: every fourth seed, all arms. In a Slurm array the "
+              "task's.");
+DEFINE_bool(worker, false, "How the program starts itself for a run; not for people.");
 DEFINE_string(override, "", "More text of the config, merged over it, e.g. 'base { training { epochs: 2 } }'.");
 DEFINE_bool(dry_run, false, "Say what would be run, with sizes, and what the seeds can show, and stop.");
 DEFINE_double(expected_sd, 0,
@@ -33,6 +44,22 @@ namespace {
 
 // Status of a refusal: something the person can mend, nothing was written.
 constexpr int kRefused = 2;
+
+// The signal that asked the ablation to stop, or 0.
+volatile std::sig_atomic_t stop_signal = 0;
+
+// The shard that a task of a Slurm job array has; "" outside of one.
+std::string SlurmShard() {
+  const auto number = [](const char* name, int64_t otherwise) {
+    const char* text = std::getenv(name);
+    int64_t value = 0;
+    return text != nullptr && absl::SimpleAtoi(text, &value) ? value : otherwise;
+  };
+  const int64_t task = number("SLURM_ARRAY_TASK_ID", -1), count = number("SLURM_ARRAY_TASK_COUNT", 0);
+  if (task < 0 || count < 1) return "";
+  const int64_t step = std::max<int64_t>(1, number("SLURM_ARRAY_TASK_STEP", 1));
+  return absl::StrCat((task - number("SLURM_ARRAY_TASK_MIN", 0)) / step, "/", count);
+}
 
 int Refuse(const absl::Status& status) {
   std::cerr << status.message() << "\n";
@@ -64,11 +91,23 @@ int Main() {
   RunnerOptions options;
   options.output = UserPath(FLAGS_output.empty() ? JoinPath("runs", loaded->ablation.name()) : FLAGS_output);
   options.device = FLAGS_device;
-  if (FLAGS_threads_per_run < 0) {
-    return Refuse(
-        absl::InvalidArgumentError(absl::StrCat("--threads_per_run=", FLAGS_threads_per_run, ": must be 0 or more")));
+  for (const auto& [name, value] :
+       {std::make_pair("jobs", FLAGS_jobs), std::make_pair("threads_per_run", FLAGS_threads_per_run),
+        std::make_pair("retries", FLAGS_retries)}) {
+    if (value >= 0) continue;
+    return Refuse(absl::InvalidArgumentError(absl::StrCat("--", name, "=", value, ": must be 0 or more")));
   }
+  options.jobs = FLAGS_jobs;
   options.threads_per_run = FLAGS_threads_per_run;
+  options.retries = FLAGS_retries;
+  const std::string shard_text = FLAGS_shard.empty() ? SlurmShard() : FLAGS_shard;
+  if (!shard_text.empty()) {
+    const absl::StatusOr<Shard> shard = ParseShard(shard_text);
+    if (!shard.ok()) return Refuse(absl::InvalidArgumentError(absl::StrCat("--shard: ", shard.status().message())));
+    options.shard = *shard;
+  }
+  options.worker_command = {"/proc/self/exe", "--worker"};
+  options.stop = [] { return stop_signal != 0; };
   options.terminal = isatty(STDERR_FILENO) != 0;
   options.arms = loaded->arms;
   options.seeds = loaded->ablation.seeds();
@@ -93,8 +132,17 @@ int Main() {
               << PlannedPower(loaded->ablation, options.seeds.count(), options.output, FLAGS_expected_sd);
     return 0;
   }
+  for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) {
+    struct sigaction action = {};
+    action.sa_handler = [](int number) { stop_signal = number; };
+    sigaction(signal, &action, nullptr);
+  }
   const absl::StatusOr<AblationOutcome> outcome = RunAblation(*loaded, options);
   if (!outcome.ok()) return Refuse(outcome.status());
+  if (outcome->stopped) {
+    std::cerr << "Stopped; the same command goes on from here.\n";
+    return 128 + stop_signal;
+  }
   std::vector<std::string> names;
   for (const Arm& arm : options.arms) names.push_back(arm.name);
   if (outcome->trained == 0) std::cout << "All " << outcome->results.size() << " runs were done already.\n";
@@ -132,5 +180,5 @@ int main(int argc, char** argv) {
     std::cerr << "\"" << argv[1] << "\" is no flag; flags begin with --, and a value with spaces needs quotes\n";
     return 2;
   }
-  return prunelab::Main();
+  return FLAGS_worker ? prunelab::RunWorker() : prunelab::Main();
 }

@@ -1,6 +1,7 @@
 #include "experiments/records.h"
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/numbers.h"
@@ -49,7 +50,7 @@ std::string WithChecksum(const std::string& object) {
 
 bool ChecksumHolds(absl::string_view line) {
   const size_t at = line.rfind(kChecksumKey);
-  if (at == absl::string_view::npos || line.back() != '}') return false;
+  if (line.empty() || at == absl::string_view::npos || line.back() != '}') return false;
   const absl::string_view digits = line.substr(at + sizeof(kChecksumKey) - 1, line.size() - at - sizeof(kChecksumKey));
   uint32_t checksum = 0;
   return absl::SimpleAtoi(digits, &checksum) && Crc32c(absl::StrCat(line.substr(0, at), "}")) == checksum;
@@ -64,6 +65,8 @@ std::string EpochLine(const EpochRecord& record) {
   line["test_loss"] = record.test ? Json(record.test->loss) : Json(nullptr);
   line["test_top1"] = record.test ? Json(record.test->top1) : Json(nullptr);
   line["test_top5"] = record.test ? Json(record.test->top5) : Json(nullptr);
+  line["validation_loss"] = record.validation ? Json(record.validation->loss) : Json(nullptr);
+  line["validation_top1"] = record.validation ? Json(record.validation->top1) : Json(nullptr);
   line["penalty"] = record.penalty;
   line["penalty_gradient_ratio"] = record.penalty_gradient_ratio;
   line["mean_abs_rho"] = Value(record.mean_abs_rho);
@@ -78,6 +81,76 @@ std::string EpochLine(const EpochRecord& record) {
   line["live_filters"] = record.live_filters;
   line["diverged"] = record.diverged;
   return WithChecksum(line.dump());
+}
+
+absl::StatusOr<EpochRecord> ParseEpochLine(absl::string_view line) {
+  const auto refuse = [&] {
+    return absl::DataLossError(absl::StrCat("is no whole record of an epoch: ", line.substr(0, 100)));
+  };
+  if (!ChecksumHolds(line)) return refuse();
+  const Json json = Json::parse(line.begin(), line.end(), nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return refuse();
+  bool complete = true;
+  const auto read = [&](const char* name, auto& value) {
+    using T = std::decay_t<decltype(value)>;
+    const auto found = json.find(name);
+    if (found == json.end()) {
+      complete = false;
+    } else if (found->is_null() && std::is_same_v<T, double>) {
+      value = static_cast<T>(std::nan(""));  // JSON has no other way to say so
+    } else if (found->is_number() || (found->is_boolean() && std::is_same_v<T, bool>)) {
+      value = found->get<T>();
+    } else {
+      complete = false;
+    }
+  };
+  const auto read_evaluation = [&](const std::string& prefix, std::optional<Evaluation>& evaluation) {
+    if (!json.contains(prefix + "_loss") || json[prefix + "_top1"].is_null()) return;
+    Evaluation value;
+    read((prefix + "_loss").c_str(), value.loss);
+    read((prefix + "_top1").c_str(), value.top1);
+    if (json.contains(prefix + "_top5")) read((prefix + "_top5").c_str(), value.top5);
+    evaluation = value;
+  };
+  EpochRecord record;
+  read("epoch", record.epoch);
+  read("learning_rate", record.learning_rate);
+  read("train_loss", record.train_loss);
+  read("train_top1", record.train_top1);
+  read_evaluation("test", record.test);
+  read_evaluation("validation", record.validation);
+  read("penalty", record.penalty);
+  read("penalty_gradient_ratio", record.penalty_gradient_ratio);
+  if (json.contains("mean_abs_rho") && json["mean_abs_rho"].is_number()) {
+    record.mean_abs_rho = json["mean_abs_rho"].get<double>();
+  }
+  read("mask_updates", record.mask_updates);
+  read("mask_changes", record.mask_changes);
+  read("returned_filters", record.returned_filters);
+  read("filter_sparsity", record.filter_sparsity);
+  read("weight_sparsity", record.weight_sparsity);
+  read("paper_sparsity", record.paper_sparsity);
+  read("live_parameters", record.live_parameters);
+  read("live_macs", record.live_macs);
+  if (!json.contains("live_filters") || !json["live_filters"].is_object()) return refuse();
+  for (const auto& [node, count] : json["live_filters"].items()) {
+    if (!count.is_number_integer()) return refuse();
+    record.live_filters[node] = count.get<int64_t>();
+  }
+  read("diverged", record.diverged);
+  if (!complete) return refuse();
+  return record;
+}
+
+std::vector<std::string> WholeLines(absl::string_view text) {
+  std::vector<std::string> lines;
+  while (!text.empty()) {
+    const size_t end = text.find('\n');
+    if (end == absl::string_view::npos || !ChecksumHolds(text.substr(0, end))) break;
+    lines.emplace_back(text.substr(0, end));
+    text.remove_prefix(end + 1);
+  }
+  return lines;
 }
 
 std::string ResultJson(const RunResult& result) {
@@ -130,6 +203,7 @@ RunResult Summarize(const std::vector<EpochRecord>& records, const NetworkInfo& 
     result.test_top5 = last.test->top5;
     result.test_loss = last.test->loss;
   }
+  if (last.validation) result.validation_top1 = last.validation->top1;
   result.filter_sparsity = last.filter_sparsity;
   result.weight_sparsity = last.weight_sparsity;
   result.paper_sparsity = last.paper_sparsity;

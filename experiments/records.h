@@ -27,8 +27,12 @@ struct RunResult {
   std::optional<double> seconds, images_per_second;
 };
 
-// One line of epochs.jsonl, without its newline.
+// One line of epochs.jsonl, without its newline, and back. Errors: a line that is torn or was changed.
 std::string EpochLine(const EpochRecord& record);
+absl::StatusOr<EpochRecord> ParseEpochLine(absl::string_view line);
+
+// The lines of a records file that are whole: to its end, or to the first whose checksum does not hold.
+std::vector<std::string> WholeLines(absl::string_view text);
 
 // result.json, and back. Errors name `path` and what is wrong.
 std::string ResultJson(const RunResult& result);

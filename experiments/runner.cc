@@ -1,52 +1,61 @@
 #include "experiments/runner.h"
 
-#include <ATen/ATen.h>
-#include <ATen/Parallel.h>
-#include <ATen/Version.h>
-#include <torch/csrc/api/include/torch/version.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
+#include <deque>
 #include <iostream>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "experiments/progress.h"
 #include "experiments/report_records.h"
-#include "experiments/run_events.h"
+#include "experiments/run.h"
 #include "experiments/table.h"
+#include "experiments/worker.h"
+#include "experiments/worker_process.h"
 #include "ml/base/field_error.h"
+#include "ml/base/file_lock.h"
 #include "ml/base/files.h"
 #include "ml/base/status_macros.h"
 #include "ml/base/textproto.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/device.h"
-#include "ml/pruning/pruning_strategy.h"
-#include "ml/regularizers/regularizer.h"
-#include "ml/training/trainer.h"
 
 namespace prunelab {
 namespace {
 
 using Json = nlohmann::ordered_json;
+using Clock = std::chrono::steady_clock;
 
-double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+// A stopped worker has this long for its step and its checkpoint.
+constexpr std::chrono::seconds kStopTime(10);
 
 struct Run {
   const Arm* arm = nullptr;
   int64_t seed = 0;
   const Dataset* dataset = nullptr;
   std::string folder, run_id;
+  int64_t macs = 0;   // of one image
+  double images = 0;  // to train in all
+  int64_t crashes = 0;
+  std::string name() const { return absl::StrCat(arm->name, " seed ", seed); }
 };
 
 std::string RunFolder(const RunnerOptions& options, const Arm& arm, int64_t seed) {
@@ -90,8 +99,8 @@ absl::StatusOr<std::optional<RunResult>> FinishedResult(const Run& run) {
   if (!run.run_id.empty() && result.run_id != run.run_id) {
     return absl::FailedPreconditionError(
         absl::StrCat(path,
-                     ": its run was made with other data (its fingerprint is not that of the data set now); use "
-                     "another --output"));
+                     ": its run was made with other data or initial weights (their fingerprint is not what it is "
+                     "now); use another --output"));
   }
   if (result.status != "done" && result.status != "diverged")
     return std::optional<RunResult>();  // a failed run is tried again
@@ -112,169 +121,368 @@ std::string CodeRevision() {
   return read && !revision.empty() ? revision : "unknown";
 }
 
-std::string CpuName() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);) {
-    if (absl::StartsWith(line, "model name"))
-      return std::string(absl::StripAsciiWhitespace(line.substr(line.find(':') + 1)));
+// The cores that this process may use.
+std::vector<int> AllowedCpus() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  std::vector<int> cpus;
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) {
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+      if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
+    }
   }
-  return "unknown";
+  if (cpus.empty()) {
+    for (unsigned cpu = 0; cpu < std::max(1u, std::thread::hardware_concurrency()); ++cpu) cpus.push_back(cpu);
+  }
+  return cpus;
 }
 
-std::string Provenance(const Dataset& dataset, at::Device device, const std::string& revision) {
-  Json json;
-  json["code_revision"] = revision;
-  json["data_fingerprint"] = dataset.fingerprint;
-  json["cpu"] = CpuName();
-  json["cpu_capability"] = at::get_cpu_capability();
-  json["threads"] = at::get_num_threads();
-  json["device"] = device.str();
-  json["libtorch"] = TORCH_VERSION;
-  json["protobuf"] = google::protobuf::internal::VersionString(GOOGLE_PROTOBUF_VERSION);
-  return absl::StrCat(json.dump(2), "\n");
+// How the machine is shared out: a function of the machine, the options and the whole ablation, not of what is left of
+// it, so that a run has the same number of threads whenever it is trained.
+struct Allotment {
+  int64_t jobs = 1, threads = 1;
+};
+
+Allotment Allot(const RunnerOptions& options, const std::string& device, int64_t runs) {
+  const int64_t cpus = static_cast<int64_t>(AllowedCpus().size());
+  Allotment allotment;
+  allotment.jobs = options.jobs;
+  if (options.jobs == 0) {
+    // One-thread processes train more images a second than one process of as many threads. Each takes some memory for
+    // libraries, data and activations. On a GPU runs would wait for each other.
+    constexpr int64_t kMemoryOfARun = int64_t{2} << 30;
+    const int64_t memory = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE);
+    const int64_t by_cores = cpus / std::max<int64_t>(1, options.threads_per_run);
+    allotment.jobs = device == "cuda" ? 1 : std::min({by_cores, memory / kMemoryOfARun, runs});
+  }
+  allotment.jobs = std::max<int64_t>(1, allotment.jobs);
+  allotment.threads =
+      options.threads_per_run > 0 ? options.threads_per_run : std::max<int64_t>(1, cpus / allotment.jobs);
+  return allotment;
 }
 
-std::string Duration(double seconds) {
-  const int64_t s = static_cast<int64_t>(seconds + 0.5);
-  if (s < 60) return absl::StrCat(s, " s");
-  if (s < 3600) return absl::StrFormat("%d:%02d min", s / 60, s % 60);
-  return absl::StrFormat("%d:%02d h", s / 3600, s / 60 % 60);
+// The results that the output folder holds beyond the runs asked for: of other shards, seeds and arms of the ablation.
+std::vector<RunResult> OtherResults(const LoadedAblation& loaded, const RunnerOptions& options,
+                                    const std::set<std::string>& own_folders) {
+  std::vector<RunResult> results;
+  for (const Arm& arm : loaded.arms) {
+    std::set<int64_t> seeds;
+    for (int64_t i = 0; i < loaded.ablation.seeds().count(); ++i) seeds.insert(loaded.ablation.seeds().first() + i);
+    for (const std::string& name :
+         ListFolder(JoinPath(options.output, arm.name)).value_or(std::vector<std::string>())) {
+      int64_t seed = 0;
+      if (absl::SimpleAtoi(name, &seed) && absl::StrCat(seed) == name) seeds.insert(seed);
+    }
+    for (const int64_t seed : seeds) {
+      const std::string folder = RunFolder(options, arm, seed);
+      if (own_folders.count(folder)) continue;
+      const std::string path = JoinPath(folder, "result.json");
+      const absl::StatusOr<std::string> text = ReadFile(path);
+      absl::StatusOr<RunResult> result = text.ok() ? ParseResult(*text, path) : text.status();
+      if (!result.ok()) {
+        result = RunResult();
+        result->arm = arm.name;
+        result->seed = seed;
+        result->status = "missing";
+      }
+      AddTiming(folder, *result);
+      results.push_back(*std::move(result));
+    }
+  }
+  return results;
 }
 
-// Tells a person where the ablation is: one line that is written over on a terminal, else a line a run and at most one
-// every ten seconds between.
-class Progress {
+// Trains the runs that are not done yet.
+class Coordinator {
  public:
-  Progress(bool terminal, double total_images)
-      : terminal_(terminal), total_(total_images), start_(Now()), last_(start_) {}
+  Coordinator(const LoadedAblation& loaded, const RunnerOptions& options, const std::string& device,
+              std::vector<Run> runs, std::vector<std::optional<RunResult>> results)
+      : loaded_(loaded),
+        options_(options),
+        device_(device),
+        runs_(std::move(runs)),
+        results_(std::move(results)),
+        code_revision_(CodeRevision()),
+        allotment_(Allot(options, device, static_cast<int64_t>(loaded.arms.size()) * loaded.ablation.seeds().count())),
+        display_(options.terminal, static_cast<int64_t>(runs_.size()), Done(), ImagesToTrain()) {
+    // Seed by seed, so that what is there at any moment is nearly balanced over the arms.
+    std::vector<size_t> order(runs_.size());
+    for (size_t i = 0; i < runs_.size(); ++i) order[i] = i;
+    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return runs_[a].seed < runs_[b].seed; });
+    for (const size_t i : order) {
+      if (!results_[i]) waiting_.push_back(i);
+    }
+  }
 
-  void StartRun(const std::string& name) {
-    name_ = name;
-    accuracy_.reset();
-    run_start_ = Now();
-  }
-  void Step(const StepProgress& step, int64_t images, int64_t epochs) {
-    images_ += static_cast<double>(images);
-    const double now = Now();
-    if (now - last_ < (terminal_ ? 0.2 : 10)) return;
-    last_ = now;
-    const double rate = images_ / (now - start_);
-    Print(absl::StrFormat("%s  epoch %d/%d  step %d/%d%s  %.0f images/s  %s left", name_, step.epoch + 1, epochs,
-                          step.iteration + 1, step.iterations_per_epoch,
-                          accuracy_ ? absl::StrFormat("  test %.2f %%", 100 * *accuracy_) : "", rate,
-                          Duration((total_ - images_) / rate)));
-  }
-  void EndEpoch(const EpochRecord& record) {
-    if (record.test) accuracy_ = record.test->top1;
-  }
-  void EndRun(const RunResult& result, int64_t done, int64_t runs, double skipped_images) {
-    total_ -= skipped_images;
-    const std::string accuracy =
-        result.test_top1 ? absl::StrFormat("test %.2f %%", 100 * *result.test_top1) : result.status;
-    Print(absl::StrFormat("[%d/%d] %s  %s  %s", done, runs, name_, accuracy, Duration(Now() - run_start_)));
-    if (terminal_) std::cerr << "\n";
+  absl::StatusOr<AblationOutcome> RunAll() {
+    PRUNELAB_RETURN_IF_ERROR(Collect());
+    PRUNELAB_RETURN_IF_ERROR(options_.worker_command.empty() ? RunHere() : RunWorkers());
+    PRUNELAB_RETURN_IF_ERROR(Collect());
+    outcome_.results = Results();
+    return outcome_;
   }
 
  private:
-  void Print(const std::string& line) {
-    if (terminal_) {
-      std::cerr << "\r\033[K" << line << std::flush;
-    } else {
-      std::cerr << line << "\n" << std::flush;
+  int64_t Done() const {
+    return std::count_if(results_.begin(), results_.end(), [](const auto& result) { return result.has_value(); });
+  }
+  double ImagesToTrain() const {
+    double images = 0;
+    for (size_t i = 0; i < runs_.size(); ++i) images += results_[i] ? 0 : runs_[i].images;
+    return images;
+  }
+  bool Stopping() const { return options_.stop && options_.stop(); }
+
+  RunRequest Request(const Run& run) const {
+    RunRequest request;
+    request.folder = run.folder;
+    request.arm = run.arm->name;
+    request.seed = run.seed;
+    request.config = run.arm->config;
+    request.run_id = run.run_id;
+    request.device = device_;
+    request.threads = ThreadsForWork(run.macs * run.arm->config.training().batch_size(), allotment_.threads);
+    request.code_revision = code_revision_;
+    return request;
+  }
+
+  std::vector<RunResult> Results() const {
+    std::vector<RunResult> results;
+    for (size_t i = 0; i < runs_.size(); ++i) {
+      RunResult missing;
+      missing.arm = runs_[i].arm->name;
+      missing.seed = runs_[i].seed;
+      missing.status = "missing";
+      results.push_back(results_[i].value_or(missing));
+    }
+    return results;
+  }
+
+  // results.csv: the runs of this call and what else the folder holds, arm by arm.
+  absl::Status Collect() {
+    std::set<std::string> own;
+    for (const Run& run : runs_) own.insert(run.folder);
+    std::vector<RunResult> all = Results();
+    for (RunResult& other : OtherResults(loaded_, options_, own)) all.push_back(std::move(other));
+    std::map<std::string, size_t> place;
+    for (const Arm& arm : loaded_.arms) place.emplace(arm.name, place.size());
+    std::stable_sort(all.begin(), all.end(), [&](const RunResult& a, const RunResult& b) {
+      return std::make_pair(place[a.arm], a.seed) < std::make_pair(place[b.arm], b.seed);
+    });
+    return WriteFileAtomically(JoinPath(options_.output, "results.csv"), ResultsCsv(all));
+  }
+
+  absl::Status Finish(size_t index, RunResult result) {
+    const Run& run = runs_[index];
+    ++outcome_.trained;
+    outcome_.failed += result.status == "failed";
+    if (result.status != "failed") AddTiming(run.folder, result);
+    const std::string text = result.status == "failed" ? absl::StrCat("failed: ", result.message)
+                             : result.test_top1        ? absl::StrFormat("test %.2f %%", 100 * *result.test_top1)
+                                                       : result.status;
+    results_[index] = std::move(result);
+    display_.End(run.name(), text, /*done=*/true);
+    return Collect();
+  }
+
+  // A run that ended without a result is one too.
+  absl::Status Fail(size_t index, const std::string& message) {
+    const Run& run = runs_[index];
+    RunResult result;
+    result.arm = run.arm->name;
+    result.seed = run.seed;
+    result.run_id = run.run_id;
+    result.status = "failed";
+    result.message = message;
+    // Where even this cannot be written, the message at the end is all there is.
+    const absl::Status written = WriteFileAtomically(JoinPath(run.folder, "result.json"), ResultJson(result));
+    if (!written.ok()) display_.Say(std::string(written.message()));
+    return Finish(index, std::move(result));
+  }
+
+  absl::Status RunHere() {
+    for (; !waiting_.empty(); waiting_.pop_front()) {
+      if (Stopping()) {
+        outcome_.stopped = true;
+        return absl::OkStatus();
+      }
+      const size_t index = waiting_.front();
+      const Run& run = runs_[index];
+      display_.Start(run.name(), run.images);
+      RunHooks hooks;
+      hooks.stop = options_.stop;
+      hooks.on_progress = [&](const RunProgress& progress) {
+        display_.Update(run.name(), progress);
+        display_.Refresh();
+      };
+      hooks.on_warning = [&](const std::string& warning) { display_.Say(warning); };
+      absl::StatusOr<RunResult> result = TrainRun(Request(run), *run.dataset, hooks);
+      if (absl::IsCancelled(result.status())) {
+        display_.End(run.name(), "stopped", /*done=*/false);
+        outcome_.stopped = true;
+        return absl::OkStatus();
+      }
+      PRUNELAB_RETURN_IF_ERROR(result.ok() ? Finish(index, *std::move(result))
+                                           : Fail(index, std::string(result.status().message())));
+    }
+    return absl::OkStatus();
+  }
+
+  struct Worker {
+    size_t index;  // of its run
+    int64_t slot;  // of the cores
+    WorkerProcess process;
+  };
+
+  absl::Status StartWorkers() {
+    while (!waiting_.empty() && static_cast<int64_t>(workers_.size()) < allotment_.jobs) {
+      const size_t index = waiting_.front();
+      const Run& run = runs_[index];
+      int64_t slot = 0;
+      while (std::any_of(workers_.begin(), workers_.end(), [&](const Worker& w) { return w.slot == slot; })) ++slot;
+      // Each has cores of its own where there are enough; one alone may go where the system likes.
+      const std::vector<int> allowed = AllowedCpus();
+      std::vector<int> cpus;
+      if (allotment_.jobs > 1 && allotment_.jobs * allotment_.threads <= static_cast<int64_t>(allowed.size())) {
+        cpus.assign(allowed.begin() + slot * allotment_.threads, allowed.begin() + (slot + 1) * allotment_.threads);
+      }
+      const RunRequest request = Request(run);
+      // A failed attempt's result would be taken for this one's.
+      unlink(JoinPath(run.folder, "result.json").c_str());
+      PRUNELAB_ASSIGN_OR_RETURN(
+          WorkerProcess process,
+          WorkerProcess::Start(options_.worker_command, {absl::StrCat("OMP_NUM_THREADS=", request.threads)}, cpus,
+                               SerializeRunRequest(request)));
+      waiting_.pop_front();
+      display_.Start(run.name(), run.images);
+      workers_.push_back({index, slot, std::move(process)});
+    }
+    return absl::OkStatus();
+  }
+
+  void Listen(Worker& worker) {
+    for (const std::string& line : worker.process.ReadLines()) {
+      const std::optional<WorkerMessage> message = ParseWorkerMessage(line);
+      if (!message) continue;
+      if (message->progress) display_.Update(runs_[worker.index].name(), *message->progress);
+      if (!message->warning.empty()) display_.Say(absl::StrCat(runs_[worker.index].name(), ": ", message->warning));
     }
   }
-  bool terminal_;
-  double total_, start_, last_, run_start_ = 0, images_ = 0;
-  std::string name_;
-  std::optional<double> accuracy_;
+
+  // What becomes of the run of a worker that has ended.
+  absl::Status Conclude(Worker& worker) {
+    Run& run = runs_[worker.index];
+    const int status = worker.process.wait_status();
+    if (WIFEXITED(status) && WEXITSTATUS(status) == kWorkerDone) {
+      const std::string path = JoinPath(run.folder, "result.json");
+      const absl::StatusOr<std::string> text = ReadFile(path);
+      absl::StatusOr<RunResult> result = text.ok() ? ParseResult(*text, path) : text.status();
+      if (!result.ok()) return Fail(worker.index, std::string(result.status().message()));
+      return Finish(worker.index, *std::move(result));
+    }
+    if (stop_deadline_) {  // whatever it ended by: it goes on from its last checkpoint
+      display_.End(run.name(), "stopped", /*done=*/false);
+      outcome_.stopped = true;
+      return absl::OkStatus();
+    }
+    const std::string errors = worker.process.LastErrors();
+    if (WIFEXITED(status) && WEXITSTATUS(status) == kWorkerFailed) return Fail(worker.index, errors);
+    const std::string message = absl::StrCat("its process ended with ", worker.process.EndText(),
+                                             errors.empty() ? "" : "; its last lines: ", errors);
+    if (run.crashes++ < options_.retries) {
+      display_.End(run.name(), absl::StrCat(message, "; tried again"), /*done=*/false);
+      waiting_.push_front(worker.index);
+      return absl::OkStatus();
+    }
+    return Fail(worker.index, message);
+  }
+
+  absl::Status RunWorkers() {
+    while (!workers_.empty() || !waiting_.empty()) {
+      if (!stop_deadline_ && Stopping()) {
+        display_.Say("Stopping: the runs in progress write checkpoints.");
+        for (const Worker& worker : workers_) worker.process.Signal(SIGTERM);
+        stop_deadline_ = Clock::now() + kStopTime;
+        outcome_.stopped = true;
+        waiting_.clear();
+      }
+      if (stop_deadline_ && Clock::now() > *stop_deadline_) {
+        for (const Worker& worker : workers_) worker.process.Signal(SIGKILL);
+      }
+      if (!stop_deadline_) PRUNELAB_RETURN_IF_ERROR(StartWorkers());
+      std::vector<pollfd> files;
+      for (const Worker& worker : workers_) {
+        for (const int fd : {worker.process.output(), worker.process.errors()}) {
+          if (fd >= 0) files.push_back({fd, POLLIN, 0});
+        }
+      }
+      poll(files.data(), files.size(), 100);  // an interrupting signal is looked at above
+      for (size_t i = 0; i < workers_.size();) {
+        const bool ended = workers_[i].process.Ended();
+        Listen(workers_[i]);
+        if (!ended) {
+          ++i;
+          continue;
+        }
+        Worker worker = std::move(workers_[i]);
+        workers_.erase(workers_.begin() + static_cast<std::ptrdiff_t>(i));
+        PRUNELAB_RETURN_IF_ERROR(Conclude(worker));
+      }
+      display_.Refresh();
+    }
+    return absl::OkStatus();
+  }
+
+  const LoadedAblation& loaded_;
+  const RunnerOptions& options_;
+  const std::string device_;
+  std::vector<Run> runs_;
+  std::vector<std::optional<RunResult>> results_;
+  const std::string code_revision_;
+  const Allotment allotment_;
+  ProgressDisplay display_;
+  std::deque<size_t> waiting_;
+  std::vector<Worker> workers_;
+  std::optional<Clock::time_point> stop_deadline_;
+  AblationOutcome outcome_;
 };
 
-// Trains one run into its folder. A status is an error of the file system; what the training itself refuses is a failed
-// result.
-absl::StatusOr<RunResult> Train(const Run& run, at::Device device, int64_t threads, const std::string& revision,
-                                Progress& progress) {
-  const RunConfig& config = run.arm->config;
-  PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo network, BuildRunNetwork(config, run.dataset->info));
-  at::set_num_threads(
-      static_cast<int>(threads > 0 ? threads : ThreadsForWork(network.MacCount() * config.training().batch_size())));
-  PRUNELAB_RETURN_IF_ERROR(CreateFolders(run.folder));
-  const auto in_folder = [&](const char* name) { return JoinPath(run.folder, name); };
-  for (const char* name : {"epochs.jsonl", "timing.jsonl", "result.json", "last.safetensors"}) {
-    if (PathExists(in_folder(name)) && unlink(in_folder(name).c_str()) != 0) {
-      return absl::PermissionDeniedError(
-          absl::StrCat(in_folder(name), ": cannot be removed, and the run must begin anew"));
-    }
-  }
-  PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(in_folder("config.textproto"), ResolvedText(config)));
-  PRUNELAB_RETURN_IF_ERROR(
-      WriteFileAtomically(in_folder("provenance.json"), Provenance(*run.dataset, device, revision)));
-
-  TrainingSetup setup;
-  setup.network = network;
-  setup.dataset = run.dataset;
-  setup.config = config.training();
-  setup.penalty_weight = config.regularization().weight();
-  setup.seed = static_cast<uint64_t>(run.seed);
-  setup.device = device;
-  PruningSetup pruning;
-  pruning.network = &setup.network;
-  pruning.seed = setup.seed;
-  PRUNELAB_ASSIGN_OR_RETURN(setup.strategy, CreatePruningStrategy(config.pruning(), pruning));
-  PRUNELAB_ASSIGN_OR_RETURN(setup.regularizer, CreateRegularizer(config.regularization().regularizer(), setup.network));
-  int64_t seen = 0;
-  const int64_t epochs = config.training().epochs();
-  setup.on_step = [&](const StepProgress& step) {
-    if (step.iteration == 0) seen = 0;
-    progress.Step(step, step.images - seen, epochs);
-    seen = step.images;
-  };
-  Trainer trainer(std::move(setup));
-  PRUNELAB_ASSIGN_OR_RETURN(RunEvents events, RunEvents::Create(run.folder, run.arm->name, run.seed, epochs, 0));
-  std::vector<EpochRecord> records;
-  std::string failure;
-  for (int64_t epoch = 0; epoch < epochs; ++epoch) {
-    const double start = Now();
-    absl::StatusOr<EpochRecord> record = trainer.RunEpoch(epoch);
-    if (!record.ok()) {
-      failure = std::string(record.status().message());
-      break;
-    }
-    PRUNELAB_RETURN_IF_ERROR(AppendLine(in_folder("epochs.jsonl"), EpochLine(*record)));
-    Json timing;
-    timing["epoch"] = epoch;
-    timing["seconds"] = Now() - start;
-    timing["images"] = run.dataset->info.train_images;
-    PRUNELAB_RETURN_IF_ERROR(AppendLine(in_folder("timing.jsonl"), WithChecksum(timing.dump())));
-    PRUNELAB_RETURN_IF_ERROR(events.AddEpoch(*record, trainer.model()));
-    progress.EndEpoch(*record);
-    records.push_back(*std::move(record));
-    if (records.back().diverged) break;
-  }
-  RunResult result = Summarize(records, network);
-  if (!failure.empty()) {
-    result.status = "failed";
-    result.message = failure;
-  }
-  result.arm = run.arm->name;
-  result.seed = run.seed;
-  result.run_id = run.run_id;
-  PRUNELAB_RETURN_IF_ERROR(WriteSafetensors(in_folder("last.safetensors"), ModelToSafetensors(trainer.model())));
-  PRUNELAB_RETURN_IF_ERROR(events.End(result.status));
-  PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(in_folder("result.json"), ResultJson(result)));
-  return result;
+// The right to work in the output folder: all of it, or a shard's part beside other shards.
+absl::StatusOr<std::vector<FileLock>> LockFolder(const RunnerOptions& options) {
+  const bool whole = options.shard.count == 1;
+  std::vector<FileLock> locks;
+  PRUNELAB_ASSIGN_OR_RETURN(
+      FileLock folder,
+      FileLock::Take(JoinPath(options.output, ".lock"), whole ? FileLock::Kind::kExclusive : FileLock::Kind::kShared));
+  locks.push_back(std::move(folder));
+  if (whole) return locks;
+  PRUNELAB_ASSIGN_OR_RETURN(
+      FileLock part,
+      FileLock::Take(JoinPath(options.output, absl::StrCat(".lock.", options.shard.index, "of", options.shard.count)),
+                     FileLock::Kind::kExclusive));
+  locks.push_back(std::move(part));
+  return locks;
 }
 
 }  // namespace
 
-int64_t ThreadsForWork(int64_t macs) {
-  constexpr int64_t kSmallStep = 200'000'000;  // about 2 ms on one core
-  return macs < kSmallStep ? 1 : std::max(1u, std::thread::hardware_concurrency());
+absl::StatusOr<Shard> ParseShard(absl::string_view text) {
+  const std::vector<absl::string_view> parts = absl::StrSplit(text, '/');
+  Shard shard;
+  if (parts.size() != 2 || !absl::SimpleAtoi(parts[0], &shard.index) || !absl::SimpleAtoi(parts[1], &shard.count) ||
+      shard.count < 1 || shard.index < 0 || shard.index >= shard.count) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "\"", text, "\" is no shard; write index/count with the index counting from 0, e.g. 0/4, 1/4, 2/4, 3/4"));
+  }
+  return shard;
 }
 
 absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const RunnerOptions& options) {
-  PRUNELAB_ASSIGN_OR_RETURN(const at::Device device, ChooseDevice(options.device));
-  // Each data set once, however many arms use it.
+  PRUNELAB_ASSIGN_OR_RETURN(const at::Device chosen, ChooseDevice(options.device));
+  const std::string device = chosen.is_cuda() ? "cuda" : "cpu";
+  // Each data set and each file of weights once, however many arms use it.
   std::map<std::string, std::unique_ptr<Dataset>> datasets;
+  std::map<std::string, std::string> weights;
   std::vector<Run> runs;
   for (const Arm& arm : options.arms) {
     const std::string key = arm.config.dataset().SerializeAsString();
@@ -285,69 +493,55 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
                             absl::StrCat("data set of the arm \"", arm.name, "\": ", dataset.status().message()));
       }
       for (const std::string& note : dataset->notes) std::cerr << note << "\n";
+      for (const std::string& note : dataset->notes) std::cerr << note << "\n";
       datasets[key] = std::make_unique<Dataset>(*std::move(dataset));
     }
     const Dataset& dataset = *datasets[key];
-    PRUNELAB_RETURN_IF_ERROR(BuildRunNetwork(arm.config, dataset.info).status());
+    PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo network, BuildRunNetwork(arm.config, dataset.info));
     // The loader has checked this too, but only where the data set's sizes were known without its data.
     const absl::Status fits = InField("training", CheckTrainingFitsData(arm.config.training(), dataset.info));
     if (!fits.ok()) return absl::InvalidArgumentError(absl::StrCat("arm \"", arm.name, "\": ", fits.message()));
-    for (int64_t i = 0; i < options.seeds.count(); ++i) {
-      const int64_t seed = options.seeds.first() + i;
-      runs.push_back(
-          {&arm, seed, &dataset, RunFolder(options, arm, seed), RunId(arm.config, seed, dataset.fingerprint)});
+    const std::string& weights_path = arm.config.initial_weights();
+    if (!weights.count(weights_path)) {
+      PRUNELAB_ASSIGN_OR_RETURN(weights[weights_path], ReadInitialWeights(arm.config));
     }
-  }
-  std::vector<std::optional<RunResult>> results(runs.size());
-  double images_to_train = 0;
-  for (size_t i = 0; i < runs.size(); ++i) {
-    PRUNELAB_ASSIGN_OR_RETURN(results[i], FinishedResult(runs[i]));
-    if (!results[i]) {
-      images_to_train +=
-          static_cast<double>(runs[i].dataset->info.train_images * runs[i].arm->config.training().epochs());
+    if (!weights_path.empty()) {
+      PRUNELAB_ASSIGN_OR_RETURN(const Safetensors file, ParseSafetensors(weights[weights_path], weights_path));
+      const absl::Status loads = CheckFits(file, weights_path, network);
+      if (!loads.ok()) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("initial weights of the arm \"", arm.name, "\": ", loads.message()));
+      }
+    }
+    for (int64_t i = options.shard.index; i < options.seeds.count(); i += options.shard.count) {
+      Run run;
+      run.arm = &arm;
+      run.seed = options.seeds.first() + i;
+      run.dataset = &dataset;
+      run.folder = RunFolder(options, arm, run.seed);
+      run.run_id = FullRunId(arm.config, run.seed, dataset.fingerprint, weights[weights_path]);
+      run.macs = network.MacCount();
+      run.images = static_cast<double>(dataset.info.train_images * arm.config.training().epochs()) *
+                   (1 - arm.config.training().validation_fraction());
+      runs.push_back(run);
     }
   }
   PRUNELAB_RETURN_IF_ERROR(CheckFolderCanBeWritten(options.output));
+  std::vector<std::optional<RunResult>> results(runs.size());
+  for (size_t i = 0; i < runs.size(); ++i) {
+    PRUNELAB_ASSIGN_OR_RETURN(results[i], FinishedResult(runs[i]));
+  }
   PRUNELAB_RETURN_IF_ERROR(CreateFolders(options.output));
+  PRUNELAB_ASSIGN_OR_RETURN(const std::vector<FileLock> locks, LockFolder(options));
+  // Again, now that nobody else is at work: a run may have been finished meanwhile.
+  for (size_t i = 0; i < runs.size(); ++i) {
+    PRUNELAB_ASSIGN_OR_RETURN(results[i], FinishedResult(runs[i]));
+  }
   const std::string ablation_text = PrettyText(loaded.ablation);
   PRUNELAB_RETURN_IF_ERROR(KeepPlan(options.output, ablation_text));
   PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(JoinPath(options.output, "ablation.textproto"), ablation_text));
-
-  AblationOutcome outcome;
-  const auto collect = [&] {
-    outcome.results.clear();
-    for (size_t i = 0; i < runs.size(); ++i) {
-      RunResult missing;
-      missing.arm = runs[i].arm->name;
-      missing.seed = runs[i].seed;
-      missing.status = "missing";
-      outcome.results.push_back(results[i].value_or(missing));
-    }
-    return WriteFileAtomically(JoinPath(options.output, "results.csv"), ResultsCsv(outcome.results));
-  };
-  PRUNELAB_RETURN_IF_ERROR(collect());
-  const std::string revision = CodeRevision();
-  Progress progress(options.terminal, images_to_train);
-  int64_t done = 0;
-  for (const auto& result : results) done += result.has_value();
-  // Seed by seed, so that what is there at any moment is nearly balanced over the arms.
-  for (int64_t seed_index = 0; seed_index < options.seeds.count(); ++seed_index) {
-    for (size_t i = seed_index; i < runs.size(); i += options.seeds.count()) {
-      if (results[i]) continue;
-      const Run& run = runs[i];
-      progress.StartRun(absl::StrCat(run.arm->name, " seed ", run.seed));
-      PRUNELAB_ASSIGN_OR_RETURN(RunResult trained, Train(run, device, options.threads_per_run, revision, progress));
-      ++outcome.trained;
-      outcome.failed += trained.status == "failed";
-      if (trained.status != "failed") AddTiming(run.folder, trained);
-      results[i] = trained;
-      const int64_t left = run.arm->config.training().epochs() - trained.epochs;
-      progress.EndRun(trained, ++done, static_cast<int64_t>(runs.size()),
-                      static_cast<double>(left * run.dataset->info.train_images));
-      PRUNELAB_RETURN_IF_ERROR(collect());
-    }
-  }
-  return outcome;
+  Coordinator coordinator(loaded, options, device, std::move(runs), std::move(results));
+  return coordinator.RunAll();
 }
 
 absl::StatusOr<std::string> DryRun(const LoadedAblation& loaded, const RunnerOptions& options) {
@@ -359,9 +553,11 @@ absl::StatusOr<std::string> DryRun(const LoadedAblation& loaded, const RunnerOpt
     PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo network, BuildRunNetwork(arm.config, info));
     int64_t done = 0;
     for (int64_t i = 0; i < options.seeds.count(); ++i) {
-      const int64_t seed = options.seeds.first() + i;
-      PRUNELAB_ASSIGN_OR_RETURN(const std::optional<RunResult> result,
-                                FinishedResult({&arm, seed, nullptr, RunFolder(options, arm, seed), ""}));
+      Run run;
+      run.seed = options.seeds.first() + i;
+      run.arm = &arm;
+      run.folder = RunFolder(options, arm, run.seed);
+      PRUNELAB_ASSIGN_OR_RETURN(const std::optional<RunResult> result, FinishedResult(run));
       done += result.has_value();
     }
     done_runs += done;
@@ -369,8 +565,17 @@ absl::StatusOr<std::string> DryRun(const LoadedAblation& loaded, const RunnerOpt
                     absl::StrCat(network.FilterCount()), absl::StrCat(network.MacCount()),
                     absl::StrCat(done, " of ", options.seeds.count())});
   }
-  const absl::StatusOr<Dataset> dataset = OpenDataset(options.arms.front().config.dataset());
-  if (!dataset.ok()) missing = absl::StrCat("Missing: ", dataset.status().message(), "\n");
+  std::set<std::string> looked_at;
+  for (const Arm& arm : options.arms) {
+    const auto look = [&](const std::string& key, const absl::Status& status) {
+      if (looked_at.insert(key).second && !status.ok()) absl::StrAppend(&missing, "Missing: ", status.message(), "\n");
+    };
+    const std::string data = arm.config.dataset().SerializeAsString();
+    if (!looked_at.count(data)) look(data, OpenDataset(arm.config.dataset()).status());
+    if (!looked_at.count(arm.config.initial_weights())) {
+      look(arm.config.initial_weights(), ReadInitialWeights(arm.config).status());
+    }
+  }
   const int64_t runs = static_cast<int64_t>(options.arms.size()) * options.seeds.count();
   return absl::StrCat("Ablation \"", loaded.ablation.name(), "\": ", options.arms.size(), " arms, seeds ",
                       options.seeds.first(), " to ", options.seeds.first() + options.seeds.count() - 1, ", ", runs,

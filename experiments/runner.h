@@ -1,8 +1,9 @@
-// Runs an ablation: every arm with every seed that is not done yet, one after the other, into
-// <output>/<arm>/<seed>/ (docs/results.md).
+// Runs an ablation: every arm with every seed that is not done yet, each in a worker process of its own, into
+// <output>/<arm>/<seed>/ (docs/results.md). Killed at any moment, the same command goes on.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -12,28 +13,40 @@
 
 namespace prunelab {
 
+// Part of a sweep: the seeds whose place in the list of seeds is `index` modulo `count`, with all arms, so that runs
+// which are compared are made on the same machine.
+struct Shard {
+  int64_t index = 0;
+  int64_t count = 1;
+};
+
+// "2/8" -> index 2, count 8.
+absl::StatusOr<Shard> ParseShard(absl::string_view text);
+
 struct RunnerOptions {
   std::string output;     // folder; made when all is checked
   std::vector<Arm> arms;  // those to run
   Seeds seeds;
+  Shard shard;
   std::string device = "auto";  // auto, cpu, cuda
-  int64_t threads_per_run = 0;  // 0: ThreadsForWork
-  bool terminal = false;        // one updating line instead of plain ones
+  int64_t jobs = 0;             // runs at once; 0: as many as the machine has cores (see DefaultJobs)
+  int64_t threads_per_run = 0;  // 0: the cores that jobs leave to each, one where a step is tiny
+  int64_t retries = 1;          // of a run whose worker crashes
+  bool terminal = false;        // lines that are written over instead of plain ones
+  // How a worker is started; empty: runs are trained in this process, one after the other.
+  std::vector<std::string> worker_command;
+  std::function<bool()> stop;  // asked often, may be empty: true makes the workers write checkpoints and end
 };
 
 struct AblationOutcome {
   std::vector<RunResult> results;  // of the arms and seeds asked for, arm by arm
   int64_t trained = 0;             // runs of this call
   int64_t failed = 0;
+  bool stopped = false;  // before all were done
 };
 
-// Threads for training steps of `macs` multiply-accumulates each (forward): all cores, but one where a step is so small
-// that threads would wait for each other longer than they work. A function of the work and the machine, so that runs
-// repeat.
-int64_t ThreadsForWork(int64_t macs);
-
-// Opens the data, refuses what cannot be run (data, device, folder, an arm that is not what its folder holds) before
-// anything is written, then trains. Progress goes to standard error.
+// Opens the data, refuses what cannot be run (data, device, folder, an arm that is not what its folder holds, a folder
+// that another process works in) before anything is written, then trains. Progress goes to standard error.
 absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const RunnerOptions& options);
 
 // What a run of the ablation would do: arms with their sizes, runs that are done. Needs no data and writes nothing.

@@ -93,6 +93,7 @@ class Trainer {
   // The epoch that RunEpoch trains next, and how many of its steps are done.
   int64_t epoch() const { return epoch_; }
   int64_t iteration() const { return iteration_; }
+  int64_t images() const { return sums_.images; }  // that these steps trained on
 
   // All that decides how training goes on: weights, buffers, masks, momentum, the strategy's state, the last gradients
   // where it needs them, the place in the epoch and its sums so far. Between steps, as in on_step.
