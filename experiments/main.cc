@@ -174,6 +174,8 @@ int main(int argc, char** argv) {
     setenv("GOMP_SPINCOUNT", "20000", 1);
     execv("/proc/self/exe", argv);  // on failure it goes on, only slower
   }
+  // A file that may not grow is an error of its write, with a message, and not the end of the program.
+  signal(SIGXFSZ, SIG_IGN);
   gflags::SetUsageMessage("runs an ablation over seeds and reports it; see README.md");
   gflags::ParseCommandLineFlags(&argc, &argv, true);
   if (argc > 1) {

@@ -39,6 +39,10 @@ absl::Status RunEvents::AddEpoch(const EpochRecord& record, const Model& model) 
     scalar("test_top1", record.test->top1);
     scalar("test_top5", record.test->top5);
   }
+  if (record.validation) {
+    scalar("validation_loss", record.validation->loss);
+    scalar("validation_top1", record.validation->top1);
+  }
   scalar("penalty", record.penalty);
   scalar("penalty_gradient_ratio", record.penalty_gradient_ratio);
   if (record.mean_abs_rho) scalar("mean_abs_rho", *record.mean_abs_rho);

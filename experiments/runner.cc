@@ -533,6 +533,7 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
   }
   PRUNELAB_RETURN_IF_ERROR(CreateFolders(options.output));
   PRUNELAB_ASSIGN_OR_RETURN(const std::vector<FileLock> locks, LockFolder(options));
+  if (options.shard.count == 1) PRUNELAB_RETURN_IF_ERROR(RemoveTemporaries(options.output));
   // Again, now that nobody else is at work: a run may have been finished meanwhile.
   for (size_t i = 0; i < runs.size(); ++i) {
     PRUNELAB_ASSIGN_OR_RETURN(results[i], FinishedResult(runs[i]));

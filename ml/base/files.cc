@@ -17,6 +17,8 @@
 namespace prunelab {
 namespace {
 
+constexpr char kTemporary[] = ".tmp.";  // between a file's name and its writer's process number
+
 // The system's reason with a remedy, under the status code that fits.
 absl::Status SystemError(absl::string_view what, absl::string_view path, int error) {
   const std::string text = absl::StrCat(path, ": cannot ", what, ": ", std::strerror(error));
@@ -122,7 +124,7 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes
 }
 
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view contents) {
-  const std::string temporary = absl::StrCat(path, ".tmp.", getpid());
+  const std::string temporary = absl::StrCat(path, kTemporary, getpid());
   const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (fd < 0) return SystemError("create", temporary, errno);
   absl::Status status = WriteAll(fd, contents, temporary);
@@ -135,6 +137,19 @@ absl::Status WriteFileAtomically(const std::string& path, absl::string_view cont
     return status;
   }
   return SyncFolder(Folder(path));
+}
+
+absl::Status RemoveTemporaries(const std::string& folder) {
+  PRUNELAB_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListFolder(folder));
+  for (const std::string& name : names) {
+    const size_t at = name.rfind(kTemporary);
+    if (at == std::string::npos || at == 0) continue;
+    const std::string writer = name.substr(at + sizeof(kTemporary) - 1);
+    if (writer.empty() || writer.find_first_not_of("0123456789") != std::string::npos) continue;
+    const std::string path = JoinPath(folder, name);
+    if (unlink(path.c_str()) != 0 && errno != ENOENT) return SystemError("remove", path, errno);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status AppendLine(const std::string& path, absl::string_view line) {

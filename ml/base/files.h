@@ -25,6 +25,9 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes
 
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view contents);
 
+// Removes what killed writers left in the folder: the temporaries of WriteFileAtomically. For the folder's only owner.
+absl::Status RemoveTemporaries(const std::string& folder);
+
 // Appends `line` and a newline in one write, then syncs.
 absl::Status AppendLine(const std::string& path, absl::string_view line);
 

@@ -170,5 +170,15 @@ TEST_F(FilesTest, ListingErrors) {
   EXPECT_THAT(*ListFolder(folder_), testing::IsEmpty());
 }
 
+TEST_F(FilesTest, RemovesWhatKilledWritersLeft) {
+  const std::string folder = absl::StrCat(testing::TempDir(), "/temporaries");
+  ASSERT_TRUE(CreateFolders(folder).ok());
+  for (const char* name : {"a.json", "a.json.tmp.123", "b.tmp.", "b.tmp.x1", ".tmp.5"}) {
+    ASSERT_TRUE(WriteFileAtomically(JoinPath(folder, name), "x").ok());
+  }
+  ASSERT_TRUE(RemoveTemporaries(folder).ok());
+  EXPECT_EQ(*ListFolder(folder), (std::vector<std::string>{".tmp.5", "a.json", "b.tmp.", "b.tmp.x1"}));
+}
+
 }  // namespace
 }  // namespace prunelab

@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+"""An ablation that is killed again and again ends with the files of an undisturbed one.
+
+Usage: kill_test.py ABLATION SHIM. Kills coordinator or worker by SIGKILL at random moments, and, through kill_shim.cc, in
+the middle of writes, renames and syncs.
+"""
+
+import os
+import pathlib
+import random
+import signal
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from small_ablation import Checks, SmallAblation, children  # noqa: E402
+
+KILLS, KILLS_OUTSIDE, KILLS_IN_WRITES = 50, 20, 10
+
+
+def main():
+    program, shim = sys.argv[1], pathlib.Path(sys.argv[2]).resolve()
+    folder = tempfile.mkdtemp(dir=os.environ.get("TEST_TMPDIR"))
+    seed = int(os.environ.get("KILL_TEST_SEED", "1"))
+    draw = random.Random(seed)
+    # Checkpoints every few steps besides those at the ends of epochs.
+    ablation = SmallAblation(program, folder, epochs=12, seeds=2, minutes="0.002")
+    flags = ("--jobs=2", "--threads_per_run=1")
+    checks = Checks("kill_test")
+    reference = os.path.join(folder, "undisturbed")
+    status, _, err = ablation.run(reference, *flags)
+    checks.check("the undisturbed ablation ends well", "" if status == 0 else err[-2000:])
+
+    log = pathlib.Path(folder, "kills.log")
+    log.touch()
+    shim_kills = lambda: len(log.read_text().splitlines())
+    outside, round_number = 0, 0
+    enough = lambda: (outside + shim_kills() >= KILLS and outside >= KILLS_OUTSIDE and shim_kills() >= KILLS_IN_WRITES)
+    while not enough():
+        round_number += 1
+        output = os.path.join(folder, "disturbed%d" % round_number)
+        kills_before = outside + shim_kills()
+        finished = False
+        while not finished and not enough():
+            env = {}
+            if draw.random() < 0.7:  # in the middle of a write
+                role = draw.choice(["worker", "worker", "coordinator"])
+                token = pathlib.Path(folder, "token")
+                token.touch()
+                env = {"KILL_TOKEN": str(token), "LD_PRELOAD": str(shim), "KILL_FOLDER": output, "KILL_ROLE": role, "KILL_LOG": str(log),
+                       "KILL_AT": str(draw.randint(1, 30 if role == "worker" else 12))}
+            process = ablation.start(output, *flags, env=env)
+            deadline = time.monotonic() + draw.uniform(0.5, 4.0)
+            while process.poll() is None:
+                time.sleep(0.01)
+                if deadline and time.monotonic() > deadline:
+                    workers = children(process.pid)
+                    victim = draw.choice([process.pid] + workers * 2)
+                    try:
+                        os.kill(victim, signal.SIGKILL)
+                        outside += 1
+                    except ProcessLookupError:
+                        pass
+                    deadline = None if victim == process.pid else time.monotonic() + draw.uniform(0.2, 1.5)
+            process.communicate()
+            finished = process.returncode == 0
+            # Workers die with their coordinator; until they have, they hold their runs.
+            while any(str(output).encode() in pathlib.Path("/proc", p, "cmdline").read_bytes()
+                      for p in os.listdir("/proc") if p.isdigit() and pathlib.Path("/proc", p, "cmdline").exists()):
+                time.sleep(0.01)
+        status, _, err = ablation.run(output, *flags)
+        kills = outside + shim_kills() - kills_before
+        name = "round %d, killed %d times" % (round_number, kills)
+        checks.check("%s: the last call ends well" % name, "" if status == 0 else err[-2000:])
+        checks.check("%s: every file is the undisturbed one's" % name, ", ".join(ablation.differences(output, reference)))
+        # Resuming is real: at most the epoch under way is trained again after a kill, by each of the two workers.
+        trained, wanted = ablation.epochs_trained(output), len(ablation.runs()) * ablation.epochs
+        checks.check("%s: %d epochs trained for %d" % (name, trained, wanted),
+                     "" if wanted <= trained <= wanted + kills else "too many or too few")
+    checks.check("%d kills" % (outside + shim_kills()), "" if outside + shim_kills() >= KILLS else "too few")
+    checks.check("%d of them in writes" % shim_kills(), "" if shim_kills() >= KILLS_IN_WRITES else "too few")
+    print("kills in writes:", *sorted({line.split()[0] + " " + os.path.basename(line.split()[1]).split(".tmp.")[0]
+                                for line in log.read_text().splitlines()}), sep="\n  ")
+    return checks.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

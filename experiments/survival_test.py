@@ -1,0 +1,197 @@
+#!/usr/bin/env python3
+"""What else can happen to an ablation: full disk, damage, two owners, shards, crashes, being asked to stop.
+
+Usage: survival_test.py ABLATION. (kill_test.py has SIGKILL.)
+"""
+
+import os
+import pathlib
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from small_ablation import ARMS, Checks, SmallAblation, children, table  # noqa: E402
+
+ONE_RUN = ("--arms=dynamic_l1/cov", "--seeds=1", "--jobs=1", "--threads_per_run=1")
+RUN = "dynamic_l1/cov/1"
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def same_run(output, reference):
+    names = ("last.safetensors", "epochs.jsonl", "result.json")
+    differ = [n for n in names
+              if pathlib.Path(output, RUN, n).read_bytes() != pathlib.Path(reference, RUN, n).read_bytes()]
+    return "%s differ" % differ if differ else ""
+
+
+def main():
+    folder = pathlib.Path(tempfile.mkdtemp(dir=os.environ.get("TEST_TMPDIR")))
+    ablation = SmallAblation(sys.argv[1], folder, epochs=4, seeds=2)
+    checks = Checks("survival_test")
+    reference = folder / "reference"
+    both = ("--jobs=2", "--threads_per_run=1")
+    status, out, err = ablation.run(reference, *both)
+    checks.check("the undisturbed ablation ends well", "" if status == 0 else err[-2000:])
+    status, out, err = ablation.run(reference, *both)
+    checks.check("a second call says that all is done",
+                 "" if status == 0 and "All 16 runs were done already." in out else out + err)
+
+    # A run that was left after two epochs, with its two checkpoints, to be damaged in various ways.
+    left = folder / "left"
+    process = ablation.start(left, *ONE_RUN)
+    both_checkpoints = lambda: (left / RUN / "checkpoint.previous.safetensors").exists()
+    wait_for(both_checkpoints)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate()
+    checks.check("SIGTERM ends it with status 143 and says how to go on",
+                 "" if process.returncode == 143 and "same command goes on" in err else "%s %s" % (process.returncode, err))
+    checks.check("and leaves a checkpoint, but no result",
+                 "" if both_checkpoints() and not (left / RUN / "result.json").exists() else "it does not")
+
+    def damaged(case, damage, expected_warning=""):
+        output = folder / "damaged"
+        shutil.rmtree(output, ignore_errors=True)
+        shutil.copytree(left, output)
+        damage(output / RUN)
+        status, _, err = ablation.run(output, *ONE_RUN)
+        problem = "" if status == 0 else "status %d: %s" % (status, err[-1000:])
+        if expected_warning not in err:
+            problem += "no %r in %s" % (expected_warning, err[-1000:])
+        checks.check(case, problem or same_run(output, reference))
+        return output
+
+    output = damaged("it goes on to the same bits", lambda run: None)
+    lines = len((output / RUN / "timing.jsonl").read_text().splitlines())
+    checks.check("having trained each epoch once but for the one it was stopped in", "" if 4 <= lines <= 5 else str(lines))
+
+    def flip(name, place):
+        def damage(run):
+            data = bytearray((run / name).read_bytes())
+            data[int(place * (len(data) - 1))] ^= 0x10
+            (run / name).write_bytes(data)
+        return damage
+
+    for place in (0, 0.02, 0.5, 1):
+        damaged("a checkpoint damaged at %g of it: said, and the one before is used" % place,
+                flip("checkpoint.safetensors", place), "it is passed over")
+    damaged("a checkpoint cut short", lambda run: os.truncate(run / "checkpoint.safetensors", 5000), "it is passed over")
+
+    def both_bad(run):
+        flip("checkpoint.safetensors", 0.4)(run)
+        flip("checkpoint.previous.safetensors", 0.4)(run)
+
+    damaged("both checkpoints damaged: from the start", both_bad, "it is passed over")
+    for cut in (1, 2, 40, 300):
+        def tear(run, cut=cut):
+            for name in ("epochs.jsonl", "timing.jsonl"):
+                size = (run / name).stat().st_size
+                os.truncate(run / name, max(0, size - cut))
+        damaged("records torn %d bytes before their end" % cut, tear)
+    damaged("a record changed by hand", flip("epochs.jsonl", 0.3))
+
+    # A disk that is full: no file may grow beyond 64 KiB.
+    output = folder / "full"
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+    status, _, err = ablation.run(output, *ONE_RUN, preexec_fn=limit)
+    checks.check("a full disk is an error that says what to do",
+                 "" if status == 1 and "make room and run the same command again" in err else "%d %s" % (status, err))
+    status, _, err = ablation.run(output, *ONE_RUN)
+    checks.check("with room it goes on", ("" if status == 0 else err) or same_run(output, reference))
+
+    # The folder vanishes.
+    output = folder / "vanishing"
+    process = ablation.start(output, *ONE_RUN)
+    wait_for(lambda: (output / RUN / "epochs.jsonl").exists())
+    shutil.rmtree(output, ignore_errors=True)
+    shutil.rmtree(output, ignore_errors=True)
+    _, err = process.communicate(timeout=60)
+    checks.check("a folder that vanishes is an error that names it",
+                 "" if process.returncode != 0 and str(output) in err else "%d %s" % (process.returncode, err))
+    status, _, err = ablation.run(output, *ONE_RUN)
+    checks.check("and the next call does it anew", ("" if status == 0 else err) or same_run(output, reference))
+
+    # Two owners.
+    output = folder / "owners"
+    first = ablation.start(output, *both)
+    wait_for(lambda: (output / "results.csv").exists())
+    status, _, err = ablation.run(output, *both)
+    checks.check("a second coordinator is told who holds the folder",
+                 "" if status == 2 and "is held by process %d on " % first.pid in err else "%d %s" % (status, err))
+    status, _, err = ablation.run(output, "--shard=0/2", *both)
+    checks.check("a shard beside the whole too", "" if status == 2 and "is held by" in err else "%d %s" % (status, err))
+    # A worker that crashes: recorded with how, tried again where asked, and the others go on.
+    wait_for(lambda: children(first.pid))
+    os.kill(children(first.pid)[0], signal.SIGSEGV)
+    _, err = first.communicate()
+    problem = "" if first.returncode == 0 and "signal 11" in err and "tried again" in err else err[-2000:]
+    checks.check("a worker that crashes is tried again", problem or ", ".join(ablation.differences(output, reference)))
+
+    output = folder / "crash"
+    process = ablation.start(output, "--retries=0", "--seeds=1", *both)
+    wait_for(lambda: children(process.pid))
+    os.kill(children(process.pid)[0], signal.SIGSEGV)
+    _, err = process.communicate()
+    failed = [row for row in table(output) if row["status"] == "failed"]
+    done = [row for row in table(output) if row["status"] == "done"]
+    checks.check("without retries it is a failed run among the others",
+                 "" if process.returncode == 1 and len(failed) == 1 and len(done) == len(ARMS) - 1
+                 and "signal 11 (Segmentation fault)" in err else "%d %s" % (process.returncode, err[-2000:]))
+    status, _, err = ablation.run(output, *both)
+    checks.check("which the next call does again",
+                 ("" if status == 0 else err) or ", ".join(ablation.differences(output, reference)))
+
+    # Shards, at the same time, in one folder.
+    output = folder / "shards"
+    processes = [ablation.start(output, "--shard=%d/2" % i, "--jobs=1", "--threads_per_run=1") for i in range(2)]
+    for process in processes:
+        process.communicate()
+    status, out, err = ablation.run(output, *both)
+    checks.check("two shards make the whole", ", ".join(ablation.differences(output, reference)))
+    checks.check("and a call without shards finds all done",
+                 "" if status == 0 and "All 16 runs were done already." in out else out + err)
+    status, _, err = ablation.run(output, "--shard=2/2")
+    checks.check("a shard that is none", "" if status == 2 and "is no shard" in err else err)
+    environment = {"SLURM_ARRAY_TASK_ID": "4", "SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_COUNT": "2"}
+    output = folder / "slurm"
+    status, out, err = ablation.run(output, "--arms=none/none", *both, env=environment)
+    checks.check("a Slurm array's task is its shard",
+                 "" if status == 0 and (output / "none/none/2/result.json").exists()
+                 and not (output / "none/none/1").exists() else out + err)
+
+    # Asked to stop, it ends soon; and workers do not outlive a coordinator.
+    output = folder / "stop"
+    process = ablation.start(output, *both)
+    wait_for(lambda: children(process.pid))
+    time.sleep(1.5)
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    checks.check("SIGINT ends it with status 130 within ten seconds",
+                 "" if process.returncode == 130 and time.monotonic() - start < 10 else str(process.returncode))
+    process = ablation.start(output, *both)
+    wait_for(lambda: len(children(process.pid)) == 2)
+    workers = children(process.pid)
+    process.kill()
+    process.communicate()
+    gone = wait_for(lambda: not any(pathlib.Path("/proc/%d/exe" % w).exists() for w in workers), 5)
+    checks.check("workers die with their coordinator", "" if gone else "some live on")
+    status, _, err = ablation.run(output, *both)
+    checks.check("and the next call ends as if nothing had been",
+                 ("" if status == 0 else err) or ", ".join(ablation.differences(output, reference)))
+    return checks.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
