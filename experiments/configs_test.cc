@@ -37,7 +37,7 @@ TEST(ConfigsTest, Digits) {
 
 TEST(ConfigsTest, PaperIsThePapers) {
   const LoadedAblation loaded = Load("paper");
-  EXPECT_EQ(loaded.arms.size(), 16u);
+  EXPECT_EQ(loaded.arms.size(), 28u);
   EXPECT_EQ(loaded.ablation.seeds().count(), 10);
   const Arm& arm = FindArm(loaded, "dynamic_l1/paper_zero");
   const Training& training = arm.config.training();
@@ -60,7 +60,7 @@ TEST(ConfigsTest, PaperIsThePapers) {
 
 TEST(ConfigsTest, PaperSmall) {
   const LoadedAblation loaded = Load("paper_small");
-  EXPECT_EQ(loaded.arms.size(), 9u);
+  EXPECT_EQ(loaded.arms.size(), 12u);
   EXPECT_EQ(loaded.ablation.seeds().count(), 10);
   const Arm& arm = FindArm(loaded, "dynamic_l1_scaled/cov");
   const auto dataset = DescribeRunDataset(arm.config);

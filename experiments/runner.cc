@@ -385,6 +385,12 @@ class Coordinator {
       outcome_.stopped = true;
       return absl::OkStatus();
     }
+    if (WIFEXITED(status) && WEXITSTATUS(status) == kWorkerStopped) {
+      // Asked by somebody else. If we are too, that is seen before it is started again.
+      display_.End(run.name(), "stopped by a signal to its process", /*done=*/false);
+      waiting_.push_front(worker.index);
+      return absl::OkStatus();
+    }
     const std::string errors = worker.process.LastErrors();
     if (WIFEXITED(status) && WEXITSTATUS(status) == kWorkerFailed) return Fail(worker.index, errors);
     const std::string message = absl::StrCat("its process ended with ", worker.process.EndText(),

@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""A job array of two tasks on a real Slurm of one machine, one of them requeued in the middle.
+
+Usage: slurm_test.py ABLATION SBATCH_SCRIPT SLURM_SCRIPT. Needs root and Debian's slurm-wlm and munge; where they are not,
+it says that it tried nothing.
+"""
+
+import os
+import pathlib
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from small_ablation import Checks, SmallAblation  # noqa: E402
+
+
+def main():
+    program, script, cluster = (str(pathlib.Path(p).resolve()) for p in sys.argv[1:4])
+    checks = Checks("slurm_test")
+    if os.geteuid() != 0 or not all(shutil.which(p) for p in ("munged", "slurmctld", "slurmd", "sbatch")):
+        checks.check("Slurm is not installed, or this is not root: nothing was tried", "")
+        return checks.finish()
+
+    # Paths of sockets must be short, and Slurm's daemons outlive the sandbox's folders.
+    folder = pathlib.Path(tempfile.mkdtemp(dir="/tmp"))
+    folder.chmod(0o711)  # munge insists that anybody can reach its socket
+    port = random.randrange(20000, 30000, 2)
+    subprocess.run([cluster, "start", str(folder / "slurm"), str(port)], check=True)
+    try:
+        environment = {**os.environ, "SLURM_CONF": str(folder / "slurm" / "slurm.conf")}
+        slurm = lambda *command: subprocess.run(command, env=environment, check=True, text=True, cwd=folder,
+                                                stdout=subprocess.PIPE).stdout
+        ablation = SmallAblation(program, folder, epochs=10, seeds=2)
+        one_core = ("--jobs=1", "--threads_per_run=1")
+        output, reference = folder / "array", folder / "undisturbed"
+        job = slurm("sbatch", "--parsable", "--array=0-1", "--cpus-per-task=1", "--mem=500", script,
+                    *ablation.command(output, *one_core)).strip()
+
+        def state(task):
+            text = slurm("scontrol", "show", "job", "%s_%d" % (job, task))
+            return re.search(r"JobState=(\w+)", text).group(1), int(re.search(r"Restarts=(\d+)", text).group(1))
+
+        def wait_for(condition, seconds):
+            deadline = time.monotonic() + seconds
+            while not condition() and time.monotonic() < deadline:
+                time.sleep(0.1)
+            return condition()
+
+        in_the_middle = output / "dynamic_l1/none/2/checkpoint.safetensors"
+        checks.check("the second task is at work", "" if wait_for(in_the_middle.exists, 120) else "it is not")
+        slurm("scontrol", "requeue", "%s_1" % job)
+        ended = lambda: all(state(task)[0] in ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED") for task in (0, 1))
+        checks.check("both tasks end", "" if wait_for(ended, 300) else str([state(0), state(1)]))
+        checks.check("well, the second after one requeue",
+                     "" if [state(0), state(1)] == [("COMPLETED", 0), ("COMPLETED", 1)] else str([state(0), state(1)]))
+        log = (folder / ("slurm-ablation-%s_1.log" % job)).read_text()
+        checks.check("it was stopped with checkpoints and started again",
+                     "" if "the same command goes on" in log and "start 2:" in log else log[-2000:])
+        status, out, err = ablation.run(output, *one_core)
+        checks.check("a call without a shard finds all done",
+                     "" if status == 0 and "All 16 runs were done already." in out else out + err)
+        status, out, err = ablation.run(reference, "--jobs=2", "--threads_per_run=1")
+        checks.check("every file is that of an undisturbed ablation", ", ".join(ablation.differences(output, reference)))
+        trained = ablation.epochs_trained(output)
+        checks.check("%d epochs trained for 160" % trained, "" if 160 <= trained <= 161 else "too many or too few")
+    finally:
+        subprocess.run([cluster, "stop", str(folder / "slurm")], check=False)
+    shutil.rmtree(folder, ignore_errors=True)
+    return checks.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
