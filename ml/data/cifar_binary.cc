@@ -289,8 +289,8 @@ absl::Status CheckCount(const char* field, int64_t value, int64_t least, int64_t
 
 absl::StatusOr<DatasetInfo> DescribeCifar(const CifarFormat& format, const CifarOptions& options) {
   const int64_t classes = format.labels[format.label].classes;
-  PRUNELAB_RETURN_IF_ERROR(CheckCount("train_images", options.train_images, classes, kCifarTrainImages));
-  PRUNELAB_RETURN_IF_ERROR(CheckCount("test_images", options.test_images, classes, kCifarTestImages));
+  PRUNELAB_RETURN_IF_ERROR(CheckCount("train_images", options.train_images, classes, format.train_images));
+  PRUNELAB_RETURN_IF_ERROR(CheckCount("test_images", options.test_images, classes, format.test_images));
   const int64_t size = options.image_size;
   if (size < 1 || size > kSide || kSide % size != 0) {
     return FieldError("image_size", absl::StrCat("is ", size, "; must be 1, 2, 4, 8, 16 or 32"));
@@ -300,8 +300,8 @@ absl::StatusOr<DatasetInfo> DescribeCifar(const CifarFormat& format, const Cifar
   info.classes = classes;
   info.channels = kChannels;
   info.height = info.width = size;
-  info.train_images = options.train_images == 0 ? kCifarTrainImages : options.train_images;
-  info.test_images = options.test_images == 0 ? kCifarTestImages : options.test_images;
+  info.train_images = options.train_images == 0 ? format.train_images : options.train_images;
+  info.test_images = options.test_images == 0 ? format.test_images : options.test_images;
   return info;
 }
 
@@ -310,8 +310,8 @@ absl::StatusOr<Dataset> OpenCifar(const CifarFormat& format, const CifarOptions&
   PRUNELAB_ASSIGN_OR_RETURN(dataset.info, DescribeCifar(format, options));
   PRUNELAB_ASSIGN_OR_RETURN(dataset.normalization, ChooseNormalization(options.mean, options.stddev, kChannels, {}));
   PRUNELAB_ASSIGN_OR_RETURN(const std::string folder, FindFolder(format, options.path));
-  PRUNELAB_ASSIGN_OR_RETURN(dataset.train, ReadPart(format, folder, format.train_files, kCifarTrainImages));
-  PRUNELAB_ASSIGN_OR_RETURN(dataset.test, ReadPart(format, folder, {format.test_file}, kCifarTestImages));
+  PRUNELAB_ASSIGN_OR_RETURN(dataset.train, ReadPart(format, folder, format.train_files, format.train_images));
+  PRUNELAB_ASSIGN_OR_RETURN(dataset.test, ReadPart(format, folder, {format.test_file}, format.test_images));
   dataset.train = Subset(format, dataset.train, options.train_images, options.subset_seed, "train");
   dataset.test = Subset(format, dataset.test, options.test_images, options.subset_seed, "test");
   dataset.train.images = Shrink(dataset.train.images, options.image_size);

@@ -15,9 +15,6 @@
 
 namespace prunelab {
 
-inline constexpr int64_t kCifarTrainImages = 50000;
-inline constexpr int64_t kCifarTestImages = 10000;
-
 // A label byte of each record. Every class has equally many images.
 struct CifarLabel {
   std::string name;  // for errors: "label", "coarse label", ...
@@ -34,6 +31,7 @@ struct CifarFormat {
   std::string test_file;
   std::vector<CifarLabel> labels;  // in the order of their bytes; of two the first is the coarser
   int64_t label = 0;               // index of the one that is used
+  int64_t train_images = 50000, test_images = 10000;
 };
 
 // The fields that both messages have; see cifar10.proto.

@@ -240,8 +240,8 @@ std::string SerializeSafetensors(const Safetensors& file) {
   std::vector<at::Tensor> tensors;
   for (const auto& [name, tensor] : file.tensors) {
     const auto& types = DataTypes();
-    const auto type =
-        std::find_if(types.begin(), types.end(), [&](const auto& t) { return t.second == tensor.scalar_type(); });
+    const auto type = std::find_if(types.begin(), types.end(),
+                                   [dtype = tensor.scalar_type()](const auto& t) { return t.second == dtype; });
     PRUNELAB_CHECK(type != types.end()) << name << ": dtype " << tensor.scalar_type() << " has no name in safetensors";
     tensors.push_back(tensor.detach().cpu().contiguous());
     const uint64_t bytes = tensors.back().nbytes();

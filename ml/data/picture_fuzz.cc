@@ -1,0 +1,17 @@
+// Any bytes as a JPEG or PNG: refused, or decoded to as many pixels as its sizes say.
+#include "ml/base/check.h"
+#include "ml/data/picture.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const absl::StatusOr<prunelab::Picture> picture =
+      prunelab::DecodePicture({reinterpret_cast<const char*>(data), size});
+  if (!picture.ok()) return 0;
+  PRUNELAB_CHECK(picture->height > 0 && picture->width > 0);
+  PRUNELAB_CHECK(static_cast<int64_t>(picture->pixels.size()) == 3 * picture->height * picture->width);
+  // Very long or flat ones are scaled to a size that takes too long for a fuzzer.
+  if (picture->height > 64 * picture->width || picture->width > 64 * picture->height) return 0;
+  uint8_t out[3 * 5 * 5];
+  prunelab::ResizeAndCrop(*picture, 7, 5, 3, out);
+  prunelab::ResizeAndCrop(*picture, 5, 5, 1, out);
+  return 0;
+}
