@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -266,7 +267,15 @@ Json Provenance(const ReportRecords& records) {
   return counts;
 }
 
-// The shell command that makes these results again.
+// As one word of a shell command.
+std::string ShellWord(const std::string& text) {
+  const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+    return absl::ascii_isalnum(c) || absl::string_view("_./=:,+-").find(c) != absl::string_view::npos;
+  });
+  return plain ? text : absl::StrCat("'", absl::StrReplaceAll(text, {{"'", "'\\''"}}), "'");
+}
+
+// The shell commands that make these results again.
 std::string RepeatCommand(const ReportRecords& records) {
   std::set<std::string> revisions, devices;
   std::set<int64_t> seeds;
@@ -280,24 +289,28 @@ std::string RepeatCommand(const ReportRecords& records) {
       revisions.insert(value("code_revision"));
     if (!value("device").empty()) devices.insert(value("device").substr(0, value("device").find(':')));
   }
+  const std::string again = absl::StrCat(records.ablation.name().empty() ? "it" : records.ablation.name(), "_again");
+  std::string config = absl::StrCat(PathForPeople(records.folders.front()), "/ablation.textproto");
   std::string command;
   if (revisions.size() == 1) {
+    // The config is copied first: the revision that made the results does not hold them.
+    const std::string copy = absl::StrCat(again, ".textproto");
     const std::string& revision = *revisions.begin();
     const size_t dirty = revision.find("-dirty");
-    absl::StrAppend(&command, "git checkout ", revision.substr(0, dirty),
+    absl::StrAppend(&command, "cp ", ShellWord(config), " ", ShellWord(copy), "\ngit checkout ",
+                    ShellWord(revision.substr(0, dirty)),
                     dirty == std::string::npos ? "" : "  # the tree had changes besides", "\n");
+    config = copy;
   }
-  const bool cuda = devices.count("cuda") > 0;
-  absl::StrAppend(&command, "./bazelw run ", cuda ? "--config=cuda " : "",
-                  "//experiments:ablation -- --config=", PathForPeople(records.folders.front()), "/ablation.textproto");
+  absl::StrAppend(&command, "./bazelw run ", devices.count("cuda") > 0 ? "--config=cuda " : "",
+                  "//experiments:ablation -- --config=", ShellWord(config));
   if (!seeds.empty()) {
     const bool as_planned = records.ablation.seeds().first() == *seeds.begin() &&
                             records.ablation.seeds().first() + records.ablation.seeds().count() - 1 == *seeds.rbegin();
     if (!as_planned) absl::StrAppend(&command, " --seeds=", *seeds.begin(), "-", *seeds.rbegin());
   }
-  if (devices.size() == 1) absl::StrAppend(&command, " --device=", *devices.begin());
-  absl::StrAppend(&command, " --output=runs/", records.ablation.name().empty() ? "again" : records.ablation.name(),
-                  "_again");
+  if (devices.size() == 1) absl::StrAppend(&command, " --device=", ShellWord(*devices.begin()));
+  absl::StrAppend(&command, " --output=", ShellWord(absl::StrCat("runs/", again)));
   return command;
 }
 

@@ -7,6 +7,8 @@
   const measures = new Map(data.measures.map((m) => [m.column, m]));
   const escaped = (text) => String(text).replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/>/g, '&gt;');
   const dark = window.matchMedia('(prefers-color-scheme: dark)');
+  let paper = false;  // printing: always the light colours
+  const isDark = () => dark.matches && !paper;
   const narrow = window.matchMedia('(max-width: 760px)');
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -27,7 +29,7 @@
     if (!tails.includes(tail)) tails.push(tail);
     return {colour: heads.indexOf(head), dash: tails.indexOf(tail)};
   });
-  const colourOf = (arm) => palettes[dark.matches ? 'dark' : 'light'][styles[arm].colour % 10];
+  const colourOf = (arm) => palettes[isDark() ? 'dark' : 'light'][styles[arm].colour % 10];
   const dashOf = (arm) => dashes[styles[arm].dash % dashes.length];
   const faint = (hex) => `rgba(${[1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)).join(',')},0.16)`;
 
@@ -399,8 +401,8 @@
         zmin: 0,
         zmax: 1,
         customdata: entry.z.map((row, i) => row.map((v) => `${v} of ${entry.max[i]}`)),
-        colorscale: dark.matches ? [[0, '#2b1016'], [0.02, '#43202b'], [0.5, '#3f6fb0'], [1, '#bfe0ff']] :
-                                   [[0, '#7a1a2c'], [0.02, '#f7dfe0'], [0.5, '#8db8e8'], [1, '#123f7d']],
+        colorscale: isDark() ? [[0, '#2b1016'], [0.02, '#43202b'], [0.5, '#3f6fb0'], [1, '#bfe0ff']] :
+                               [[0, '#7a1a2c'], [0.02, '#f7dfe0'], [0.5, '#8db8e8'], [1, '#123f7d']],
         colorbar: {title: {text: 'live', side: 'right'}, tickformat: '.0%', thickness: 12},
         hovertemplate: '%{y}, epoch %{x}: %{customdata} live<extra></extra>',
       }],
@@ -521,8 +523,13 @@
   const again = () => drawn.forEach((show) => show());
   dark.addEventListener('change', again);
   narrow.addEventListener('change', again);
-  window.addEventListener(
-      'beforeprint', () => document.querySelectorAll('.js-plotly-plot').forEach((e) => Plotly.Plots.resize(e)));
+  const print = (begins) => {
+    paper = begins;
+    document.documentElement.classList.toggle('paper', begins);
+    again();
+  };
+  window.addEventListener('beforeprint', () => print(true));
+  window.addEventListener('afterprint', () => print(false));
   Promise.all(plots).then(() => {
     document.body.dataset.ready = '1';
   });

@@ -171,6 +171,10 @@ class ReportPageTest(unittest.TestCase):
         light = page.value(ink)
         page.media(dark=True)
         page.wait(f"{ink} != '{light}'")
+        page.value("window.dispatchEvent(new Event('beforeprint'))")
+        page.wait(f"{ink} == '{light}'")
+        page.value("window.dispatchEvent(new Event('afterprint'))")
+        page.wait(f"{ink} != '{light}'")
         page.media(print_=True)
         self.assertEqual(page.value("getComputedStyle(document.querySelector('.controls')).display"), "none")
         self.assertEqual(page.messages(), [])
@@ -231,6 +235,18 @@ class ReportPageTest(unittest.TestCase):
                     page.value(f"{select}.selectedIndex = {option}; {select}.dispatchEvent(new Event('change'))")
                     page.value("new Promise((done) => setTimeout(done, 50))")
         self.assertEqual(page.messages(), [])
+
+    def test_it_says_how_to_repeat_it(self):
+        page = self.open()
+        lines = page.value("document.getElementById('command').textContent").split("\n")
+        self.assertEqual(lines[0], f"cp {self.folder}/ablation.textproto made_up_again.textproto")
+        self.assertEqual(lines[1], "git checkout 0123abc")
+        self.assertEqual(
+            lines[2],
+            "./bazelw run //experiments:ablation -- --config=made_up_again.textproto --device=cpu"
+            " --output=runs/made_up_again",
+        )
+        self.assertIn("seeds { first: 1 count: 11 }", page.value("document.getElementById('config').textContent"))
 
     def test_links_lead_to_the_records(self):
         page = self.open()
