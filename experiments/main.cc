@@ -139,6 +139,8 @@ int Main() {
   }
   const absl::StatusOr<AblationOutcome> outcome = RunAblation(*loaded, options);
   if (!outcome.ok()) return Refuse(outcome.status());
+  const absl::StatusOr<std::string> report = WriteReport({options.output}, options.output);
+  if (!report.ok()) std::cerr << "no report could be made: " << report.status().message() << "\n";
   if (outcome->stopped) {
     std::cerr << "Stopped; the same command goes on from here.\n";
     return 128 + stop_signal;
@@ -149,12 +151,7 @@ int Main() {
   std::cout << "\n"
             << ResultsTable(names, outcome->results) << "\nMean +- standard deviation over seeds, at the last epoch.\n"
             << "Results: " << JoinPath(options.output, "results.csv") << "\n";
-  const absl::StatusOr<std::string> report = WriteReport({options.output}, options.output);
-  if (report.ok()) {
-    std::cout << "Report: " << JoinPath(options.output, "report.html") << "\n\n" << *report;
-  } else {
-    std::cerr << "no report could be made: " << report.status().message() << "\n";
-  }
+  if (report.ok()) std::cout << "Report: " << JoinPath(options.output, "report.html") << "\n\n" << *report;
   for (const RunResult& result : outcome->results) {
     if (result.status == "failed")
       std::cerr << result.arm << " seed " << result.seed << " failed: " << result.message << "\n";

@@ -72,8 +72,8 @@ std::vector<const RunRecords*> DrawnRuns(const ReportRecords& records, const std
 // [{"arm": 0, "n": 3, "test_top1": {"x": [...], "m": [...], "l": [...], "h": [...]}, ...}, ...]
 std::string Curves(const ReportRecords& records, int64_t points) {
   static const auto& kDrawnColumns = *new std::set<std::string>{
-      "train_loss", "train_top1",   "test_loss",        "test_top1",    "test_top5",
-      "penalty",    "mask_changes", "returned_filters", "mean_abs_rho", "penalty_gradient_ratio"};
+      "train_loss", "train_top1", "validation_loss", "validation_top1",  "test_loss",    "test_top1",
+      "test_top5",  "penalty",    "mask_changes",    "returned_filters", "mean_abs_rho", "penalty_gradient_ratio"};
   std::string text = "[";
   for (size_t a = 0; a < records.arms.size(); ++a) {
     const std::vector<const RunRecords*> runs = DrawnRuns(records, records.arms[a].name);

@@ -300,12 +300,15 @@
   const changes = (column) => curves.some((curve) => curve[column] && curve[column].m.some((v) => v));
 
   const accuracies = [
-    ['test_top1', 'test top-1'], ['test_top5', 'test top-5'], ['train_top1', 'training top-1']
+    ['test_top1', 'test top-1'], ['test_top5', 'test top-5'], ['validation_top1', 'validation top-1'],
+    ['train_top1', 'training top-1']
   ].filter(([c]) => has(c));
   const redraw = {};
   const accuracy = choose('accuracy', 'Show', accuracies, () => redraw.accuracy());
   redraw.accuracy = plot('accuracy', () => accuracies.length ? curvePlot(accuracy(), '%', 100) : null);
-  const losses = [['test_loss', 'test loss'], ['train_loss', 'training loss']].filter(([c]) => has(c));
+  const losses = [
+    ['test_loss', 'test loss'], ['validation_loss', 'validation loss'], ['train_loss', 'training loss']
+  ].filter(([c]) => has(c));
   const loss = choose('loss', 'Show', losses, () => redraw.loss());
   redraw.loss = plot('loss', () => losses.length ? curvePlot(loss(), 'cross-entropy', 1, true) : null);
 

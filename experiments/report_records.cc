@@ -28,14 +28,6 @@
 #include "ml/pruning/pruning_strategy.h"
 
 namespace prunelab {
-
-const char* const kEpochColumns[kEpochColumnCount] = {"epoch",           "learning_rate",   "train_loss",
-                                                      "train_top1",      "test_loss",       "test_top1",
-                                                      "test_top5",       "penalty",         "penalty_gradient_ratio",
-                                                      "mean_abs_rho",    "mask_changes",    "returned_filters",
-                                                      "filter_sparsity", "weight_sparsity", "paper_sparsity",
-                                                      "live_parameters", "live_macs",       "diverged"};
-
 namespace {
 
 using Json = nlohmann::json;
@@ -240,6 +232,7 @@ std::string Disagreement(const RunRecords& run) {
   check("test_top1", at(last, "test_top1"), result.test_top1);
   check("test_top5", at(last, "test_top5"), result.test_top5);
   check("test_loss", at(last, "test_loss"), result.test_loss);
+  check("validation_top1", at(last, "validation_top1"), result.validation_top1);
   check("filter_sparsity", at(last, "filter_sparsity"), result.filter_sparsity);
   check("weight_sparsity", at(last, "weight_sparsity"), result.weight_sparsity);
   check("paper_sparsity", at(last, "paper_sparsity"), result.paper_sparsity);

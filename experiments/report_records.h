@@ -21,9 +21,28 @@
 
 namespace prunelab {
 
-// The numbers of an epoch that are drawn or held against the result, in the order of kEpochColumns.
-inline constexpr int kEpochColumnCount = 18;
-extern const char* const kEpochColumns[kEpochColumnCount];
+// The numbers of an epoch that are drawn or held against the result; the first must be "epoch".
+inline constexpr const char* kEpochColumns[] = {"epoch",
+                                                "learning_rate",
+                                                "train_loss",
+                                                "train_top1",
+                                                "test_loss",
+                                                "test_top1",
+                                                "test_top5",
+                                                "validation_loss",
+                                                "validation_top1",
+                                                "penalty",
+                                                "penalty_gradient_ratio",
+                                                "mean_abs_rho",
+                                                "mask_changes",
+                                                "returned_filters",
+                                                "filter_sparsity",
+                                                "weight_sparsity",
+                                                "paper_sparsity",
+                                                "live_parameters",
+                                                "live_macs",
+                                                "diverged"};
+inline constexpr int kEpochColumnCount = sizeof(kEpochColumns) / sizeof(kEpochColumns[0]);
 
 struct RunRecords {
   RunResult result;    // of status "missing" where there is none that can be used
