@@ -414,6 +414,7 @@ bool HasAnotherIdentity(const ReadRun& run) {
       !TextProtoSource::Parse("config.textproto", run.config, &config).ok()) {
     return false;
   }
+  if (config.has_initial_weights()) return false;  // their file, which the records do not hold, is part of it
   const RunResult& result = run.records.result;
   return result.run_id != RunId(config, result.seed, fingerprint->second);
 }

@@ -294,8 +294,10 @@ class Coordinator {
     result.run_id = run.run_id;
     result.status = "failed";
     result.message = message;
-    // Where even this cannot be written, the message at the end is all there is.
-    const absl::Status written = WriteFileAtomically(JoinPath(run.folder, "result.json"), ResultJson(result));
+    // A worker may have ended before it made its folder. Where even this cannot be written, the message at the end is
+    // all there is.
+    absl::Status written = CreateFolders(run.folder);
+    if (written.ok()) written = WriteFileAtomically(JoinPath(run.folder, "result.json"), ResultJson(result));
     if (!written.ok()) display_.Say(std::string(written.message()));
     return Finish(index, std::move(result));
   }
