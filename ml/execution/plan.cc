@@ -94,6 +94,7 @@ at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>
 // Whether the first input of node `i` may be written over: read by this node alone, and by no backward pass (those of
 // convolution, batch norm, sum and linear layer read their inputs, that of a ReLU its output).
 bool MayOverwrite(const NetworkInfo& info, int i, const ForwardOptions& options) {
+  if (info.inputs(i).empty()) return false;  // a stored constant
   const int input = info.inputs(i)[0];
   const Node& producer = info.node(input);
   switch (producer.op_case()) {

@@ -236,6 +236,46 @@ TEST(ReferencePlanTest, CapturingChangesNothingThatIsCaptured) {
   EXPECT_TRUE(at::equal(plan.Forward(model, images, options).logits, all.logits));
 }
 
+TEST(ReferencePlanTest, AStoredConstantIsAddedToEachImageAndStaysAsItIs) {
+  const NetworkInfo info = Parse(R"pb(
+    node {
+      name: "image"
+      image { channels: 2 height: 3 width: 3 }
+    }
+    node {
+      name: "constant"
+      constant { channels: 2 height: 3 width: 3 }
+    }
+    node {
+      name: "add"
+      input: "constant"
+      input: "image"
+      add {}
+    }
+    node {
+      name: "flat"
+      input: "add"
+      flatten {}
+    }
+    node {
+      name: "fc"
+      input: "flat"
+      linear { out_features: 2 }
+    }
+  )pb");
+  Model model = Model::Create(info, at::kDouble, at::kCPU);
+  InitializeParameters(model, 5);
+  const at::Tensor value = at::arange(18, at::kDouble).view({2, 3, 3});
+  model.Get("constant.value").detach().copy_(value);
+  const at::Tensor images = at::linspace(-1, 1, 36, at::kDouble).view({2, 2, 3, 3});
+  ReferencePlan plan;
+  const at::Tensor expected = at::linear((images + value).flatten(1), model.Get("fc.weight"), model.Get("fc.bias"));
+  for (int call = 0; call < 2; ++call) {
+    EXPECT_LT((plan.Forward(model, images, {}).logits - expected).abs().max().item<double>(), 1e-14);
+  }
+  EXPECT_TRUE(at::equal(model.Get("constant.value"), value));
+}
+
 TEST(ReferencePlanTest, IsTwiceDifferentiable) {
   Model model = MakeModel();
   model.SetMasks({{"conv1", at::tensor({1.0, 0.0, 1.0, 1.0}, at::kDouble).view({4, 1, 1, 1})}});
