@@ -331,6 +331,7 @@ absl::Status Trainer::LoadState(const Safetensors& state, const std::string& nam
     if (absl::ConsumePrefix(&rest, kStrategy)) {
       strategy.tensors[std::string(rest)] = tensor.to(setup_.device);
       used.insert(key);
+      continue;
     }
     const bool is_mask = absl::ConsumePrefix(&rest, kMask);
     if (!is_mask && !absl::ConsumePrefix(&rest, kGradient)) continue;

@@ -326,6 +326,33 @@ TEST(TrainerTest, AStateOfAnotherTrainingIsRefusedWithAllDifferences) {
   EXPECT_FALSE(trainer()->LoadState(state, "old.safetensors").ok());
 }
 
+// Remembers a tensor under a name that elsewhere in a state means a mask.
+class RememberingStrategy : public ScriptedStrategy {
+ public:
+  explicit RememberingStrategy(StrategyState* loaded) : loaded_(loaded) {}
+  StrategyState SaveState() const override { return {{{"mask/conv", at::zeros({4, 1, 1, 1}, at::kDouble)}}, {}}; }
+  absl::Status LoadState(const StrategyState& state) override {
+    *loaded_ = state;
+    return absl::OkStatus();
+  }
+
+ private:
+  StrategyState* loaded_;
+};
+
+TEST(TrainerTest, AStrategysStateIsItsOwnWhateverItsNames) {
+  const Dataset data = SmallData();
+  StrategyState loaded;
+  const auto trainer = [&] {
+    return *Trainer::Create(SmallSetup(data, std::make_unique<RememberingStrategy>(&loaded), 0));
+  };
+  const std::unique_ptr<Trainer> second = trainer();
+  const absl::Status status = second->LoadState(trainer()->SaveState(), "state");
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(loaded.tensors.count("mask/conv"), 1u);
+  EXPECT_TRUE(second->model().masks().empty());
+}
+
 TEST(TrainerTest, StartsFromGivenWeights) {
   const Dataset data = SmallData();
   Model given = Model::Create(SmallNetwork(), at::kDouble, at::kCPU);
