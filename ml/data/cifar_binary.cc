@@ -13,9 +13,9 @@
 #include "absl/strings/str_join.h"
 #include "ml/base/field_error.h"
 #include "ml/base/files.h"
-#include "ml/base/random.h"
 #include "ml/base/status_macros.h"
 #include "ml/data/channel_normalization.h"
+#include "ml/data/shuffled_classes.h"
 
 namespace prunelab {
 namespace {
@@ -243,15 +243,12 @@ LabelledImages Subset(const CifarFormat& format, const LabelledImages& all, int6
                       absl::string_view part) {
   if (count == 0 || count == all.size()) return all;
   const int64_t classes = format.labels[format.label].classes;
-  const int64_t* labels = all.labels.const_data_ptr<int64_t>();
-  std::vector<std::vector<int64_t>> by_class(classes);
-  for (int64_t i = 0; i < all.size(); ++i) by_class[labels[i]].push_back(i);
+  const std::vector<std::vector<int64_t>> members = ShuffledClasses(
+      all.labels.const_data_ptr<int64_t>(), all.size(), classes, seed, absl::StrCat(format.stream, "/", part));
   std::vector<int64_t> chosen;
   for (int64_t label = 0; label < classes; ++label) {
-    RandomStream stream(seed, absl::StrCat(format.stream, "/", part), label);
-    const std::vector<int64_t> order = RandomPermutation(static_cast<int64_t>(by_class[label].size()), stream);
     const int64_t wanted = count / classes + (label < count % classes);
-    for (int64_t i = 0; i < wanted; ++i) chosen.push_back(by_class[label][order[i]]);
+    chosen.insert(chosen.end(), members[label].begin(), members[label].begin() + wanted);
   }
   std::sort(chosen.begin(), chosen.end());
   const at::Tensor index = at::tensor(chosen, at::kLong);

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "ml/base/random.h"
+#include "ml/data/shuffled_classes.h"
 #include "third_party/scikit_learn_digits/digits_data.h"
 
 namespace prunelab {
@@ -46,15 +46,14 @@ absl::StatusOr<DatasetInfo> Describe(const Digits&) {
 }
 
 absl::StatusOr<Dataset> Open(const Digits& parameters) {
-  std::vector<std::vector<int64_t>> members(kClasses);
-  for (int64_t i = 0; i < kDigitsRecords; ++i) members[kDigitsData[i * kDigitsRecordBytes + kPixels]].push_back(i);
+  std::vector<int64_t> labels;
+  for (int64_t i = 0; i < kDigitsRecords; ++i) labels.push_back(kDigitsData[i * kDigitsRecordBytes + kPixels]);
   std::vector<int64_t> train, test;
-  for (int64_t label = 0; label < kClasses; ++label) {
-    const int64_t count = static_cast<int64_t>(members[label].size());
+  for (const std::vector<int64_t>& members :
+       ShuffledClasses(labels.data(), kDigitsRecords, kClasses, kSplitSeed, "digits/split")) {
+    const int64_t count = static_cast<int64_t>(members.size());
     const int64_t test_count = (2 * count + 5) / 10;  // count / 5, rounded
-    RandomStream stream(kSplitSeed, "digits/split", label);
-    const std::vector<int64_t> order = RandomPermutation(count, stream);
-    for (int64_t k = 0; k < count; ++k) (k < test_count ? test : train).push_back(members[label][order[k]]);
+    for (int64_t k = 0; k < count; ++k) (k < test_count ? test : train).push_back(members[k]);
   }
   std::sort(train.begin(), train.end());
   std::sort(test.begin(), test.end());
