@@ -17,6 +17,7 @@
 #include "experiments/table.h"
 #include "experiments/worker.h"
 #include "ml/base/files.h"
+#include "ml/base/flags.h"
 #include "ml/base/plugin.h"
 
 DEFINE_string(config, "", "The ablation: a text proto (docs/config.md), e.g. experiments/configs/digits.textproto.");
@@ -173,11 +174,8 @@ int main(int argc, char** argv) {
   }
   // A file that may not grow is an error of its write, with a message, and not the end of the program.
   signal(SIGXFSZ, SIG_IGN);
-  gflags::SetUsageMessage("runs an ablation over seeds and reports it; see README.md");
-  gflags::ParseCommandLineFlags(&argc, &argv, true);
-  if (argc > 1) {
-    std::cerr << "\"" << argv[1] << "\" is no flag; flags begin with --, and a value with spaces needs quotes\n";
-    return 2;
-  }
+  const absl::Status parsed =
+      prunelab::ParseFlags("runs an ablation over seeds and reports it; see README.md", argc, argv);
+  if (!parsed.ok()) return prunelab::Refuse(parsed);
   return FLAGS_worker ? prunelab::RunWorker() : prunelab::Main();
 }

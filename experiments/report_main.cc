@@ -10,6 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "experiments/report.h"
 #include "ml/base/files.h"
+#include "ml/base/flags.h"
 
 DEFINE_string(results, "", "Results folders of ablations, e.g. runs/digits; a comma between several.");
 DEFINE_string(output, "", "Folder for the report; default the first results folder.");
@@ -42,10 +43,10 @@ int Main() {
 }  // namespace prunelab
 
 int main(int argc, char** argv) {
-  gflags::SetUsageMessage("writes the report on results folders; see docs/report.md");
-  gflags::ParseCommandLineFlags(&argc, &argv, true);
-  if (argc > 1) {
-    std::cerr << "\"" << argv[1] << "\" is no flag; flags begin with --, and a value with spaces needs quotes\n";
+  const absl::Status parsed =
+      prunelab::ParseFlags("writes the report on results folders; see docs/report.md", argc, argv);
+  if (!parsed.ok()) {
+    std::cerr << parsed.message() << "\n";
     return 2;
   }
   return prunelab::Main();

@@ -1,7 +1,5 @@
 #include "experiments/report_records.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -276,11 +274,6 @@ std::map<std::string, std::string> ReadProvenance(const std::string& path) {
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Folders
-
-bool IsFolder(const std::string& path) {
-  struct stat status;
-  return stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
-}
 
 struct FoundRun {
   std::string arm, folder;

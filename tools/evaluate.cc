@@ -13,6 +13,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "ml/base/files.h"
+#include "ml/base/flags.h"
 #include "ml/base/status_macros.h"
 #include "ml/data/dataset.h"
 #include "ml/execution/device.h"
@@ -139,13 +140,9 @@ absl::Status Main() {
 }  // namespace prunelab
 
 int main(int argc, char** argv) {
-  gflags::SetUsageMessage("evaluates a checkpoint on a data set, or writes logits; see docs/tools.md");
-  gflags::ParseCommandLineFlags(&argc, &argv, true);
-  if (argc > 1) {
-    std::cerr << "\"" << argv[1] << "\" is no flag; flags begin with --, and a value with spaces needs quotes\n";
-    return 2;
-  }
-  const absl::Status status = prunelab::Main();
+  absl::Status status =
+      prunelab::ParseFlags("evaluates a checkpoint on a data set, or writes logits; see docs/tools.md", argc, argv);
+  if (status.ok()) status = prunelab::Main();
   if (!status.ok()) std::cerr << status.message() << "\n";
   return status.ok() ? 0 : 2;
 }

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "experiments/config.h"
+#include "ml/base/flags.h"
 #include "ml/base/status_macros.h"
 #include "tools/command_line.h"
 #include "tools/inspection.h"
@@ -70,13 +71,9 @@ absl::Status Main() {
 }  // namespace prunelab
 
 int main(int argc, char** argv) {
-  gflags::SetUsageMessage("prints the layers of a network and how large it is; see docs/tools.md");
-  gflags::ParseCommandLineFlags(&argc, &argv, true);
-  if (argc > 1) {
-    std::cerr << "\"" << argv[1] << "\" is no flag; flags begin with --, and a value with spaces needs quotes\n";
-    return 2;
-  }
-  const absl::Status status = prunelab::Main();
+  absl::Status status =
+      prunelab::ParseFlags("prints the layers of a network and how large it is; see docs/tools.md", argc, argv);
+  if (status.ok()) status = prunelab::Main();
   if (!status.ok()) std::cerr << status.message() << "\n";
   return status.ok() ? 0 : 2;
 }

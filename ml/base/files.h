@@ -19,6 +19,7 @@ std::string UserPath(absl::string_view path);
 
 std::string JoinPath(absl::string_view folder, absl::string_view name);
 bool PathExists(const std::string& path);
+bool IsFolder(const std::string& path);
 
 // The whole file. NotFound if there is none; ResourceExhausted if it is larger than `max_bytes`.
 absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes = uint64_t{1} << 32);

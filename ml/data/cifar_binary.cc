@@ -30,11 +30,6 @@ absl::Status PathError(absl::StatusCode code, absl::string_view message) {
   return InField("path", absl::Status(code, message));
 }
 
-bool IsFolder(const std::string& path) {
-  struct stat info;
-  return stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
-}
-
 std::string Parent(const std::string& path) {
   const size_t slash = path.find_last_of('/');
   if (slash == std::string::npos) return ".";

@@ -1,7 +1,6 @@
 #include "ml/data/image_folder.h"
 
 #include <ATen/ops/empty.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <atomic>
@@ -28,11 +27,6 @@ constexpr size_t kMostNamed = 10;  // pictures or classes in an error
 
 absl::Status PathError(absl::StatusCode code, absl::string_view message) {
   return InField("path", absl::Status(code, message));
-}
-
-bool IsFolder(const std::string& path) {
-  struct stat info;
-  return stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
 }
 
 bool IsPicture(const std::string& name) {
