@@ -501,7 +501,6 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
                             absl::StrCat("data set of the arm \"", arm.name, "\": ", dataset.status().message()));
       }
       for (const std::string& note : dataset->notes) std::cerr << note << "\n";
-      for (const std::string& note : dataset->notes) std::cerr << note << "\n";
       datasets[key] = std::make_unique<Dataset>(*std::move(dataset));
     }
     const Dataset& dataset = *datasets[key];
