@@ -7,8 +7,11 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "ml/base/check.h"
 #include "ml/base/digest.h"
+#include "ml/base/files.h"
+#include "ml/base/status_macros.h"
 
 namespace prunelab {
 namespace {
@@ -188,6 +191,35 @@ absl::StatusOr<RunResult> ParseResult(absl::string_view text, const std::string&
       value = json[name].get<typename std::decay_t<decltype(value)>::value_type>();
   });
   return result;
+}
+
+absl::StatusOr<RunResult> ReadResult(const std::string& folder) {
+  const std::string path = JoinPath(folder, "result.json");
+  PRUNELAB_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  return ParseResult(text, path);
+}
+
+RunResult MissingResult(const std::string& arm, int64_t seed) {
+  RunResult missing;
+  missing.arm = arm;
+  missing.seed = seed;
+  missing.status = "missing";
+  return missing;
+}
+
+void AddTiming(const std::string& folder, RunResult& result) {
+  const absl::StatusOr<std::string> text = ReadFile(JoinPath(folder, "timing.jsonl"));
+  if (!text.ok()) return;
+  double seconds = 0, images = 0;
+  for (const absl::string_view line : absl::StrSplit(*text, '\n', absl::SkipEmpty())) {
+    const Json json = Json::parse(line.begin(), line.end(), nullptr, /*allow_exceptions=*/false);
+    if (!json.is_object() || !ChecksumHolds(line)) continue;
+    if (json.contains("seconds") && json["seconds"].is_number()) seconds += json["seconds"].get<double>();
+    if (json.contains("images") && json["images"].is_number()) images += json["images"].get<double>();
+  }
+  if (!(seconds > 0)) return;
+  result.seconds = seconds;
+  result.images_per_second = images / seconds;
 }
 
 RunResult Summarize(const std::vector<EpochRecord>& records, const NetworkInfo& network) {

@@ -38,6 +38,16 @@ std::vector<std::string> WholeLines(absl::string_view text);
 std::string ResultJson(const RunResult& result);
 absl::StatusOr<RunResult> ParseResult(absl::string_view text, const std::string& path);
 
+// The result.json of a run's folder. Errors: ParseResult's; NotFound where there is none.
+absl::StatusOr<RunResult> ReadResult(const std::string& folder);
+
+// A run of which there is no result.
+RunResult MissingResult(const std::string& arm, int64_t seed);
+
+// Fills in seconds and images a second of all epochs trained in the folder, by the whole lines of its timing.jsonl;
+// leaves them absent where there are none.
+void AddTiming(const std::string& folder, RunResult& result);
+
 // The result of a run from the records of its epochs.
 RunResult Summarize(const std::vector<EpochRecord>& records, const NetworkInfo& network);
 

@@ -174,13 +174,6 @@ std::string LiveFilters(const ReportRecords& records, int64_t points) {
   return text + "]";
 }
 
-std::string PluginOf(const std::string& config, const std::string& field) {
-  const size_t at = config.find(field + " {");
-  const size_t begin = at == std::string::npos ? at : config.find("[type.googleapis.com/", at);
-  if (begin == std::string::npos) return "";
-  return config.substr(begin + 21, config.find(']', begin) - begin - 21);
-}
-
 const char* MaskName(MaskKind kind) {
   switch (kind) {
     case MaskKind::kNone:
@@ -209,7 +202,8 @@ Json Arms(const ReportRecords& records, const Analysis& analysis) {
     const auto config = records.configs.find(arm.name);
     // Arms of the same plugins at different strengths lie on one curve of the trade-off.
     if (config != records.configs.end()) {
-      json["method"] = absl::StrCat(PluginOf(config->second, "pruning"), " ", PluginOf(config->second, "regularizer"));
+      json["method"] =
+          absl::StrCat(PluginType(config->second, "pruning"), " ", PluginType(config->second, "regularizer"));
     }
     Json& measures = json["measures"] = Json::object();
     for (const auto& [column, summary] : arm.measures) {

@@ -244,21 +244,6 @@ std::string Disagreement(const RunRecords& run) {
                       ": one of them was changed after it was written");
 }
 
-void ReadTiming(const std::string& path, RunResult* result) {
-  const absl::StatusOr<std::string> text = ReadFile(path);
-  if (!text.ok()) return;
-  double seconds = 0, images = 0;
-  for (const absl::string_view line : absl::StrSplit(*text, '\n', absl::SkipEmpty())) {
-    const Json json = Json::parse(line.begin(), line.end(), nullptr, false);
-    if (!json.is_object() || !ChecksumHolds(line)) continue;
-    if (json.contains("seconds") && json["seconds"].is_number()) seconds += json["seconds"].get<double>();
-    if (json.contains("images") && json["images"].is_number()) images += json["images"].get<double>();
-  }
-  if (!(seconds > 0)) return;
-  result->seconds = seconds;
-  result->images_per_second = images / seconds;
-}
-
 std::map<std::string, std::string> ReadProvenance(const std::string& path) {
   std::map<std::string, std::string> provenance;
   const absl::StatusOr<std::string> text = ReadFile(path);
@@ -313,9 +298,7 @@ ReadRun ReadOne(const FoundRun& found) {
   ReadRun run;
   run.records.folder = found.folder;
   RunResult& result = run.records.result;
-  result.arm = found.arm;
-  result.seed = found.seed;
-  result.status = "missing";
+  result = MissingResult(found.arm, found.seed);
   const auto file = [&](const char* name) { return JoinPath(found.folder, name); };
   run.records.provenance = ReadProvenance(file("provenance.json"));
   run.config = ReadFile(file("config.textproto")).value_or("");
@@ -348,7 +331,7 @@ ReadRun ReadOne(const FoundRun& found) {
     return run;
   }
   result = *parsed;
-  ReadTiming(file("timing.jsonl"), &result);
+  AddTiming(found.folder, result);
   if (!damage.empty()) {
     run.left_out = damage;
   } else if (result.status != "failed") {
@@ -361,16 +344,6 @@ ReadRun ReadOne(const FoundRun& found) {
 
 // ---------------------------------------------------------------------------------------------------------------------
 // What the config of an arm tells
-
-std::string PluginType(const std::string& config, absl::string_view field) {
-  const size_t at = config.find(absl::StrCat(field, " {"));
-  if (at == std::string::npos) return "";
-  constexpr absl::string_view kPrefix = "type.googleapis.com/";
-  const size_t type = config.find(std::string(kPrefix), at);
-  if (type == std::string::npos) return "";
-  const size_t begin = type + kPrefix.size();
-  return config.substr(begin, config.find(']', begin) - begin);
-}
 
 void Describe(const std::string& config_text, ArmFacts* facts) {
   if (PluginType(config_text, "pruning") == "prunelab.NoPruning") facts->masks = MaskKind::kNone;
@@ -498,6 +471,16 @@ std::vector<std::string> ArmNames(const Ablation& ablation) {
                              }),
               names.end());
   return names;
+}
+
+std::string PluginType(const std::string& config, absl::string_view field) {
+  const size_t at = config.find(absl::StrCat(field, " {"));
+  if (at == std::string::npos) return "";
+  constexpr absl::string_view kPrefix = "type.googleapis.com/";
+  const size_t type = config.find(std::string(kPrefix), at);
+  if (type == std::string::npos) return "";
+  const size_t begin = type + kPrefix.size();
+  return config.substr(begin, config.find(']', begin) - begin);
 }
 
 absl::Status KeepPlan(const std::string& output, const std::string& ablation_text) {
@@ -630,9 +613,7 @@ absl::StatusOr<ReportRecords> ReadResults(const std::vector<std::string>& folder
   }
   for (const auto& [arm, seed] : wanted) {
     RunRecords missing;
-    missing.result.arm = arm;
-    missing.result.seed = seed;
-    missing.result.status = "missing";
+    missing.result = MissingResult(arm, seed);
     if (known.insert(arm).second) order.push_back(arm);
     usable.emplace(std::make_pair(arm, seed), missing);
   }

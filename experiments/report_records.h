@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "experiments/ablation.pb.h"
 #include "experiments/analysis.h"
 #include "experiments/records.h"
@@ -69,6 +70,10 @@ struct ReportRecords {
 
 // Errors: a folder that cannot be read or holds no ablation and no runs.
 absl::StatusOr<ReportRecords> ReadResults(const std::vector<std::string>& folders);
+
+// The type of the plugin that a run's config.textproto chooses for a field, e.g. "prunelab.DynamicL1" for "pruning", or
+// "". Read from the text: the plugin may not be linked here.
+std::string PluginType(const std::string& config, absl::string_view field);
 
 // The ablation's arms by name, in their order, those excluded left out: what LoadAblation makes of it, without its
 // plugins.

@@ -14,7 +14,6 @@
 #include <iostream>
 #include <map>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <thread>
 #include <utility>
@@ -41,7 +40,6 @@
 namespace prunelab {
 namespace {
 
-using Json = nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
 // A stopped worker has this long for its step and its checkpoint.
@@ -62,23 +60,6 @@ std::string RunFolder(const RunnerOptions& options, const Arm& arm, int64_t seed
   return JoinPath(JoinPath(options.output, arm.name), absl::StrCat(seed));
 }
 
-// Seconds and images a second of all epochs trained in the folder, from its timing.jsonl; nothing where there is none.
-void AddTiming(const std::string& folder, RunResult& result) {
-  const absl::StatusOr<std::string> timing = ReadFile(JoinPath(folder, "timing.jsonl"));
-  if (!timing.ok()) return;
-  double seconds = 0, images = 0;
-  for (const absl::string_view line : absl::StrSplit(*timing, '\n', absl::SkipEmpty())) {
-    const Json json = Json::parse(line.begin(), line.end(), nullptr, false);
-    if (!json.is_object()) continue;
-    seconds += json.value("seconds", 0.0);
-    images += json.value("images", 0.0);
-  }
-  if (seconds > 0) {
-    result.seconds = seconds;
-    result.images_per_second = images / seconds;
-  }
-}
-
 // The result of a run that its folder holds, if any. A folder that another config made is refused.
 absl::StatusOr<std::optional<RunResult>> FinishedResult(const Run& run) {
   const std::string config_path = JoinPath(run.folder, "config.textproto");
@@ -94,8 +75,7 @@ absl::StatusOr<std::optional<RunResult>> FinishedResult(const Run& run) {
   }
   const std::string path = JoinPath(run.folder, "result.json");
   if (!PathExists(path)) return std::optional<RunResult>();
-  PRUNELAB_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
-  PRUNELAB_ASSIGN_OR_RETURN(RunResult result, ParseResult(text, path));
+  PRUNELAB_ASSIGN_OR_RETURN(RunResult result, ReadResult(run.folder));
   if (!run.run_id.empty() && result.run_id != run.run_id) {
     return absl::FailedPreconditionError(
         absl::StrCat(path,
@@ -176,17 +156,8 @@ std::vector<RunResult> OtherResults(const LoadedAblation& loaded, const RunnerOp
     for (const int64_t seed : seeds) {
       const std::string folder = RunFolder(options, arm, seed);
       if (own_folders.count(folder)) continue;
-      const std::string path = JoinPath(folder, "result.json");
-      const absl::StatusOr<std::string> text = ReadFile(path);
-      absl::StatusOr<RunResult> result = text.ok() ? ParseResult(*text, path) : text.status();
-      if (!result.ok()) {
-        result = RunResult();
-        result->arm = arm.name;
-        result->seed = seed;
-        result->status = "missing";
-      }
-      AddTiming(folder, *result);
-      results.push_back(*std::move(result));
+      results.push_back(ReadResult(folder).value_or(MissingResult(arm.name, seed)));
+      AddTiming(folder, results.back());
     }
   }
   return results;
@@ -217,7 +188,6 @@ class Coordinator {
   absl::StatusOr<AblationOutcome> RunAll() {
     PRUNELAB_RETURN_IF_ERROR(Collect());
     PRUNELAB_RETURN_IF_ERROR(options_.worker_command.empty() ? RunHere() : RunWorkers());
-    PRUNELAB_RETURN_IF_ERROR(Collect());
     outcome_.results = Results();
     return outcome_;
   }
@@ -249,11 +219,7 @@ class Coordinator {
   std::vector<RunResult> Results() const {
     std::vector<RunResult> results;
     for (size_t i = 0; i < runs_.size(); ++i) {
-      RunResult missing;
-      missing.arm = runs_[i].arm->name;
-      missing.seed = runs_[i].seed;
-      missing.status = "missing";
-      results.push_back(results_[i].value_or(missing));
+      results.push_back(results_[i].value_or(MissingResult(runs_[i].arm->name, runs_[i].seed)));
     }
     return results;
   }
@@ -376,9 +342,7 @@ class Coordinator {
     Run& run = runs_[worker.index];
     const int status = worker.process.wait_status();
     if (WIFEXITED(status) && WEXITSTATUS(status) == kWorkerDone) {
-      const std::string path = JoinPath(run.folder, "result.json");
-      const absl::StatusOr<std::string> text = ReadFile(path);
-      absl::StatusOr<RunResult> result = text.ok() ? ParseResult(*text, path) : text.status();
+      absl::StatusOr<RunResult> result = ReadResult(run.folder);
       if (!result.ok()) return Fail(worker.index, std::string(result.status().message()));
       return Finish(worker.index, *std::move(result));
     }
