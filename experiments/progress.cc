@@ -12,14 +12,15 @@ namespace {
 
 double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-}  // namespace
-
+// "45 s", "12:05 min", "3:20 h".
 std::string DurationText(double seconds) {
   const int64_t s = static_cast<int64_t>(seconds + 0.5);
   if (s < 60) return absl::StrCat(s, " s");
   if (s < 3600) return absl::StrFormat("%d:%02d min", s / 60, s % 60);
   return absl::StrFormat("%d:%02d h", s / 3600, s / 60 % 60);
 }
+
+}  // namespace
 
 ProgressDisplay::ProgressDisplay(bool terminal, int64_t runs, int64_t done, double images_to_train)
     : terminal_(terminal), runs_(runs), done_(done), waiting_images_(images_to_train), start_(Now()), last_(start_) {}

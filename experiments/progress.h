@@ -6,13 +6,9 @@
 #include <map>
 #include <string>
 
-#include "experiments/records.h"
 #include "experiments/run.h"
 
 namespace prunelab {
-
-// "45 s", "12:05 min", "3:20 h".
-std::string DurationText(double seconds);
 
 class ProgressDisplay {
  public:

@@ -104,7 +104,7 @@ class RunInFolder {
       lines_ = std::move(checkpoint->records);
       for (const std::string& line : lines_) {
         PRUNELAB_ASSIGN_OR_RETURN(EpochRecord record, ParseEpochLine(line));
-        records_.push_back(std::move(record));
+        Keep(std::move(record));
       }
     }
     PRUNELAB_RETURN_IF_ERROR(SetLines(Path("epochs.jsonl"), lines_));
@@ -116,7 +116,7 @@ class RunInFolder {
 
   absl::Status AddRecord(EpochRecord record, const Trainer& trainer) {
     lines_.push_back(EpochLine(record));
-    records_.push_back(std::move(record));
+    Keep(std::move(record));
     PRUNELAB_RETURN_IF_ERROR(AppendLine(Path("epochs.jsonl"), lines_.back()));
     return AddTiming(trainer.epoch() - 1);
   }
@@ -146,12 +146,19 @@ class RunInFolder {
   }
   int64_t images() const { return images_; }
   const std::vector<EpochRecord>& records() const { return records_; }
+  const std::optional<double>& last_test_top1() const { return last_test_top1_; }  // of the last evaluation
 
  private:
+  void Keep(EpochRecord record) {
+    if (record.test) last_test_top1_ = record.test->top1;
+    records_.push_back(std::move(record));
+  }
+
   const RunRequest& request_;
   const RunHooks& hooks_;
   std::vector<std::string> lines_;  // of epochs.jsonl
   std::vector<EpochRecord> records_;
+  std::optional<double> last_test_top1_;
   double checkpoint_time_ = 0, epoch_start_ = 0;
   int64_t epoch_images_ = 0, images_ = 0;
 };
@@ -175,15 +182,20 @@ absl::StatusOr<TrainingSetup> SetUp(const RunRequest& request, const Dataset& da
 
 }  // namespace
 
-absl::StatusOr<std::string> ReadInitialWeights(const RunConfig& config) {
-  if (config.initial_weights().empty()) return std::string();
-  return ReadFile(UserPath(config.initial_weights()), uint64_t{1} << 36);
+absl::StatusOr<InitialWeights> ReadInitialWeights(const RunConfig& config) {
+  InitialWeights weights;
+  const std::string& path = config.initial_weights();
+  if (path.empty()) return weights;
+  PRUNELAB_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(UserPath(path), uint64_t{1} << 36));
+  PRUNELAB_ASSIGN_OR_RETURN(weights.tensors, ParseSafetensors(bytes, path));
+  weights.digest = Sha256(bytes);
+  return weights;
 }
 
 std::string FullRunId(const RunConfig& config, int64_t seed, absl::string_view data_fingerprint,
-                      absl::string_view initial_weights) {
-  if (initial_weights.empty()) return RunId(config, seed, data_fingerprint);
-  return RunId(config, seed, absl::StrCat(data_fingerprint, "\ninitial_weights: ", Sha256(initial_weights)));
+                      absl::string_view weights_digest) {
+  if (weights_digest.empty()) return RunId(config, seed, data_fingerprint);
+  return RunId(config, seed, absl::StrCat(data_fingerprint, "\ninitial_weights: ", weights_digest));
 }
 
 int64_t ThreadsForWork(int64_t macs, int64_t threads) {
@@ -196,15 +208,13 @@ absl::StatusOr<RunResult> TrainRun(const RunRequest& request, const Dataset& dat
   at::set_num_threads(static_cast<int>(request.threads));
   PRUNELAB_ASSIGN_OR_RETURN(TrainingSetup setup, SetUp(request, dataset, device));
   const NetworkInfo network = setup.network;
-  PRUNELAB_ASSIGN_OR_RETURN(const std::string initial_weights, ReadInitialWeights(request.config));
-  if (FullRunId(request.config, request.seed, dataset.fingerprint, initial_weights) != request.run_id) {
+  PRUNELAB_ASSIGN_OR_RETURN(InitialWeights weights, ReadInitialWeights(request.config));
+  if (FullRunId(request.config, request.seed, dataset.fingerprint, weights.digest) != request.run_id) {
     return absl::FailedPreconditionError(
         absl::StrCat(request.folder, ": the data or the initial weights have changed since the ablation was started"));
   }
-  if (!initial_weights.empty()) {
-    setup.initial_weights_name = request.config.initial_weights();
-    PRUNELAB_ASSIGN_OR_RETURN(setup.initial_weights, ParseSafetensors(initial_weights, setup.initial_weights_name));
-  }
+  setup.initial_weights = std::move(weights.tensors);
+  setup.initial_weights_name = request.config.initial_weights();
 
   RunInFolder run(request, hooks);
   PRUNELAB_RETURN_IF_ERROR(CreateFolders(request.folder));
@@ -233,9 +243,7 @@ absl::StatusOr<RunResult> TrainRun(const RunRequest& request, const Dataset& dat
     progress.iterations_per_epoch = step.iterations_per_epoch;
     progress.images = run.images();
     progress.images_left = (epochs - step.epoch) * trainer->train_images() - step.images;
-    for (const EpochRecord& record : run.records()) {
-      if (record.test) progress.test_top1 = record.test->top1;
-    }
+    progress.test_top1 = run.last_test_top1();
     hooks.on_progress(progress);
   };
   setup.stop = [&] { return !checkpointed.ok() || (hooks.stop && hooks.stop()); };

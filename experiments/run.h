@@ -12,6 +12,7 @@
 #include "experiments/ablation.pb.h"
 #include "experiments/records.h"
 #include "ml/data/dataset.h"
+#include "ml/execution/safetensors.h"
 
 namespace prunelab {
 
@@ -42,12 +43,18 @@ struct RunHooks {
   std::function<void(const std::string&)> on_warning;   // e.g. a damaged checkpoint that was passed over; may be empty
 };
 
-// The bytes of `config.initial_weights`; "" where there are none. Errors: the file cannot be read.
-absl::StatusOr<std::string> ReadInitialWeights(const RunConfig& config);
+// What `config.initial_weights` names; nothing and "" where it names none.
+struct InitialWeights {
+  std::optional<Safetensors> tensors;
+  std::string digest;  // SHA-256 of the file
+};
 
-// A run's identity: RunId with the initial weights' contents.
+// Errors: the file cannot be read, or is no safetensors file.
+absl::StatusOr<InitialWeights> ReadInitialWeights(const RunConfig& config);
+
+// A run's identity: RunId with the digest of its initial weights.
 std::string FullRunId(const RunConfig& config, int64_t seed, absl::string_view data_fingerprint,
-                      absl::string_view initial_weights);
+                      absl::string_view weights_digest);
 
 // Threads for training steps of `macs` multiply-accumulates each (forward): `threads`, but one where a step is so small
 // that threads would wait for each other longer than they work.

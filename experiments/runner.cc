@@ -454,7 +454,7 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
   const std::string device = chosen.is_cuda() ? "cuda" : "cpu";
   // Each data set and each file of weights once, however many arms use it.
   std::map<std::string, std::unique_ptr<Dataset>> datasets;
-  std::map<std::string, std::string> weights;
+  std::map<std::string, InitialWeights> weights;
   std::vector<Run> runs;
   for (const Arm& arm : options.arms) {
     const std::string key = arm.config.dataset().SerializeAsString();
@@ -476,9 +476,8 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
     if (!weights.count(weights_path)) {
       PRUNELAB_ASSIGN_OR_RETURN(weights[weights_path], ReadInitialWeights(arm.config));
     }
-    if (!weights_path.empty()) {
-      PRUNELAB_ASSIGN_OR_RETURN(const Safetensors file, ParseSafetensors(weights[weights_path], weights_path));
-      const absl::Status loads = CheckFits(file, weights_path, network);
+    if (const std::optional<Safetensors>& file = weights[weights_path].tensors) {
+      const absl::Status loads = CheckFits(*file, weights_path, network);
       if (!loads.ok()) {
         return absl::InvalidArgumentError(
             absl::StrCat("initial weights of the arm \"", arm.name, "\": ", loads.message()));
@@ -490,7 +489,7 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
       run.seed = options.seeds.first() + i;
       run.dataset = &dataset;
       run.folder = RunFolder(options, arm, run.seed);
-      run.run_id = FullRunId(arm.config, run.seed, dataset.fingerprint, weights[weights_path]);
+      run.run_id = FullRunId(arm.config, run.seed, dataset.fingerprint, weights[weights_path].digest);
       run.macs = network.MacCount();
       run.images = static_cast<double>(dataset.info.train_images * arm.config.training().epochs()) *
                    (1 - arm.config.training().validation_fraction());
@@ -539,13 +538,15 @@ absl::StatusOr<std::string> DryRun(const LoadedAblation& loaded, const RunnerOpt
   }
   std::set<std::string> looked_at;
   for (const Arm& arm : options.arms) {
-    const auto look = [&](const std::string& key, const absl::Status& status) {
-      if (looked_at.insert(key).second && !status.ok()) absl::StrAppend(&missing, "Missing: ", status.message(), "\n");
+    const auto report = [&](const absl::Status& status) {
+      if (!status.ok()) absl::StrAppend(&missing, "Missing: ", status.message(), "\n");
     };
-    const std::string data = arm.config.dataset().SerializeAsString();
-    if (!looked_at.count(data)) look(data, OpenDataset(arm.config.dataset()).status());
-    if (!looked_at.count(arm.config.initial_weights())) {
-      look(arm.config.initial_weights(), ReadInitialWeights(arm.config).status());
+    if (looked_at.insert(arm.config.dataset().SerializeAsString()).second) {
+      report(OpenDataset(arm.config.dataset()).status());
+    }
+    const std::string& weights = arm.config.initial_weights();
+    if (!weights.empty() && looked_at.insert(weights).second) {
+      report(ReadFile(UserPath(weights), uint64_t{1} << 36).status());
     }
   }
   const int64_t runs = static_cast<int64_t>(options.arms.size()) * options.seeds.count();

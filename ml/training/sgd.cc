@@ -6,6 +6,10 @@
 
 namespace prunelab {
 
+at::Tensor LaidOutAs(const at::Tensor& tensor, const at::Tensor& like) {
+  return tensor.strides() == like.strides() ? tensor : at::empty_like(like).copy_(tensor);
+}
+
 SgdOptimizer::SgdOptimizer(const std::vector<NamedTensor>& parameters, SgdOptions options) : options_(options) {
   for (const NamedTensor& parameter : parameters) {
     parameters_.push_back(parameter.tensor.detach());
@@ -18,9 +22,7 @@ void SgdOptimizer::Step(const std::vector<at::Tensor>& gradients, double learnin
   // The fused call walks through memory: a gradient must lie as its parameter does.
   std::vector<at::Tensor> laid_out;
   for (size_t i = 0; i < gradients.size(); ++i) {
-    laid_out.push_back(gradients[i].strides() == parameters_[i].strides()
-                           ? gradients[i]
-                           : at::empty_like(parameters_[i]).copy_(gradients[i]));
+    laid_out.push_back(LaidOutAs(gradients[i], parameters_[i]));
   }
   at::_fused_sgd_(parameters_, laid_out, momentum_, options_.weight_decay, options_.momentum, learning_rate,
                   options_.dampening, options_.nesterov, /*maximize=*/false, /*is_first_step=*/!started_);

@@ -18,6 +18,9 @@ struct SgdOptions {
   double weight_decay = 0;
 };
 
+// `tensor` with the strides of `like`, which has its shape: itself where it lies so, else a copy.
+at::Tensor LaidOutAs(const at::Tensor& tensor, const at::Tensor& like);
+
 class SgdOptimizer {
  public:
   // Optimizes `parameters` in place.

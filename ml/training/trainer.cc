@@ -227,7 +227,7 @@ absl::Status Trainer::Step() {
   if (setup_.strategy->needs_gradients()) {
     for (const auto& [node, index] : conv_weight_) {
       // Laid out as the weight, so that sums over it round alike when it comes back from a saved state.
-      last_gradients_[node] = at::empty_like(parameters_[index].detach()).copy_(gradients[index]);
+      last_gradients_[node] = LaidOutAs(gradients[index].detach(), parameters_[index].detach());
     }
   }
   setup_.strategy->Observe(position, PrunableLayers());
@@ -241,7 +241,7 @@ absl::Status Trainer::Step() {
 absl::StatusOr<EpochRecord> Trainer::RunEpoch() {
   const int64_t iterations = batches_.batches_per_epoch();
   record_.epoch = epoch_;
-  while (iteration_ < iterations && !record_.diverged) {
+  while (iteration_ < iterations) {
     PRUNELAB_RETURN_IF_ERROR(Step());
     if (record_.diverged) break;
     if (setup_.on_step) setup_.on_step({epoch_, iteration_ - 1, iterations, sums_.images});
@@ -344,7 +344,7 @@ absl::Status Trainer::LoadState(const Safetensors& state, const std::string& nam
     if (is_mask) {
       masks[conv->first] = saved.to(setup_.device);
     } else {
-      last_gradients_[conv->first] = at::empty_like(weight).copy_(saved);
+      last_gradients_[conv->first] = LaidOutAs(saved.to(weight.device()), weight);
     }
   }
   const at::Tensor position = find(kPosition, at::zeros({8}, at::kLong));
