@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstdlib>
 #include <map>
 #include <string>
 
@@ -13,6 +12,7 @@
 #include "experiments/config.h"
 #include "experiments/runner.h"
 #include "ml/base/files.h"
+#include "ml/base/fresh_folder.h"
 #include "ml/execution/safetensors.h"
 
 namespace prunelab {
@@ -93,11 +93,8 @@ constexpr char kAblation[] = R"pb(
   seeds { first: 1 count: 2 }
 )pb";
 
-std::string Folder(const std::string& name) {
-  const std::string folder = absl::StrCat(testing::TempDir(), "/ablation_test_", name);
-  EXPECT_EQ(std::system(absl::StrCat("rm -rf '", folder, "'").c_str()), 0);
-  return folder;
-}
+// A path at which there is nothing.
+std::string Folder(const std::string& name) { return JoinPath(FreshFolder("ablation_test_" + name), "output"); }
 
 LoadedAblation Load(const std::string& override_text = "") {
   const std::string path = absl::StrCat(testing::TempDir(), "/tiny.textproto");

@@ -12,6 +12,7 @@
 #include "absl/strings/str_replace.h"
 #include "experiments/report.h"
 #include "ml/base/files.h"
+#include "ml/base/fresh_folder.h"
 
 namespace prunelab {
 namespace {
@@ -34,9 +35,7 @@ comparison { treatment: "some/cov" control: "some/none" margin: 0.005 }
 class ReportRecordsTest : public testing::Test {
  protected:
   void SetUp() override {
-    root_ =
-        absl::StrCat(testing::TempDir(), "/records_", testing::UnitTest::GetInstance()->current_test_info()->name());
-    ASSERT_EQ(std::system(absl::StrCat("rm -rf '", root_, "'").c_str()), 0);
+    root_ = FreshFolder(absl::StrCat("records_", testing::UnitTest::GetInstance()->current_test_info()->name()));
     Write("ablation.textproto", kAblation);
     for (const char* arm : {"none/none", "some/none", "some/cov"}) {
       for (const int64_t seed : {1, 2}) AddRun(arm, seed);

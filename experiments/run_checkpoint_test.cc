@@ -3,11 +3,10 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-
 #include "absl/strings/str_cat.h"
 #include "experiments/records.h"
 #include "ml/base/files.h"
+#include "ml/base/fresh_folder.h"
 
 namespace prunelab {
 namespace {
@@ -20,13 +19,6 @@ RunCheckpoint Example(double value) {
   checkpoint.records = {WithChecksum(R"({"epoch":0})"), WithChecksum(R"({"epoch":1})")};
   checkpoint.run_id = "abc";
   return checkpoint;
-}
-
-std::string Folder(const std::string& name) {
-  const std::string folder = absl::StrCat(testing::TempDir(), "/run_checkpoint_", name);
-  EXPECT_EQ(std::system(absl::StrCat("rm -rf '", folder, "'").c_str()), 0);
-  EXPECT_TRUE(CreateFolders(folder).ok());
-  return folder;
 }
 
 TEST(RunCheckpointTest, ReadsBackWhatWasWritten) {
@@ -52,7 +44,7 @@ TEST(RunCheckpointTest, EveryBitThatFlipsAndEveryCutIsNoticed) {
 }
 
 TEST(RunCheckpointTest, TheOneBeforeIsKeptAndUsedWhereTheLastIsDamaged) {
-  const std::string folder = Folder("previous");
+  const std::string folder = FreshFolder("run_checkpoint_previous");
   std::vector<std::string> warnings;
   EXPECT_FALSE(ReadRunCheckpoint(folder, "abc", warnings).has_value());
   ASSERT_TRUE(WriteRunCheckpoint(folder, Example(1)).ok());

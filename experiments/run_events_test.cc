@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <cstring>
 #include <map>
 
@@ -11,6 +10,7 @@
 #include "experiments/tensorboard_events.pb.h"
 #include "google/protobuf/text_format.h"
 #include "ml/base/files.h"
+#include "ml/base/fresh_folder.h"
 
 namespace prunelab {
 namespace {
@@ -49,8 +49,7 @@ Model OneConvolution() {
 }
 
 TEST(RunEventsTest, AnEpochsNumbersAndImportances) {
-  const std::string folder = absl::StrCat(testing::TempDir(), "/run_events");
-  ASSERT_EQ(std::system(absl::StrCat("rm -rf '", folder, "' && mkdir -p '", folder, "'").c_str()), 0);
+  const std::string folder = FreshFolder("run_events");
   RunEvents events = RunEvents::Create(folder, "static/cov", 7, 100, 0).value();
   const Model model = OneConvolution();
   EpochRecord record;

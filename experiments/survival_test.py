@@ -155,12 +155,15 @@ def main():
     # Shards, at the same time, in one folder.
     output = folder / "shards"
     processes = [ablation.start(output, "--shard=%d/2" % i, "--jobs=1", "--threads_per_run=1") for i in range(2)]
+    said = ""
     for process in processes:
-        process.communicate()
+        _, shard_err = process.communicate()
+        said += "\nshard, status %d: %s" % (process.returncode, shard_err[-2000:])
+    checks.check("two shards at once end well", "" if all(p.returncode == 0 for p in processes) else said)
     status, out, err = ablation.run(output, *both)
     checks.check("two shards make the whole", ", ".join(ablation.differences(output, reference)))
     checks.check("and a call without shards finds all done",
-                 "" if status == 0 and "All 16 runs were done already." in out else out + err)
+                 "" if status == 0 and "All 16 runs were done already." in out else out + err + said)
     status, _, err = ablation.run(output, "--shard=2/2")
     checks.check("a shard that is none", "" if status == 2 and "is no shard" in err else err)
     environment = {"SLURM_ARRAY_TASK_ID": "4", "SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_COUNT": "2"}

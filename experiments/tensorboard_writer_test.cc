@@ -4,7 +4,6 @@
 #include <sys/stat.h>
 
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <limits>
 
@@ -13,15 +12,10 @@
 #include "experiments/tensorboard_events.pb.h"
 #include "experiments/tensorboard_values.h"
 #include "ml/base/files.h"
+#include "ml/base/fresh_folder.h"
 
 namespace prunelab {
 namespace {
-
-std::string Folder(const std::string& name) {
-  const std::string folder = absl::StrCat(testing::TempDir(), "/tensorboard_", name);
-  EXPECT_EQ(std::system(absl::StrCat("rm -rf '", folder, "' && mkdir -p '", folder, "'").c_str()), 0);
-  return folder;
-}
 
 // The events of a file; their frames are checked by being made again.
 std::vector<tensorboard::Event> Events(const std::string& path) {
@@ -41,7 +35,8 @@ std::vector<tensorboard::Event> Events(const std::string& path) {
 // Byte by byte what TensorBoard's own classes write for the same events.
 TEST(TensorboardWriterTest, WritesWhatTensorboardWrites) {
   double time = 99;
-  TensorboardWriter writer = TensorboardWriter::Create(Folder("bytes"), 0, [&] { return ++time; }).value();
+  TensorboardWriter writer =
+      TensorboardWriter::Create(FreshFolder("tensorboard_bytes"), 0, [&] { return ++time; }).value();
   writer.AddHyperparameters({{"arm", "none/cov"}}, {}, "none/cov");
   writer.AddHyperparameters({}, {{"seed", 3}}, "none/cov");
   writer.AddScalar("test_top1", 0.8125, 7);
@@ -56,7 +51,7 @@ TEST(TensorboardWriterTest, WritesWhatTensorboardWrites) {
 }
 
 TEST(TensorboardWriterTest, ARunThatGoesOnBeginsANewFileFromItsEpoch) {
-  const std::string folder = Folder("resume");
+  const std::string folder = FreshFolder("tensorboard_resume");
   TensorboardWriter first = TensorboardWriter::Create(folder, 0).value();
   first.AddScalar("a", 1, 0);
   first.AddScalar("a", 2, 1);
@@ -79,7 +74,7 @@ TEST(TensorboardWriterTest, ARunThatGoesOnBeginsANewFileFromItsEpoch) {
 }
 
 TEST(TensorboardWriterTest, HistogramsOfOddSamples) {
-  TensorboardWriter writer = TensorboardWriter::Create(Folder("histograms"), 0).value();
+  TensorboardWriter writer = TensorboardWriter::Create(FreshFolder("tensorboard_histograms"), 0).value();
   writer.AddHistogram("none", {}, 0);
   writer.AddHistogram("equal", {2, 2, 2}, 0);
   writer.AddHistogram("with infinity", {1, 3, std::numeric_limits<double>::infinity()}, 0);

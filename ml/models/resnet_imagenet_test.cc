@@ -5,17 +5,14 @@
 #include <string>
 
 #include "ml/base/field_error.h"
+#include "ml/models/built_network.h"
 #include "ml/network/network.h"
 
 namespace prunelab {
 namespace {
 
 NetworkInfo Build(const ResNetImageNet& parameters, const ImageDefaults& defaults = {}) {
-  absl::StatusOr<Network> network = CreateResNetImageNet(parameters, defaults);
-  EXPECT_TRUE(network.ok()) << network.status();
-  absl::StatusOr<NetworkInfo> info = NetworkInfo::Create(*std::move(network));
-  EXPECT_TRUE(info.ok()) << info.status();
-  return *std::move(info);
+  return BuiltNetwork(CreateResNetImageNet(parameters, defaults));
 }
 
 ResNetImageNet Depth(int depth) {

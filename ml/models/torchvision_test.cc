@@ -13,6 +13,7 @@
 #include "ml/base/digest.h"
 #include "ml/execution/model.h"
 #include "ml/execution/plan.h"
+#include "ml/models/built_network.h"
 #include "ml/models/model_builder.h"
 #include "ml/models/torchvision_formula.h"
 #include "ml/models/torchvision_values.h"
@@ -26,11 +27,8 @@ NetworkInfo Build(const PublicNetwork& wanted, int64_t image_size) {
   EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &parameters)) << text;
   ImageDefaults defaults;
   if (image_size > 0) defaults.height = defaults.width = image_size;
-  absl::StatusOr<Network> network = BuildNetwork(parameters, defaults);
-  EXPECT_TRUE(network.ok()) << network.status();
-  absl::StatusOr<NetworkInfo> info = NetworkInfo::Create(*std::move(network));
-  EXPECT_TRUE(info.ok()) << info.status();
-  return *std::move(info);
+  const absl::StatusOr<Network> network = BuildNetwork(parameters, defaults);
+  return BuiltNetwork(network);
 }
 
 std::vector<std::string> StateLines(const NetworkInfo& info) {

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/text_format.h"
 #include "ml/execution/safetensors.h"
+#include "ml/models/built_network.h"
 #include "ml/models/model_builder.h"
 #include "ml/training/trainer.h"
 
@@ -114,10 +115,7 @@ Dataset HashedData() {
 NetworkInfo ResNet(int depth) {
   ImageDefaults defaults;
   defaults.height = defaults.width = kSize;
-  const absl::StatusOr<Network> network =
-      BuildNetwork(Plugin(absl::StrCat("ResNetCifar] { depth: ", depth, " }")), defaults);
-  EXPECT_TRUE(network.ok()) << network.status();
-  return *NetworkInfo::Create(*network);
+  return BuiltNetwork(BuildNetwork(Plugin(absl::StrCat("ResNetCifar] { depth: ", depth, " }")), defaults));
 }
 
 TrainingSetup CaseSetup(const Case& test, const Dataset& data, at::ScalarType dtype) {
