@@ -23,6 +23,7 @@ import tempfile
 from xml.sax.saxutils import escape
 
 PAPER_GAIN, PAPER_SPARSITY_GAIN = 1.47, 1.08  # points, the paper's claims: accuracy and its sparsity
+SAME_SHARE = 2.5  # points of masked weights up to which two arms count as alike
 WANTED_RUNS = 90  # before that the page says that it is not the end
 COLORS = {"none": "#5b6770", "kernel_cov": "#c8762b", "cov": "#2b6cb0", "weight_decay": "#7a5ea8", "paper_zero": "#999"}
 
@@ -223,6 +224,34 @@ def interval(comparison):
     return "%s to %s" % (points(comparison["ci_low"], True), points(comparison["ci_high"], True))
 
 
+def masked_share(records, comparison):
+    """What is masked of the convolutions' weights, % on either side; whether that is too different to compare accuracies
+    as if it were the penalty's doing alone."""
+    if "contrast" in comparison:
+        sides = [arm for arm, _ in sorted(comparison["contrast"].items(), key=lambda term: -term[1])]
+    else:
+        sides = [comparison["treatment"], comparison["control"]]
+    if not all(records.rows.get(arm) for arm in sides):
+        return "unknown"
+    shares = [100 * statistics.mean(records.column(arm, "weight_sparsity")) for arm in sides]
+    text = " / ".join("%.1f" % share for share in shares)
+    if "contrast" in comparison:
+        return text
+    return text if abs(shares[0] - shares[1]) <= SAME_SHARE else "**%s, not alike**" % text
+
+
+def machines(provenance):
+    """"seeds 1, 2 on AMD EPYC (AVX512), code 56fa37b..."; provenance: folder of a run -> its provenance."""
+    groups = collections.defaultdict(set)
+    for folder, p in provenance.items():
+        key = "%s (%s), LibTorch %s, threads a run: %s, code `%s`" % (
+            p["cpu"], p["cpu_capability"], p["libtorch"], p["threads"], p["code_revision"])
+        groups[key].add(int(folder.name))
+    lines = ["- seed%s %s: %s" % ("s" * (len(seeds) > 1), ", ".join(map(str, sorted(seeds))), key)
+             for key, seeds in sorted(groups.items(), key=lambda group: min(group[1]))]
+    return "\n".join(lines)
+
+
 def answer(comparison):
     """In the words of the verdict."""
     if comparison["verdict"].startswith("better"):
@@ -243,8 +272,9 @@ def make_page(report, results, tuning, output):
     cov = named[("dynamic_l1/cov", "dynamic_l1/none", "test_top1")]
     kernel = named[("dynamic_l1/kernel_cov", "dynamic_l1/none", "test_top1")]
     interaction = named["cov interaction"]
-    provenance = [json.loads(path.read_text()) for path in sorted(pathlib.Path(results).glob("*/*/*/provenance.json"))]
-    once = lambda key: ", ".join(sorted({str(p[key]) for p in provenance}))
+    provenance = {path.parent: json.loads(path.read_text())
+                  for path in sorted(pathlib.Path(results).glob("*/*/*/provenance.json"))}
+    fingerprints = ", ".join(sorted({p["data_fingerprint"] for p in provenance.values()}))
 
     count = lambda arm: len(records.rows[arm])
     epochs = len(next(iter(records.epochs[records.arms[0]].values())))
@@ -268,8 +298,12 @@ comes from the records beside it. Made by
     ./bazelw run //tools:paper_small_page
 
 The images are a JPEG copy of CIFAR-10, decoded and packed into the original's binary files, so pixels differ a little
-from the original's. Fingerprint of the data: `{once("data_fingerprint")}`. Code `{once("code_revision")}`;
-{once("cpu")}, {once("cpu_capability")}, threads a run: {once("threads")}, LibTorch {once("libtorch")}.
+from the original's. Fingerprint of the data: `{fingerprints}`.
+
+{machines(provenance)}
+
+Runs are compared within a seed. A run made again on the same type of CPU gives the same `epochs.jsonl`, byte for byte;
+on another one it rounds differently and is another draw.
 
 ## Arms
 
@@ -298,12 +332,15 @@ compared like for like**: the same 60 % of the filters are other weights when th
 ## Comparisons
 
 Written down before the first run. Differences are paired by seed, p is the exact sign-flip test's, Holm over all; the
-interval is that test inverted at the level that Holm leaves it. Margin of what matters: half a point.
+interval is that test inverted at the level that Holm leaves it. Margin of what matters: half a point. `weights masked`
+stands beside each, treatment / control: where the shares are not alike, a difference of accuracies is not the penalty's
+or the ranking's alone.
 """)
     out.append(table(
-        ["comparison", "metric", "pairs", "difference, points", "interval", "p (Holm)", "verdict", "seeds to decide"],
+        ["comparison", "metric", "pairs", "difference, points", "interval", "p (Holm)", "verdict", "weights masked, %",
+         "seeds to decide"],
         [[short(c), c["metric"], c["n_pairs"], difference(c), interval(c), number(c.get("p_holm"), "%.3f"),
-          c["verdict"], c.get("seeds_to_decide") or ""] for c in comparisons]))
+          c["verdict"], masked_share(records, c), c.get("seeds_to_decide") or ""] for c in comparisons]))
     out.append("""\
 ![Differences with their intervals](pictures/forest.svg)
 

@@ -97,9 +97,10 @@ at::Tensor ConvForward(const Conv2d& conv, const at::Tensor& input, const at::Te
   return y;
 }
 
-// Gradients of input and weight, those that are wanted.
+// Gradients of input and weight, those that are wanted; to the input's `of_others` is added, where it is defined.
 std::pair<at::Tensor, at::Tensor> ConvBackward(const Conv2d& conv, const at::Tensor& dy, const at::Tensor& input,
-                                               const at::Tensor& weight, bool needs_input, bool needs_weight) {
+                                               const at::Tensor& weight, bool needs_input, bool needs_weight,
+                                               const at::Tensor& of_others) {
   const int64_t out = weight.size(0), in = weight.size(1);
   const OwnKernels own = FindOwnKernels(conv, weight, input);
   at::Tensor dinput, dweight;
@@ -107,7 +108,7 @@ std::pair<at::Tensor, at::Tensor> ConvBackward(const Conv2d& conv, const at::Ten
     const at::Tensor w = weight.contiguous(at::MemoryFormat::ChannelsLast);
     dinput = EmptyLike(dy, in);
     Conv3x3InputGradient(dy.size(0), dy.size(2), dy.size(3), in, out, dy.const_data_ptr<float>(),
-                         w.const_data_ptr<float>(), dinput.mutable_data_ptr<float>());
+                         w.const_data_ptr<float>(), Data<float>(of_others), dinput.mutable_data_ptr<float>());
   }
   if (needs_weight && own.weight_gradient) {
     const at::Tensor x = input.contiguous(at::MemoryFormat::ChannelsLast);
@@ -121,7 +122,7 @@ std::pair<at::Tensor, at::Tensor> ConvBackward(const Conv2d& conv, const at::Ten
         at::convolution_backward(dy, input, weight, at::OptionalIntArrayRef(), {conv.stride(), conv.stride()},
                                  {conv.padding(), conv.padding()}, {conv.dilation(), conv.dilation()},
                                  /*transposed=*/false, {0, 0}, /*groups=*/1, {library_input, library_weight, false});
-    if (library_input) dinput = of_input;
+    if (library_input) dinput = of_others.defined() ? of_input.add_(of_others) : of_input;
     if (library_weight) dweight = of_weight;
   }
   return {dinput, dweight};
@@ -134,10 +135,15 @@ struct ConvUnitBackward : torch::autograd::Node {
     for (at::Tensor* tensor : {&input, &weight, &y, &out, &scale, &shift, &mean}) *tensor = at::Tensor();
   }
 
-  // Gradients of input, weight, gamma, beta, bias and addend.
+  // Gradients of input, weight, gamma, beta, bias and addend, of those of the output and of the input's other readers.
   torch::autograd::variable_list apply(torch::autograd::variable_list&& gradients) override {
     torch::autograd::variable_list result(6);
-    if (!gradients[0].defined()) return result;
+    at::Tensor of_others = gradients.size() > 1 ? gradients[1] : at::Tensor();
+    if (!gradients[0].defined()) {
+      result[0] = of_others;
+      return result;
+    }
+    if (of_others.defined()) of_others = of_others.contiguous(at::MemoryFormat::ChannelsLast);
     PRUNELAB_CHECK(!at::GradMode::is_enabled()) << "only the reference plan is twice differentiable";
     PRUNELAB_CHECK(y.defined()) << "the graph was used and freed";
     const at::Tensor gradient = gradients[0].contiguous(at::MemoryFormat::ChannelsLast);
@@ -159,14 +165,15 @@ struct ConvUnitBackward : torch::autograd::Node {
     });
     at::Tensor dweight;
     if (one_call || masked_gradient) {
-      auto [of_input, of_weight] = ConvBackward(conv, one_call ? dy : dy_stored, input, weight, needs_input, true);
+      auto [of_input, of_weight] =
+          ConvBackward(conv, one_call ? dy : dy_stored, input, weight, needs_input, true, of_others);
       result[0] = of_input;
       dweight = of_weight;
     } else {
-      if (needs_input) result[0] = ConvBackward(conv, dy_stored, input, weight, true, false).first;
+      if (needs_input) result[0] = ConvBackward(conv, dy_stored, input, weight, true, false, of_others).first;
       const at::Tensor shape_only = at::empty({layout.channels, weight.size(1), weight.size(2), weight.size(3)},
                                               weight.options(), at::MemoryFormat::ChannelsLast);
-      dweight = ConvBackward(conv, dy, input, shape_only, false, true).second;
+      dweight = ConvBackward(conv, dy, input, shape_only, false, true, at::Tensor()).second;
     }
     const std::vector<int64_t>& rows = masked_gradient ? lists.stored : lists.wide;
     result[1] = GradientOfSlice(dweight, weight_shape, masked_gradient ? mask : at::Tensor(), rows, columns);
@@ -204,8 +211,8 @@ void UpdateRunningStatistics(const at::Tensor& running_mean, const at::Tensor& r
 
 }  // namespace
 
-Activation RunConvUnit(Model& model, const ConvUnit& unit, const Activation& input, const at::Tensor& addend,
-                       const ForwardOptions& options, bool compact, int64_t* macs) {
+Activation RunConvUnit(Model& model, const ConvUnit& unit, Activation& input, const at::Tensor& addend,
+                       const ForwardOptions& options, bool compact, bool input_is_read_again, int64_t* macs) {
   const NetworkInfo& info = model.info();
   const Conv2d& conv = info.node(unit.conv).conv2d();
   const std::string &conv_name = info.node(unit.conv).name(), &norm_name = info.node(unit.norm).name();
@@ -313,6 +320,10 @@ Activation RunConvUnit(Model& model, const ConvUnit& unit, const Activation& inp
   node->mean = Listed(mean, lists.wide, weight);
   node->lists = lists;
   torch::autograd::set_history(result.tensor, node);
+  if (input_is_read_again && input.tensor.requires_grad()) {
+    input.tensor = input.tensor.detach();
+    torch::autograd::set_history(input.tensor, node);
+  }
   return result;
 }
 

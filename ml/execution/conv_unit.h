@@ -37,7 +37,10 @@ struct Activation {
 // channels (only where a ReLU follows BN at once). `addend`: the output of unit.other. The multiply-accumulates for one
 // image, forward and what its backward pass will execute, are added to `macs`. In kTrain the running statistics change
 // and, unless gradients are switched off, the graph is recorded, once differentiable; in kEvaluate nothing is recorded.
-Activation RunConvUnit(Model& model, const ConvUnit& unit, const Activation& input, const at::Tensor& addend,
-                       const ForwardOptions& options, bool compact, int64_t* macs);
+//
+// Where `input` has readers that run after this, they are to take it as this leaves it: the gradients that they give
+// back are then summed by this unit's backward pass as it writes its own, and not in a pass over them.
+Activation RunConvUnit(Model& model, const ConvUnit& unit, Activation& input, const at::Tensor& addend,
+                       const ForwardOptions& options, bool compact, bool input_is_read_again, int64_t* macs);
 
 }  // namespace prunelab

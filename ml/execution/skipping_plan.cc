@@ -236,7 +236,7 @@ ForwardResult SkippingPlan::Forward(Model& model, const at::Tensor& images, cons
       if (unit.other >= 0) inputs.push_back(unit.other);
       outputs[i] =
           RunConvUnit(model, unit, outputs[unit.input], unit.other >= 0 ? outputs[unit.other].tensor : at::Tensor(),
-                      options, structure.reads_compact[i], &result.executed_macs);
+                      options, structure.reads_compact[i], users_left[unit.input] > 1, &result.executed_macs);
     } else if (structure.folded_at[i] >= 0) {
       const FoldedConv& unit = structure.folded[structure.folded_at[i]];
       inputs = {unit.input};

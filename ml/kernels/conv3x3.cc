@@ -51,12 +51,14 @@ Conv3x3Rows CheckedRows() {
 }
 
 // `transformed`: the weights', by one of the two transforms.
-void Run(const Conv3x3Rows& kernels, const Conv3x3Shape& shape, const float* x, const float* transformed, float* y) {
+void Run(const Conv3x3Rows& kernels, const Conv3x3Shape& shape, const float* x, const float* transformed,
+         const float* addend, float* y) {
   const int64_t rows = shape.images * shape.tile_rows(), block = BlockRows(shape);
   ParallelFor((rows + block - 1) / block, [&](int64_t i) {
     thread_local Lines scratch;
     const int64_t count = std::min(block, rows - i * block);
-    kernels.convolve(shape, x, transformed, i * block, count, y + shape.PixelsBefore(i * block) * shape.out,
+    const int64_t offset = shape.PixelsBefore(i * block) * shape.out;
+    kernels.convolve(shape, x, transformed, i * block, count, addend != nullptr ? addend + offset : nullptr, y + offset,
                      scratch.Get(kernels.scratch_size(shape)));
   });
 }
@@ -78,7 +80,7 @@ void Conv3x3(int64_t images, int64_t height, int64_t width, int64_t in, int64_t 
   const Conv3x3Shape shape{images, height, width, in, out};
   Lines transformed;
   kernels.transform_weight(shape, weight, transformed.Get(16 * in * out));
-  Run(kernels, shape, x, transformed.Get(16 * in * out), y);
+  Run(kernels, shape, x, transformed.Get(16 * in * out), nullptr, y);
 }
 
 void Conv3x3Fused(int64_t images, int64_t height, int64_t width, int64_t in, int64_t out, const float* x,
@@ -99,18 +101,18 @@ void Conv3x3Fused(int64_t images, int64_t height, int64_t width, int64_t in, int
     const int64_t first = i * block, count = std::min(block, rows - first);
     float* const out_rows = result + shape.PixelsBefore(first) * output.channels;
     float* const y = apart ? outputs.Get(4 * kConv3x3Tiles * out + kConv3x3Overread) : out_rows;
-    kernels.convolve(shape, x, transformed, first, count, y, scratch.Get(kernels.scratch_size(shape)));
+    kernels.convolve(shape, x, transformed, first, count, nullptr, y, scratch.Get(kernels.scratch_size(shape)));
     kernels.finish(shape, output, first, count, y, out_rows);
   });
 }
 
 void Conv3x3InputGradient(int64_t images, int64_t height, int64_t width, int64_t in, int64_t out, const float* dy,
-                          const float* weight, float* dx) {
+                          const float* weight, const float* addend, float* dx) {
   // A convolution of dy with the taps in reverse and the channels' roles exchanged.
   const Conv3x3Rows kernels = CheckedRows();
   Lines transformed;
   kernels.transform_weight_for_input({images, height, width, in, out}, weight, transformed.Get(16 * in * out));
-  Run(kernels, {images, height, width, out, in}, dy, transformed.Get(16 * in * out), dx);
+  Run(kernels, {images, height, width, out, in}, dy, transformed.Get(16 * in * out), addend, dx);
 }
 
 void Conv3x3WeightGradient(int64_t images, int64_t height, int64_t width, int64_t in, int64_t out, const float* x,

@@ -32,9 +32,10 @@ void Conv3x3(int64_t images, int64_t height, int64_t width, int64_t in, int64_t 
 void Conv3x3Fused(int64_t images, int64_t height, int64_t width, int64_t in, int64_t out, const float* x,
                   const float* weight, const Conv3x3Output& output, float* result);
 
-// Its input gradient dx [images, height, width, in] of dy [images, height, width, out].
+// Its input gradient of dy [images, height, width, out], added to `addend` if that is not null, as dx [images, height,
+// width, in].
 void Conv3x3InputGradient(int64_t images, int64_t height, int64_t width, int64_t in, int64_t out, const float* dy,
-                          const float* weight, float* dx);
+                          const float* weight, const float* addend, float* dx);
 
 // Its weight gradient [out, 3, 3, in]: sixteen parts of the batch (or fewer) by themselves, then their sum in float64.
 void Conv3x3WeightGradient(int64_t images, int64_t height, int64_t width, int64_t in, int64_t out, const float* x,

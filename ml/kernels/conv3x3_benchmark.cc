@@ -48,7 +48,7 @@ void BM_InputGradient(benchmark::State& state) {
   Data data(state);
   for (auto _ : state) {
     Conv3x3InputGradient(kImages, data.size, data.size, data.in, data.out, data.y.data_ptr<float>(),
-                         data.weight.data_ptr<float>(), data.x.data_ptr<float>());
+                         data.weight.data_ptr<float>(), nullptr, data.x.data_ptr<float>());
     benchmark::ClobberMemory();
   }
   data.Count(state);

@@ -190,11 +190,16 @@ inline OutputRows OutputRowsOf(const Conv3x3Shape& shape, int64_t tile_row) {
   return {shape.PixelsBefore(tile_row) * shape.out, tile_row % shape.tile_rows() * 2 + 1 < shape.height};
 }
 
-// The outputs of a row of tiles, one block of channels, from c on, to one or two rows of y.
-template <typename V>
+// The outputs of a row of tiles, one block of channels, from c on, to one or two rows of y; addend's added, if kAdd.
+template <typename V, bool kAdd>
 inline __attribute__((always_inline)) void TransformOutput(const float* from, int64_t channels, int64_t c,
-                                                           int64_t width, bool two_rows, float* y) {
+                                                           int64_t width, bool two_rows, const float* addend,
+                                                           float* y) {
   float *above = y + c, *below = above + (two_rows ? width * channels : 0);
+  const auto store = [&](float* to, V value) {
+    if (kAdd) value += Load<V>(addend + (to - y));
+    Store<V>(to, value);
+  };
   ForTiles(width, [&](bool two_columns) {
     V s[2][4];
 #pragma GCC unroll 4
@@ -205,10 +210,10 @@ inline __attribute__((always_inline)) void TransformOutput(const float* from, in
       s[1][j] = middle - last + at(3);
     }
     // Where there is one row, the second is written first and then written over.
-    Store<V>(below, s[1][0] + s[1][1] + s[1][2]);
-    if (two_columns) Store<V>(below + channels, s[1][1] - s[1][2] + s[1][3]);
-    Store<V>(above, s[0][0] + s[0][1] + s[0][2]);
-    if (two_columns) Store<V>(above + channels, s[0][1] - s[0][2] + s[0][3]);
+    store(below, s[1][0] + s[1][1] + s[1][2]);
+    if (two_columns) store(below + channels, s[1][1] - s[1][2] + s[1][3]);
+    store(above, s[0][0] + s[0][1] + s[0][2]);
+    if (two_columns) store(above + channels, s[0][1] - s[0][2] + s[0][3]);
     from += Lanes<V>();
     above += 2 * channels;
     below += 2 * channels;
@@ -221,7 +226,7 @@ int64_t ScratchSize(const Conv3x3Shape& shape) {
 }
 
 void Convolve(const Conv3x3Shape& shape, const float* x, const float* transformed, int64_t first, int64_t count,
-              float* y, float* scratch) {
+              const float* addend, float* y, float* scratch) {
   const int64_t in = shape.in, out = shape.out, columns = shape.tile_columns(), tiles = count * columns;
   const int64_t begin = shape.PixelsBefore(first) * out;
   float *products = scratch + BlocksSize(in), *zeros = products + BlocksSize(out);
@@ -237,8 +242,13 @@ void Convolve(const Conv3x3Shape& shape, const float* x, const float* transforme
     const OutputRows rows = OutputRowsOf(shape, first + i);
     ForChannels(out, [&](auto zero, int64_t c) {
       using V = decltype(zero);
-      TransformOutput<V>(products + BlockOffset(c) + i * columns * Lanes<V>(), out, c, shape.width, rows.two,
-                         y + rows.offset - begin);
+      const float* from = products + BlockOffset(c) + i * columns * Lanes<V>();
+      const int64_t offset = rows.offset - begin;
+      if (addend != nullptr) {
+        TransformOutput<V, true>(from, out, c, shape.width, rows.two, addend + offset, y + offset);
+      } else {
+        TransformOutput<V, false>(from, out, c, shape.width, rows.two, nullptr, y + offset);
+      }
     });
   }
 }

@@ -30,9 +30,10 @@ struct Conv3x3Rows {
   void (*transform_weight_for_input)(const Conv3x3Shape& shape, const float* weight, float* transformed);
   // Elements of the scratch of the two below.
   int64_t (*scratch_size)(const Conv3x3Shape& shape);
-  // The outputs of `count` rows of tiles from `first` on; y is where those begin.
+  // The outputs of `count` rows of tiles from `first` on, added to `addend`'s where there is one; y and addend are
+  // where those begin.
   void (*convolve)(const Conv3x3Shape& shape, const float* x, const float* transformed, int64_t first, int64_t count,
-                   float* y, float* scratch);
+                   const float* addend, float* y, float* scratch);
   // What is made of them: rows of `out` from where those of `first` begin. y as `convolve` wrote it, with
   // kConv3x3Overread more elements that may be read; it may be `out` itself where output.position is null. `addend` of
   // output is that of all rows.

@@ -40,10 +40,15 @@ TEST(Conv3x3Test, EqualsLibTorchInFloat64) {
           Conv3x3Reference(3, height, width, in, out, x.data_ptr<float>(), weight.data_ptr<float>(),
                            plain.data_ptr<float>());
           EXPECT_LT((Image(plain) - expected).abs().max().item<double>(), 1e-5);
-          Conv3x3InputGradient(3, height, width, in, out, dy.data_ptr<float>(), weight.data_ptr<float>(),
+          Conv3x3InputGradient(3, height, width, in, out, dy.data_ptr<float>(), weight.data_ptr<float>(), nullptr,
                                dx.data_ptr<float>());
           EXPECT_LT((Image(dx) - at::conv_transpose2d(Image(dy), Image(weight), {}, 1, 1)).abs().max().item<double>(),
                     1e-4);
+          // A sum in the same pass is the sum behind it, bit for bit.
+          const at::Tensor addend = Values({3, height, width, in}, 3.1), sum = at::empty_like(x);
+          Conv3x3InputGradient(3, height, width, in, out, dy.data_ptr<float>(), weight.data_ptr<float>(),
+                               addend.data_ptr<float>(), sum.data_ptr<float>());
+          EXPECT_TRUE(at::equal(sum, dx + addend)) << in << " " << out << " " << width;
           const at::Tensor dweight = at::empty_like(weight);
           Conv3x3WeightGradient(3, height, width, in, out, x.data_ptr<float>(), dy.data_ptr<float>(),
                                 dweight.data_ptr<float>());
