@@ -82,27 +82,46 @@ OwnKernels FindOwnKernels(const Conv2d& conv, const at::Tensor& weight, const at
   return {HasConv3x3(in, out, height, width), HasConv3x3WeightGradient(in, out, height, width)};
 }
 
-at::Tensor ConvForward(const Conv2d& conv, const at::Tensor& input, const at::Tensor& weight) {
+// A convolution's input in channels_last memory, with BN and ReLU still to come where scale and shift are defined.
+struct ConvInput {
+  at::Tensor tensor, scale, shift;
+
+  Conv3x3Input data() const { return {Data<float>(tensor), Data<float>(scale), Data<float>(shift)}; }
+  // The input itself.
+  at::Tensor Made() const {
+    if (!scale.defined()) return tensor;
+    const at::Tensor made = at::empty_like(tensor);
+    const int64_t channels = tensor.size(1);
+    AT_DISPATCH_FLOATING_TYPES(tensor.scalar_type(), "ConvInput", [&] {
+      BatchNormForward<scalar_t>({tensor.numel() / channels, channels, channels, nullptr}, Data<scalar_t>(tensor),
+                                 Data<scalar_t>(scale), Data<scalar_t>(shift), nullptr, /*relu=*/true,
+                                 MutableData<scalar_t>(made));
+    });
+    return made;
+  }
+};
+
+at::Tensor ConvForward(const Conv2d& conv, const ConvInput& input, const at::Tensor& weight) {
   const int64_t out = weight.size(0), in = weight.size(1);
-  if (!FindOwnKernels(conv, weight, input).convolution) {
-    return at::conv2d(input, weight, {}, at::IntArrayRef(conv.stride()), at::IntArrayRef(conv.padding()),
+  const at::Tensor& x = input.tensor;
+  if (!FindOwnKernels(conv, weight, x).convolution) {
+    return at::conv2d(input.Made(), weight, {}, at::IntArrayRef(conv.stride()), at::IntArrayRef(conv.padding()),
                       at::IntArrayRef(conv.dilation()))
         .contiguous(at::MemoryFormat::ChannelsLast);
   }
-  const at::Tensor x = input.contiguous(at::MemoryFormat::ChannelsLast);
   const at::Tensor w = weight.contiguous(at::MemoryFormat::ChannelsLast);
   at::Tensor y = EmptyLike(x, out);
-  Conv3x3(x.size(0), x.size(2), x.size(3), in, out, x.const_data_ptr<float>(), w.const_data_ptr<float>(),
+  Conv3x3(x.size(0), x.size(2), x.size(3), in, out, input.data(), w.const_data_ptr<float>(),
           y.mutable_data_ptr<float>());
   return y;
 }
 
 // Gradients of input and weight, those that are wanted; to the input's `of_others` is added, where it is defined.
-std::pair<at::Tensor, at::Tensor> ConvBackward(const Conv2d& conv, const at::Tensor& dy, const at::Tensor& input,
+std::pair<at::Tensor, at::Tensor> ConvBackward(const Conv2d& conv, const at::Tensor& dy, const ConvInput& input,
                                                const at::Tensor& weight, bool needs_input, bool needs_weight,
                                                const at::Tensor& of_others) {
   const int64_t out = weight.size(0), in = weight.size(1);
-  const OwnKernels own = FindOwnKernels(conv, weight, input);
+  const OwnKernels own = FindOwnKernels(conv, weight, input.tensor);
   at::Tensor dinput, dweight;
   if (needs_input && own.convolution) {
     const at::Tensor w = weight.contiguous(at::MemoryFormat::ChannelsLast);
@@ -111,17 +130,16 @@ std::pair<at::Tensor, at::Tensor> ConvBackward(const Conv2d& conv, const at::Ten
                          w.const_data_ptr<float>(), Data<float>(of_others), dinput.mutable_data_ptr<float>());
   }
   if (needs_weight && own.weight_gradient) {
-    const at::Tensor x = input.contiguous(at::MemoryFormat::ChannelsLast);
     dweight = at::empty({out, in, 3, 3}, weight.options(), at::MemoryFormat::ChannelsLast);
-    Conv3x3WeightGradient(dy.size(0), dy.size(2), dy.size(3), in, out, x.const_data_ptr<float>(),
-                          dy.const_data_ptr<float>(), dweight.mutable_data_ptr<float>());
+    Conv3x3WeightGradient(dy.size(0), dy.size(2), dy.size(3), in, out, input.data(), dy.const_data_ptr<float>(),
+                          dweight.mutable_data_ptr<float>());
   }
   const bool library_input = needs_input && !own.convolution, library_weight = needs_weight && !own.weight_gradient;
   if (library_input || library_weight) {
-    auto [of_input, of_weight, unused] =
-        at::convolution_backward(dy, input, weight, at::OptionalIntArrayRef(), {conv.stride(), conv.stride()},
-                                 {conv.padding(), conv.padding()}, {conv.dilation(), conv.dilation()},
-                                 /*transposed=*/false, {0, 0}, /*groups=*/1, {library_input, library_weight, false});
+    auto [of_input, of_weight, unused] = at::convolution_backward(
+        dy, library_weight ? input.Made() : input.tensor, weight, at::OptionalIntArrayRef(),
+        {conv.stride(), conv.stride()}, {conv.padding(), conv.padding()}, {conv.dilation(), conv.dilation()},
+        /*transposed=*/false, {0, 0}, /*groups=*/1, {library_input, library_weight, false});
     if (library_input) dinput = of_others.defined() ? of_input.add_(of_others) : of_input;
     if (library_weight) dweight = of_weight;
   }
@@ -132,7 +150,9 @@ struct ConvUnitBackward : torch::autograd::Node {
   std::string name() const override { return "prunelab::ConvUnitBackward"; }
 
   void release_variables() override {
-    for (at::Tensor* tensor : {&input, &weight, &y, &out, &scale, &shift, &mean}) *tensor = at::Tensor();
+    for (at::Tensor* tensor : {&input.tensor, &input.scale, &input.shift, &weight, &y, &out, &scale, &shift, &mean}) {
+      *tensor = at::Tensor();
+    }
   }
 
   // Gradients of input, weight, gamma, beta, bias and addend, of those of the output and of the input's other readers.
@@ -191,7 +211,8 @@ struct ConvUnitBackward : torch::autograd::Node {
   std::vector<double> inverse;  // of the wide channels
   bool relu = false, has_addend = false, has_bias = false, masked_gradient = false;
   // `weight`: the slice that was used. `out` only where the gate depends on an addend.
-  at::Tensor input, weight, mask, y, out, scale, shift, mean;
+  ConvInput input;
+  at::Tensor weight, mask, y, out, scale, shift, mean;
 };
 
 // Running statistics of all filters; those that are not stored have y = 0.
@@ -212,7 +233,7 @@ void UpdateRunningStatistics(const at::Tensor& running_mean, const at::Tensor& r
 }  // namespace
 
 Activation RunConvUnit(Model& model, const ConvUnit& unit, Activation& input, const at::Tensor& addend,
-                       const ForwardOptions& options, bool compact, bool input_is_read_again, int64_t* macs) {
+                       const ForwardOptions& options, const OutputForm& form, bool input_is_read_again, int64_t* macs) {
   const NetworkInfo& info = model.info();
   const Conv2d& conv = info.node(unit.conv).conv2d();
   const std::string &conv_name = info.node(unit.conv).name(), &norm_name = info.node(unit.norm).name();
@@ -253,15 +274,19 @@ Activation RunConvUnit(Model& model, const ConvUnit& unit, Activation& input, co
   std::vector<bool> needed(filters);
   for (int64_t c = 0; c < filters; ++c) needed[c] = !live[c] && !((train ? beta[c] : shift[c]) <= 0);
   const bool to_relu = unit.relu >= 0 && unit.add < 0;
-  const ChannelLists lists = ChooseChannels(live, needed, /*full_width=*/!(compact && to_relu));
+  const ChannelLists lists = ChooseChannels(live, needed, /*full_width=*/!(form.compact && to_relu));
   const std::vector<int64_t> columns = input.channels.empty() ? AllChannels(weight.size(1)) : input.channels;
 
   Activation result;
+  ConvInput conv_input;
   at::Tensor y, slice;
   {
     const at::NoGradGuard no_gradients;
     slice = WeightSlice(weight.detach(), mask, lists.stored, columns);
-    y = ConvForward(conv, input.tensor.detach(), slice);
+    conv_input = {input.tensor.detach().contiguous(at::MemoryFormat::ChannelsLast), input.scale, input.shift};
+    // What the library reads is made once, for the backward pass too.
+    if (!FindOwnKernels(conv, slice, conv_input.tensor).convolution) conv_input = {conv_input.Made(), {}, {}};
+    y = ConvForward(conv, conv_input, slice);
   }
   const BatchNormLayout layout = LayoutOf(y, lists);
   if (train) {
@@ -282,13 +307,19 @@ Activation RunConvUnit(Model& model, const ConvUnit& unit, Activation& input, co
   }
   const at::Tensor scales = Listed(scale, lists.wide, weight), shifts = Listed(shift, lists.wide, weight);
   const at::Tensor added = addend.defined() ? addend.detach().contiguous(at::MemoryFormat::ChannelsLast) : addend;
-  result.tensor = EmptyLike(y, layout.channels);
-  PRUNELAB_CHECK(!added.defined() || added.sizes() == result.tensor.sizes()) << norm_name << ": shapes to add differ";
-  AT_DISPATCH_FLOATING_TYPES(y.scalar_type(), "RunConvUnit", [&] {
-    BatchNormForward(layout, y.const_data_ptr<scalar_t>(), scales.const_data_ptr<scalar_t>(),
-                     shifts.const_data_ptr<scalar_t>(), Data<scalar_t>(added), unit.relu >= 0,
-                     result.tensor.mutable_data_ptr<scalar_t>());
-  });
+  if (form.deferred && to_relu && lists.all_stored()) {
+    result.tensor = y.detach();
+    result.scale = scales;
+    result.shift = shifts;
+  } else {
+    result.tensor = EmptyLike(y, layout.channels);
+    PRUNELAB_CHECK(!added.defined() || added.sizes() == result.tensor.sizes()) << norm_name << ": shapes to add differ";
+    AT_DISPATCH_FLOATING_TYPES(y.scalar_type(), "RunConvUnit", [&] {
+      BatchNormForward(layout, y.const_data_ptr<scalar_t>(), scales.const_data_ptr<scalar_t>(),
+                       shifts.const_data_ptr<scalar_t>(), Data<scalar_t>(added), unit.relu >= 0,
+                       result.tensor.mutable_data_ptr<scalar_t>());
+    });
+  }
   if (layout.channels < filters) result.channels = lists.wide;
 
   const bool masked_gradient = options.policy == GradientPolicy::kMasked && mask.defined();
@@ -310,7 +341,7 @@ Activation RunConvUnit(Model& model, const ConvUnit& unit, Activation& input, co
   node->has_addend = addend.defined();
   node->has_bias = conv.bias();
   node->masked_gradient = masked_gradient;
-  node->input = input.tensor.detach();
+  node->input = conv_input;
   node->weight = slice;
   node->mask = mask;
   node->y = y;

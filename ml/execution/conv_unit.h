@@ -31,16 +31,25 @@ struct ConvUnit {
 struct Activation {
   at::Tensor tensor;              // [N, channels that are there, H, W]
   std::vector<int64_t> channels;  // which, increasing; empty: all
+  // Where defined, of the channels that are there: the activation is max(0, tensor * scale + shift), which its reader
+  // is to make of it. The gradient that goes back is the activation's all the same.
+  at::Tensor scale, shift;
 };
 
-// Runs `unit` on the CPU, in float or double. `compact`: all who read the output take an Activation without all
-// channels (only where a ReLU follows BN at once). `addend`: the output of unit.other. The multiply-accumulates for one
+// How a unit's output may be given.
+struct OutputForm {
+  bool compact = false;   // all who read it take an Activation without all channels
+  bool deferred = false;  // its only reader is a unit, by its convolution: BN and ReLU may be left to it
+};
+
+// Runs `unit` on the CPU, in float or double. `form` counts only where a ReLU follows BN at once. `addend`: the output
+// of unit.other. The multiply-accumulates for one
 // image, forward and what its backward pass will execute, are added to `macs`. In kTrain the running statistics change
 // and, unless gradients are switched off, the graph is recorded, once differentiable; in kEvaluate nothing is recorded.
 //
 // Where `input` has readers that run after this, they are to take it as this leaves it: the gradients that they give
 // back are then summed by this unit's backward pass as it writes its own, and not in a pass over them.
 Activation RunConvUnit(Model& model, const ConvUnit& unit, Activation& input, const at::Tensor& addend,
-                       const ForwardOptions& options, bool compact, bool input_is_read_again, int64_t* macs);
+                       const ForwardOptions& options, const OutputForm& form, bool input_is_read_again, int64_t* macs);
 
 }  // namespace prunelab

@@ -19,6 +19,7 @@ struct Structure {
   std::vector<int> unit_of_conv;    // by node: the unit that begins there, or -1
   std::vector<bool> inside;         // nodes whose output nobody sees
   std::vector<bool> reads_compact;  // nodes all of whose readers take some of the channels
+  std::vector<bool> deferred;       // nodes whose only reader is a unit's convolution
   std::vector<FoldedConv> folded;   // inference without BN
   std::vector<int> folded_at;       // by node: the folded convolution whose output it is, or -1
   std::vector<int> folded_of_conv;  // by node: the one that begins there, or -1
@@ -35,6 +36,7 @@ class StructureFinder {
     structure_.unit_of_conv.assign(size, -1);
     structure_.inside.assign(size, false);
     structure_.reads_compact.assign(size, false);
+    structure_.deferred.assign(size, false);
     structure_.folded_at.assign(size, -1);
     structure_.folded_of_conv.assign(size, -1);
     structure_.reads_filled.assign(size, false);
@@ -54,6 +56,10 @@ class StructureFinder {
       if (info_.node(i).op_case() == Node::kConv2D) AddFoldedConv(i);
     }
     for (int i = size - 1; i >= 0; --i) structure_.reads_compact[i] = ReadersTakeSome(i);
+    for (int i = 0; i < size; ++i) {
+      const int reader = OnlyReader(i);
+      structure_.deferred[i] = reader >= 0 && structure_.unit_of_conv[reader] >= 0;
+    }
     for (int i = 0; i < size; ++i) structure_.reads_filled[i] = ReadersTakeFilledUp(i);
     return std::move(structure_);
   }
@@ -234,9 +240,9 @@ ForwardResult SkippingPlan::Forward(Model& model, const at::Tensor& images, cons
       const ConvUnit& unit = structure.units[structure.unit_at[i]];
       inputs = {unit.input};
       if (unit.other >= 0) inputs.push_back(unit.other);
-      outputs[i] =
-          RunConvUnit(model, unit, outputs[unit.input], unit.other >= 0 ? outputs[unit.other].tensor : at::Tensor(),
-                      options, structure.reads_compact[i], users_left[unit.input] > 1, &result.executed_macs);
+      outputs[i] = RunConvUnit(
+          model, unit, outputs[unit.input], unit.other >= 0 ? outputs[unit.other].tensor : at::Tensor(), options,
+          {structure.reads_compact[i], structure.deferred[i]}, users_left[unit.input] > 1, &result.executed_macs);
     } else if (structure.folded_at[i] >= 0) {
       const FoldedConv& unit = structure.folded[structure.folded_at[i]];
       inputs = {unit.input};

@@ -51,7 +51,7 @@ Conv3x3Rows CheckedRows() {
 }
 
 // `transformed`: the weights', by one of the two transforms.
-void Run(const Conv3x3Rows& kernels, const Conv3x3Shape& shape, const float* x, const float* transformed,
+void Run(const Conv3x3Rows& kernels, const Conv3x3Shape& shape, const Conv3x3Input& x, const float* transformed,
          const float* addend, float* y) {
   const int64_t rows = shape.images * shape.tile_rows(), block = BlockRows(shape);
   ParallelFor((rows + block - 1) / block, [&](int64_t i) {
@@ -74,7 +74,7 @@ bool HasConv3x3WeightGradient(int64_t in, int64_t out, int64_t height, int64_t w
   return HasConv3x3(in, out, height, width) && in * out <= kMaxConv3x3WeightGradients;
 }
 
-void Conv3x3(int64_t images, int64_t height, int64_t width, int64_t in, int64_t out, const float* x,
+void Conv3x3(int64_t images, int64_t height, int64_t width, int64_t in, int64_t out, const Conv3x3Input& x,
              const float* weight, float* y) {
   const Conv3x3Rows kernels = CheckedRows();
   const Conv3x3Shape shape{images, height, width, in, out};
@@ -101,7 +101,7 @@ void Conv3x3Fused(int64_t images, int64_t height, int64_t width, int64_t in, int
     const int64_t first = i * block, count = std::min(block, rows - first);
     float* const out_rows = result + shape.PixelsBefore(first) * output.channels;
     float* const y = apart ? outputs.Get(4 * kConv3x3Tiles * out + kConv3x3Overread) : out_rows;
-    kernels.convolve(shape, x, transformed, first, count, nullptr, y, scratch.Get(kernels.scratch_size(shape)));
+    kernels.convolve(shape, {x}, transformed, first, count, nullptr, y, scratch.Get(kernels.scratch_size(shape)));
     kernels.finish(shape, output, first, count, y, out_rows);
   });
 }
@@ -112,11 +112,11 @@ void Conv3x3InputGradient(int64_t images, int64_t height, int64_t width, int64_t
   const Conv3x3Rows kernels = CheckedRows();
   Lines transformed;
   kernels.transform_weight_for_input({images, height, width, in, out}, weight, transformed.Get(16 * in * out));
-  Run(kernels, {images, height, width, out, in}, dy, transformed.Get(16 * in * out), addend, dx);
+  Run(kernels, {images, height, width, out, in}, {dy}, transformed.Get(16 * in * out), addend, dx);
 }
 
-void Conv3x3WeightGradient(int64_t images, int64_t height, int64_t width, int64_t in, int64_t out, const float* x,
-                           const float* dy, float* dweight) {
+void Conv3x3WeightGradient(int64_t images, int64_t height, int64_t width, int64_t in, int64_t out,
+                           const Conv3x3Input& x, const float* dy, float* dweight) {
   const Conv3x3Rows kernels = CheckedRows();
   const Conv3x3Shape shape{images, height, width, in, out};
   const int64_t rows = images * shape.tile_rows(), block = BlockRows(shape), blocks = (rows + block - 1) / block;

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 
+#include "ml/kernels/conv3x3_input.h"
 #include "ml/kernels/conv3x3_output.h"
 
 namespace prunelab {
@@ -25,7 +26,7 @@ bool HasConv3x3(int64_t in, int64_t out, int64_t height, int64_t width);
 bool HasConv3x3WeightGradient(int64_t in, int64_t out, int64_t height, int64_t width);
 
 // The convolution of x [images, height, width, in] with weight [out, 3, 3, in], as y [images, height, width, out].
-void Conv3x3(int64_t images, int64_t height, int64_t width, int64_t in, int64_t out, const float* x,
+void Conv3x3(int64_t images, int64_t height, int64_t width, int64_t in, int64_t out, const Conv3x3Input& x,
              const float* weight, float* y);
 
 // The convolution with what `output` makes of it, for inference, as `result` [images, height, width, output.channels].
@@ -38,8 +39,8 @@ void Conv3x3InputGradient(int64_t images, int64_t height, int64_t width, int64_t
                           const float* weight, const float* addend, float* dx);
 
 // Its weight gradient [out, 3, 3, in]: sixteen parts of the batch (or fewer) by themselves, then their sum in float64.
-void Conv3x3WeightGradient(int64_t images, int64_t height, int64_t width, int64_t in, int64_t out, const float* x,
-                           const float* dy, float* dweight);
+void Conv3x3WeightGradient(int64_t images, int64_t height, int64_t width, int64_t in, int64_t out,
+                           const Conv3x3Input& x, const float* dy, float* dweight);
 
 // The plain loops that Conv3x3 must equal up to rounding.
 void Conv3x3Reference(int64_t images, int64_t height, int64_t width, int64_t in, int64_t out, const float* x,

@@ -31,7 +31,7 @@ struct Data {
 void BM_Forward(benchmark::State& state) {
   Data data(state);
   for (auto _ : state) {
-    Conv3x3(kImages, data.size, data.size, data.in, data.out, data.x.data_ptr<float>(), data.weight.data_ptr<float>(),
+    Conv3x3(kImages, data.size, data.size, data.in, data.out, {data.x.data_ptr<float>()}, data.weight.data_ptr<float>(),
             data.y.data_ptr<float>());
     benchmark::ClobberMemory();
   }
@@ -66,7 +66,7 @@ void BM_LibraryInputGradient(benchmark::State& state) {
 void BM_WeightGradient(benchmark::State& state) {
   Data data(state);
   for (auto _ : state) {
-    Conv3x3WeightGradient(kImages, data.size, data.size, data.in, data.out, data.x.data_ptr<float>(),
+    Conv3x3WeightGradient(kImages, data.size, data.size, data.in, data.out, {data.x.data_ptr<float>()},
                           data.y.data_ptr<float>(), data.weight.data_ptr<float>());
     benchmark::ClobberMemory();
   }

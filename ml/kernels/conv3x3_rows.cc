@@ -68,14 +68,22 @@ inline __attribute__((always_inline)) void TimesB(V x0, V x1, V x2, V x3, V (&v)
   v[3] = x3 - x1;
 }
 
-// Transforms the inputs of a row of tiles, one block of channels, from c on. `rows`: the four rows of pixels.
-template <typename V>
-inline __attribute__((always_inline)) void TransformInput(const float* const (&rows)[4], int64_t width,
-                                                          int64_t channels, int64_t c, float* to) {
+// Transforms the inputs of a row of tiles, one block of channels, from c on. `rows`: the four rows of pixels; a row
+// outside the image is one of zeros, and stays so where BN and ReLU come first.
+template <typename V, bool kNormalize>
+inline __attribute__((always_inline)) void TransformInput(const float* const (&rows)[4], const bool (&inside)[4],
+                                                          const Conv3x3Input& x, int64_t width, int64_t channels,
+                                                          int64_t c, float* to) {
+  const V scale = kNormalize ? Load<V>(x.scale + c) : V{}, shift = kNormalize ? Load<V>(x.shift + c) : V{};
+  const auto value = [&](int k, int64_t offset) {
+    const V loaded = Load<V>(rows[k] + offset);
+    if (!kNormalize) return loaded;
+    const V normalized = loaded * scale + shift;
+    return inside[k] ? (normalized < V{} ? V{} : normalized) : V{};
+  };
   const auto column = [&](int64_t pixel, V(&v)[4]) {
     const int64_t offset = pixel * channels + c;
-    TimesB<V>(Load<V>(rows[0] + offset), Load<V>(rows[1] + offset), Load<V>(rows[2] + offset),
-              Load<V>(rows[3] + offset), v);
+    TimesB<V>(value(0, offset), value(1, offset), value(2, offset), value(3, offset), v);
   };
   // Columns 2 t - 1 to 2 t + 2 of tile t; the first two are the last two of the tile before.
   V x0[4] = {}, x1[4], x2[4], x3[4];
@@ -104,20 +112,27 @@ inline __attribute__((always_inline)) void TransformInput(const float* const (&r
 }
 
 // All rows of tiles' inputs. `zeros`: a row of them.
-inline void TransformInputs(const Conv3x3Shape& shape, const float* x, int64_t first, int64_t count, float* zeros,
-                            float* to) {
+inline void TransformInputs(const Conv3x3Shape& shape, const Conv3x3Input& x, int64_t first, int64_t count,
+                            float* zeros, float* to) {
   const int64_t channels = shape.in, size = shape.width * channels;
   __builtin_memset(zeros, 0, size * sizeof(float));
   for (int64_t i = 0; i < count; ++i) {
     const int64_t image = (first + i) / shape.tile_rows(), top = (first + i) % shape.tile_rows() * 2 - 1;
     const float* rows[4];
+    bool inside[4];
     for (int k = 0; k < 4; ++k) {
       const int64_t row = top + k;
-      rows[k] = row >= 0 && row < shape.height ? x + (image * shape.height + row) * size : zeros;
+      inside[k] = row >= 0 && row < shape.height;
+      rows[k] = inside[k] ? x.data + (image * shape.height + row) * size : zeros;
     }
     ForChannels(channels, [&](auto zero, int64_t c) {
       using V = decltype(zero);
-      TransformInput<V>(rows, shape.width, channels, c, to + BlockOffset(c) + i * shape.tile_columns() * Lanes<V>());
+      float* const block = to + BlockOffset(c) + i * shape.tile_columns() * Lanes<V>();
+      if (x.scale != nullptr) {
+        TransformInput<V, true>(rows, inside, x, shape.width, channels, c, block);
+      } else {
+        TransformInput<V, false>(rows, inside, x, shape.width, channels, c, block);
+      }
     });
   }
 }
@@ -225,7 +240,7 @@ int64_t ScratchSize(const Conv3x3Shape& shape) {
   return BlocksSize(shape.in) + BlocksSize(shape.out) + shape.width * shape.in;
 }
 
-void Convolve(const Conv3x3Shape& shape, const float* x, const float* transformed, int64_t first, int64_t count,
+void Convolve(const Conv3x3Shape& shape, const Conv3x3Input& x, const float* transformed, int64_t first, int64_t count,
               const float* addend, float* y, float* scratch) {
   const int64_t in = shape.in, out = shape.out, columns = shape.tile_columns(), tiles = count * columns;
   const int64_t begin = shape.PixelsBefore(first) * out;
@@ -384,7 +399,7 @@ inline __attribute__((always_inline)) void AddOuterProducts(const float* a, cons
   }
 }
 
-void AddWeightGradient(const Conv3x3Shape& shape, const float* x, const float* dy, int64_t first, int64_t count,
+void AddWeightGradient(const Conv3x3Shape& shape, const Conv3x3Input& x, const float* dy, int64_t first, int64_t count,
                        float* gradient, float* scratch) {
   const int64_t in = shape.in, out = shape.out, columns = shape.tile_columns(), tiles = count * columns;
   float *outputs = scratch + BlocksSize(in), *zeros = outputs + BlocksSize(out);

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "ml/kernels/batch_norm.h"
 #include "ml/kernels/instruction_set.h"
 
 namespace prunelab {
@@ -34,7 +35,7 @@ TEST(Conv3x3Test, EqualsLibTorchInFloat64) {
           const at::Tensor x = Values({3, height, width, in}, 1.3), weight = Values({out, 3, 3, in}, 0.7);
           const at::Tensor y = at::empty({3, height, width, out}), dy = Values({3, height, width, out}, 2.1);
           const at::Tensor dx = at::empty_like(x), plain = at::empty_like(y);
-          Conv3x3(3, height, width, in, out, x.data_ptr<float>(), weight.data_ptr<float>(), y.data_ptr<float>());
+          Conv3x3(3, height, width, in, out, {x.data_ptr<float>()}, weight.data_ptr<float>(), y.data_ptr<float>());
           const at::Tensor expected = at::conv2d(Image(x), Image(weight), {}, 1, 1);
           EXPECT_LT((Image(y) - expected).abs().max().item<double>(), 1e-4) << in << " " << out << " " << width;
           Conv3x3Reference(3, height, width, in, out, x.data_ptr<float>(), weight.data_ptr<float>(),
@@ -50,13 +51,46 @@ TEST(Conv3x3Test, EqualsLibTorchInFloat64) {
                                addend.data_ptr<float>(), sum.data_ptr<float>());
           EXPECT_TRUE(at::equal(sum, dx + addend)) << in << " " << out << " " << width;
           const at::Tensor dweight = at::empty_like(weight);
-          Conv3x3WeightGradient(3, height, width, in, out, x.data_ptr<float>(), dy.data_ptr<float>(),
+          Conv3x3WeightGradient(3, height, width, in, out, {x.data_ptr<float>()}, dy.data_ptr<float>(),
                                 dweight.data_ptr<float>());
           const at::Tensor of_weight =
               std::get<1>(at::convolution_backward(Image(dy), Image(x), Image(weight), at::OptionalIntArrayRef(),
                                                    {1, 1}, {1, 1}, {1, 1}, false, {0, 0}, 1, {false, true, false}));
           EXPECT_LT((Image(dweight) - of_weight).abs().max().item<double>(), 1e-4);
         }
+      }
+    }
+  }
+  SetInstructionSet(best);
+}
+
+// BN and ReLU as the input is read give the bits that they give in a pass of their own.
+TEST(Conv3x3Test, NormalizesWhatItReads) {
+  const InstructionSet best = BestInstructionSet();
+  for (const InstructionSet set : {InstructionSet::kAvx2, InstructionSet::kAvx512}) {
+    if (!HasInstructionSet(set)) continue;
+    SetInstructionSet(set);
+    for (const int64_t in : {8, 16, 40}) {
+      for (const auto& [height, width] : {std::make_pair<int64_t, int64_t>(8, 8), {5, 19}, {2, 3}}) {
+        const at::Tensor y = Values({3, height, width, in}, 1.3), weight = Values({24, 3, 3, in}, 0.7);
+        const at::Tensor scale = Values({in}, 0.9), shift = Values({in}, 1.7), x = at::empty_like(y);
+        y.view(-1)[5] = NAN;
+        BatchNormForward<float>({3 * height * width, in, in, nullptr}, y.data_ptr<float>(), scale.data_ptr<float>(),
+                                shift.data_ptr<float>(), nullptr, /*relu=*/true, x.data_ptr<float>());
+        const Conv3x3Input inputs[] = {{x.data_ptr<float>()},
+                                       {y.data_ptr<float>(), scale.data_ptr<float>(), shift.data_ptr<float>()}};
+        const at::Tensor dz = Values({3, height, width, 24}, 2.1);
+        at::Tensor z[2], dweight[2];
+        for (int i = 0; i < 2; ++i) {
+          z[i] = at::empty({3, height, width, 24});
+          dweight[i] = at::empty_like(weight);
+          Conv3x3(3, height, width, in, 24, inputs[i], weight.data_ptr<float>(), z[i].data_ptr<float>());
+          Conv3x3WeightGradient(3, height, width, in, 24, inputs[i], dz.data_ptr<float>(),
+                                dweight[i].data_ptr<float>());
+        }
+        EXPECT_TRUE(z[0].isnan().any().item<bool>());
+        EXPECT_TRUE(at::allclose(z[0], z[1], 0, 0, /*equal_nan=*/true)) << in << " " << width;
+        EXPECT_TRUE(at::allclose(dweight[0], dweight[1], 0, 0, /*equal_nan=*/true)) << in << " " << width;
       }
     }
   }
@@ -129,7 +163,7 @@ TEST(Conv3x3Test, BitsDependOnNoNumberOfThreads) {
   for (const int count : {1, 3}) {
     at::set_num_threads(count);
     at::Tensor& result = results[count / 2] = at::empty({16, 3, 3, 8});
-    Conv3x3WeightGradient(21, 6, 7, 8, 16, x.data_ptr<float>(), dy.data_ptr<float>(), result.data_ptr<float>());
+    Conv3x3WeightGradient(21, 6, 7, 8, 16, {x.data_ptr<float>()}, dy.data_ptr<float>(), result.data_ptr<float>());
   }
   at::set_num_threads(threads);
   EXPECT_TRUE(at::equal(results[0], results[1]));
