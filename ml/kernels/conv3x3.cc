@@ -41,6 +41,15 @@ class Lines {
   int64_t size_ = 0;
 };
 
+// What a thread needs beside the operands. Nobody writes the zeros.
+struct Workspace {
+  Lines transformed, scratch, zeros;
+};
+Workspace& ThreadsWorkspace() {
+  thread_local Workspace workspace;
+  return workspace;
+}
+
 // Rows of tiles that are handled at a time.
 int64_t BlockRows(const Conv3x3Shape& shape) { return kConv3x3Tiles / shape.tile_columns(); }
 
@@ -55,11 +64,12 @@ void Run(const Conv3x3Rows& kernels, const Conv3x3Shape& shape, const Conv3x3Inp
          const float* addend, float* y) {
   const int64_t rows = shape.images * shape.tile_rows(), block = BlockRows(shape);
   ParallelFor((rows + block - 1) / block, [&](int64_t i) {
-    thread_local Lines scratch;
+    Workspace& own = ThreadsWorkspace();
     const int64_t count = std::min(block, rows - i * block);
     const int64_t offset = shape.PixelsBefore(i * block) * shape.out;
-    kernels.convolve(shape, x, transformed, i * block, count, addend != nullptr ? addend + offset : nullptr, y + offset,
-                     scratch.Get(kernels.scratch_size(shape)));
+    kernels.convolve(shape, x, own.zeros.Get(shape.width * shape.in), transformed, i * block, count,
+                     addend != nullptr ? addend + offset : nullptr, y + offset,
+                     own.scratch.Get(kernels.scratch_size(shape)));
   });
 }
 
@@ -78,9 +88,9 @@ void Conv3x3(int64_t images, int64_t height, int64_t width, int64_t in, int64_t 
              const float* weight, float* y) {
   const Conv3x3Rows kernels = CheckedRows();
   const Conv3x3Shape shape{images, height, width, in, out};
-  Lines transformed;
-  kernels.transform_weight(shape, weight, transformed.Get(16 * in * out));
-  Run(kernels, shape, x, transformed.Get(16 * in * out), nullptr, y);
+  float* const transformed = ThreadsWorkspace().transformed.Get(16 * in * out);
+  kernels.transform_weight(shape, weight, transformed);
+  Run(kernels, shape, x, transformed, nullptr, y);
 }
 
 void Conv3x3Fused(int64_t images, int64_t height, int64_t width, int64_t in, int64_t out, const float* x,
@@ -90,18 +100,19 @@ void Conv3x3Fused(int64_t images, int64_t height, int64_t width, int64_t in, int
   PRUNELAB_CHECK(output.channels % 8 == 0 && output.shift != nullptr) << output.channels << " channels";
   PRUNELAB_CHECK(output.position != nullptr ? output.channels >= out : output.channels == out)
       << out << " channels into " << output.channels;
-  thread_local Lines of_weight;
-  float* const transformed = of_weight.Get(16 * in * out);
+  float* const transformed = ThreadsWorkspace().transformed.Get(16 * in * out);
   kernels.transform_weight(shape, weight, transformed);
   const int64_t rows = images * shape.tile_rows(), block = BlockRows(shape);
   // Where the result lies already, the convolution's output has a place of its own.
   const bool apart = output.position != nullptr || output.addend == result;
   ParallelFor((rows + block - 1) / block, [&](int64_t i) {
-    thread_local Lines scratch, outputs;
+    thread_local Lines outputs;
+    Workspace& own = ThreadsWorkspace();
     const int64_t first = i * block, count = std::min(block, rows - first);
     float* const out_rows = result + shape.PixelsBefore(first) * output.channels;
     float* const y = apart ? outputs.Get(4 * kConv3x3Tiles * out + kConv3x3Overread) : out_rows;
-    kernels.convolve(shape, {x}, transformed, first, count, nullptr, y, scratch.Get(kernels.scratch_size(shape)));
+    kernels.convolve(shape, {x}, own.zeros.Get(shape.width * in), transformed, first, count, nullptr, y,
+                     own.scratch.Get(kernels.scratch_size(shape)));
     kernels.finish(shape, output, first, count, y, out_rows);
   });
 }
@@ -110,9 +121,9 @@ void Conv3x3InputGradient(int64_t images, int64_t height, int64_t width, int64_t
                           const float* weight, const float* addend, float* dx) {
   // A convolution of dy with the taps in reverse and the channels' roles exchanged.
   const Conv3x3Rows kernels = CheckedRows();
-  Lines transformed;
-  kernels.transform_weight_for_input({images, height, width, in, out}, weight, transformed.Get(16 * in * out));
-  Run(kernels, {images, height, width, out, in}, {dy}, transformed.Get(16 * in * out), addend, dx);
+  float* const transformed = ThreadsWorkspace().transformed.Get(16 * in * out);
+  kernels.transform_weight_for_input({images, height, width, in, out}, weight, transformed);
+  Run(kernels, {images, height, width, out, in}, {dy}, transformed, addend, dx);
 }
 
 void Conv3x3WeightGradient(int64_t images, int64_t height, int64_t width, int64_t in, int64_t out,
@@ -124,12 +135,14 @@ void Conv3x3WeightGradient(int64_t images, int64_t height, int64_t width, int64_
   const int64_t groups = std::min<int64_t>(blocks, 16), size = 9 * in * out;
   std::vector<float> of_groups(groups * size);
   ParallelFor(groups, [&](int64_t group) {
-    thread_local Lines scratch, sums;
+    thread_local Lines sums;
+    Workspace& own = ThreadsWorkspace();
     float* const gradient = sums.Get(16 * in * out);
     std::fill_n(gradient, 16 * in * out, 0.0f);
     for (int64_t i = blocks * group / groups; i < blocks * (group + 1) / groups; ++i) {
-      kernels.add_weight_gradient(shape, x, dy, i * block, std::min(block, rows - i * block), gradient,
-                                  scratch.Get(kernels.scratch_size(shape)));
+      kernels.add_weight_gradient(shape, x, own.zeros.Get(shape.width * in), dy, i * block,
+                                  std::min(block, rows - i * block), gradient,
+                                  own.scratch.Get(kernels.scratch_size(shape)));
     }
     kernels.weight_from_transformed(shape, gradient, of_groups.data() + group * size);
   });

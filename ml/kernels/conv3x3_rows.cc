@@ -111,11 +111,10 @@ inline __attribute__((always_inline)) void TransformInput(const float* const (&r
   store();
 }
 
-// All rows of tiles' inputs. `zeros`: a row of them.
+// All rows of tiles' inputs.
 inline void TransformInputs(const Conv3x3Shape& shape, const Conv3x3Input& x, int64_t first, int64_t count,
-                            float* zeros, float* to) {
+                            const float* zeros, float* to) {
   const int64_t channels = shape.in, size = shape.width * channels;
-  __builtin_memset(zeros, 0, size * sizeof(float));
   for (int64_t i = 0; i < count; ++i) {
     const int64_t image = (first + i) / shape.tile_rows(), top = (first + i) % shape.tile_rows() * 2 - 1;
     const float* rows[4];
@@ -235,16 +234,14 @@ inline __attribute__((always_inline)) void TransformOutput(const float* from, in
   });
 }
 
-// Transformed inputs, products or transformed gradients, and a row of zeros.
-int64_t ScratchSize(const Conv3x3Shape& shape) {
-  return BlocksSize(shape.in) + BlocksSize(shape.out) + shape.width * shape.in;
-}
+// Transformed inputs, products or transformed gradients.
+int64_t ScratchSize(const Conv3x3Shape& shape) { return BlocksSize(shape.in) + BlocksSize(shape.out); }
 
-void Convolve(const Conv3x3Shape& shape, const Conv3x3Input& x, const float* transformed, int64_t first, int64_t count,
-              const float* addend, float* y, float* scratch) {
+void Convolve(const Conv3x3Shape& shape, const Conv3x3Input& x, const float* zeros, const float* transformed,
+              int64_t first, int64_t count, const float* addend, float* y, float* scratch) {
   const int64_t in = shape.in, out = shape.out, columns = shape.tile_columns(), tiles = count * columns;
   const int64_t begin = shape.PixelsBefore(first) * out;
-  float *products = scratch + BlocksSize(in), *zeros = products + BlocksSize(out);
+  float* const products = scratch + BlocksSize(in);
   TransformInputs(shape, x, first, count, zeros, scratch);
   for (int p = 0; p < 16; ++p) {
     ForPanels(out, [&](auto zero, auto vectors, int64_t o) {
@@ -399,10 +396,10 @@ inline __attribute__((always_inline)) void AddOuterProducts(const float* a, cons
   }
 }
 
-void AddWeightGradient(const Conv3x3Shape& shape, const Conv3x3Input& x, const float* dy, int64_t first, int64_t count,
-                       float* gradient, float* scratch) {
+void AddWeightGradient(const Conv3x3Shape& shape, const Conv3x3Input& x, const float* zeros, const float* dy,
+                       int64_t first, int64_t count, float* gradient, float* scratch) {
   const int64_t in = shape.in, out = shape.out, columns = shape.tile_columns(), tiles = count * columns;
-  float *outputs = scratch + BlocksSize(in), *zeros = outputs + BlocksSize(out);
+  float* const outputs = scratch + BlocksSize(in);
   TransformInputs(shape, x, first, count, zeros, scratch);
   for (int64_t i = 0; i < count; ++i) {
     const OutputRows rows = OutputRowsOf(shape, first + i);

@@ -25,7 +25,7 @@ struct Conv3x3Shape {
 };
 
 struct Conv3x3Rows {
-  // Inputs are those of all rows.
+  // Inputs are those of all rows; `zeros` a row of them, width * in.
   // The 16 transformed values of each 3x3 filter, [16][in][out]: of weight [out][3][3][in], or, for the input gradient,
   // of its taps in reverse with the channels' roles exchanged, [16][out][in].
   void (*transform_weight)(const Conv3x3Shape& shape, const float* weight, float* transformed);
@@ -34,16 +34,16 @@ struct Conv3x3Rows {
   int64_t (*scratch_size)(const Conv3x3Shape& shape);
   // The outputs of `count` rows of tiles from `first` on, added to `addend`'s where there is one; y and addend are
   // where those begin.
-  void (*convolve)(const Conv3x3Shape& shape, const Conv3x3Input& x, const float* transformed, int64_t first,
-                   int64_t count, const float* addend, float* y, float* scratch);
+  void (*convolve)(const Conv3x3Shape& shape, const Conv3x3Input& x, const float* zeros, const float* transformed,
+                   int64_t first, int64_t count, const float* addend, float* y, float* scratch);
   // What is made of them: rows of `out` from where those of `first` begin. y as `convolve` wrote it, with
   // kConv3x3Overread more elements that may be read; it may be `out` itself where output.position is null. `addend` of
   // output is that of all rows.
   void (*finish)(const Conv3x3Shape& shape, const Conv3x3Output& output, int64_t first, int64_t count, const float* y,
                  float* out);
   // gradient [16][in][out] += that of the transformed weights from `count` rows of tiles from `first` on.
-  void (*add_weight_gradient)(const Conv3x3Shape& shape, const Conv3x3Input& x, const float* dy, int64_t first,
-                              int64_t count, float* gradient, float* scratch);
+  void (*add_weight_gradient)(const Conv3x3Shape& shape, const Conv3x3Input& x, const float* zeros, const float* dy,
+                              int64_t first, int64_t count, float* gradient, float* scratch);
   // The gradient of the weights [9][in][out] from that of the transformed ones.
   void (*weight_from_transformed)(const Conv3x3Shape& shape, const float* gradient, float* dweight);
 };
