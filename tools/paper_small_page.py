@@ -23,7 +23,7 @@ import tempfile
 from xml.sax.saxutils import escape
 
 PAPER_GAIN, PAPER_SPARSITY_GAIN = 1.47, 1.08  # points, the paper's claims: accuracy and its sparsity
-SAME_SHARE = 2.5  # points of masked weights up to which two arms count as alike
+SAME_SHARE = 1.0  # points of masked weights up to which two arms count as alike
 WANTED_RUNS = 90  # before that the page says that it is not the end
 COLORS = {"none": "#5b6770", "kernel_cov": "#c8762b", "cov": "#2b6cb0", "weight_decay": "#7a5ea8", "paper_zero": "#999"}
 
