@@ -240,6 +240,42 @@ def masked_share(records, comparison):
     return text if abs(shares[0] - shares[1]) <= SAME_SHARE else "**%s, not alike**" % text
 
 
+def norms_section(records, results):
+    """What filter_norms.csv, where there is one, says about why arms end where they do."""
+    path = pathlib.Path(results, "filter_norms.csv")
+    if not path.exists():
+        return []
+    by_arm = collections.defaultdict(list)
+    with open(path, newline="") as file:
+        for row in csv.DictReader(file):
+            by_arm[row["arm"]].append(row)
+    median = lambda arm, column: statistics.median(float(row[column]) for row in by_arm[arm])
+    columns = ["on_q10", "on_median", "on_q90"]
+    rows = [[arm, len(by_arm[arm]), *("%.1f" % median(arm, column) for column in columns)]
+            for arm in records.arms if arm in by_arm]
+    ratio = lambda arm: median(arm, "on_median") / median("none/none", "on_median")
+    accuracy = lambda arm: points(statistics.mean(records.column(arm, "test_top1")))
+    return [f"""\
+## Why dynamic pruning ends so low here
+
+A filter that is off gives zeros; with BN behind it, the straight-through gradient of its weights carries the factor
+1 / sqrt(epsilon), 316 here. So weights of filters that are off can grow large at once, and L1 importance prefers what
+is large. Behind BN a filter's size does not change what it computes, but its gradient falls as its norm grows, and so
+does what a step of that gradient means to it: 100 times the norm learns 10,000 times more slowly. Euclidean norms of
+the filters that are on after the last epoch (quantiles over filters, their medians over runs):
+""", table(["arm", "runs", "10 % below", "median", "90 % below"], rows), f"""\
+The filters that are on are {ratio("dynamic_l1/none"):.0f} times (`dynamic_l1`) and {ratio("dynamic_l1_scaled/none"):.0f} times (`dynamic_l1_scaled`) as large as those of the
+dense arm: chosen by size, they hardly learn any more, and penalties on correlations, which do not depend on size,
+leave that as it is.
+`random`, whose masks never change, keeps filters of ordinary size and ends at {accuracy("random/none")} % with as many weights masked
+as `dynamic_l1_scaled`, which ends at {accuracy("dynamic_l1_scaled/none")} %. This was seen after the runs, in 20 epochs at the paper's learning rate;
+it is no comparison written down before. The norms are in [filter_norms.csv](filter_norms.csv), of the runs whose
+checkpoints (not committed) were still there, by
+
+    ./bazelw run //tools:filter_norms -- $PWD/runs/paper_small
+"""]
+
+
 def machines(provenance):
     """"seeds 1, 2 on AMD EPYC (AVX512), code 56fa37b..."; provenance: folder of a run -> its provenance."""
     groups = collections.defaultdict(set)
@@ -363,7 +399,9 @@ Share of the filters alive at the last epoch, by stage (mean over seeds):
 Blue: dynamic_l1/none, orange: dynamic_l1_scaled/none. A filter that is off is trained on and may return: `returned
 filters` above counts entries that came back over a whole run. What the penalties do to the mean |rho| of live filters
 stands in the same table; compare it within a strategy only, since it is over fewer filters where more are masked.
-
+""")
+    out += norms_section(records, results)
+    out.append("""\
 ## Best epoch beside last epoch
 
 The paper reports the best test epoch, chosen by the test images themselves. Here each fifth epoch was evaluated, and

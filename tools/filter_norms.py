@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""Norms of the convolutions' filters that are on and off at the end of each run of a results folder, as CSV.
+
+  bazel run //tools:filter_norms -- $PWD/runs/paper_small > norms.csv
+
+A line for each run whose last.safetensors is there: the Euclidean norms of the filters (all convolutions together) that
+the mask leaves on, and of those that are off: quantiles 0.1, 0.5 and 0.9. A filter is on where any of its mask is. A run
+without masks has all filters on.
+"""
+
+import array
+import csv
+import json
+import math
+import pathlib
+import struct
+import sys
+
+QUANTILES = (0.1, 0.5, 0.9)
+COLUMNS = ["arm", "seed"] + [f"{which}_{name}" for which in ("on", "off") for name in ("filters", "q10", "median", "q90")]
+
+
+def read_floats(path):
+    """Tensors of float32 of a safetensors file: name -> (shape, values)."""
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8:8 + length])
+    tensors = {}
+    for name, entry in header.items():
+        if name == "__metadata__" or entry["dtype"] != "F32":
+            continue
+        begin, end = entry["data_offsets"]
+        values = array.array("f")
+        values.frombytes(data[8 + length + begin:8 + length + end])
+        if sys.byteorder == "big":
+            values.byteswap()
+        tensors[name] = (entry["shape"], values)
+    return tensors
+
+
+def norms(tensors):
+    """Norms of the filters that are on, and off."""
+    on, off = [], []
+    for name, (shape, values) in tensors.items():
+        if not name.endswith(".weight") or len(shape) != 4:
+            continue
+        size = len(values) // shape[0]
+        _, mask = tensors.get(name[:-len("weight")] + "mask", (None, None))
+        for i in range(shape[0]):
+            part = values[i * size:(i + 1) * size]
+            per_filter = len(mask) // shape[0] if mask else 0
+            live = not mask or any(mask[i * per_filter:(i + 1) * per_filter])
+            (on if live else off).append(math.sqrt(math.fsum(v * v for v in part)))
+    return on, off
+
+
+def summary(values):
+    """How many, and their quantiles (the nearest rank); empty where there are none."""
+    ordered = sorted(values)
+    return [len(ordered)] + [
+        "%.4g" % ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else "" for q in QUANTILES]
+
+
+def main():
+    if len(sys.argv) != 2 or not pathlib.Path(sys.argv[1]).is_dir():
+        sys.exit("usage: filter_norms.py RESULTS: the output folder of an ablation, <arm>/<seed>/last.safetensors below it")
+    folder = pathlib.Path(sys.argv[1])
+    paths = sorted(folder.rglob("last.safetensors"), key=lambda path: (str(path.parent.parent), int(path.parent.name)))
+    if not paths:
+        sys.exit(f"{folder}: no <arm>/<seed>/last.safetensors below it")
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for path in paths:
+        on, off = norms(read_floats(path))
+        writer.writerow([path.parent.parent.relative_to(folder).as_posix(), path.parent.name, *summary(on), *summary(off)])
+
+
+if __name__ == "__main__":
+    main()
