@@ -14,6 +14,7 @@
 #include "ml/base/files.h"
 #include "ml/base/fresh_folder.h"
 #include "ml/execution/safetensors.h"
+#include "ml/kernels/instruction_set.h"
 
 namespace prunelab {
 namespace {
@@ -243,6 +244,7 @@ TEST_F(AblationTest, RecordsSayByWhichPlanARunWasTrainedAndItIsTheSameRun) {
   ASSERT_TRUE(same.ok()) << same.status();
   EXPECT_EQ(same->trained, 0);
   EXPECT_THAT(provenance(output_, same->results[0]), HasSubstr("\"plan\": \"skipping\""));
+  EXPECT_THAT(provenance(output_, same->results[0]), HasSubstr("\"precision\": \"float32\""));
   const std::string other = Folder("reference");
   const absl::StatusOr<AblationOutcome> reference = RunAll(
       Load("base { training { skipping: false } } seeds { count: 1 } exclude: \"*/none,*/paper_zero,none/*,un*\""),
@@ -258,6 +260,35 @@ TEST_F(AblationTest, AChangedArmIsRefusedWithTheDifference) {
   ASSERT_FALSE(outcome.ok());
   EXPECT_THAT(std::string(outcome.status().message()), HasSubstr("- training.sgd.momentum: 0.9"));
   EXPECT_THAT(std::string(outcome.status().message()), HasSubstr("+ training.sgd.momentum: 0.5"));
+}
+
+TEST(PrecisionTest, IsRefusedWhereItWouldBeEmulatedAndStandsInTheRecords) {
+  const bool has = HasBfloat16();
+  const LoadedAblation loaded = Load(R"pb(
+    base { training { epochs: 1 precision: BFLOAT16 } }
+    seeds { count: 1 }
+    include: "dynamic_l1/cov"
+    exclude: "none/none"
+  )pb");
+  const std::string output = Folder("precision");
+  SetHasBfloat16(false);
+  const absl::Status refused = RunAll(loaded, output).status();
+  EXPECT_THAT(std::string(refused.message()),
+              HasSubstr("arm \"dynamic_l1/cov\": training.precision: is BFLOAT16, but this machine's CPU has neither"));
+  EXPECT_FALSE(PathExists(output));
+  SetHasBfloat16(true);
+  const absl::StatusOr<AblationOutcome> outcome = RunAll(loaded, output);
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_EQ(outcome->trained, 1);
+  const std::string provenance = Read(JoinPath(output, "dynamic_l1/cov/1/provenance.json"));
+  EXPECT_THAT(provenance, HasSubstr("\"plan\": \"reference\""));
+  EXPECT_THAT(provenance, HasSubstr("\"precision\": \"bfloat16\""));
+  // What is done may be looked at anywhere.
+  SetHasBfloat16(false);
+  const absl::StatusOr<AblationOutcome> again = RunAll(loaded, output);
+  SetHasBfloat16(has);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->trained, 0);
 }
 
 TEST(DivergedRunTest, ALostLossEndsTheRunAndTheOthersGoOn) {

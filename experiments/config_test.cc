@@ -789,6 +789,9 @@ TEST(RunIdTest, FollowsWhatARunComputes) {
   EXPECT_EQ(id, with("base { training { checkpoint_every: 7 } dataset { [@TestData] { path: \"/elsewhere\" } } }"));
   EXPECT_EQ(id, with("name: \"other\" seeds { count: 9 } description: \"x\""));
   EXPECT_NE(id, with("base { training { evaluate_every: 2 } }"));
+  // A run's precision changes its numbers, but the runs of before there was a choice keep their names.
+  EXPECT_EQ(id, with("base { training { precision: FLOAT32 } }"));
+  EXPECT_NE(id, with("base { training { precision: BFLOAT16 } }"));
 }
 
 TEST(ArmDifferenceTest, ShowsTheFields) {

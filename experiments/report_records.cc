@@ -415,7 +415,7 @@ std::vector<std::pair<std::string, int64_t>> WantedRuns(const std::string& csv) 
 // Notes on runs that stand side by side in a comparison but were made on different machines or by different programs.
 void NoteMixtures(const Ablation& ablation, const std::vector<RunRecords>& runs, std::vector<std::string>* notes) {
   constexpr const char* kKeys[] = {"code_revision", "data_fingerprint", "cpu_capability", "threads", "device",
-                                   "plan",          "libtorch"};
+                                   "plan",          "precision",        "libtorch"};
   std::map<std::pair<std::string, int64_t>, const RunRecords*> by_name;
   for (const RunRecords& run : runs) by_name[{run.result.arm, run.result.seed}] = &run;
   std::vector<std::pair<std::string, std::vector<std::string>>> comparisons;
@@ -431,13 +431,18 @@ void NoteMixtures(const Ablation& ablation, const std::vector<RunRecords>& runs,
     std::map<std::string, std::set<std::string>> values;
     for (const auto& [name, run] : by_name) {
       if (name.first != arms.front()) continue;
-      for (const char* key : kKeys) {
+      for (const std::string key : kKeys) {
         std::set<std::string> of_seed;
         for (const std::string& arm : arms) {
           const auto found = by_name.find({arm, name.second});
           if (found == by_name.end()) continue;
-          const auto value = found->second->provenance.find(key);
-          if (value != found->second->provenance.end()) of_seed.insert(value->second);
+          const std::map<std::string, std::string>& provenance = found->second->provenance;
+          const auto value = provenance.find(key);
+          if (value != provenance.end()) {
+            of_seed.insert(value->second);
+          } else if (!provenance.empty() && key == "precision") {
+            of_seed.insert("float32");  // made before there was another
+          }
         }
         if (of_seed.size() > 1) values[key].insert(of_seed.begin(), of_seed.end());
       }

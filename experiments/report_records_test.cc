@@ -199,6 +199,15 @@ TEST_F(ReportRecordsTest, MixedMachinesAreSaid) {
               ElementsAre("Pairs of runs differ in cpu_capability (AVX2, AVX512) in: some/cov vs. some/none."));
 }
 
+TEST_F(ReportRecordsTest, MixedPrecisionsAreSaid) {
+  // Records from before there was a choice say nothing: they are of float32.
+  Write("some/cov/1/provenance.json", "{\"cpu_capability\": \"AVX2\", \"threads\": 1, \"precision\": \"float32\"}");
+  EXPECT_THAT(Load().notes, IsEmpty());
+  Write("some/cov/2/provenance.json", "{\"cpu_capability\": \"AVX2\", \"threads\": 1, \"precision\": \"bfloat16\"}");
+  EXPECT_THAT(Load().notes,
+              ElementsAre("Pairs of runs differ in precision (bfloat16, float32) in: some/cov vs. some/none."));
+}
+
 TEST_F(ReportRecordsTest, SeveralFolders) {
   const std::string second = absl::StrCat(root_, "_second");
   ASSERT_EQ(std::system(absl::StrCat("rm -rf '", second, "' && cp -r '", root_, "' '", second, "'").c_str()), 0);

@@ -39,6 +39,7 @@
 #include "ml/base/with_prefix.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/device.h"
+#include "ml/training/precision.h"
 
 namespace prunelab {
 namespace {
@@ -488,6 +489,12 @@ class Coordinator {
   AblationOutcome outcome_;
 };
 
+// Refuses an arm whose precision the device would emulate.
+absl::Status CheckArmPrecision(const Arm& arm, at::Device device) {
+  const absl::Status status = InField("training", CheckPrecision(arm.config.training(), device));
+  return status.ok() ? status : WithPrefix(absl::StrCat("arm \"", arm.name, "\""), status);
+}
+
 // The right to work in the output folder: all of it, or a shard's part beside other shards.
 absl::StatusOr<std::vector<FileLock>> LockFolder(const RunnerOptions& options) {
   const bool whole = options.shard.count == 1;
@@ -569,6 +576,8 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
   std::vector<std::optional<RunResult>> results(runs.size());
   for (size_t i = 0; i < runs.size(); ++i) {
     PRUNELAB_ASSIGN_OR_RETURN(results[i], FinishedResult(runs[i]));
+    if (results[i]) continue;  // also where another machine trained it
+    PRUNELAB_RETURN_IF_ERROR(CheckArmPrecision(*runs[i].arm, chosen));
   }
   PRUNELAB_RETURN_IF_ERROR(CreateFolders(options.output));
   PRUNELAB_ASSIGN_OR_RETURN(const std::vector<FileLock> locks, LockFolder(options));
@@ -589,6 +598,10 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
 absl::StatusOr<std::string> DryRun(const LoadedAblation& loaded, const RunnerOptions& options) {
   std::vector<std::vector<std::string>> rows = {{"arm", "parameters", "convolutions", "filters", "MACs", "done"}};
   std::string missing;
+  const auto report = [&](const absl::Status& status) {
+    if (!status.ok()) absl::StrAppend(&missing, "Missing: ", status.message(), "\n");
+  };
+  const absl::StatusOr<at::Device> device = ChooseDevice(options.device);
   int64_t done_runs = 0;
   for (const Arm& arm : options.arms) {
     PRUNELAB_ASSIGN_OR_RETURN(const std::optional<DatasetInfo> info, DescribeRunDataset(arm.config));
@@ -603,15 +616,13 @@ absl::StatusOr<std::string> DryRun(const LoadedAblation& loaded, const RunnerOpt
       done += result.has_value();
     }
     done_runs += done;
+    if (device.ok() && done < options.seeds.count()) report(CheckArmPrecision(arm, *device));
     rows.push_back({arm.name, absl::StrCat(network.ParameterCount()), absl::StrCat(network.convs().size()),
                     absl::StrCat(network.FilterCount()), absl::StrCat(network.MacCount()),
                     absl::StrCat(done, " of ", options.seeds.count())});
   }
   std::set<std::string> looked_at;
   for (const Arm& arm : options.arms) {
-    const auto report = [&](const absl::Status& status) {
-      if (!status.ok()) absl::StrAppend(&missing, "Missing: ", status.message(), "\n");
-    };
     if (looked_at.insert(arm.config.dataset().SerializeAsString()).second) {
       report(OpenDataset(arm.config.dataset()).status());
     }

@@ -26,6 +26,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "ml/base/field_error.h"
 #include "ml/base/files.h"
 #include "ml/base/flags.h"
 #include "ml/base/parse_plugin.h"
@@ -44,6 +45,7 @@
 #include "ml/regularizers/none.pb.h"
 #include "ml/regularizers/regularizer.h"
 #include "ml/statistics/summary.h"
+#include "ml/training/precision.h"
 #include "ml/training/trainer.h"
 
 DEFINE_string(network, "[type.googleapis.com/prunelab.ResNetCifar] { depth: 56 }", "The network.");
@@ -58,6 +60,7 @@ DEFINE_int32(threads, 2, "Threads to compute with.");
 DEFINE_int64(steps, 20, "Steps that are timed, after three that are not.");
 DEFINE_string(device, "cpu", "auto, cpu or cuda; auto takes a GPU where there is one.");
 DEFINE_bool(skipping, true, "Whether the plan that skips runs, on the CPU; else the reference plan.");
+DEFINE_string(precision, "float32", "Of the step: float32, or bfloat16, which has no plan that skips.");
 DEFINE_bool(json, true, "One line of JSON; else a key and its value a line.");
 
 namespace prunelab {
@@ -157,6 +160,18 @@ absl::Status CheckAtLeastOne(absl::string_view flag, int64_t value) {
   return absl::InvalidArgumentError(absl::StrCat(flag, "=", value, ": must be at least 1"));
 }
 
+absl::StatusOr<Training::Precision> Precision(at::Device device) {
+  Training training;
+  if (FLAGS_precision == "bfloat16") {
+    training.set_precision(Training::BFLOAT16);
+  } else if (FLAGS_precision != "float32") {
+    return absl::InvalidArgumentError(absl::StrCat("--precision=", FLAGS_precision, ": must be float32 or bfloat16"));
+  }
+  const absl::Status native = CheckPrecision(training, device);
+  if (!native.ok()) return absl::InvalidArgumentError(absl::StrCat("--precision: ", ErrorText(native)));
+  return training.precision();
+}
+
 absl::StatusOr<Dataset> SyntheticData(const NetworkInfo& network) {
   const NodeShape& image = network.input_shape();
   if (image.height != image.width) return absl::InvalidArgumentError("--network: takes images that are not square");
@@ -189,6 +204,8 @@ absl::StatusOr<Json> Measure() {
   setup.config.set_epochs(1);
   setup.config.set_batch_size(FLAGS_batch);
   setup.config.set_skipping(FLAGS_skipping);
+  PRUNELAB_ASSIGN_OR_RETURN(const Training::Precision precision, Precision(setup.device));
+  setup.config.set_precision(precision);
   setup.config.mutable_sgd()->set_learning_rate(0.1);
   setup.config.mutable_sgd()->set_momentum(0.9);
   setup.config.mutable_sgd()->set_weight_decay(1e-4);
@@ -236,7 +253,8 @@ absl::StatusOr<Json> Measure() {
   json["images_per_second"] = static_cast<double>(FLAGS_batch) / median;
   json["cpu_milliseconds"] = 1e3 * Median(cpu_seconds);
   json["peak_bytes"] = peak - before;
-  json["skipping"] = FLAGS_skipping && trainer->model().device().is_cpu();
+  json["skipping"] = FLAGS_skipping && trainer->model().device().is_cpu() && precision == Training::FLOAT32;
+  json["precision"] = FLAGS_precision;
   json["loss"] = record.train_loss;
   json["executed_macs"] = trainer->executed_macs();
   json["dense_macs"] = DenseTrainingMacs(info);

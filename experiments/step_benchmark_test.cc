@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "ml/execution/safetensors.h"
+#include "ml/kernels/instruction_set.h"
 #include "tools/run_program.h"
 
 namespace prunelab {
@@ -60,6 +61,20 @@ TEST(StepBenchmarkTest, TakesMasksFromAFile) {
   EXPECT_DOUBLE_EQ(nlohmann::json::parse(result.out).at("filter_sparsity").get<double>(), 7 / 168.0);
 }
 
+TEST(StepBenchmarkTest, TrainsInBfloat16WhereTheCpuCan) {
+  const ProgramResult result = Benchmark({"--precision=bfloat16"});
+  if (!HasBfloat16()) {
+    EXPECT_EQ(result.status, 2);
+    EXPECT_THAT(result.err, HasSubstr("--precision: is BFLOAT16, but this machine's CPU has neither avx512_bf16"));
+    return;
+  }
+  ASSERT_EQ(result.status, 0) << result.err;
+  const nlohmann::json json = nlohmann::json::parse(result.out);
+  EXPECT_EQ(json.at("precision").get<std::string>(), "bfloat16");
+  EXPECT_FALSE(json.at("skipping").get<bool>());
+  EXPECT_EQ(json.at("executed_macs").get<int64_t>(), json.at("dense_macs").get<int64_t>());
+}
+
 TEST(StepBenchmarkTest, RefusesWhatIsWrong) {
   for (const auto& [flag, message] : std::vector<std::pair<std::string, std::string>>{
            {"--masks=uniform:1.5", "[0, 1)"},
@@ -67,6 +82,7 @@ TEST(StepBenchmarkTest, RefusesWhatIsWrong) {
            {"--pruning=[type.googleapis.com/prunelab.DynamicL1] { rate: 2 }", "--pruning"},
            {"--regularizer=[type.googleapis.com/prunelab.Nothing] {}", "--regularizer"},
            {"--batch=0", "--batch=0: must be at least 1"},
+           {"--precision=float16", "--precision=float16: must be float32 or bfloat16"},
        }) {
     const ProgramResult result = Benchmark({flag});
     EXPECT_EQ(result.status, 2) << flag;

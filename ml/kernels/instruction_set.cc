@@ -12,6 +12,11 @@ InstructionSet& Chosen() {
   return chosen;
 }
 
+bool& Bfloat16() {
+  static bool has = HasInstructionSet(InstructionSet::kAvx512) && __builtin_cpu_supports("avx512bf16");
+  return has;
+}
+
 }  // namespace
 
 InstructionSet BestInstructionSet() { return Chosen(); }
@@ -33,5 +38,9 @@ void SetInstructionSet(InstructionSet set) {
   PRUNELAB_CHECK(HasInstructionSet(set)) << "this processor has no " << Name(set);
   Chosen() = set;
 }
+
+bool HasBfloat16() { return Bfloat16(); }
+
+void SetHasBfloat16(bool has) { Bfloat16() = has; }
 
 }  // namespace prunelab

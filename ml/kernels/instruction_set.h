@@ -31,4 +31,11 @@ bool HasInstructionSet(InstructionSet set);
 // For tests: a lesser one (checked).
 void SetInstructionSet(InstructionSet set);
 
+// Whether the processor multiplies bfloat16 numbers itself, or what was set: avx512_bf16, which every processor with
+// amx_bf16 has too. On others the libraries emulate it.
+bool HasBfloat16();
+
+// For tests: what HasBfloat16 says. The libraries go by the processor.
+void SetHasBfloat16(bool has);
+
 }  // namespace prunelab

@@ -13,12 +13,15 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "ml/base/check.h"
+#include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
+#include "ml/execution/bfloat16_plan.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/model_liveness.h"
 #include "ml/execution/skipping_plan.h"
 #include "ml/pruning/mask_measures.h"
 #include "ml/regularizers/correlation.h"
+#include "ml/training/precision.h"
 #include "ml/training/schedule.h"
 
 namespace prunelab {
@@ -40,9 +43,15 @@ Augmentation AugmentationOf(const Training& config) {
   return augmentation;
 }
 
+// In the types that the model has.
 std::unique_ptr<Plan> PlanOf(const Training& config) {
   if (config.skipping()) return std::make_unique<SkippingPlan>();
   return std::make_unique<ReferencePlan>();
+}
+
+std::unique_ptr<Plan> StepPlanOf(const Training& config) {
+  if (config.precision() == Training::BFLOAT16) return std::make_unique<Bfloat16Plan>();
+  return PlanOf(config);
 }
 
 ValidationSplit SplitOf(const TrainingSetup& setup) {
@@ -65,6 +74,7 @@ Trainer::EpochSums::EpochSums(at::Device device)
       correct(at::zeros({}, at::TensorOptions(device).dtype(at::kLong))) {}
 
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(TrainingSetup setup) {
+  PRUNELAB_RETURN_IF_ERROR(InField("training", CheckPrecision(setup.config, setup.device)));
   Model model = Model::Create(setup.network, setup.dtype, setup.device);
   if (setup.initial_weights) {
     PRUNELAB_RETURN_IF_ERROR(LoadIntoModel(*setup.initial_weights, setup.initial_weights_name, model));
@@ -88,6 +98,7 @@ Trainer::Trainer(TrainingSetup setup, Model model)
     : setup_(std::move(setup)),
       split_(SplitOf(setup_)),
       model_(std::move(model)),
+      step_plan_(StepPlanOf(setup_.config)),
       plan_(PlanOf(setup_.config)),
       batches_(train(), setup_.dataset->normalization, AugmentationOf(setup_.config), setup_.config.batch_size(),
                setup_.seed, setup_.dtype, setup_.device),
@@ -274,7 +285,7 @@ absl::Status Trainer::Step() {
   // A strategy that asks for gradients gets the dense ones; what masked weights must not learn is taken out below.
   const bool dense_gradients = setup_.strategy->needs_gradients();
   if (dense_gradients) options.policy = GradientPolicy::kStraightThrough;
-  const ForwardResult result = plan_->Forward(model_, batch.images, options);
+  const ForwardResult result = step_plan_->Forward(model_, batch.images, options);
   executed_macs_ = result.executed_macs;
   const at::Tensor& logits = result.logits;
   const at::Tensor loss = at::cross_entropy_loss(logits, batch.labels);

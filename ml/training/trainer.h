@@ -93,7 +93,8 @@ struct EpochRecord {
 
 class Trainer {
  public:
-  // Initial weights come from the seed, or from `setup.initial_weights`. Errors: those that do not fit the network.
+  // Initial weights come from the seed, or from `setup.initial_weights`. Errors: those that do not fit the network; a
+  // precision that the device would emulate.
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(TrainingSetup setup);
 
   // Trains to the end of epoch() and evaluates. Errors: what the strategy refuses; Cancelled when `setup.stop` said so,
@@ -160,7 +161,8 @@ class Trainer {
   ValidationSplit split_;  // empty where all training images are trained on
   Model model_;
   std::optional<ModelProbe> probe_;  // where the strategy looks at the network
-  std::unique_ptr<Plan> plan_;
+  std::unique_ptr<Plan> step_plan_;  // in the precision of the config
+  std::unique_ptr<Plan> plan_;       // in the model's own: how it is evaluated
   TrainingBatches batches_;
   SgdOptimizer optimizer_;
   std::vector<at::Tensor> parameters_;          // the model's, in its order

@@ -8,7 +8,8 @@ A ratio is PyTorch's time over ours, of the medians over rounds; PyTorch's is th
 are wall clock; beside them the ratio of processor time, which a busy machine disturbs less.
 
 Rows of "masks of a real run" take those of the file that --masks names, such as a run's last.safetensors; without it
-they are left out. PyTorch computes masked filters as any others: its time is the same for all masks.
+they are left out, as are rows in bfloat16 on a CPU without avx512_bf16. PyTorch computes masked filters as any others:
+its time is the same for all masks.
 
 A sweep is eight runs: here in two processes of one thread on a core of its own, four runs each, in PyTorch one after
 the other with --threads threads. Its time is that of all steps, the longer of the two processes' here; starting
@@ -33,6 +34,7 @@ STATIC = f"--pruning={PREFIX}Static] {{ rate: 0.6 }}"
 COV = f"--regularizer={PREFIX}Cov] {{}}"
 RESNET18 = f"--network={PREFIX}ResNetImageNet] {{ depth: 18 stem: CIFAR width: 64 image_size: 32 }}"
 UNIFORM = "--masks=uniform:0.6"
+BFLOAT16 = "--precision=bfloat16"
 DENSE_PEER = ["--network=resnet56"]
 DYNAMIC_PEER = ["--network=resnet56", "--gradient=straight_through", "--rate=0.6"]
 
@@ -48,6 +50,9 @@ ROWS = {
                          "dynamic + cov step, masks of a real run"),
     "static": ([STATIC, UNIFORM], STATIC_PEER, 2.5, "static step, uniform 60 %"),
     "static_real": ([STATIC, REAL], STATIC_PEER, None, "static step, masks of a real run"),
+    "dense_bfloat16": ([BFLOAT16], DENSE_PEER + ["--autocast"], None, "dense step in bfloat16"),
+    "resnet18_bfloat16": ([BFLOAT16, RESNET18], ["--network=resnet18", "--autocast"], None,
+                          "ResNet-18 (width 64), dense step in bfloat16"),
     "resnet18": ([RESNET18, DYNAMIC, UNIFORM], ["--network=resnet18"] + DYNAMIC_PEER[1:], 2.0,
                  "ResNet-18 (width 64), dynamic, uniform 60 %"),
     "sweep": ([DYNAMIC, COV, UNIFORM], DYNAMIC_PEER + ["--penalty"], 2.3,
@@ -115,6 +120,12 @@ def is_real(name):
     return name.endswith("_real")
 
 
+def can_run(name, arguments):
+    if name.endswith("_bfloat16"):
+        return "avx512_bf16" in pathlib.Path("/proc/cpuinfo").read_text()
+    return arguments.masks or not is_real(name)
+
+
 def row(name, arguments):
     ours_flags, peer_flags, goal, work = ROWS[name]
     ours_flags = [f"--masks={arguments.masks}" if flag == REAL else flag for flag in ours_flags]
@@ -168,7 +179,7 @@ def main():
     parser.add_argument("--no_compile", action="store_true")
     parser.add_argument("--masks", help="a .safetensors file with the masks of a real run")
     arguments = parser.parse_args()
-    rows = arguments.rows.split(",") if arguments.rows else [n for n in names if arguments.masks or not is_real(n)]
+    rows = arguments.rows.split(",") if arguments.rows else [n for n in names if can_run(n, arguments)]
     for name in rows:
         if name not in names:
             parser.error(f"--rows: there is no {name}; of {', '.join(names)}")

@@ -151,6 +151,7 @@ def main():
     parser.add_argument("--gradient", choices=["none", "straight_through", "masked"], default="none")
     parser.add_argument("--penalty", action="store_true")
     parser.add_argument("--rate", type=float, default=0, help="of each layer's filters that are off")
+    parser.add_argument("--autocast", action="store_true", help="the forward pass under autocast to bfloat16")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--steps", type=int, default=20)
@@ -167,7 +168,9 @@ def main():
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=1e-4, fused=True)
 
     def loss_of(x, y):
-        loss = functional.cross_entropy(model(x), y)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=arguments.autocast):
+            logits = model(x)
+        loss = functional.cross_entropy(logits.float(), y)
         return (loss + 0.7 * correlation_penalty(groups), loss) if arguments.penalty else (loss, loss)
 
     step_loss = torch.compile(loss_of) if arguments.compile else loss_of
