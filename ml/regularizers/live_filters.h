@@ -48,6 +48,17 @@ struct CentredRows {
 // `filter_mask`: bool [..., out], or undefined. With `in_place` the rows' own memory takes the centred ones.
 CentredRows Centre(const at::Tensor& rows, const at::Tensor& filter_mask, bool in_place = false);
 
+// A convolution's filters scaled to length 1, for code that runs on a GPU: filters that are not live are there as
+// zeros, so that no shape depends on which they are and nothing waits. Differentiable in the weight; what is not live
+// gets no gradient.
+struct UnitRows {
+  at::Tensor rows;  // [out, d], as FilterRows
+  at::Tensor live;  // [out], 1 and 0, in the weight's dtype
+};
+
+// `centred`: of the weights less their mean.
+UnitRows LiveUnitRows(const RegularizedLayer& layer, bool centred);
+
 // Bool [out] for a convolution's layer.
 at::Tensor LiveFilters(const RegularizedLayer& layer);
 

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include "ml/regularizers/example_layers.h"
 
@@ -74,6 +75,22 @@ TEST(LiveFiltersTest, MasksOfOneWeightAFilterAreFilterMasks) {
   EXPECT_FALSE(HasWeightMask(layer));
   EXPECT_EQ(FilterMask(layer).numel(), 3);
   EXPECT_FALSE(FilterMask(ConvLayer("a", at::ones({3, 1, 2, 2}))).defined());
+}
+
+TEST(LiveFiltersTest, UnitRowsAreZeroWhereNothingLives) {
+  at::Tensor weight = Weight(at::kDouble).requires_grad_();
+  for (const bool centred : {false, true}) {
+    const UnitRows unit = LiveUnitRows(ConvLayer("a", weight), centred);
+    EXPECT_TRUE(at::equal(unit.live, at::tensor({1.0, 0.0, 0.0, 0.0, 1.0}, at::kDouble)));
+    const at::Tensor rows = weight.detach().view({5, 4}).index_select(0, at::tensor({0, 4}, at::kLong));
+    const at::Tensor directed = centred ? rows - rows.mean(1, true) : rows;
+    const at::Tensor expected = directed / directed.norm(2, at::IntArrayRef{1}, true);
+    EXPECT_LE((unit.rows.index_select(0, at::tensor({0, 4}, at::kLong)) - expected).abs().max().item<double>(), 1e-15);
+    EXPECT_EQ(unit.rows.slice(0, 1, 4).abs().max().item<double>(), 0);
+    const at::Tensor gradient = torch::autograd::grad({(unit.rows * unit.rows.detach().add(1)).sum()}, {weight})[0];
+    EXPECT_TRUE(gradient.isfinite().all().item<bool>());
+    EXPECT_EQ(gradient.slice(0, 1, 4).abs().max().item<double>(), 0);
+  }
 }
 
 }  // namespace

@@ -18,6 +18,11 @@
 namespace prunelab {
 namespace {
 
+at::Tensor Psi(const Orthoreg& parameters, const at::Tensor& cosine) {
+  if (parameters.correlations() == Orthoreg::ALL) return cosine.square();
+  return at::softplus((cosine - 1) * parameters.lambda());
+}
+
 class OrthoregPenalty : public Regularizer {
  public:
   OrthoregPenalty(Orthoreg parameters, std::set<std::string> convs)
@@ -27,11 +32,16 @@ class OrthoregPenalty : public Regularizer {
     at::Tensor value;
     for (const RegularizedLayer& layer : layers) {
       if (layer.kind != RegularizedLayer::Kind::kConv || convs_.count(layer.node) == 0) continue;
+      if (!layer.weight.is_cpu()) {
+        const at::Tensor term = OrthoregTermOnDevice(parameters_, layer);
+        value = value.defined() ? value + term : term;
+        continue;
+      }
       const at::Tensor live = LiveFilters(layer).nonzero().squeeze(1);
       const double n = static_cast<double>(live.size(0));
       const at::Tensor rows = FilterRows(MaskedWeight(layer)).index_select(0, live);
       const at::Tensor directions = rows / at::linalg_vector_norm(rows, 2, at::IntArrayRef{1}, /*keepdim=*/true);
-      const at::Tensor sum = Psi(directions.mm(directions.t())).triu(1).sum();
+      const at::Tensor sum = Psi(parameters_, directions.mm(directions.t())).triu(1).sum();
       const bool mean = parameters_.scale() == Orthoreg::MEAN;
       const at::Tensor term = sum * (mean ? 2 / std::max(n * (n - 1), 1.0) : 2);
       value = value.defined() ? value + term : term;
@@ -40,16 +50,20 @@ class OrthoregPenalty : public Regularizer {
   }
 
  private:
-  at::Tensor Psi(const at::Tensor& cosine) const {
-    if (parameters_.correlations() == Orthoreg::ALL) return cosine.square();
-    return at::softplus((cosine - 1) * parameters_.lambda());
-  }
-
   Orthoreg parameters_;
   std::set<std::string> convs_;
 };
 
 }  // namespace
+
+at::Tensor OrthoregTermOnDevice(const Orthoreg& parameters, const RegularizedLayer& layer) {
+  const UnitRows unit = LiveUnitRows(layer, /*centred=*/false);
+  const at::Tensor pairs = unit.live.unsqueeze(1) * unit.live.unsqueeze(0);
+  const at::Tensor sum = (Psi(parameters, unit.rows.mm(unit.rows.t())) * pairs).triu(1).sum();
+  if (parameters.scale() == Orthoreg::SUM) return sum * 2;
+  const at::Tensor n = unit.live.sum();
+  return sum * ((n * (n - 1)).clamp_min(1).reciprocal() * 2);
+}
 
 absl::StatusOr<std::unique_ptr<Regularizer>> CreateOrthoreg(const Orthoreg& parameters, const NetworkInfo& network) {
   const double lambda = parameters.lambda();

@@ -20,6 +20,9 @@
 
 namespace prunelab {
 
+// A layer's term as it is computed on a GPU, without looking which filters are live.
+at::Tensor OrthoregTermOnDevice(const Orthoreg& parameters, const RegularizedLayer& layer);
+
 // Refuses a lambda that is not above 0 and finite, and a selection without a convolution.
 absl::StatusOr<std::unique_ptr<Regularizer>> CreateOrthoreg(const Orthoreg& parameters, const NetworkInfo& network);
 

@@ -58,7 +58,7 @@ class SripPenalty : public Regularizer {
   at::Tensor OfFilters(const RegularizedLayer& layer, const at::Tensor& start) const {
     const at::Tensor rows = FilterRows(AppliedWeight(layer)), columns = rows.t();
     const at::Tensor unmasked = UnmaskedFilters(layer);
-    at::Tensor x = start.to(rows.device(), rows.scalar_type());
+    at::Tensor x = Start(layer.node, start, rows);
     if (unmasked.defined()) x = x * unmasked;
     return Sigma(x, [&](const at::Tensor& x) { return rows.mv(columns.mv(x)) - x; });
   }
@@ -66,13 +66,23 @@ class SripPenalty : public Regularizer {
   // Of W^T W - I. The start vector's order is that of the weights in a row, whatever the memory format.
   at::Tensor OfDenseInputs(const RegularizedLayer& layer, const at::Tensor& start) const {
     const at::Tensor rows = layer.weight.flatten(1), columns = rows.t();
-    return Sigma(start.to(rows.device(), rows.scalar_type()),
-                 [&](const at::Tensor& x) { return columns.mv(rows.mv(x)) - x; });
+    return Sigma(Start(layer.node, start, rows), [&](const at::Tensor& x) { return columns.mv(rows.mv(x)) - x; });
+  }
+
+  // As `rows` in type and place. A device gets it once: each copy would wait for the host.
+  at::Tensor Start(const std::string& node, const at::Tensor& start, const at::Tensor& rows) const {
+    if (rows.is_cpu()) return start.to(rows.scalar_type());
+    at::Tensor& copy = on_device_[node];
+    if (!copy.defined() || copy.device() != rows.device() || copy.scalar_type() != rows.scalar_type()) {
+      copy = start.to(rows.device(), rows.scalar_type());
+    }
+    return copy;
   }
 
   bool repository_, squared_;
   int64_t iterations_;
   std::map<std::string, at::Tensor> starts_;
+  mutable std::map<std::string, at::Tensor> on_device_;  // starts_ that a device was given
 };
 
 at::Tensor StartVector(int64_t seed, const std::string& node, int64_t size) {

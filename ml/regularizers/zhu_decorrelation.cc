@@ -15,6 +15,7 @@
 #include "ml/regularizers/correlation.h"
 #include "ml/regularizers/correlation_penalty.h"
 #include "ml/regularizers/group_lasso.h"
+#include "ml/regularizers/live_filters.h"
 
 namespace prunelab {
 namespace {
@@ -30,10 +31,14 @@ class ZhuDecorrelationPenalty : public Regularizer {
     for (const RegularizedLayer& layer : layers) {
       const auto conv = convs_.find(layer.node);
       if (layer.kind != RegularizedLayer::Kind::kConv || conv == convs_.end()) continue;
-      const at::Tensor rho = FilterCorrelations(layer);
-      const double n = static_cast<double>(rho.size(0));
-      // Each pair stands twice in P.
-      Accumulate(value, at::linalg_vector_norm(rho.triu(1)) * (n < 2 ? 0 : std::sqrt(2.0) / n));
+      if (layer.weight.is_cpu()) {
+        const at::Tensor rho = FilterCorrelations(layer);
+        const double n = static_cast<double>(rho.size(0));
+        // Each pair stands twice in P.
+        Accumulate(value, at::linalg_vector_norm(rho.triu(1)) * (n < 2 ? 0 : std::sqrt(2.0) / n));
+      } else {
+        Accumulate(value, ZhuTermOnDevice(layer));
+      }
       if (group_lasso_weight_ == 0) continue;
       Accumulate(value, (FilterNormSum(layer) + ChannelNormSum(layer, conv->second)) * (0.5 * group_lasso_weight_));
     }
@@ -48,6 +53,13 @@ class ZhuDecorrelationPenalty : public Regularizer {
 };
 
 }  // namespace
+
+at::Tensor ZhuTermOnDevice(const RegularizedLayer& layer) {
+  const UnitRows unit = LiveUnitRows(layer, /*centred=*/true);
+  const at::Tensor n = unit.live.sum();
+  const at::Tensor factor = (n.reciprocal() * std::sqrt(2.0)).masked_fill(n.lt(2), 0);
+  return at::linalg_vector_norm(unit.rows.mm(unit.rows.t()).triu(1)) * factor;
+}
 
 absl::StatusOr<std::unique_ptr<Regularizer>> CreateZhuDecorrelation(const ZhuDecorrelation& parameters,
                                                                     const NetworkInfo& network) {

@@ -24,6 +24,9 @@
 
 namespace prunelab {
 
+// A layer's |P - I|_F / n as it is computed on a GPU, without looking which filters are live.
+at::Tensor ZhuTermOnDevice(const RegularizedLayer& layer);
+
 // Refuses a group_lasso_weight that is negative or not finite, and a selection without a convolution.
 absl::StatusOr<std::unique_ptr<Regularizer>> CreateZhuDecorrelation(const ZhuDecorrelation& parameters,
                                                                     const NetworkInfo& network);

@@ -2,9 +2,11 @@
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include <cmath>
 
+#include "ml/regularizers/correlation.h"
 #include "ml/regularizers/expect_reference.h"
 
 namespace prunelab {
@@ -37,6 +39,31 @@ TEST(ZhuDecorrelationTest, ValuesOfNumpyAndPyTorch) {
   ExpectReference(*Make(0), reference::kZhuDecorrelationMasked, true);
   ExpectReference(*Make(0.25), reference::kZhuDecorrelationWithGroupLasso, false);
   ExpectReference(*Make(0.25), reference::kZhuDecorrelationWithGroupLassoMasked, true);
+}
+
+// What a GPU computes instead, here on the CPU: the same value and gradient, of single layers.
+TEST(ZhuDecorrelationTest, TheTermOnADeviceIsTheSame) {
+  for (const bool masked : {false, true}) {
+    for (RegularizedLayer& layer : FormulaLayers(at::kDouble, masked)) {
+      if (layer.kind != RegularizedLayer::Kind::kConv || !HasSpatialKernel(layer)) continue;
+      // One filter has no direction; in a layer of its own there is no pair.
+      layer.weight.select(0, 0).zero_();
+      for (const int64_t filters : {layer.weight.size(0), int64_t{1}}) {
+        RegularizedLayer part = layer;
+        part.weight = layer.weight.slice(0, 0, filters).clone().requires_grad_();
+        if (part.mask.defined()) part.mask = layer.mask.slice(0, 0, filters);
+        ZhuDecorrelation parameters;
+        parameters.set_group_lasso_weight(0);
+        const at::Tensor on_host = (*CreateZhuDecorrelation(parameters, FormulaNetwork()))->Value({part});
+        const at::Tensor on_device = ZhuTermOnDevice(part);
+        const at::Tensor of_host = torch::autograd::grad({on_host}, {part.weight}, {}, false, false, true)[0];
+        const at::Tensor of_device = torch::autograd::grad({on_device}, {part.weight})[0];
+        EXPECT_NEAR(on_device.item<double>(), on_host.item<double>(), 1e-12) << layer.node;
+        EXPECT_TRUE(of_device.isfinite().all().item<bool>());
+        if (of_host.defined()) EXPECT_LE((of_device - of_host).abs().max().item<double>(), 1e-11) << layer.node;
+      }
+    }
+  }
 }
 
 }  // namespace
