@@ -27,6 +27,12 @@ Json Value(const std::optional<T>& value) {
 
 constexpr char kChecksumKey[] = ",\"crc32c\":";
 
+// Whether it can be read as a T: a fraction, or 1e300, is no count.
+template <typename T>
+bool IsNumber(const Json& json) {
+  return std::is_integral_v<T> ? json.is_number_integer() : json.is_number();
+}
+
 // Names and members of the numbers that result.json and results.csv share, in their order.
 template <typename Result, typename F>
 void ForNumbers(Result& r, F f) {
@@ -121,14 +127,15 @@ absl::StatusOr<EpochRecord> ParseEpochLine(absl::string_view line) {
       complete = false;
     } else if (found->is_null() && std::is_same_v<T, double>) {
       value = static_cast<T>(std::nan(""));  // JSON has no other way to say so
-    } else if (found->is_number() || (found->is_boolean() && std::is_same_v<T, bool>)) {
+    } else if (std::is_same_v<T, bool> ? found->is_boolean() : IsNumber<T>(*found)) {
       value = found->get<T>();
     } else {
       complete = false;
     }
   };
   const auto read_evaluation = [&](const std::string& prefix, std::optional<Evaluation>& evaluation) {
-    if (!json.contains(prefix + "_loss") || json[prefix + "_top1"].is_null()) return;
+    const auto top1 = json.find(prefix + "_top1");
+    if (top1 == json.end() || top1->is_null()) return;
     Evaluation value;
     read((prefix + "_loss").c_str(), value.loss);
     read((prefix + "_top1").c_str(), value.top1);
@@ -211,8 +218,8 @@ absl::StatusOr<RunResult> ParseResult(absl::string_view text, const std::string&
   }
   if (json.contains("message") && json["message"].is_string()) result.message = json["message"].get<std::string>();
   const auto read = [&](const char* name, auto& value) {
-    if (json.contains(name) && json[name].is_number())
-      value = json[name].get<typename std::decay_t<decltype(value)>::value_type>();
+    using T = typename std::decay_t<decltype(value)>::value_type;
+    if (json.contains(name) && IsNumber<T>(json[name])) value = json[name].get<T>();
   };
   ForNumbers(result, read);
   ForRemovalNumbers(result, read);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "experiments/records.h"
 #include "ml/base/files.h"
 #include "ml/base/fresh_folder.h"
@@ -108,6 +109,28 @@ TEST(RecordsTest, AnEpochsLineReadsBackEqual) {
     damaged[i] ^= 2;
     EXPECT_FALSE(ParseEpochLine(damaged).ok()) << i;
   }
+}
+
+// Its checksum holds: made by hand, or by another program.
+TEST(RecordsTest, AnEpochsLineThatLacksAFieldOrHasAnotherKindOfNumberIsRefused) {
+  EpochRecord record;
+  record.test = Evaluation{0.5, 0.25, 0.75};
+  record.live_filters = {{"conv1", 16}};
+  const std::string line = EpochLine(record);
+  const std::string object = absl::StrCat(line.substr(0, line.rfind(",\"crc32c\"")), "}");
+  ASSERT_TRUE(ParseEpochLine(WithChecksum(object)).ok());
+  const auto with = [&](const std::string& from, const std::string& to) {
+    EXPECT_NE(object.find(from), std::string::npos) << from;
+    return ParseEpochLine(WithChecksum(absl::StrReplaceAll(object, {{from, to}})));
+  };
+  EXPECT_FALSE(with("\"test_loss\":0.5,", "").ok());
+  EXPECT_FALSE(with("\"live_macs\":0", "\"live_macs\":0.5").ok());
+  EXPECT_FALSE(with("\"live_macs\":0", "\"live_macs\":1e300").ok());
+  EXPECT_FALSE(with("\"conv1\":16", "\"conv1\":1e300").ok());
+  EXPECT_FALSE(with("\"diverged\":false", "\"diverged\":0").ok());
+  const absl::StatusOr<EpochRecord> without_top1 = with("\"test_top1\":0.25,", "");
+  ASSERT_TRUE(without_top1.ok()) << without_top1.status();
+  EXPECT_FALSE(without_top1->test.has_value());
 }
 
 TEST(RecordsTest, ATornLastLineIsDropped) {
