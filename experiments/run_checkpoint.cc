@@ -77,7 +77,7 @@ absl::Status WriteRunCheckpoint(const std::string& folder, RunCheckpoint checkpo
 
 std::optional<RunCheckpoint> ReadRunCheckpoint(const std::string& folder, const std::string& run_id,
                                                std::vector<std::string>& warnings) {
-  for (const char* name : {kFile, kPrevious}) {
+  for (const std::string name : {kFile, kPrevious}) {
     const std::string path = JoinPath(folder, name);
     if (!PathExists(path)) continue;
     const absl::StatusOr<std::string> bytes = ReadFile(path, uint64_t{1} << 36);
@@ -91,6 +91,8 @@ std::optional<RunCheckpoint> ReadRunCheckpoint(const std::string& folder, const 
     } else if (checkpoint->run_id != run_id) {
       warnings.push_back(absl::StrCat(path, ": is of another run (", checkpoint->run_id, "); it is passed over"));
     } else {
+      // Where it cannot be renamed it cannot be replaced either.
+      if (name == kPrevious) std::rename(path.c_str(), JoinPath(folder, kFile).c_str());
       return *std::move(checkpoint);
     }
   }

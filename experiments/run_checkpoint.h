@@ -28,7 +28,8 @@ absl::StatusOr<RunCheckpoint> ParseRunCheckpoint(const std::string& bytes, const
 absl::Status WriteRunCheckpoint(const std::string& folder, RunCheckpoint checkpoint);
 
 // The newest whole checkpoint of the run `run_id`; none where there is none. What had to be passed over is told in
-// `warnings`.
+// `warnings`. The one before, where it is used, takes the place of what was passed over: the next write would else put
+// that into the good one's place, and a kill in the middle of it would leave no checkpoint at all.
 std::optional<RunCheckpoint> ReadRunCheckpoint(const std::string& folder, const std::string& run_id,
                                                std::vector<std::string>& warnings);
 

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <cstdio>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "experiments/records.h"
@@ -63,6 +65,13 @@ TEST(RunCheckpointTest, TheOneBeforeIsKeptAndUsedWhereTheLastIsDamaged) {
   EXPECT_EQ(weight(), 1);
   ASSERT_EQ(warnings.size(), 1u);
   EXPECT_NE(warnings[0].find("checkpoint.safetensors: its checksum does not hold"), std::string::npos) << warnings[0];
+  // It stands in the damaged one's place, so that the next write cannot lose it: killed behind its first step, that
+  // leaves the one before.
+  EXPECT_FALSE(PathExists(JoinPath(folder, "checkpoint.previous.safetensors")));
+  EXPECT_EQ(weight(), 1);
+  EXPECT_EQ(warnings.size(), 1u);
+  ASSERT_EQ(std::rename(path.c_str(), JoinPath(folder, "checkpoint.previous.safetensors").c_str()), 0);
+  EXPECT_EQ(weight(), 1);
   // A checkpoint of another run is none.
   EXPECT_FALSE(ReadRunCheckpoint(folder, "other", warnings).has_value());
   ASSERT_TRUE(RemoveRunCheckpoints(folder).ok());
