@@ -18,12 +18,26 @@ std::string Text(const NodeShape& shape) {
   return absl::StrCat("[", shape.channels, ", ", shape.height, ", ", shape.width, "]");
 }
 
-// Sizes are bounded so that no product of them overflows: a network read from a file may say anything.
+// Sizes are bounded, and so are their products and the sums of these: a network read from a file may say anything.
 constexpr int64_t kLargestSize = int64_t{1} << 20;
+constexpr int64_t kLargestProduct = int64_t{1} << 46;  // elements of a tensor, multiply-accumulates of a node
+constexpr int kMostNodes = 1 << 16;
 
 absl::Status CheckSize(const Node& node, absl::string_view field, int64_t value, int64_t least = 1) {
   if (value < least || value > kLargestSize) {
     return NodeError(node, absl::StrCat(field, " is ", value, "; must be from ", least, " to ", kLargestSize));
+  }
+  return absl::OkStatus();
+}
+
+// `what` is the product of `sizes`, each at least 1.
+absl::Status CheckProduct(const Node& node, absl::string_view what, const std::vector<int64_t>& sizes) {
+  int64_t product = 1;
+  for (const int64_t size : sizes) {
+    if (size > kLargestProduct / product) {
+      return NodeError(node, absl::StrCat("has more than ", kLargestProduct, " ", what));
+    }
+    product *= size;
   }
   return absl::OkStatus();
 }
@@ -220,6 +234,18 @@ std::vector<ParameterSpec> NodeParameters(const Node& node, const NodeShape& in)
   return specs;
 }
 
+// What the node makes and computes, of a shape that its own sizes and those of its input lead to.
+absl::Status CheckOutput(const Node& node, const NodeShape& in, const NodeShape& out) {
+  PRUNELAB_RETURN_IF_ERROR(CheckSize(node, "output's height", out.height));
+  PRUNELAB_RETURN_IF_ERROR(CheckSize(node, "output's width", out.width));
+  PRUNELAB_RETURN_IF_ERROR(CheckProduct(node, "values in its output", {out.channels, out.height, out.width}));
+  if (node.op_case() != Node::kConv2D) return absl::OkStatus();
+  const Conv2d& conv = node.conv2d();
+  return CheckProduct(
+      node, "multiply-accumulates",
+      {out.channels, out.height, out.width, in.channels / conv.groups(), conv.kernel_height(), conv.kernel_width()});
+}
+
 int64_t Product(const std::vector<int64_t>& shape) {
   int64_t product = 1;
   for (const int64_t size : shape) product *= size;
@@ -241,6 +267,10 @@ absl::StatusOr<NetworkInfo> NetworkInfo::Create(Network network) {
   info.network_ = std::move(network);
   const Network& net = info.network_;
   if (net.node_size() == 0) return absl::InvalidArgumentError("network: has no nodes");
+  if (net.node_size() > kMostNodes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("network: has ", net.node_size(), " nodes; must be at most ", kMostNodes));
+  }
   const int size = net.node_size();
   info.inputs_.resize(size);
   info.users_.resize(size);
@@ -265,6 +295,7 @@ absl::StatusOr<NetworkInfo> NetworkInfo::Create(Network network) {
     }
     if (!info.index_.emplace(node.name(), i).second) return NodeError(node, "has the name of an earlier node");
     PRUNELAB_ASSIGN_OR_RETURN(NodeShape shape, InferShape(node, in));
+    PRUNELAB_RETURN_IF_ERROR(CheckOutput(node, in.empty() ? NodeShape{} : in[0], shape));
     info.shapes_.push_back(shape);
     if (node.op_case() == Node::kImage) {
       info.input_ = i;

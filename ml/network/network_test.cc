@@ -113,12 +113,29 @@ TEST(NetworkTest, RefusesByNodeName) {
       {"node { name: 'i' image {} } node { name: 'x' input: 'i' conv2d { out_channels: 4 } } "
        "node { name: 'y' input: 'i' input: 'x' add {} }",
        "adds shapes that differ"},
+      // Sizes that are allowed each, but not together: counts would overflow.
+      {"node { name: 'i' image { channels: 1048576 height: 1048576 width: 1048576 } }",
+       "\"i\": has more than 70368744177664 values in its output"},
+      {"node { name: 'i' image { channels: 1048576 } } node { name: 'x' input: 'i' conv2d { out_channels: 1048576 "
+       "kernel_height: 1048576 kernel_width: 1048576 padding: 1048576 } }",
+       "\"x\": output's height is 1048609; must be from 1 to 1048576"},
+      {"node { name: 'i' image { channels: 1048576 } } node { name: 'x' input: 'i' conv2d { out_channels: 1048576 "
+       "kernel_height: 4096 kernel_width: 4096 padding: 2048 } }",
+       "\"x\": has more than 70368744177664 multiply-accumulates"},
   };
   for (const auto& c : cases) {
     const absl::StatusOr<NetworkInfo> info = NetworkInfo::Create(Parse(c.text));
     ASSERT_FALSE(info.ok()) << c.text;
     EXPECT_THAT(std::string(info.status().message()), HasSubstr(c.message));
   }
+}
+
+TEST(NetworkTest, RefusesMoreNodesThanCountsCanSum) {
+  Network network = Parse(kSmall);
+  while (network.node_size() <= 1 << 16) network.add_node();
+  const absl::StatusOr<NetworkInfo> info = NetworkInfo::Create(std::move(network));
+  ASSERT_FALSE(info.ok());
+  EXPECT_THAT(std::string(info.status().message()), HasSubstr("has 65537 nodes; must be at most 65536"));
 }
 
 }  // namespace
