@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,7 +18,17 @@
 namespace prunelab {
 namespace {
 
-constexpr char kTemporary[] = ".tmp.";  // between a file's name and its writer's process number
+constexpr char kTemporary[] = ".tmp.";  // between a file's name and its writer's number
+
+// The digits by which this process names its temporaries. Its number alone would not do: machines that share a folder
+// give the same ones, containers nearly always.
+std::string WriterNumber() {
+  static const uint64_t random = [] {
+    uint64_t number = 0;
+    return getrandom(&number, sizeof(number), 0) == sizeof(number) ? number : 0;
+  }();
+  return absl::StrCat(getpid(), random);
+}
 
 // The system's reason with a remedy, under the status code that fits.
 absl::Status SystemError(absl::string_view what, absl::string_view path, int error) {
@@ -100,7 +111,7 @@ bool IsFolder(const std::string& path) {
 absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return SystemError("read", path, errno);
-  struct stat info;
+  struct stat info = {};
   if (fstat(fd, &info) == 0 && S_ISDIR(info.st_mode)) {
     close(fd);
     return absl::InvalidArgumentError(absl::StrCat(path, ": is a folder, not a file"));
@@ -129,7 +140,7 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes
 }
 
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view contents) {
-  const std::string temporary = absl::StrCat(path, kTemporary, getpid());
+  const std::string temporary = absl::StrCat(path, kTemporary, WriterNumber());
   const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (fd < 0) return SystemError("create", temporary, errno);
   absl::Status status = WriteAll(fd, contents, temporary);
@@ -160,9 +171,12 @@ absl::Status RemoveTemporaries(const std::string& folder) {
 absl::Status AppendLine(const std::string& path, absl::string_view line) {
   const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
   if (fd < 0) return SystemError("open", path, errno);
+  struct stat info = {};
+  const bool is_new = fstat(fd, &info) == 0 && info.st_size == 0;
   absl::Status status = WriteAll(fd, absl::StrCat(line, "\n"), path);
   if (status.ok() && fsync(fd) != 0) status = SystemError("sync", path, errno);
   if (close(fd) != 0 && status.ok()) status = SystemError("close", path, errno);
+  if (status.ok() && is_new) status = SyncFolder(Folder(path));
   return status;
 }
 
@@ -171,7 +185,13 @@ absl::Status CreateFolders(const std::string& path) {
   for (size_t end = 1; end <= path.size(); ++end) {
     if (end != path.size() && path[end] != '/') continue;
     const std::string part = path.substr(0, end);
-    if (mkdir(part.c_str(), 0777) != 0 && errno != EEXIST) return SystemError("make the folder", part, errno);
+    if (mkdir(part.c_str(), 0777) == 0) {
+      // Else a power cut could take it away with what is in it. A folder may allow this, but not to be read.
+      const absl::Status synced = SyncFolder(Folder(part));
+      if (!synced.ok() && !absl::IsPermissionDenied(synced)) return synced;
+    } else if (errno != EEXIST) {
+      return SystemError("make the folder", part, errno);
+    }
   }
   struct stat info;
   if (stat(path.c_str(), &info) != 0) return SystemError("look at", path, errno);

@@ -7,6 +7,8 @@
 
 #include <cstdlib>
 
+#include "absl/strings/str_cat.h"
+
 namespace prunelab {
 namespace {
 
@@ -88,6 +90,13 @@ TEST_F(FilesTest, FailedWriteLeavesTheOldFileAndNoTemporary) {
   EXPECT_FALSE(status.ok());
   EXPECT_THAT(std::string(status.message()), HasSubstr(Path("taken")));
   EXPECT_THAT(*ListFolder(folder_), ElementsAre("taken"));
+}
+
+// On another machine, or in another container, a process of the same number may write the same file.
+TEST_F(FilesTest, AProcessOfTheSameNumberElsewhereIsNotInTheWay) {
+  ASSERT_TRUE(CreateFolders(Path(absl::StrCat("x.tmp.", getpid()))).ok());
+  EXPECT_TRUE(WriteFileAtomically(Path("x"), "whole").ok());
+  EXPECT_EQ(*ReadFile(Path("x")), "whole");
 }
 
 TEST_F(FilesTest, WriteIntoAMissingFolder) {
