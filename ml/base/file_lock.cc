@@ -1,6 +1,7 @@
 #include "ml/base/file_lock.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -13,7 +14,7 @@
 namespace prunelab {
 
 absl::StatusOr<FileLock> FileLock::Take(const std::string& path, Kind kind) {
-  FileLock lock(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+  FileLock lock(path, open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
   if (lock.fd_ < 0) {
     const std::string text = absl::StrCat(path, ": cannot be opened for locking: ", std::strerror(errno));
     return errno == EACCES || errno == EROFS ? absl::PermissionDeniedError(text) : absl::InternalError(text);
@@ -41,7 +42,18 @@ absl::StatusOr<FileLock> FileLock::Take(const std::string& path, Kind kind) {
   return lock;
 }
 
+absl::Status FileLock::CheckInPlace() const {
+  struct stat held = {}, found = {};
+  const bool seen = fstat(fd_, &held) == 0 && stat(path_.c_str(), &found) == 0;
+  // A server that does not answer for a while has not lost the file.
+  if (!seen && errno != ENOENT && errno != ENOTDIR && errno != ESTALE) return absl::OkStatus();
+  if (seen && held.st_dev == found.st_dev && held.st_ino == found.st_ino) return absl::OkStatus();
+  return absl::NotFoundError(absl::StrCat(
+      path_, ": is not the file any more that was locked: the folder was removed, moved or unmounted meanwhile"));
+}
+
 FileLock& FileLock::operator=(FileLock&& other) noexcept {
+  std::swap(path_, other.path_);
   std::swap(fd_, other.fd_);
   return *this;
 }

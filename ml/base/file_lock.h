@@ -10,7 +10,9 @@
 #pragma once
 
 #include <string>
+#include <utility>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace prunelab {
@@ -25,12 +27,17 @@ class FileLock {
   // Does not wait. FailedPrecondition with the owner's name if the lock is held; the file system's errors.
   static absl::StatusOr<FileLock> Take(const std::string& path, Kind kind);
 
-  FileLock(FileLock&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
+  // NotFound if the file no longer stands where it was taken: its folder was removed, moved or unmounted, or the file
+  // replaced. The lock is held then, but keeps nobody out.
+  absl::Status CheckInPlace() const;
+
+  FileLock(FileLock&& other) noexcept : path_(std::move(other.path_)), fd_(other.fd_) { other.fd_ = -1; }
   FileLock& operator=(FileLock&& other) noexcept;
   ~FileLock();
 
  private:
-  explicit FileLock(int fd) : fd_(fd) {}
+  FileLock(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
+  std::string path_;
   int fd_;
 };
 

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <optional>
 #include <string>
@@ -60,6 +61,22 @@ TEST(FileLockTest, DiesWithItsOwner) {
   ASSERT_EQ(waitpid(child, &status, 0), child);
   EXPECT_EQ(status, 0);
   EXPECT_TRUE(FileLock::Take(path, FileLock::Kind::kExclusive).ok());
+}
+
+TEST(FileLockTest, NoticesThatItsFileIsGone) {
+  const std::string folder = absl::StrCat(testing::TempDir(), "/file_lock_folder"), moved = folder + "_moved";
+  ASSERT_EQ(std::system(absl::StrCat("rm -rf '", folder, "' '", moved, "'; mkdir '", folder, "'").c_str()), 0);
+  const std::string path = folder + "/.lock";
+  absl::StatusOr<FileLock> lock = FileLock::Take(path, FileLock::Kind::kExclusive);
+  ASSERT_TRUE(lock.ok()) << lock.status();
+  EXPECT_TRUE(lock->CheckInPlace().ok());
+  const FileLock taken_over = *std::move(lock);
+  EXPECT_TRUE(taken_over.CheckInPlace().ok());
+  ASSERT_EQ(rename(folder.c_str(), moved.c_str()), 0);
+  EXPECT_TRUE(absl::IsNotFound(taken_over.CheckInPlace()));
+  // One of the same name is another.
+  ASSERT_EQ(std::system(absl::StrCat("mkdir '", folder, "'; touch '", path, "'").c_str()), 0);
+  EXPECT_NE(std::string(taken_over.CheckInPlace().message()).find(path), std::string::npos);
 }
 
 TEST(FileLockTest, AFolderThatIsNotThereIsAnError) {
