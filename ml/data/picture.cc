@@ -20,6 +20,7 @@ namespace prunelab {
 namespace {
 
 constexpr int64_t kMostPixels = int64_t{1} << 28;
+constexpr int64_t kLeastRoom = int64_t{1} << 20;  // bytes that are asked for at first
 constexpr int kChannels = 3;
 
 absl::Status CheckSize(uint64_t height, uint64_t width) {
@@ -33,7 +34,6 @@ struct JpegErrors {
   jpeg_error_mgr base;
   std::jmp_buf escape;
   char message[JMSG_LENGTH_MAX];
-  bool damaged;
 };
 
 void OnError(j_common_ptr jpeg) {
@@ -42,7 +42,8 @@ void OnError(j_common_ptr jpeg) {
   std::longjmp(errors->escape, 1);
 }
 
-// Warnings are of data that do not decode (filled with grey) or of oddities that do no harm.
+// Warnings are of data that do not decode, or of oddities that do no harm. The former end the decoding: the library
+// would fill what is missing with grey, which for a short file that says it is large takes long.
 void OnMessage(j_common_ptr jpeg, int level) {
   if (level >= 0) return;
   const int code = jpeg->err->msg_code;
@@ -50,9 +51,7 @@ void OnMessage(j_common_ptr jpeg, int level) {
       code == JWRN_BOGUS_PROGRESSION) {
     return;
   }
-  auto* errors = reinterpret_cast<JpegErrors*>(jpeg->err);
-  if (!errors->damaged) jpeg->err->format_message(jpeg, errors->message);
-  errors->damaged = true;
+  OnError(jpeg);
 }
 
 // Holds no object with a destructor, since errors jump out of it. Fills `size`, then calls back for the room.
@@ -81,8 +80,11 @@ bool DecodeJpegRows(absl::string_view bytes, JpegErrors* errors, Picture* pictur
   jpeg.out_color_space = four ? JCS_CMYK : JCS_RGB;
   jpeg_start_decompress(&jpeg);
   const int64_t row_bytes = picture->width * jpeg.output_components;
-  picture->pixels.resize(picture->height * row_bytes);
+  const int64_t all_bytes = picture->height * row_bytes;
   while (jpeg.output_scanline < jpeg.output_height) {
+    // Room is made as rows come: there may be fewer than the header says.
+    const int64_t needed = (jpeg.output_scanline + 1) * row_bytes, room = static_cast<int64_t>(picture->pixels.size());
+    if (room < needed) picture->pixels.resize(std::min(all_bytes, std::max({needed, 2 * room, kLeastRoom})));
     JSAMPROW row = picture->pixels.data() + jpeg.output_scanline * row_bytes;
     jpeg_read_scanlines(&jpeg, &row, 1);
   }
@@ -101,18 +103,31 @@ bool DecodeJpegRows(absl::string_view bytes, JpegErrors* errors, Picture* pictur
   }
   jpeg_finish_decompress(&jpeg);
   jpeg_destroy_decompress(&jpeg);
-  return !errors->damaged;
+  return true;
 }
 
 absl::StatusOr<Picture> DecodeJpeg(absl::string_view bytes) {
   Picture picture;
   JpegErrors errors;
-  errors.damaged = false;
   errors.message[0] = '\0';
   bool too_large = false;
   if (DecodeJpegRows(bytes, &errors, &picture, &too_large)) return picture;
   if (too_large) return CheckSize(picture.height, picture.width);
   return absl::InvalidArgumentError(absl::StrCat("is a JPEG that does not decode: ", errors.message));
+}
+
+// Whether so short a file can hold so many pixels: the compression that it uses makes at most 1,032 bytes of one.
+bool MayHoldRows(absl::string_view png, int64_t height, int64_t width) {
+  constexpr int64_t kMostOfAByte = 1032;
+  // The header is the first chunk: after 8 + 8 bytes width and height, then a sample's bits and the kind of colour.
+  PRUNELAB_CHECK(png.size() > 25);
+  const int64_t bits = png[24], kind = png[25];
+  const int64_t samples = kind == PNG_COLOR_TYPE_RGB          ? 3
+                          : kind == PNG_COLOR_TYPE_RGB_ALPHA  ? 4
+                          : kind == PNG_COLOR_TYPE_GRAY_ALPHA ? 2
+                                                              : 1;
+  const int64_t row_bytes = (width * samples * bits + 7) / 8 + 1;
+  return row_bytes * height <= kMostOfAByte * static_cast<int64_t>(png.size());
 }
 
 absl::StatusOr<Picture> DecodePng(absl::string_view bytes) {
@@ -130,6 +145,11 @@ absl::StatusOr<Picture> DecodePng(absl::string_view bytes) {
   if (!size.ok()) {
     png_image_free(&image);
     return size;
+  }
+  if (!MayHoldRows(bytes, image.height, image.width)) {
+    png_image_free(&image);
+    return absl::InvalidArgumentError(absl::StrCat("is a PNG that does not decode: its ", bytes.size(),
+                                                   " bytes cannot hold ", image.width, "x", image.height, " pixels"));
   }
   image.format = PNG_FORMAT_RGB;
   // Sixteen bits a channel are the same scale as eight, only finer, unless the file says otherwise.

@@ -19,7 +19,8 @@ struct Picture {
 
 // Decodes a JPEG (grey, colour, CMYK) or PNG (any kind; what is transparent becomes black) by its first bytes. An
 // orientation noted in EXIF data is not applied. Errors, InvalidArgument: neither of the two, damaged or truncated (a
-// picture that would only partly decode is none), more than 2^28 pixels, which is known before anything is allocated.
+// picture that would only partly decode is none), more than 2^28 pixels. Room is made only for what so long a file can
+// hold.
 absl::StatusOr<Picture> DecodePicture(absl::string_view bytes);
 
 // Scales the picture so that its shorter side has `resize` pixels, and writes the middle `crop` x `crop` pixels of that

@@ -141,6 +141,20 @@ TEST(PictureTest, HugeSizesAreRefused) {
   EXPECT_FALSE(DecodePicture(png).ok());
 }
 
+// A flat picture compresses as well as any can; less of it than that is none.
+TEST(PictureTest, AFileTooShortForItsSizesIsRefusedBeforeRoomIsMade) {
+  const std::vector<uint8_t> flat(int64_t{2000} * 3000, 7);
+  const std::string png = EncodePng(2000, 3000, 1, flat), jpeg = EncodeJpeg(2000, 3000, 1, flat);
+  for (const std::string& bytes : {png, jpeg}) {
+    const absl::StatusOr<Picture> picture = DecodePicture(bytes);
+    ASSERT_TRUE(picture.ok()) << picture.status();
+    EXPECT_EQ(picture->pixels, std::vector<uint8_t>(flat.size() * 3, 7));
+  }
+  EXPECT_LT(png.size(), 20'000u);
+  EXPECT_THAT(Error(png.substr(0, 5000)), HasSubstr("its 5000 bytes cannot hold 3000x2000 pixels"));
+  EXPECT_THAT(Error(jpeg.substr(0, 2000)), HasSubstr("is a JPEG that does not decode: "));
+}
+
 std::vector<uint8_t> Resized(const Picture& picture, int64_t resize, int64_t crop, int64_t channels) {
   std::vector<uint8_t> out(channels * crop * crop);
   ResizeAndCrop(picture, resize, crop, channels, out.data());
