@@ -279,6 +279,19 @@ struct IntegersOf<Widest> {
 };
 #endif
 
+// The lanes of `values` that `lane` names. GCC has an instruction for lanes that are known only at run time, Clang,
+// which builds this for fuzzing, none.
+template <typename V>
+V Chosen(V values, typename IntegersOf<V>::Type lane) {
+#ifdef __clang__
+  V chosen;
+  for (int i = 0; i < Lanes<V>(); ++i) chosen[i] = values[lane[i]];
+  return chosen;
+#else
+  return __builtin_shuffle(values, lane);
+#endif
+}
+
 // How channels c to c + Lanes<V>() of the output come out of consecutive ones of y, from `first` on.
 template <typename V>
 struct Placing {
@@ -294,7 +307,7 @@ struct Placing {
   }
   V operator()(const float* y) const {
     typedef typename IntegersOf<V>::Type Integers;
-    return (V)((Integers)__builtin_shuffle(Load<V>(y + first), lane) & keep);
+    return (V)((Integers)Chosen(Load<V>(y + first), lane) & keep);
   }
 };
 
@@ -452,29 +465,27 @@ inline __attribute__((always_inline)) void TransformTaps(const V (&w)[9], V (&u)
 
 // Rows to columns of eight by eight numbers.
 inline void Transpose(const float (&from)[8][8], float* to, int64_t stride) {
-  typedef IntegersOf<Float8>::Type Integers;
-  const Integers low = {0, 8, 1, 9, 4, 12, 5, 13}, high = {2, 10, 3, 11, 6, 14, 7, 15};
-  const Integers first = {0, 1, 8, 9, 4, 5, 12, 13}, second = {2, 3, 10, 11, 6, 7, 14, 15};
-  const Integers lower = {0, 1, 2, 3, 8, 9, 10, 11}, upper = {4, 5, 6, 7, 12, 13, 14, 15};
   Float8 pairs[8], fours[8];
 #pragma GCC unroll 4
   for (int k = 0; k < 8; k += 2) {
     const Float8 a = Load<Float8>(from[k]), b = Load<Float8>(from[k + 1]);
-    pairs[k] = __builtin_shuffle(a, b, low);
-    pairs[k + 1] = __builtin_shuffle(a, b, high);
+    pairs[k] = __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13);
+    pairs[k + 1] = __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
   }
 #pragma GCC unroll 2
   for (int k = 0; k < 8; k += 4) {
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
-      fours[k + 2 * half] = __builtin_shuffle(pairs[k + half], pairs[k + 2 + half], first);
-      fours[k + 2 * half + 1] = __builtin_shuffle(pairs[k + half], pairs[k + 2 + half], second);
+      const Float8 a = pairs[k + half], b = pairs[k + 2 + half];
+      fours[k + 2 * half] = __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13);
+      fours[k + 2 * half + 1] = __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
     }
   }
 #pragma GCC unroll 4
   for (int k = 0; k < 4; ++k) {
-    Store(to + k * stride, __builtin_shuffle(fours[k], fours[k + 4], lower));
-    Store(to + (k + 4) * stride, __builtin_shuffle(fours[k], fours[k + 4], upper));
+    const Float8 a = fours[k], b = fours[k + 4];
+    Store(to + k * stride, __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11));
+    Store(to + (k + 4) * stride, __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15));
   }
 }
 
