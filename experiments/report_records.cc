@@ -1,5 +1,7 @@
 #include "experiments/report_records.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -31,7 +33,10 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr char kPlanFile[] = "planned.textproto";
-constexpr int kMaxDepth = 40;  // of folders
+constexpr size_t kMaxDepth = 40;                          // of folders
+constexpr int kMaxNesting = 100;                          // of messages, as TextProtoSource has it
+constexpr int64_t kMaxArms = 10000, kMaxSeeds = 1000000;  // as for LoadAblation
+constexpr int64_t kMaxMissingRuns = 100000;               // that are listed where only the ablation tells of them
 constexpr float kNull = std::numeric_limits<float>::quiet_NaN();
 constexpr double kKnownVersion = 1;
 
@@ -63,6 +68,23 @@ class Silent : public google::protobuf::io::ErrorCollector {
   std::string text;
 };
 
+// "" or what makes the arms or the runs too many to hold, or none: a program that runs ablations writes no such text.
+std::string WrongSizes(const Ablation& ablation) {
+  int64_t arms = 1;
+  for (const Factor& factor : ablation.factor()) {
+    arms *= factor.level_size();
+    if (arms > kMaxArms) return absl::StrCat("its factors make more than ", kMaxArms, " arms");
+  }
+  const Seeds& seeds = ablation.seeds();
+  if (seeds.count() < 0 || seeds.count() > kMaxSeeds) {
+    return absl::StrCat("its seeds.count is ", seeds.count(), ", not from 0 to ", kMaxSeeds);
+  }
+  if (seeds.first() < 0 || seeds.first() > std::numeric_limits<int64_t>::max() - kMaxSeeds) {
+    return absl::StrCat("its seeds.first is ", seeds.first(), ", not from 0 to 2^63 - ", kMaxSeeds);
+  }
+  return "";
+}
+
 // "" or what is wrong. Plugins and fields that are not known here are passed over.
 std::string ParseLenient(const std::string& text, Ablation* ablation) {
   AnyIsEmpty finder;
@@ -70,8 +92,9 @@ std::string ParseLenient(const std::string& text, Ablation* ablation) {
   google::protobuf::TextFormat::Parser parser;
   parser.SetFinder(&finder);
   parser.AllowUnknownField(true);
+  parser.SetRecursionLimit(kMaxNesting);  // unknown fields may hold each other as deep as a file is long
   parser.RecordErrorsTo(&errors);
-  if (parser.ParseFromString(text, ablation)) return "";
+  if (parser.ParseFromString(text, ablation)) return WrongSizes(*ablation);
   return errors.text.empty() ? "does not parse" : errors.text;
 }
 
@@ -154,7 +177,8 @@ class EpochReader : public nlohmann::json_sax<Json> {
  private:
   bool Set(double value) {
     if (in_layers_ && depth_ == 2) {
-      run_->live_filters.push_back(static_cast<int32_t>(value));
+      constexpr double kMost = std::numeric_limits<int32_t>::max();
+      run_->live_filters.push_back(static_cast<int32_t>(std::clamp(value, -kMost, kMost)));
       ++layer_;
     } else if (depth_ == 1 && is_version_ && value != kKnownVersion) {
       problem_ = absl::StrCat("is of version ", value, ", which this program does not know");
@@ -265,11 +289,16 @@ struct FoundRun {
   int64_t seed = 0;
 };
 
-// <arm>/<seed>/ with records in it, arms being any number of folders deep.
-void FindRuns(const std::string& root, const std::string& relative, int depth, std::vector<FoundRun>* found) {
+// <arm>/<seed>/ with records in it, arms being any number of folders deep. `above`: the folders that this one is in, so
+// that a link to one of them is not followed round and round.
+void FindRuns(const std::string& root, const std::string& relative, std::vector<std::pair<dev_t, ino_t>>* above,
+              std::vector<FoundRun>* found) {
   const std::string folder = relative.empty() ? root : JoinPath(root, relative);
   const absl::StatusOr<std::vector<std::string>> names = ListFolder(folder);
-  if (!names.ok() || depth > kMaxDepth) return;
+  struct stat info;
+  if (!names.ok() || above->size() > kMaxDepth || stat(folder.c_str(), &info) != 0) return;
+  const std::pair<dev_t, ino_t> self(info.st_dev, info.st_ino);
+  if (std::find(above->begin(), above->end(), self) != above->end()) return;
   const std::set<std::string> all(names->begin(), names->end());
   const size_t slash = relative.rfind('/');
   const std::string last = slash == std::string::npos ? "" : relative.substr(slash + 1);
@@ -279,11 +308,20 @@ void FindRuns(const std::string& root, const std::string& relative, int depth, s
     found->push_back({relative.substr(0, slash), folder, seed});
     return;
   }
+  above->push_back(self);
   for (const std::string& name : *names) {
     if (IsFolder(JoinPath(folder, name))) {
-      FindRuns(root, relative.empty() ? name : JoinPath(relative, name), depth + 1, found);
+      FindRuns(root, relative.empty() ? name : JoinPath(relative, name), above, found);
     }
   }
+  above->pop_back();
+}
+
+std::vector<FoundRun> FindRuns(const std::string& root) {
+  std::vector<std::pair<dev_t, ino_t>> above;
+  std::vector<FoundRun> found;
+  FindRuns(root, "", &above, &found);
+  return found;
 }
 
 struct ReadRun {
@@ -470,12 +508,14 @@ std::vector<std::string> ArmNames(const Ablation& ablation) {
     names = std::move(longer);
   }
   if (ablation.factor().empty()) names = {"base"};
-  names.erase(std::remove_if(names.begin(), names.end(),
-                             [&](const std::string& name) {
-                               return std::any_of(ablation.exclude().begin(), ablation.exclude().end(),
-                                                  [&](const std::string& glob) { return GlobMatches(glob, name); });
-                             }),
-              names.end());
+  std::set<std::string> seen;  // a text changed by hand may name two levels alike
+  const auto is_left_out = [&](const std::string& name) {
+    const auto matches = [&](const std::string& glob) { return GlobMatches(glob, name); };
+    const auto any = [&](const auto& globs) { return std::any_of(globs.begin(), globs.end(), matches); };
+    return any(ablation.exclude()) || (!ablation.include().empty() && !any(ablation.include())) ||
+           !seen.insert(name).second;
+  };
+  names.erase(std::remove_if(names.begin(), names.end(), is_left_out), names.end());
   return names;
 }
 
@@ -490,8 +530,7 @@ std::string PluginType(const std::string& config, absl::string_view field) {
 }
 
 absl::Status KeepPlan(const std::string& output, const std::string& ablation_text) {
-  std::vector<FoundRun> found;
-  FindRuns(output, "", 0, &found);
+  const std::vector<FoundRun> found = FindRuns(output);
   const bool any_result = std::any_of(
       found.begin(), found.end(), [](const FoundRun& run) { return PathExists(JoinPath(run.folder, "result.json")); });
   if (any_result) return absl::OkStatus();
@@ -509,10 +548,10 @@ absl::StatusOr<ReportRecords> ReadResults(const std::vector<std::string>& folder
       return absl::NotFoundError(
           absl::StrCat(folder, ": is no folder; give one that an ablation has written, e.g. runs/digits"));
     }
-    const size_t before = found.size();
-    FindRuns(folder, "", 0, &found);
+    const std::vector<FoundRun> here = FindRuns(folder);
+    found.insert(found.end(), here.begin(), here.end());
     const absl::StatusOr<std::string> text = ReadFile(JoinPath(folder, "ablation.textproto"));
-    if (!text.ok() && found.size() == before) {
+    if (!text.ok() && here.empty()) {
       return absl::NotFoundError(absl::StrCat(
           folder, ": holds neither ablation.textproto nor a run; give a folder that an ablation has written"));
     }
@@ -538,8 +577,10 @@ absl::StatusOr<ReportRecords> ReadResults(const std::vector<std::string>& folder
       const absl::StatusOr<std::string> plan = ReadFile(JoinPath(folder, kPlanFile));
       if (plan.ok() && ParseLenient(*plan, &planned).empty()) records.planned = planned;
       if (wanted.empty()) {
-        for (const std::string& arm : ArmNames(ablation)) {
-          for (int64_t i = 0; i < std::min<int64_t>(ablation.seeds().count(), 100000); ++i) {
+        const std::vector<std::string> arms = ArmNames(ablation);
+        const int64_t most = kMaxMissingRuns / std::max<int64_t>(1, static_cast<int64_t>(arms.size()));
+        for (const std::string& arm : arms) {
+          for (int64_t i = 0; i < std::min(ablation.seeds().count(), most); ++i) {
             wanted.emplace_back(arm, ablation.seeds().first() + i);
           }
         }
@@ -629,10 +670,10 @@ absl::StatusOr<ReportRecords> ReadResults(const std::vector<std::string>& folder
     facts.name = arm;
     const auto config = records.configs.find(arm);
     if (config != records.configs.end()) Describe(config->second, &facts);
-    for (auto& [name, run] : usable) {
-      if (name.first != arm) continue;
-      ++counts[run.result.status];
-      records.runs.push_back(std::move(run));
+    for (auto run = usable.lower_bound({arm, std::numeric_limits<int64_t>::min()});
+         run != usable.end() && run->first.first == arm; ++run) {
+      ++counts[run->second.result.status];
+      records.runs.push_back(std::move(run->second));
     }
   }
   std::vector<std::string> notes;

@@ -4,7 +4,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "absl/strings/str_cat.h"
@@ -280,6 +282,66 @@ TEST_F(ReportRecordsTest, HtmlInNamesIsText) {
   EXPECT_THAT(page, Not(HasSubstr("<img")));
   EXPECT_THAT(page, Not(HasSubstr("<b>some")));
   EXPECT_THAT(page, HasSubstr("<h1>&lt;img src=x onerror=alert(1)&gt;@DATA@&lt;/script&gt;</h1>"));
+}
+
+TEST_F(ReportRecordsTest, AnAblationOfMoreArmsOrSeedsThanAnyIsNotJudged) {
+  std::string factors, levels;
+  for (int i = 0; i < 40; ++i) absl::StrAppend(&levels, " level { name: \"", i, "\" }");
+  for (int i = 0; i < 12; ++i) absl::StrAppend(&factors, "factor { name: \"", i, "\"", levels, " }\n");
+  for (const auto& [text, problem] : {
+           std::make_pair(factors, "its factors make more than 10000 arms"),
+           std::make_pair(std::string("seeds { first: 9223372036854775807 count: 2 }"), "its seeds.first is"),
+           std::make_pair(std::string("seeds { count: 9223372036854775807 }"), "its seeds.count is"),
+           std::make_pair(std::string("seeds { count: -1 }"), "its seeds.count is -1"),
+       }) {
+    Write("ablation.textproto", text);
+    const ReportRecords records = Load();
+    EXPECT_THAT(records.notes, Contains(HasSubstr(absl::StrCat("ablation.textproto, ", problem))));
+    EXPECT_EQ(records.runs.size(), 6u);
+  }
+}
+
+// The parser goes down into what it does not know, too.
+TEST_F(ReportRecordsTest, MessagesNestedDeeperThanAStackAreNotFollowed) {
+  std::string text;
+  for (int i = 0; i < 1 << 20; ++i) text += "a{";
+  Write("ablation.textproto", text);
+  EXPECT_THAT(Load().notes, Contains(HasSubstr("ablation.textproto, line 1: ")));
+}
+
+TEST_F(ReportRecordsTest, ArmsAreThoseThatTheProgramRuns) {
+  Ablation ablation;
+  for (const char* name : {"a", "b", "a"}) ablation.mutable_factor()->Add()->add_level()->set_name(name);
+  ablation.mutable_factor(1)->add_level()->set_name("c");
+  ablation.mutable_factor(2)->add_level()->set_name("a");  // named alike by hand
+  EXPECT_THAT(ArmNames(ablation), ElementsAre("a/b/a", "a/c/a"));
+  ablation.add_include("*/c/*");
+  EXPECT_THAT(ArmNames(ablation), ElementsAre("a/c/a"));
+  ablation.add_exclude("a/c/*");
+  EXPECT_THAT(ArmNames(ablation), IsEmpty());
+}
+
+// Two of them, each followed into the other, would be walked 2^40 times.
+TEST_F(ReportRecordsTest, LinksToAFolderAboveAreNotFollowed) {
+  for (const char* name : {"up", "again"}) {
+    ASSERT_EQ(symlink(root_.c_str(), Path(absl::StrCat("some/", name)).c_str()), 0);
+  }
+  const ReportRecords records = Load();
+  EXPECT_THAT(records.notes, IsEmpty()) << absl::StrJoin(records.notes, "\n");
+  EXPECT_EQ(records.runs.size(), 6u);
+}
+
+TEST_F(ReportRecordsTest, NumbersBeyondTheirTypesAreShownAsTheLargest) {
+  const std::string line = WithChecksum(R"({"epoch":0,"test_top1":1e300,"live_filters":{"conv1":1e300,"b":-1e300}})");
+  Write("some/none/1/epochs.jsonl", line + "\n");
+  Write("some/none/1/result.json",
+        R"({"arm":"some/none","seed":1,"status":"done","epochs":1,"run_id":"","live_macs":1e300})");
+  const absl::StatusOr<std::string> report = WriteReport({root_}, Path("out"));
+  ASSERT_TRUE(report.ok()) << report.status();
+  const ReportRecords records = Load();
+  const auto run = std::find_if(records.runs.begin(), records.runs.end(),
+                                [](const RunRecords& r) { return r.result.arm == "some/none" && r.result.seed == 1; });
+  EXPECT_THAT(run->live_filters, ElementsAre(2147483647, -2147483647));
 }
 
 }  // namespace
