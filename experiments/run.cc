@@ -248,6 +248,18 @@ class RunInFolder {
   int64_t epoch_images_ = 0, images_ = 0;
 };
 
+// The right to work in a run's folder. A worker dies with its coordinator, but not before the write that it is in the
+// middle of, which may take a slow disk some time: whoever goes on from there waits for it.
+absl::StatusOr<FileLock> TakeRun(const std::string& path, const RunHooks& hooks) {
+  constexpr double kPatience = 20;  // seconds
+  for (const double start = SteadySeconds();;) {
+    absl::StatusOr<FileLock> lock = FileLock::Take(path, FileLock::Kind::kExclusive);
+    const bool held = absl::IsFailedPrecondition(lock.status());
+    if (!held || SteadySeconds() - start > kPatience || (hooks.stop && hooks.stop())) return lock;
+    usleep(50'000);
+  }
+}
+
 absl::StatusOr<TrainingSetup> SetUp(const RunRequest& request, const RunPhase& phase, const NetworkInfo& network,
                                     const InitialWeights& weights, const Dataset& dataset, at::Device device) {
   TrainingSetup setup;
@@ -308,7 +320,7 @@ absl::StatusOr<RunResult> TrainRun(const RunRequest& request, const Dataset& dat
 
   RunInFolder run(request, hooks);
   PRUNELAB_RETURN_IF_ERROR(CreateFolders(request.folder));
-  PRUNELAB_ASSIGN_OR_RETURN(const FileLock lock, FileLock::Take(run.Path(".lock"), FileLock::Kind::kExclusive));
+  PRUNELAB_ASSIGN_OR_RETURN(const FileLock lock, TakeRun(run.Path(".lock"), hooks));
   PRUNELAB_RETURN_IF_ERROR(RemoveTemporaries(request.folder));
   PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(run.Path("config.textproto"), ResolvedText(request.config)));
   PRUNELAB_RETURN_IF_ERROR(

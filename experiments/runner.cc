@@ -208,10 +208,11 @@ std::vector<RunResult> OtherResults(const LoadedAblation& loaded, const RunnerOp
 // Trains the runs that are not done yet.
 class Coordinator {
  public:
-  Coordinator(const LoadedAblation& loaded, const RunnerOptions& options, const std::string& device,
-              std::vector<Run> runs, std::vector<std::optional<RunResult>> results)
+  Coordinator(const LoadedAblation& loaded, const RunnerOptions& options, const std::vector<FileLock>& locks,
+              const std::string& device, std::vector<Run> runs, std::vector<std::optional<RunResult>> results)
       : loaded_(loaded),
         options_(options),
+        locks_(locks),
         device_(device),
         runs_(std::move(runs)),
         results_(std::move(results)),
@@ -244,6 +245,19 @@ class Coordinator {
     return images;
   }
   bool Stopping() const { return options_.stop && options_.stop(); }
+
+  // The output folder may vanish. One made in its place would be locked by nobody, and where a file system was
+  // unmounted its results would lie hidden below the mount: nothing is written there.
+  absl::Status CheckFolder() const {
+    for (const FileLock& lock : locks_) {
+      const absl::Status status = lock.CheckInPlace();
+      if (!status.ok()) {
+        return absl::NotFoundError(absl::StrCat(options_.output, ": has vanished while its runs were trained; ",
+                                                status.message(), "; bring it back, then run the same command again"));
+      }
+    }
+    return absl::OkStatus();
+  }
 
   RunRequest Request(const Run& run) const {
     RunRequest request;
@@ -283,6 +297,7 @@ class Coordinator {
   }
 
   absl::Status Finish(size_t index, RunResult result) {
+    PRUNELAB_RETURN_IF_ERROR(CheckFolder());
     const Run& run = runs_[index];
     ++outcome_.trained;
     outcome_.failed += result.status == "failed";
@@ -292,11 +307,14 @@ class Coordinator {
                                                        : result.status;
     results_[index] = std::move(result);
     display_.End(run.name(), text, /*done=*/true);
-    return Collect();
+    const absl::Status collected = Collect();
+    if (!collected.ok()) PRUNELAB_RETURN_IF_ERROR(CheckFolder());  // says more than that a file cannot be made
+    return collected;
   }
 
   // A run that ended without a result is one too.
   absl::Status Fail(size_t index, const std::string& message) {
+    PRUNELAB_RETURN_IF_ERROR(CheckFolder());
     const Run& run = runs_[index];
     RunResult result;
     result.arm = run.arm->name;
@@ -340,6 +358,7 @@ class Coordinator {
       }
       PRUNELAB_ASSIGN_OR_RETURN(const std::optional<size_t> next, TakeNext());
       if (!next) continue;
+      PRUNELAB_RETURN_IF_ERROR(CheckFolder());
       const size_t index = *next;
       const Run& run = runs_[index];
       display_.Start(run.name(), run.images);
@@ -372,6 +391,7 @@ class Coordinator {
     while (!waiting_.empty() && static_cast<int64_t>(workers_.size()) < allotment_.jobs) {
       PRUNELAB_ASSIGN_OR_RETURN(const std::optional<size_t> next, TakeNext());
       if (!next) return absl::OkStatus();
+      PRUNELAB_RETURN_IF_ERROR(CheckFolder());  // a worker makes its run's folder
       const size_t index = *next;
       const Run& run = runs_[index];
       int64_t slot = 0;
@@ -416,7 +436,9 @@ class Coordinator {
       return Finish(worker.index, *std::move(result));
     }
     if (done) return Fail(worker.index, std::string(result.status().message()));
-    if (stop_deadline_) {  // whatever it ended by: it goes on from its last checkpoint
+    // Whatever it ended by, it goes on from its last checkpoint. A signal to all of the process group may have ended
+    // one that was still being started, before it was seen here that we are asked to stop too.
+    if (stop_deadline_ || Stopping()) {
       display_.End(run.name(), "stopped", /*done=*/false);
       outcome_.stopped = true;
       return absl::OkStatus();
@@ -477,6 +499,7 @@ class Coordinator {
 
   const LoadedAblation& loaded_;
   const RunnerOptions& options_;
+  const std::vector<FileLock>& locks_;
   const std::string device_;
   std::vector<Run> runs_;
   std::vector<std::optional<RunResult>> results_;
@@ -591,7 +614,7 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
   const std::string ablation_text = PrettyText(loaded.ablation);
   PRUNELAB_RETURN_IF_ERROR(KeepPlan(options.output, ablation_text));
   PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(JoinPath(options.output, "ablation.textproto"), ablation_text));
-  Coordinator coordinator(loaded, options, device, std::move(runs), std::move(results));
+  Coordinator coordinator(loaded, options, locks, device, std::move(runs), std::move(results));
   return coordinator.RunAll();
 }
 

@@ -51,6 +51,7 @@ class SmallAblation:
 
     def start(self, output, *flags, env=None, **kwargs):
         return subprocess.Popen(self.command(output, *flags), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                errors="surrogateescape",
                                 env={**os.environ, **(env or {})}, **kwargs)
 
     def run(self, output, *flags, **kwargs):

@@ -4,8 +4,11 @@
 Usage: survival_test.py ABLATION. (kill_test.py has SIGKILL.)
 """
 
+import ctypes
+import fcntl
 import os
 import pathlib
+import re
 import resource
 import shutil
 import signal
@@ -35,8 +38,8 @@ def run_under_way(worker):
     return next((pathlib.Path(link).parent for link in links if link.endswith("/.lock")), None)
 
 
-def crash_a_worker(coordinator):
-    """Ends a worker by SIGSEGV in the middle of its run. Stops it first: one that has ended already (and waits to be
+def crash_a_worker(coordinator, by=signal.SIGSEGV):
+    """Ends a worker by a signal in the middle of its run. Stops it first: one that has ended already (and waits to be
     seen) feels no signal, and behind a run's result a crash changes nothing."""
 
     def crashed():
@@ -48,7 +51,7 @@ def crash_a_worker(coordinator):
                     run = run_under_way(worker)
                     crash = run is not None and not (run / "result.json").exists()
                     if crash:
-                        os.kill(worker, signal.SIGSEGV)
+                        os.kill(worker, by)
                     os.kill(worker, signal.SIGCONT)
                     if crash:
                         return True
@@ -57,6 +60,30 @@ def crash_a_worker(coordinator):
         return False
 
     return wait_for(crashed)
+
+
+def starve_a_worker(coordinator):
+    """Leaves a worker that is being started less memory than its libraries take."""
+
+    def starved():
+        for worker in children(coordinator):
+            try:
+                if b"--worker" in pathlib.Path("/proc/%d/cmdline" % worker).read_bytes():
+                    resource.prlimit(worker, resource.RLIMIT_AS, (1 << 28, 1 << 28))
+                    return True
+            except (FileNotFoundError, ProcessLookupError):
+                pass
+        return False
+
+    return wait_for(starved)
+
+
+def bound_by_modes():
+    """For root, too, the modes of files hold from here on: drops CAP_DAC_OVERRIDE for what is executed next."""
+    if os.geteuid() == 0:
+        drop, dac_override = 24, 1  # PR_CAPBSET_DROP
+        if ctypes.CDLL(None, use_errno=True).prctl(drop, dac_override, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl")
 
 
 def same_run(output, reference):
@@ -140,17 +167,62 @@ def main():
     status, _, err = ablation.run(output, *ONE_RUN)
     checks.check("with room it goes on", ("" if status == 0 else err) or same_run(output, reference))
 
-    # The folder vanishes.
-    output = folder / "vanishing"
-    process = ablation.start(output, *ONE_RUN)
-    wait_for(lambda: (output / RUN / "epochs.jsonl").exists())
-    shutil.rmtree(output, ignore_errors=True)
-    shutil.rmtree(output, ignore_errors=True)
-    _, err = process.communicate(timeout=60)
-    checks.check("a folder that vanishes is an error that names it",
-                 "" if process.returncode != 0 and str(output) in err else "%d %s" % (process.returncode, err))
+    # Folders that cannot be written: from the start, and from the middle of a run on.
+    parent = folder / "read_only"
+    parent.mkdir(mode=0o555)
+    status, _, err = ablation.run(parent / "output", *ONE_RUN, preexec_fn=bound_by_modes)
+    checks.check("a read-only folder is refused with what to do, and nothing is made",
+                 "" if status == 2 and "check who may write there" in err and not list(parent.iterdir())
+                 else "%d %s" % (status, err))
+    output = folder / "becomes_read_only"
+    process = ablation.start(output, *ONE_RUN, preexec_fn=bound_by_modes)
+    wait_for(lambda: (output / RUN / "checkpoint.safetensors").exists())
+    (output / RUN).chmod(0o555)
+    _, err = process.communicate()
+    (output / RUN).chmod(0o755)
+    checks.check("one that becomes read-only too",
+                 "" if process.returncode == 1 and "check who may write there" in err
+                 else "%d %s" % (process.returncode, err))
     status, _, err = ablation.run(output, *ONE_RUN)
-    checks.check("and the next call does it anew", ("" if status == 0 else err) or same_run(output, reference))
+    checks.check("when it can be written the run goes on", ("" if status == 0 else err) or same_run(output, reference))
+
+    # The folder vanishes: removed, or moved away with the lock on it. Nothing is made in its place.
+    def remove(path):
+        while path.exists():  # workers may make files meanwhile
+            shutil.rmtree(path, ignore_errors=True)
+
+    for case, vanish in (("removed", remove), ("moved", lambda path: path.rename(folder / "elsewhere"))):
+        output = folder / "vanishing"
+        process = ablation.start(output, *both)
+        wait_for(lambda: (output / "none/none/1/epochs.jsonl").exists())
+        vanish(output)
+        _, err = process.communicate(timeout=60)
+        checks.check("a folder that is %s is an error that names it" % case,
+                     "" if process.returncode == 2 and "%s: has vanished" % output in err
+                     else "%d %s" % (process.returncode, err))
+        checks.check("and is not made anew", "" if not output.exists() else str(list(output.rglob("*"))))
+    (folder / "elsewhere").rename(output)
+    status, _, err = ablation.run(output, *both)
+    checks.check("brought back, it goes on", ("" if status == 0 else err) or
+                 ", ".join(ablation.differences(output, reference)))
+
+    # A run that is still held, as by a worker of a killed coordinator in the middle of a write, is waited for.
+    output = folder / "held"
+    (output / RUN).mkdir(parents=True)
+    with open(output / RUN / ".lock", "w") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        process = ablation.start(output, *ONE_RUN)
+        wait_for(lambda: children(process.pid))
+        time.sleep(2)
+        waits = process.poll() is None
+    _, err = process.communicate()
+    checks.check("a run that is held is waited for",
+                 ("" if waits and process.returncode == 0 else err) or same_run(output, reference))
+
+    # A folder whose name is no UTF-8, as file systems allow.
+    output = folder / os.fsdecode(b"caf\xe9")
+    status, _, err = ablation.run(output, *ONE_RUN)
+    checks.check("a folder may have any name", ("" if status == 0 else err) or same_run(output, reference))
 
     # Two owners.
     output = folder / "owners"
@@ -176,6 +248,20 @@ def main():
     checks.check("without retries it is a failed run among the others",
                  "" if process.returncode == 1 and len(failed) == 1 and len(done) == len(ARMS) - 1
                  and "signal 11 (Segmentation fault)" in err else "%d %s" % (process.returncode, err[-2000:]))
+    # What the system does when memory runs out, and what a process does that gets none.
+    for case, end, words in (("killed", lambda pid: crash_a_worker(pid, signal.SIGKILL),
+                              r"signal 9 \(Killed\); the system does that when memory runs out"),
+                             ("starved", starve_a_worker, r"failed: .*(memory|alloc|map segment)")):
+        output = folder / ("out_of_memory_" + case)
+        process = ablation.start(output, "--retries=0", "--seeds=1", *both)
+        end(process.pid)
+        _, err = process.communicate()
+        failed = [row for row in table(output) if row["status"] == "failed"]
+        done = [row for row in table(output) if row["status"] == "done"]
+        checks.check("a worker without memory, %s, is a failed run among the others, with its last lines" % case,
+                     "" if process.returncode == 1 and len(failed) == 1 and len(done) == len(ARMS) - 1
+                     and re.search(words, err, re.DOTALL) else "%d %s" % (process.returncode, err[-2000:]))
+    output = folder / "crash"
     status, _, err = ablation.run(output, *both)
     checks.check("which the next call does again",
                  ("" if status == 0 else err) or ", ".join(ablation.differences(output, reference)))
@@ -200,6 +286,16 @@ def main():
     checks.check("a Slurm array's task is its shard",
                  "" if status == 0 and (output / "none/none/2/result.json").exists()
                  and not (output / "none/none/1").exists() else out + err)
+
+    # Ctrl-C reaches the workers too, also one that is still being started, without a handler: no run has failed by it.
+    output = folder / "interrupted"
+    process = ablation.start(output, "--retries=0", *both, start_new_session=True)
+    wait_for(lambda: children(process.pid))
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate()
+    checks.check("Ctrl-C while workers are being started is no failure of theirs",
+                 "" if process.returncode == 130 and not list(output.rglob("result.json"))
+                 else "%d %s" % (process.returncode, err))
 
     # Asked to stop, it ends soon; and workers do not outlive a coordinator.
     output = folder / "stop"

@@ -9,6 +9,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/text_format.h"
 #include "ml/base/status_macros.h"
@@ -46,7 +47,7 @@ absl::Status Work() {
 
 std::string SerializeRunRequest(const RunRequest& request) {
   Json json;
-  json["folder"] = request.folder;
+  json["folder"] = absl::CEscape(request.folder);  // names of folders are bytes, JSON is UTF-8
   json["arm"] = request.arm;
   json["seed"] = request.seed;
   google::protobuf::TextFormat::Printer printer;
@@ -57,7 +58,7 @@ std::string SerializeRunRequest(const RunRequest& request) {
   json["device"] = request.device;
   json["threads"] = request.threads;
   json["code_revision"] = request.code_revision;
-  json["source_folder"] = request.source_folder;
+  json["source_folder"] = absl::CEscape(request.source_folder);
   json["source_run_id"] = request.source_run_id;
   return json.dump();
 }
@@ -75,7 +76,10 @@ absl::StatusOr<RunRequest> ParseRunRequest(const std::string& text) {
     if (!json.contains(name) || !json[name].is_number_integer()) return refused;
   }
   RunRequest request;
-  request.folder = json["folder"].get<std::string>();
+  if (!absl::CUnescape(json["folder"].get<std::string>(), &request.folder) ||
+      !absl::CUnescape(json["source_folder"].get<std::string>(), &request.source_folder)) {
+    return refused;
+  }
   request.arm = json["arm"].get<std::string>();
   request.seed = json["seed"].get<int64_t>();
   if (!google::protobuf::TextFormat::ParseFromString(json["config"].get<std::string>(), &request.config)) {
@@ -85,7 +89,6 @@ absl::StatusOr<RunRequest> ParseRunRequest(const std::string& text) {
   request.device = json["device"].get<std::string>();
   request.threads = json["threads"].get<int64_t>();
   request.code_revision = json["code_revision"].get<std::string>();
-  request.source_folder = json["source_folder"].get<std::string>();
   request.source_run_id = json["source_run_id"].get<std::string>();
   return request;
 }
