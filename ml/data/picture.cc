@@ -29,6 +29,11 @@ absl::Status CheckSize(uint64_t height, uint64_t width) {
       absl::StrCat("says it has ", width, "x", height, " pixels; must be at most ", kMostPixels, " in all"));
 }
 
+absl::Status TooShort(absl::string_view kind, absl::string_view bytes, int64_t height, int64_t width) {
+  return absl::InvalidArgumentError(absl::StrCat("is a ", kind, " that does not decode: its ", bytes.size(),
+                                                 " bytes cannot hold ", width, "x", height, " pixels"));
+}
+
 // libjpeg reports through its own structure, of which this is an extension.
 struct JpegErrors {
   jpeg_error_mgr base;
@@ -56,7 +61,7 @@ void OnMessage(j_common_ptr jpeg, int level) {
 
 // Holds no object with a destructor, since errors jump out of it. Fills `size`, then calls back for the room.
 // Returns false with `errors->message` set.
-bool DecodeJpegRows(absl::string_view bytes, JpegErrors* errors, Picture* picture, bool* too_large) {
+bool DecodeJpegRows(absl::string_view bytes, JpegErrors* errors, Picture* picture, bool* too_large, bool* too_short) {
   jpeg_decompress_struct jpeg;
   std::memset(&jpeg, 0, sizeof(jpeg));
   jpeg.err = jpeg_std_error(&errors->base);
@@ -73,6 +78,14 @@ bool DecodeJpegRows(absl::string_view bytes, JpegErrors* errors, Picture* pictur
   picture->width = jpeg.image_width;
   if (picture->height * picture->width > kMostPixels) {
     *too_large = true;
+    jpeg_destroy_decompress(&jpeg);
+    return false;
+  }
+  // Huffman codes take a bit at least for each block of 64 values, and the sparsest sampling has 8 blocks in 1,024
+  // pixels. Arithmetic coding has no such limit: there it is what no picture comes near.
+  const int64_t most_of_a_byte = jpeg.arith_code ? 65536 : 1024;
+  if (picture->height * picture->width > most_of_a_byte * static_cast<int64_t>(bytes.size())) {
+    *too_short = true;
     jpeg_destroy_decompress(&jpeg);
     return false;
   }
@@ -110,9 +123,10 @@ absl::StatusOr<Picture> DecodeJpeg(absl::string_view bytes) {
   Picture picture;
   JpegErrors errors;
   errors.message[0] = '\0';
-  bool too_large = false;
-  if (DecodeJpegRows(bytes, &errors, &picture, &too_large)) return picture;
+  bool too_large = false, too_short = false;
+  if (DecodeJpegRows(bytes, &errors, &picture, &too_large, &too_short)) return picture;
   if (too_large) return CheckSize(picture.height, picture.width);
+  if (too_short) return TooShort("JPEG", bytes, picture.height, picture.width);
   return absl::InvalidArgumentError(absl::StrCat("is a JPEG that does not decode: ", errors.message));
 }
 
@@ -148,8 +162,7 @@ absl::StatusOr<Picture> DecodePng(absl::string_view bytes) {
   }
   if (!MayHoldRows(bytes, image.height, image.width)) {
     png_image_free(&image);
-    return absl::InvalidArgumentError(absl::StrCat("is a PNG that does not decode: its ", bytes.size(),
-                                                   " bytes cannot hold ", image.width, "x", image.height, " pixels"));
+    return TooShort("PNG", bytes, image.height, image.width);
   }
   image.format = PNG_FORMAT_RGB;
   // Sixteen bits a channel are the same scale as eight, only finer, unless the file says otherwise.

@@ -152,7 +152,8 @@ TEST(PictureTest, AFileTooShortForItsSizesIsRefusedBeforeRoomIsMade) {
   }
   EXPECT_LT(png.size(), 20'000u);
   EXPECT_THAT(Error(png.substr(0, 5000)), HasSubstr("its 5000 bytes cannot hold 3000x2000 pixels"));
-  EXPECT_THAT(Error(jpeg.substr(0, 2000)), HasSubstr("is a JPEG that does not decode: "));
+  EXPECT_THAT(Error(jpeg.substr(0, 2000)), HasSubstr("its 2000 bytes cannot hold 3000x2000 pixels"));
+  EXPECT_THAT(Error(jpeg.substr(0, 20000)), HasSubstr("is a JPEG that does not decode: "));
 }
 
 std::vector<uint8_t> Resized(const Picture& picture, int64_t resize, int64_t crop, int64_t channels) {
