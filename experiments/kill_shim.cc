@@ -3,7 +3,8 @@
 //
 //   KILL_FOLDER   the output folder: only operations on files below it count
 //   KILL_ROLE     "worker" or "coordinator": which of the two processes
-//   KILL_NAME     if set, only operations on files of this name count, and removing one is an operation too
+//   KILL_NAME     if set, only operations on files of this name and on their temporaries count, and removing one is an
+//                 operation too
 //   KILL_AT       n, from 1
 //   KILL_TOKEN    a file that the one who dies removes: whoever comes when it is gone lives on
 //   KILL_LOG      a file that gets a line for each process killed so
@@ -53,8 +54,9 @@ Plan& ThePlan() {
 bool Strikes(const std::string& path) {
   Plan& plan = ThePlan();
   if (plan.at <= 0 || path.compare(0, plan.folder.size(), plan.folder) != 0) return false;
-  const size_t name_start = path.size() - std::min(path.size(), plan.name.size());
-  if (path.compare(name_start, std::string::npos, plan.name) != 0) return false;
+  const std::string whole = path.substr(0, path.rfind(".tmp."));  // what a temporary becomes
+  const size_t name_start = whole.size() - std::min(whole.size(), plan.name.size());
+  if (whole.compare(name_start, std::string::npos, plan.name) != 0) return false;
   return --plan.at == 0 && syscall(SYS_unlink, plan.token.c_str()) == 0;
 }
 

@@ -43,8 +43,9 @@ def main():
     shim_kills = lambda: len(log.read_text().splitlines())
     written_name = lambda line: os.path.basename(line.split()[1]).split(".tmp.")[0]
     # Of a checkpoint or a record: what a run goes on from and is judged by.
-    kills_in_writes = lambda: sum(not line.startswith("unlink ") and written_name(line) in (
-        "checkpoint.safetensors", "epochs.jsonl", "timing.jsonl", "result.json") for line in log.read_text().splitlines())
+    records = ("checkpoint.safetensors", "epochs.jsonl", "timing.jsonl", "result.json")
+    kills_in_writes = lambda: sum(not line.startswith("unlink ") and written_name(line) in records
+                                  for line in log.read_text().splitlines())
 
     def shim_environment(output, role, at, name=None):
         token = pathlib.Path(folder, "token")
@@ -103,17 +104,22 @@ def main():
         kills_before = outside + shim_kills()
         finished = False
         while not finished and not enough():
-            env = {}
-            if draw.random() < 0.7:  # in the middle of a write
+            env, patience = {}, draw.uniform(0.5, 4.0)
+            if draw.random() < 0.7:  # in the middle of a write, which a slow machine comes to later
+                patience += 6
                 role = draw.choice(["worker", "worker", "coordinator"])
-                env = shim_environment(output, role, draw.randint(1, 30 if role == "worker" else 12))
+                name = draw.choice([None, *records]) if role == "worker" else None
+                env = shim_environment(output, role, draw.randint(1, 6 if name else 30 if role == "worker" else 12), name)
+            # A call has one kill in a write: the next is to come soon, but some coordinators live on behind it.
+            before = shim_kills() if draw.random() < 0.7 else KILLS * KILLS
             process = ablation.start(output, *flags, env=env)
-            deadline = time.monotonic() + draw.uniform(0.5, 4.0)
+            deadline = time.monotonic() + patience
             while process.poll() is None:
                 time.sleep(0.01)
-                if deadline and time.monotonic() > deadline:
+                struck = shim_kills() > before
+                if deadline and (struck or time.monotonic() > deadline):
                     workers = children(process.pid)
-                    victim = draw.choice([process.pid] + workers * 2)
+                    victim = draw.choice([process.pid] + (0 if struck else 2) * workers)
                     try:
                         os.kill(victim, signal.SIGKILL)
                         outside += 1
