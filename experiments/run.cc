@@ -319,7 +319,6 @@ absl::StatusOr<RunResult> TrainRun(const RunRequest& request, const Dataset& dat
   }
 
   RunInFolder run(request, hooks);
-  PRUNELAB_RETURN_IF_ERROR(CreateFolders(request.folder));
   PRUNELAB_ASSIGN_OR_RETURN(const FileLock lock, TakeRun(run.Path(".lock"), hooks));
   PRUNELAB_RETURN_IF_ERROR(RemoveTemporaries(request.folder));
   PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(run.Path("config.textproto"), ResolvedText(request.config)));

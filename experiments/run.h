@@ -62,9 +62,10 @@ std::string FullRunId(const RunConfig& config, int64_t seed, absl::string_view d
 // that threads would wait for each other longer than they work.
 int64_t ThreadsForWork(int64_t macs, int64_t threads);
 
-// Errors: the file system's (then the run can go on later from its last checkpoint); Cancelled when `hooks.stop` said
-// so, with a checkpoint written; FailedPrecondition if another process trains this run, or data or weights are not
-// those of `request.run_id`. What the training itself refuses is a result with the status "failed".
+// Trains the run, or goes on with it, in `request.folder`, which is there. Errors: the file system's (then the run can
+// go on later from its last checkpoint); Cancelled when `hooks.stop` said so, with a checkpoint written;
+// FailedPrecondition if another process trains this run, or data or weights are not those of `request.run_id`. What the
+// training itself refuses is a result with the status "failed".
 absl::StatusOr<RunResult> TrainRun(const RunRequest& request, const Dataset& dataset, const RunHooks& hooks);
 
 }  // namespace prunelab

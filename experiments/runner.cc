@@ -322,12 +322,21 @@ class Coordinator {
     result.run_id = run.run_id;
     result.status = "failed";
     result.message = message;
-    // A worker may have ended before it made its folder. Where even this cannot be written, the message at the end is
-    // all there is.
+    // Where even this cannot be written, the message at the end is all there is.
     absl::Status written = CreateFolders(run.folder);
     if (written.ok()) written = WriteFileAtomically(JoinPath(run.folder, "result.json"), ResultJson(result));
     if (!written.ok()) display_.Say(std::string(written.message()));
     return Finish(index, std::move(result));
+  }
+
+  // Makes the folder of a run that is to be started, or fails the run. A worker, which takes seconds to start, does not
+  // make it: it might then stand in the place of a vanished one.
+  absl::StatusOr<bool> MakeFolder(size_t index) {
+    PRUNELAB_RETURN_IF_ERROR(CheckFolder());
+    const absl::Status made = CreateFolders(runs_[index].folder);
+    if (made.ok()) return true;
+    PRUNELAB_RETURN_IF_ERROR(Fail(index, std::string(made.message())));
+    return false;
   }
 
   // Takes the first waiting run that need not wait for another one; none where all do. One whose source has ended
@@ -358,9 +367,10 @@ class Coordinator {
       }
       PRUNELAB_ASSIGN_OR_RETURN(const std::optional<size_t> next, TakeNext());
       if (!next) continue;
-      PRUNELAB_RETURN_IF_ERROR(CheckFolder());
       const size_t index = *next;
       const Run& run = runs_[index];
+      PRUNELAB_ASSIGN_OR_RETURN(const bool made, MakeFolder(index));
+      if (!made) continue;
       display_.Start(run.name(), run.images);
       RunHooks hooks;
       hooks.stop = options_.stop;
@@ -391,9 +401,10 @@ class Coordinator {
     while (!waiting_.empty() && static_cast<int64_t>(workers_.size()) < allotment_.jobs) {
       PRUNELAB_ASSIGN_OR_RETURN(const std::optional<size_t> next, TakeNext());
       if (!next) return absl::OkStatus();
-      PRUNELAB_RETURN_IF_ERROR(CheckFolder());  // a worker makes its run's folder
       const size_t index = *next;
       const Run& run = runs_[index];
+      PRUNELAB_ASSIGN_OR_RETURN(const bool made, MakeFolder(index));
+      if (!made) continue;
       int64_t slot = 0;
       while (std::any_of(workers_.begin(), workers_.end(), [&](const Worker& w) { return w.slot == slot; })) ++slot;
       // Each has cores of its own where there are enough; one alone may go where the system likes.
@@ -465,13 +476,14 @@ class Coordinator {
     while (!workers_.empty() || !waiting_.empty()) {
       if (!stop_deadline_ && Stopping()) {
         display_.Say("Stopping: the runs in progress write checkpoints.");
-        for (const Worker& worker : workers_) worker.process.Signal(SIGTERM);
         stop_deadline_ = Clock::now() + kStopTime;
         outcome_.stopped = true;
         waiting_.clear();
       }
-      if (stop_deadline_ && Clock::now() > *stop_deadline_) {
-        for (const Worker& worker : workers_) worker.process.Signal(SIGKILL);
+      // Again and again: one that is between fork and exec takes a signal by this process's handler, to no effect.
+      if (stop_deadline_) {
+        const int signal = Clock::now() > *stop_deadline_ ? SIGKILL : SIGTERM;
+        for (const Worker& worker : workers_) worker.process.Signal(signal);
       }
       if (!stop_deadline_) PRUNELAB_RETURN_IF_ERROR(StartWorkers());
       std::vector<pollfd> files;
