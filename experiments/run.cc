@@ -64,9 +64,10 @@ std::string Provenance(const RunRequest& request, const Dataset& dataset, at::De
   json["cpu_capability"] = at::get_cpu_capability();
   json["threads"] = request.threads;
   json["device"] = device.str();
-  const bool bfloat16 = request.config.training().precision() == Training::BFLOAT16;
-  json["plan"] = request.config.training().skipping() && device.is_cpu() && !bfloat16 ? "skipping" : "reference";
-  json["precision"] = bfloat16 ? "bfloat16" : "float32";
+  const Training& training = request.config.training();
+  json["plan"] = StepPlanName(training, device);
+  if (device.is_cuda()) json["cuda_graphs"] = training.cuda_graphs();
+  json["precision"] = training.precision() == Training::BFLOAT16 ? "bfloat16" : "float32";
   json["libtorch"] = TORCH_VERSION;
   json["protobuf"] = google::protobuf::internal::VersionString(GOOGLE_PROTOBUF_VERSION);
   Json before = Json::parse(existing, nullptr, /*allow_exceptions=*/false);

@@ -59,7 +59,9 @@ DEFINE_string(masks, "strategy",
 DEFINE_int32(threads, 2, "Threads to compute with.");
 DEFINE_int64(steps, 20, "Steps that are timed, after three that are not.");
 DEFINE_string(device, "cpu", "auto, cpu or cuda; auto takes a GPU where there is one.");
-DEFINE_bool(skipping, true, "Whether the plan that skips runs, on the CPU; else the reference plan.");
+DEFINE_bool(skipping, true,
+            "Whether the plan that skips runs, on the CPU, or that which fuses, on a GPU; else the reference plan.");
+DEFINE_bool(cuda_graphs, true, "Whether steps are recorded and replayed, on a GPU.");
 DEFINE_string(precision, "float32", "Of the step: float32, or bfloat16, which has no plan that skips.");
 DEFINE_bool(json, true, "One line of JSON; else a key and its value a line.");
 
@@ -204,8 +206,10 @@ absl::StatusOr<Json> Measure() {
   setup.config.set_epochs(1);
   setup.config.set_batch_size(FLAGS_batch);
   setup.config.set_skipping(FLAGS_skipping);
+  setup.config.set_cuda_graphs(FLAGS_cuda_graphs);
   PRUNELAB_ASSIGN_OR_RETURN(const Training::Precision precision, Precision(setup.device));
   setup.config.set_precision(precision);
+  const std::string plan = StepPlanName(setup.config, setup.device);
   setup.config.mutable_sgd()->set_learning_rate(0.1);
   setup.config.mutable_sgd()->set_momentum(0.9);
   setup.config.mutable_sgd()->set_weight_decay(1e-4);
@@ -253,7 +257,8 @@ absl::StatusOr<Json> Measure() {
   json["images_per_second"] = static_cast<double>(FLAGS_batch) / median;
   json["cpu_milliseconds"] = 1e3 * Median(cpu_seconds);
   json["peak_bytes"] = peak - before;
-  json["skipping"] = FLAGS_skipping && trainer->model().device().is_cpu() && precision == Training::FLOAT32;
+  json["plan"] = plan;
+  json["skipping"] = plan == "skipping";
   json["precision"] = FLAGS_precision;
   json["loss"] = record.train_loss;
   json["executed_macs"] = trainer->executed_macs();

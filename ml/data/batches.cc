@@ -91,7 +91,7 @@ constexpr int64_t kValuesPerTask = 1 << 15;
 
 template <typename Source, typename Out>
 void WriteImages(const LabelledImages& data, const Normalization& normalization,
-                 const std::vector<Placement>& placements, const at::Tensor& out) {
+                 const std::vector<Placement>& placements, bool parallel, const at::Tensor& out) {
   const ImageShape shape = {data.images.size(1), data.images.size(2), data.images.size(3)};
   std::vector<ChannelValues<Source, Out>> values;
   values.reserve(shape.channels);
@@ -104,12 +104,17 @@ void WriteImages(const LabelledImages& data, const Normalization& normalization,
   const auto write = shape.channels == 3   ? &WriteSample<3, Source, Out>
                      : shape.channels == 1 ? &WriteSample<1, Source, Out>
                                            : &WriteSample<0, Source, Out>;
-  const int64_t grain = std::max<int64_t>(1, kValuesPerTask / std::max<int64_t>(1, sample));
-  at::parallel_for(0, static_cast<int64_t>(placements.size()), grain, [&](int64_t begin, int64_t end) {
+  const auto write_some = [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       write(source + placements[i].image * sample, shape, placements[i], values, target + i * sample);
     }
-  });
+  };
+  const int64_t count = static_cast<int64_t>(placements.size());
+  if (parallel) {
+    at::parallel_for(0, count, std::max<int64_t>(1, kValuesPerTask / std::max<int64_t>(1, sample)), write_some);
+  } else {
+    write_some(0, count);
+  }
 }
 
 void Check(const LabelledImages& data, const Normalization& normalization) {
@@ -124,40 +129,48 @@ void Check(const LabelledImages& data, const Normalization& normalization) {
       << data.images.size(1);
 }
 
+// On the host, for `device`.
 Batch Assemble(const LabelledImages& data, const Normalization& normalization, const std::vector<Placement>& placements,
-               at::ScalarType dtype, at::Device device) {
+               at::ScalarType dtype, at::Device device, bool parallel) {
   const int64_t n = static_cast<int64_t>(placements.size());
   // Narrower types than float32 are rounded from it.
   const at::ScalarType computed = dtype == at::kDouble ? at::kDouble : at::kFloat;
   // From page-locked memory a GPU fetches a batch while the host goes on; LibTorch gives that memory to nobody else
   // before.
   const bool pinned = device.is_cuda();
-  const at::Tensor images =
-      at::empty({n, data.images.size(1), data.images.size(2), data.images.size(3)},
-                at::TensorOptions().dtype(computed).pinned_memory(pinned), at::MemoryFormat::ChannelsLast);
-  const at::Tensor labels = at::empty({n}, at::TensorOptions().dtype(at::kLong).pinned_memory(pinned));
+  Batch batch;
+  batch.images = at::empty({n, data.images.size(1), data.images.size(2), data.images.size(3)},
+                           at::TensorOptions().dtype(computed).pinned_memory(pinned), at::MemoryFormat::ChannelsLast);
+  batch.labels = at::empty({n}, at::TensorOptions().dtype(at::kLong).pinned_memory(pinned));
   const int64_t* source = data.labels.const_data_ptr<int64_t>();
-  int64_t* target = labels.mutable_data_ptr<int64_t>();
+  int64_t* target = batch.labels.mutable_data_ptr<int64_t>();
   for (const Placement& place : placements) *target++ = source[place.image];
   const bool bytes = data.images.scalar_type() == at::kByte;
   const auto write = computed == at::kDouble ? (bytes ? &WriteImages<uint8_t, double> : &WriteImages<float, double>)
                                              : (bytes ? &WriteImages<uint8_t, float> : &WriteImages<float, float>);
-  write(data, normalization, placements, images);
-  return {images.to(device, dtype, /*non_blocking=*/pinned), labels.to(device, at::kLong, /*non_blocking=*/pinned)};
+  write(data, normalization, placements, parallel, batch.images);
+  return batch;
+}
+
+Batch OnDevice(const Batch& batch, at::ScalarType dtype, at::Device device) {
+  const bool pinned = device.is_cuda();
+  return {batch.images.to(device, dtype, /*non_blocking=*/pinned),
+          batch.labels.to(device, at::kLong, /*non_blocking=*/pinned)};
 }
 
 }  // namespace
 
 TrainingBatches::TrainingBatches(const LabelledImages& data, const Normalization& normalization,
                                  Augmentation augmentation, int64_t batch_size, uint64_t seed, at::ScalarType dtype,
-                                 at::Device device)
+                                 at::Device device, bool ahead)
     : data_(data),
       normalization_(normalization),
       augmentation_(augmentation),
       batch_size_(batch_size),
       seed_(seed),
       dtype_(dtype),
-      device_(device) {
+      device_(device),
+      ahead_(ahead) {
   Check(data, normalization);
   PRUNELAB_CHECK(data.size() >= 1) << "no data";
   PRUNELAB_CHECK(batch_size >= 1) << "batch size " << batch_size;
@@ -167,27 +180,42 @@ TrainingBatches::TrainingBatches(const LabelledImages& data, const Normalization
 
 int64_t TrainingBatches::batches_per_epoch() const { return (data_.size() + batch_size_ - 1) / batch_size_; }
 
-Batch TrainingBatches::Get(int64_t epoch, int64_t index) {
-  PRUNELAB_CHECK(epoch >= 0 && index >= 0 && index < batches_per_epoch()) << "batch " << index << " of epoch " << epoch;
-  if (epoch != order_epoch_) {
-    RandomStream stream(seed_, "shuffle", epoch);
-    order_ = RandomPermutation(data_.size(), stream);
-    order_epoch_ = epoch;
-  }
+Batch TrainingBatches::Assemble(int64_t epoch, int64_t index, const std::vector<int64_t>& order, bool parallel) const {
   const int64_t begin = index * batch_size_, end = std::min(begin + batch_size_, data_.size());
   const int64_t padding = augmentation_.random_crop_padding;
   std::vector<Placement> placements;
   placements.reserve(end - begin);
   for (int64_t i = begin; i < end; ++i) {
-    RandomStream stream(seed_, "augmentation", epoch, order_[i]);
+    RandomStream stream(seed_, "augmentation", epoch, order[i]);
     Placement place;
-    place.image = order_[i];
+    place.image = order[i];
     place.dy = static_cast<int64_t>(stream.Below(2 * padding + 1)) - padding;
     place.dx = static_cast<int64_t>(stream.Below(2 * padding + 1)) - padding;
     place.flip = stream.Below(2) == 1 && augmentation_.horizontal_flip;
     placements.push_back(place);
   }
-  return Assemble(data_, normalization_, placements, dtype_, device_);
+  return prunelab::Assemble(data_, normalization_, placements, dtype_, device_, parallel);
+}
+
+Batch TrainingBatches::Get(int64_t epoch, int64_t index) {
+  PRUNELAB_CHECK(epoch >= 0 && index >= 0 && index < batches_per_epoch()) << "batch " << index << " of epoch " << epoch;
+  if (epoch != order_epoch_) {
+    RandomStream stream(seed_, "shuffle", epoch);
+    order_ = std::make_shared<const std::vector<int64_t>>(RandomPermutation(data_.size(), stream));
+    order_epoch_ = epoch;
+  }
+  Batch batch;
+  if (next_.valid()) batch = next_.get();
+  if (epoch != next_epoch_ || index != next_index_) batch = Assemble(epoch, index, *order_, /*parallel=*/true);
+  next_epoch_ = next_index_ = -1;
+  if (ahead_ && index + 1 < batches_per_epoch()) {
+    next_epoch_ = epoch;
+    next_index_ = index + 1;
+    next_ = std::async(std::launch::async, [this, epoch, index, order = order_] {
+      return Assemble(epoch, index + 1, *order, /*parallel=*/false);
+    });
+  }
+  return OnDevice(batch, dtype_, device_);
 }
 
 Batch EvaluationBatch(const LabelledImages& data, const Normalization& normalization, int64_t begin, int64_t end,
@@ -198,7 +226,7 @@ Batch EvaluationBatch(const LabelledImages& data, const Normalization& normaliza
   PRUNELAB_CHECK(at::isFloatingType(dtype)) << c10::toString(dtype);
   std::vector<Placement> placements(end - begin);
   for (int64_t i = begin; i < end; ++i) placements[i - begin].image = i;
-  return Assemble(data, normalization, placements, dtype, device);
+  return OnDevice(Assemble(data, normalization, placements, dtype, device, /*parallel=*/true), dtype, device);
 }
 
 Batch SelectedBatch(const LabelledImages& data, const Normalization& normalization, const std::vector<int64_t>& images,
@@ -210,7 +238,7 @@ Batch SelectedBatch(const LabelledImages& data, const Normalization& normalizati
     PRUNELAB_CHECK(images[i] >= 0 && images[i] < data.size()) << "image " << images[i] << " of " << data.size();
     placements[i].image = images[i];
   }
-  return Assemble(data, normalization, placements, dtype, device);
+  return OnDevice(Assemble(data, normalization, placements, dtype, device, /*parallel=*/true), dtype, device);
 }
 
 }  // namespace prunelab

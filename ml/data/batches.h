@@ -15,6 +15,8 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <future>
+#include <memory>
 #include <vector>
 
 #include "ml/data/dataset.h"
@@ -36,9 +38,12 @@ struct Batch {
 class TrainingBatches {
  public:
   // `data` and `normalization` must outlive this object. Checks: batch_size and data.size() at least 1, padding at
-  // least 0, a floating `dtype`.
+  // least 0, a floating `dtype`. `ahead`: a thread of its own assembles the batch that comes next in the epoch while
+  // this one is trained on, as a GPU wants it; where the processor trains, its cores have enough to do.
   TrainingBatches(const LabelledImages& data, const Normalization& normalization, Augmentation augmentation,
-                  int64_t batch_size, uint64_t seed, at::ScalarType dtype, at::Device device);
+                  int64_t batch_size, uint64_t seed, at::ScalarType dtype, at::Device device, bool ahead = false);
+  TrainingBatches(const TrainingBatches&) = delete;  // a thread may be at work for it
+  TrainingBatches& operator=(const TrainingBatches&) = delete;
 
   int64_t batches_per_epoch() const;
   // Batch `index` of `epoch`; deterministic, in any order.
@@ -52,8 +57,14 @@ class TrainingBatches {
   uint64_t seed_;
   at::ScalarType dtype_;
   at::Device device_;
+  // Of the batch, on the host.
+  Batch Assemble(int64_t epoch, int64_t index, const std::vector<int64_t>& order, bool parallel) const;
+
+  bool ahead_;
   int64_t order_epoch_ = -1;  // whose order `order_` is
-  std::vector<int64_t> order_;
+  std::shared_ptr<const std::vector<int64_t>> order_;
+  int64_t next_epoch_ = -1, next_index_ = -1;  // which batch `next_` is, where it is valid
+  std::future<Batch> next_;
 };
 
 // Images [begin, end) in order, normalised, not augmented.

@@ -85,6 +85,24 @@ TEST(TrainingBatchesTest, EqualsPlainVersion) {
   }
 }
 
+TEST(TrainingBatchesTest, BatchesAssembledAheadAreTheSame) {
+  const LabelledImages data = {at::arange(43 * 3 * 5 * 7, at::kLong).remainder(251).to(at::kByte).view({43, 3, 5, 7}),
+                               at::arange(43, at::kLong)};
+  Normalization normalization;
+  normalization.mean = normalization.stddev = {0.25, 0.5, 0.75};
+  TrainingBatches plain(data, normalization, {2, true}, 10, 5, at::kFloat, at::kCPU);
+  TrainingBatches ahead(data, normalization, {2, true}, 10, 5, at::kFloat, at::kCPU, /*ahead=*/true);
+  // In order, over an epoch's end, back, the same again, and far on.
+  const std::pair<int64_t, int64_t> places[] = {{0, 0}, {0, 1}, {0, 2}, {0, 3}, {0, 4}, {1, 0}, {1, 1},
+                                                {0, 2}, {0, 3}, {0, 3}, {7, 4}, {7, 0}, {7, 1}, {8, 2}};
+  for (const auto& [epoch, index] : places) {
+    const Batch expected = plain.Get(epoch, index), ours = ahead.Get(epoch, index);
+    EXPECT_TRUE(at::equal(ours.images, expected.images)) << epoch << ", " << index;
+    EXPECT_TRUE(at::equal(ours.labels, expected.labels)) << epoch << ", " << index;
+    EXPECT_TRUE(ours.images.is_contiguous(at::MemoryFormat::ChannelsLast));
+  }
+}
+
 TEST(TrainingBatchesTest, PaddingIsBlackBeforeNormalisation) {
   const LabelledImages data = {at::full({50, 1, 4, 4}, 255, at::kByte), at::zeros({50}, at::kLong)};
   Normalization normalization;

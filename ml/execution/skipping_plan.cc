@@ -7,6 +7,7 @@
 
 #include "ml/execution/conv_unit.h"
 #include "ml/execution/folded_conv.h"
+#include "ml/execution/norm_units.h"
 #include "ml/execution/run_node.h"
 
 namespace prunelab {
@@ -30,7 +31,7 @@ class StructureFinder {
  public:
   // `folds`: whether convolutions without BN become folded ones.
   StructureFinder(const NetworkInfo& info, const ForwardOptions& options, bool folds)
-      : info_(info), options_(options), folds_(folds) {
+      : info_(info), options_(options), folds_(folds), depends_on_image_(DependOnImage(info)) {
     const int size = info.network().node_size();
     structure_.unit_at.assign(size, -1);
     structure_.unit_of_conv.assign(size, -1);
@@ -40,18 +41,11 @@ class StructureFinder {
     structure_.folded_at.assign(size, -1);
     structure_.folded_of_conv.assign(size, -1);
     structure_.reads_filled.assign(size, false);
-    depends_on_image_.assign(size, false);
   }
 
   Structure Find() {
     const int size = info_.network().node_size();
-    for (int i = 0; i < size; ++i) {
-      depends_on_image_[i] = info_.node(i).op_case() == Node::kImage;
-      for (const int j : info_.inputs(i)) depends_on_image_[i] = depends_on_image_[i] || depends_on_image_[j];
-    }
-    for (int i = 0; i < size; ++i) {
-      if (info_.node(i).op_case() == Node::kBatchNorm2D) AddUnit(i);
-    }
+    AddUnits();
     for (int i = 0; i < size && folds_; ++i) {
       if (info_.node(i).op_case() == Node::kConv2D) AddFoldedConv(i);
     }
@@ -67,37 +61,31 @@ class StructureFinder {
  private:
   bool IsCaptured(int i) const { return options_.capture.count(info_.node(i).name()) > 0; }
 
-  // The only reader of node i, or -1 where there are several or its output is wanted.
-  int OnlyReader(int i) const { return info_.users(i).size() == 1 && !IsCaptured(i) ? info_.users(i)[0] : -1; }
+  int OnlyReader(int i) const { return prunelab::OnlyReader(info_, options_.capture, i); }
 
-  void AddUnit(int norm) {
-    ConvUnit unit;
-    unit.norm = norm;
-    unit.conv = info_.inputs(norm)[0];
-    const Node& conv = info_.node(unit.conv);
-    if (conv.op_case() != Node::kConv2D || conv.conv2d().groups() != 1 || OnlyReader(unit.conv) != norm) return;
-    unit.input = info_.inputs(unit.conv)[0];
-    if (!depends_on_image_[unit.input]) return;
-    unit.output = norm;
-    const int reader = OnlyReader(norm);
-    if (reader >= 0 && info_.node(reader).op_case() == Node::kAdd) TakeAdd(reader, unit);
-    const int last = OnlyReader(unit.output);
-    if (last >= 0 && info_.node(last).op_case() == Node::kRelu) unit.relu = unit.output = last;
-    for (const int i : {unit.conv, unit.norm, unit.add, unit.relu}) {
-      if (i >= 0) structure_.inside[i] = i != unit.output;
+  // Of each norm behind a convolution that nobody else reads.
+  void AddUnits() {
+    const auto behind_conv = [&](int norm) {
+      const int conv = info_.inputs(norm)[0];
+      const Node& node = info_.node(conv);
+      return node.op_case() == Node::kConv2D && node.conv2d().groups() == 1 && OnlyReader(conv) == norm &&
+             depends_on_image_[info_.inputs(conv)[0]];
+    };
+    for (const NormUnit& norm : FindNormUnits(info_, options_.capture, behind_conv)) {
+      ConvUnit unit;
+      unit.conv = info_.inputs(norm.norm)[0];
+      unit.input = info_.inputs(unit.conv)[0];
+      unit.norm = norm.norm;
+      unit.add = norm.add;
+      unit.relu = norm.relu;
+      unit.other = norm.other;
+      unit.output = norm.output;
+      for (const int i : {unit.conv, unit.norm, unit.add, unit.relu}) {
+        if (i >= 0) structure_.inside[i] = i != unit.output;
+      }
+      structure_.unit_at[unit.output] = structure_.unit_of_conv[unit.conv] = static_cast<int>(structure_.units.size());
+      structure_.units.push_back(unit);
     }
-    structure_.unit_at[unit.output] = structure_.unit_of_conv[unit.conv] = static_cast<int>(structure_.units.size());
-    structure_.units.push_back(unit);
-  }
-
-  void TakeAdd(int add, ConvUnit& unit) const {
-    const std::vector<int>& in = info_.inputs(add);
-    if (in.size() != 2 || in[0] == in[1]) return;
-    const int other = in[0] == unit.norm ? in[1] : in[0];
-    // Another unit took it; or a stored constant, which has a batch of one.
-    if (structure_.inside[add] || structure_.unit_at[add] >= 0 || !depends_on_image_[other]) return;
-    unit.add = unit.output = add;
-    unit.other = other;
   }
 
   void AddFoldedConv(int conv) {
@@ -183,7 +171,7 @@ class StructureFinder {
   const NetworkInfo& info_;
   const ForwardOptions& options_;
   const bool folds_;
-  std::vector<bool> depends_on_image_;
+  const std::vector<bool> depends_on_image_;
   Structure structure_;
 };
 

@@ -60,11 +60,11 @@ MaskMeasures MeasureMasks(const NetworkInfo& info, const std::map<std::string, a
   return measures;
 }
 
-MaskChanges CompareMasks(const NetworkInfo& info, const std::map<std::string, at::Tensor>& before,
-                         const std::map<std::string, at::Tensor>& after) {
+at::Tensor CountMaskChanges(const NetworkInfo& info, const std::map<std::string, at::Tensor>& before,
+                            const std::map<std::string, at::Tensor>& after) {
   CheckNodes(info, before);
   CheckNodes(info, after);
-  // All layers in one tensor, so that one number of each kind is waited for and not one a layer.
+  // All layers in one tensor: a few kernels, not a few for each layer.
   std::vector<at::Tensor> was, is;
   for (const ConvInfo& conv : info.convs()) {
     const auto old = before.find(conv.node);
@@ -79,14 +79,10 @@ MaskChanges CompareMasks(const NetworkInfo& info, const std::map<std::string, at
     was.push_back(a);
     is.push_back(b);
   }
-  MaskChanges changes;
-  if (was.empty()) return changes;
+  if (was.empty()) return at::zeros({2}, at::kLong);
   const at::Tensor a = at::cat(was), b = at::cat(is);
   const at::Tensor differ = at::logical_xor(a, b);
-  const at::Tensor counts = at::stack({differ.sum(), at::logical_and(differ, b).sum()}).cpu();
-  changes.changed = counts[0].item<int64_t>();
-  changes.returned = counts[1].item<int64_t>();
-  return changes;
+  return at::stack({differ.sum(), at::logical_and(differ, b).sum()});
 }
 
 }  // namespace prunelab

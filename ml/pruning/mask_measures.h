@@ -32,13 +32,9 @@ struct MaskMeasures {
 // check.
 MaskMeasures MeasureMasks(const NetworkInfo& info, const std::map<std::string, at::Tensor>& masks);
 
-// Entries are filters where both masks are filter masks (or missing), else weights.
-struct MaskChanges {
-  int64_t changed = 0;   // differ
-  int64_t returned = 0;  // were off and are on
-};
-
-MaskChanges CompareMasks(const NetworkInfo& info, const std::map<std::string, at::Tensor>& before,
-                         const std::map<std::string, at::Tensor>& after);
+// What an update changed, [2] int64 on the masks' device (nothing waits for it): how many entries differ, and how many
+// of these were off and are on. Entries are filters where both masks are filter masks (or missing), else weights.
+at::Tensor CountMaskChanges(const NetworkInfo& info, const std::map<std::string, at::Tensor>& before,
+                            const std::map<std::string, at::Tensor>& after);
 
 }  // namespace prunelab

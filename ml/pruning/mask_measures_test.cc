@@ -102,23 +102,22 @@ TEST(MaskMeasuresTest, ChannelsLastMasksAreReadByIndex) {
 
 TEST(MaskMeasuresTest, Changes) {
   const NetworkInfo info = TwoConvs();
-  const MaskChanges same = CompareMasks(info, {}, {});
-  EXPECT_EQ(same.changed, 0);
+  const auto changes = [&](const std::map<std::string, at::Tensor>& before,
+                           const std::map<std::string, at::Tensor>& after) {
+    const at::Tensor counts = CountMaskChanges(info, before, after);
+    EXPECT_EQ(counts.scalar_type(), at::kLong);
+    return std::make_pair(counts[0].item<int64_t>(), counts[1].item<int64_t>());
+  };
+  using Counts = std::pair<int64_t, int64_t>;  // changed, returned
+  EXPECT_EQ(changes({}, {}), Counts(0, 0));
   // A missing mask is all on.
-  const MaskChanges first = CompareMasks(info, {}, {{"a", Filters({1, 0, 0, 1})}});
-  EXPECT_EQ(first.changed, 2);
-  EXPECT_EQ(first.returned, 0);
-  const MaskChanges second =
-      CompareMasks(info, {{"a", Filters({1, 0, 0, 1})}}, {{"a", Filters({0, 0, 1, 1})}, {"b", Filters({0, 1})}});
-  EXPECT_EQ(second.changed, 3);
-  EXPECT_EQ(second.returned, 1);
-  const MaskChanges cleared = CompareMasks(info, {{"a", Filters({1, 0, 0, 1})}}, {});
-  EXPECT_EQ(cleared.returned, 2);
+  EXPECT_EQ(changes({}, {{"a", Filters({1, 0, 0, 1})}}), Counts(2, 0));
+  EXPECT_EQ(changes({{"a", Filters({1, 0, 0, 1})}}, {{"a", Filters({0, 0, 1, 1})}, {"b", Filters({0, 1})}}),
+            Counts(3, 1));
+  EXPECT_EQ(changes({{"a", Filters({1, 0, 0, 1})}}, {}), Counts(2, 2));
   // Filters against weights: counted in weights.
   const at::Tensor weights = at::tensor({0., 1., 0., 0., 1., 1., 1., 1.}).reshape({2, 4, 1, 1});
-  const MaskChanges mixed = CompareMasks(info, {{"b", Filters({0, 1})}}, {{"b", weights}});
-  EXPECT_EQ(mixed.changed, 1);
-  EXPECT_EQ(mixed.returned, 1);
+  EXPECT_EQ(changes({{"b", Filters({0, 1})}}, {{"b", weights}}), Counts(1, 1));
 }
 
 }  // namespace

@@ -46,7 +46,8 @@ struct RankedLayer {
 absl::Status ValidateRanking(const Ranking& ranking);
 
 // Masks (0 or 1, in the importance's shape and dtype) by node. `rate` in [0, 1), `ranking` valid. Error: DataLoss, with
-// the layer's name, when an importance is infinite or not a number: the weights are lost, training has diverged.
+// the layer's name, when an importance is infinite or not a number: the weights are lost, training has diverged. (On a
+// GPU this is not looked at.)
 absl::StatusOr<std::map<std::string, at::Tensor>> RankMasks(const Ranking& ranking, double rate,
                                                             const std::vector<RankedLayer>& layers);
 

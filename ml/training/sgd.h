@@ -26,8 +26,11 @@ class SgdOptimizer {
   // Optimizes `parameters` in place.
   SgdOptimizer(const std::vector<NamedTensor>& parameters, SgdOptions options);
 
+  // Of the steps to come. On a GPU it goes into a tensor, where recorded steps (recorder.h) read it.
+  void set_learning_rate(double learning_rate);
+
   // One step with `gradients`, one for each parameter, in any memory format.
-  void Step(const std::vector<at::Tensor>& gradients, double learning_rate);
+  void Step(const std::vector<at::Tensor>& gradients);
 
   // Momentum buffers in the order of the parameters, zero before the first step; without momentum empty.
   const std::vector<at::Tensor>& momentum() const { return momentum_; }
@@ -39,6 +42,8 @@ class SgdOptimizer {
   SgdOptions options_;
   std::vector<at::Tensor> parameters_;  // detached views of the model's own
   std::vector<at::Tensor> momentum_;
+  double learning_rate_ = 0;
+  at::Tensor learning_rate_on_device_;  // [], float32; on the CPU undefined
   bool started_ = false;
 };
 

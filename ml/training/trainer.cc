@@ -17,6 +17,7 @@
 #include "ml/base/status_macros.h"
 #include "ml/execution/bfloat16_plan.h"
 #include "ml/execution/checkpoint.h"
+#include "ml/execution/fused_plan.h"
 #include "ml/execution/model_liveness.h"
 #include "ml/execution/skipping_plan.h"
 #include "ml/pruning/mask_measures.h"
@@ -43,15 +44,30 @@ Augmentation AugmentationOf(const Training& config) {
   return augmentation;
 }
 
+// Steps, all alike, after which libraries have set themselves up for what is to be recorded, on its stream.
+constexpr int64_t kStepsBeforeRecording = 3;
+
 // In the types that the model has.
-std::unique_ptr<Plan> PlanOf(const Training& config) {
-  if (config.skipping()) return std::make_unique<SkippingPlan>();
-  return std::make_unique<ReferencePlan>();
+std::unique_ptr<Plan> PlanOf(const Training& config, at::Device device) {
+  if (!config.skipping()) return std::make_unique<ReferencePlan>();
+  if (device.is_cuda()) return std::make_unique<FusedPlan>();
+  return std::make_unique<SkippingPlan>();
 }
 
-std::unique_ptr<Plan> StepPlanOf(const Training& config) {
+std::unique_ptr<Plan> StepPlanOf(const Training& config, at::Device device) {
   if (config.precision() == Training::BFLOAT16) return std::make_unique<Bfloat16Plan>();
-  return PlanOf(config);
+  return PlanOf(config, device);
+}
+
+bool SameShape(const Batch& a, const Batch& b) {
+  return a.images.sizes() == b.images.sizes() && a.labels.sizes() == b.labels.sizes();
+}
+
+// Whether masks `a` have those of `b` in the same shapes.
+bool SameShapes(const std::map<std::string, at::Tensor>& a, const std::map<std::string, at::Tensor>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
+    return x.first == y.first && x.second.sizes() == y.second.sizes();
+  });
 }
 
 ValidationSplit SplitOf(const TrainingSetup& setup) {
@@ -69,9 +85,20 @@ at::Tensor SquaredNorm(const at::Tensor& tensor) { return tensor.detach().to(at:
 
 }  // namespace
 
+std::string StepPlanName(const Training& config, at::Device device) {
+  if (!config.skipping() || config.precision() == Training::BFLOAT16) return "reference";
+  return device.is_cuda() ? "fused" : "skipping";
+}
+
 Trainer::EpochSums::EpochSums(at::Device device)
     : loss(at::zeros({}, at::TensorOptions(device).dtype(at::kDouble))),
-      correct(at::zeros({}, at::TensorOptions(device).dtype(at::kLong))) {}
+      correct(at::zeros({}, at::TensorOptions(device).dtype(at::kLong))),
+      mask_changes(at::zeros({2}, at::TensorOptions(device).dtype(at::kLong))) {}
+
+void Trainer::EpochSums::Reset() {
+  for (const at::Tensor* sum : {&loss, &correct, &mask_changes}) sum->zero_();
+  images = 0;
+}
 
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(TrainingSetup setup) {
   PRUNELAB_RETURN_IF_ERROR(InField("training", CheckPrecision(setup.config, setup.device)));
@@ -98,13 +125,20 @@ Trainer::Trainer(TrainingSetup setup, Model model)
     : setup_(std::move(setup)),
       split_(SplitOf(setup_)),
       model_(std::move(model)),
-      step_plan_(StepPlanOf(setup_.config)),
-      plan_(PlanOf(setup_.config)),
+      step_plan_(StepPlanOf(setup_.config, setup_.device)),
+      plan_(PlanOf(setup_.config, setup_.device)),
       batches_(train(), setup_.dataset->normalization, AugmentationOf(setup_.config), setup_.config.batch_size(),
-               setup_.seed, setup_.dtype, setup_.device),
+               setup_.seed, setup_.dtype, setup_.device, /*ahead=*/setup_.device.is_cuda()),
       optimizer_(model_.parameters(), Options(setup_.config)),
       sums_(setup_.device) {
   PRUNELAB_CHECK(!setup_.rewind_to || !setup_.rewind_to_start) << "two networks to rewind to";
+  if (setup_.device.is_cuda()) {
+    // Runs repeat: no algorithm of which sums come in any order.
+    at::globalContext().setDeterministicCuDNN(true);
+    if (setup_.recorder == nullptr && setup_.config.cuda_graphs()) {
+      setup_.recorder = MakeCudaGraphRecorder(setup_.device);
+    }
+  }
   if (setup_.strategy->needs_probe()) {
     probe_.emplace(model_, &train(), &setup_.dataset->normalization, setup_.seed);
     setup_.strategy->Attach(*probe_);
@@ -143,14 +177,14 @@ std::vector<PrunableLayer> Trainer::PrunableLayers() const {
   return layers;
 }
 
-std::vector<RegularizedLayer> Trainer::RegularizedLayers() const {
+std::vector<RegularizedLayer> Trainer::RegularizedLayers(const Model& model) const {
   std::vector<RegularizedLayer> layers;
   for (const int64_t i : layer_parameter_) {
-    const NamedTensor& parameter = model_.parameters()[i];
+    const NamedTensor& parameter = model.parameters()[i];
     RegularizedLayer layer;
     layer.node = parameter.node;
     layer.weight = parameter.tensor.detach();
-    switch (model_.info().node(model_.info().Index(parameter.node)).op_case()) {
+    switch (model.info().node(model.info().Index(parameter.node)).op_case()) {
       case Node::kConv2D:
         layer.kind = RegularizedLayer::Kind::kConv;
         break;
@@ -160,8 +194,8 @@ std::vector<RegularizedLayer> Trainer::RegularizedLayers() const {
       default:
         layer.kind = RegularizedLayer::Kind::kBatchNorm;
     }
-    const auto mask = model_.masks().find(parameter.node);
-    if (mask != model_.masks().end()) layer.mask = mask->second;
+    const auto mask = model.masks().find(parameter.node);
+    if (mask != model.masks().end()) layer.mask = mask->second;
     layers.push_back(std::move(layer));
   }
   return layers;
@@ -195,10 +229,8 @@ void Trainer::Restore(const std::map<std::string, at::Tensor>& tensors) {
 void Trainer::ApplyAndCount(const MaskUpdate& update, EpochRecord& record) {
   const std::map<std::string, at::Tensor> before = model_.masks();
   Apply(update, before);
-  const MaskChanges changes = CompareMasks(model_.info(), before, model_.masks());
   ++record.mask_updates;
-  record.mask_changes += changes.changed;
-  record.returned_filters += changes.returned;
+  sums_.mask_changes += CountMaskChanges(model_.info(), before, model_.masks()).to(setup_.device);
 }
 
 void Trainer::Apply(const MaskUpdate& update, const std::map<std::string, at::Tensor>& before) {
@@ -237,9 +269,9 @@ std::vector<at::Tensor> Trainer::BackPropagate(const at::Tensor& loss, Activatio
   return gradients;
 }
 
-void Trainer::AddPenalty(const ActivationPenalty& activations, std::vector<at::Tensor>& gradients, bool last_step,
-                         EpochRecord& record) const {
-  const Penalty penalty = setup_.regularizer->ValueAndGradients(RegularizedLayers());
+void Trainer::AddPenalty(const Model& model, const ActivationPenalty& activations, std::vector<at::Tensor>& gradients,
+                         bool last_step, EpochRecord& record) const {
+  const Penalty penalty = setup_.regularizer->ValueAndGradients(RegularizedLayers(model));
   PRUNELAB_CHECK(penalty.gradients.size() == layer_parameter_.size()) << penalty.gradients.size() << " gradients";
   std::vector<at::Tensor> added = activations.gradients;  // by parameter
   added.resize(gradients.size());
@@ -269,6 +301,76 @@ void Trainer::AddPenalty(const ActivationPenalty& activations, std::vector<at::T
   }
 }
 
+GradientPolicy Trainer::StepPolicy() const {
+  // A strategy that asks for gradients gets the dense ones; what masked weights must not learn is taken out by Learn.
+  return setup_.strategy->needs_gradients() ? GradientPolicy::kStraightThrough : setup_.strategy->gradient_policy();
+}
+
+void Trainer::Differentiate(Model& model, const Batch& batch, bool last_step, StepTensors& step) {
+  ForwardOptions options;
+  options.mode = Mode::kTrain;
+  options.policy = StepPolicy();
+  if (setup_.penalty_weight != 0) options.capture = setup_.regularizer->activation_nodes();
+  const ForwardResult result = step_plan_->Forward(model, batch.images, options);
+  executed_macs_ = result.executed_macs;
+  const at::Tensor loss = at::cross_entropy_loss(result.logits, batch.labels);
+  step.activations = ActivationPenalty();
+  if (!options.capture.empty()) step.activations.value = setup_.regularizer->ActivationValue(result.captured);
+  step.gradients = BackPropagate(loss, step.activations, last_step);
+  step.loss = loss.detach();
+  sums_.loss += step.loss.to(at::kDouble) * batch.labels.size(0);
+  sums_.correct += (LabelRanks(result.logits.detach(), batch.labels) < 1).sum();
+}
+
+void Trainer::Learn(const Model& model, bool last_step, StepTensors& step) {
+  std::vector<at::Tensor> gradients = step.gradients;
+  ActivationPenalty activations = step.activations;
+  if (StepPolicy() != setup_.strategy->gradient_policy()) {
+    for (const auto& [node, mask] : model.masks()) {
+      const int64_t index = conv_weight_.at(node);
+      gradients[index] = at::mul(gradients[index], mask);
+      if (activations.gradients.empty() || !activations.gradients[index].defined()) continue;
+      activations.gradients[index] = at::mul(activations.gradients[index], mask);
+    }
+  }
+  AddPenalty(model, activations, gradients, last_step, record_);
+  optimizer_.Step(gradients);
+}
+
+absl::Status Trainer::PrepareRecording(const Batch& batch) {
+  const std::map<std::string, at::Tensor>& masks = model_.masks();
+  const GradientPolicy policy = setup_.strategy->gradient_policy();
+  if (!recorded_ || recorded_->policy != policy || !SameShape(recorded_->batch, batch) ||
+      !SameShapes(recorded_->masks, masks)) {
+    recorded_.reset();  // before its memory is asked for again
+    RecordedStep& recorded = recorded_.emplace(model_);
+    recorded.policy = policy;
+    recorded.masks = masks;
+    std::map<std::string, at::Tensor> own;
+    for (const auto& [node, mask] : masks) own[node] = mask.clone();
+    recorded.model.SetMasks(own);
+    recorded.batch = {at::empty_like(batch.images), at::empty_like(batch.labels)};
+    const auto record = [&](const std::function<void()>& half) {
+      absl::StatusOr<std::unique_ptr<Recording>> recording = setup_.recorder->Record(half);
+      if (recording.ok()) return recording;
+      recorded_.reset();
+      return absl::StatusOr<std::unique_ptr<Recording>>(absl::FailedPreconditionError(absl::StrCat(
+          "a training step ", recording.status().message(), "; set training { cuda_graphs: false } to train without")));
+    };
+    PRUNELAB_ASSIGN_OR_RETURN(recorded.differentiate, record([this] {
+                                Differentiate(recorded_->model, recorded_->batch, false, recorded_->tensors);
+                              }));
+    PRUNELAB_ASSIGN_OR_RETURN(recorded.learn, record([this] { Learn(recorded_->model, false, recorded_->tensors); }));
+  }
+  for (const auto& [node, mask] : masks) {
+    at::Tensor& last = recorded_->masks.at(node);
+    if (last.is_same(mask)) continue;
+    recorded_->model.masks().at(node).copy_(mask);
+    last = mask;
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Trainer::Step() {
   const StepPosition position = Position();
   PRUNELAB_RETURN_IF_ERROR(UpdateMasks(setup_.strategy->Update(position, PrunableLayers()), record_));
@@ -278,50 +380,49 @@ absl::Status Trainer::Step() {
   }
 
   const Batch batch = batches_.Get(setup_.first_epoch + epoch_, iteration_);
-  ForwardOptions options;
-  options.mode = Mode::kTrain;
-  options.policy = setup_.strategy->gradient_policy();
-  if (setup_.penalty_weight != 0) options.capture = setup_.regularizer->activation_nodes();
-  // A strategy that asks for gradients gets the dense ones; what masked weights must not learn is taken out below.
-  const bool dense_gradients = setup_.strategy->needs_gradients();
-  if (dense_gradients) options.policy = GradientPolicy::kStraightThrough;
-  const ForwardResult result = step_plan_->Forward(model_, batch.images, options);
-  executed_macs_ = result.executed_macs;
-  const at::Tensor& logits = result.logits;
-  const at::Tensor loss = at::cross_entropy_loss(logits, batch.labels);
-  const bool last_step = iteration_ + 1 == position.iterations_per_epoch;
-  ActivationPenalty activations;
-  if (!options.capture.empty()) activations.value = setup_.regularizer->ActivationValue(result.captured);
-  std::vector<at::Tensor> gradients = BackPropagate(loss, activations, last_step);
-
   const int64_t images = batch.labels.size(0);
+  const bool last_step = iteration_ + 1 == position.iterations_per_epoch;
+  const double learning_rate = LearningRate(setup_.config, epoch_, iteration_, position.iterations_per_epoch);
+  optimizer_.set_learning_rate(learning_rate);
+
+  // Recorded are the steps that are all alike: not an epoch's last, which is measured and may have fewer images.
+  const bool alike = setup_.recorder != nullptr && !last_step && optimizer_.started();
+  const bool replayed = alike && steps_before_recording_ >= kStepsBeforeRecording;
+  StepTensors tensors;
+  if (replayed) {
+    PRUNELAB_RETURN_IF_ERROR(PrepareRecording(batch));
+    recorded_->batch.images.copy_(batch.images);
+    recorded_->batch.labels.copy_(batch.labels);
+    recorded_->differentiate->Replay();
+  } else {
+    const auto differentiate = [&] { Differentiate(model_, batch, last_step, tensors); };
+    alike ? setup_.recorder->Run(differentiate) : differentiate();
+  }
+  StepTensors& step = replayed ? recorded_->tensors : tensors;
   sums_.images += images;
-  sums_.loss += loss.detach().to(at::kDouble) * images;
-  sums_.correct += (LabelRanks(logits.detach(), batch.labels) < 1).sum();
   // On the CPU a loss that is lost ends the epoch at once; on a GPU looking would wait for the device at every step.
-  if (setup_.device.is_cpu() && !std::isfinite(loss.item<double>())) {
+  if (setup_.device.is_cpu() && !std::isfinite(step.loss.item<double>())) {
     record_.diverged = true;
     return absl::OkStatus();
   }
 
-  if (dense_gradients) {
+  if (setup_.strategy->needs_gradients()) {
     for (const auto& [node, index] : conv_weight_) {
-      // Laid out as the weight, so that sums over it round alike when it comes back from a saved state.
-      last_gradients_[node] = LaidOutAs(gradients[index].detach(), parameters_[index].detach());
+      // Laid out as the weight, so that sums over it round alike when it comes back from a saved state. What a
+      // recording wrote, its next replay writes over.
+      const at::Tensor gradient = step.gradients[index].detach();
+      last_gradients_[node] = LaidOutAs(replayed ? gradient.clone() : gradient, parameters_[index].detach());
     }
   }
   setup_.strategy->Observe(position, PrunableLayers());
-  if (dense_gradients && setup_.strategy->gradient_policy() == GradientPolicy::kMasked) {
-    for (const auto& [node, mask] : model_.masks()) {
-      const int64_t index = conv_weight_.at(node);
-      gradients[index] = at::mul(gradients[index], mask);
-      if (activations.gradients.empty() || !activations.gradients[index].defined()) continue;
-      activations.gradients[index] = at::mul(activations.gradients[index], mask);
-    }
+  if (replayed) {
+    recorded_->learn->Replay();
+  } else {
+    const auto learn = [&] { Learn(model_, last_step, tensors); };
+    alike ? setup_.recorder->Run(learn) : learn();
+    steps_before_recording_ += alike;
   }
-  AddPenalty(activations, gradients, last_step, record_);
-  record_.learning_rate = LearningRate(setup_.config, epoch_, iteration_, position.iterations_per_epoch);
-  optimizer_.Step(gradients, record_.learning_rate);
+  record_.learning_rate = learning_rate;
   ++iteration_;
   return absl::OkStatus();
 }
@@ -344,7 +445,10 @@ absl::StatusOr<EpochRecord> Trainer::RunEpoch() {
   EpochRecord record = std::exchange(record_, EpochRecord());
   record.train_loss = sums_.loss.item<double>() / static_cast<double>(sums_.images);
   record.train_top1 = static_cast<double>(sums_.correct.item<int64_t>()) / static_cast<double>(sums_.images);
-  sums_ = EpochSums(setup_.device);
+  const at::Tensor mask_changes = sums_.mask_changes.cpu();
+  record.mask_changes = mask_changes[0].item<int64_t>();
+  record.returned_filters = mask_changes[1].item<int64_t>();
+  sums_.Reset();
   if (!std::isfinite(record.train_loss)) record.diverged = true;
   if (!record.diverged) {
     const int64_t every = setup_.config.evaluate_every();
@@ -381,7 +485,8 @@ Safetensors Trainer::SaveState() const {
   for (const auto& [name, tensor] : strategy.tensors) add(absl::StrCat(kStrategy, name), tensor);
   for (const auto& [name, value] : strategy.values) state.metadata[absl::StrCat(kStrategy, name)] = value;
   add(kPosition, at::tensor({epoch_, iteration_, sums_.images, sums_.correct.item<int64_t>(), record_.mask_updates,
-                             record_.mask_changes, record_.returned_filters, int64_t{optimizer_.started()}},
+                             sums_.mask_changes[0].item<int64_t>(), sums_.mask_changes[1].item<int64_t>(),
+                             int64_t{optimizer_.started()}},
                             at::kLong));
   add(kSums,
       at::tensor({sums_.loss.item<double>(), record_.learning_rate, record_.penalty, record_.penalty_gradient_ratio},
@@ -463,12 +568,10 @@ absl::Status Trainer::LoadState(const Safetensors& state, const std::string& nam
   epoch_ = p[0];
   iteration_ = p[1];
   record_ = EpochRecord();
-  sums_ = EpochSums(setup_.device);
   sums_.images = p[2];
   sums_.correct.fill_(p[3]);
   record_.mask_updates = p[4];
-  record_.mask_changes = p[5];
-  record_.returned_filters = p[6];
+  sums_.mask_changes.copy_(position.slice(0, 5, 7));
   optimizer_.set_started(p[7] != 0);
   const double* d = sums.const_data_ptr<double>();
   sums_.loss.fill_(d[0]);
@@ -495,7 +598,7 @@ void Trainer::Measure(EpochRecord& record) const {
   record.weight_sparsity = measures.weight_sparsity;
   record.paper_sparsity = measures.paper_sparsity;
   record.live_filters = measures.live_filters;
-  record.mean_abs_rho = MeanAbsRho(RegularizedLayers());
+  record.mean_abs_rho = MeanAbsRho(RegularizedLayers(model_));
   const Liveness liveness = AnalyzeLiveness(model_);
   record.live_parameters = liveness.live_parameters;
   record.live_macs = liveness.live_macs;

@@ -26,6 +26,7 @@
 #include "ml/data/dataset.h"
 #include "ml/data/validation_split.h"
 #include "ml/execution/plan.h"
+#include "ml/execution/recorder.h"
 #include "ml/execution/safetensors.h"
 #include "ml/pruning/pruning_strategy.h"
 #include "ml/regularizers/regularizer.h"
@@ -68,6 +69,9 @@ struct TrainingSetup {
   bool rewind_to_start = false;
   std::function<void(const StepProgress&)> on_step;  // after each step; may be empty; SaveState may be called
   std::function<bool()> stop;  // asked after each step, may be empty: true ends the training there
+  // Records steps, so that they are replayed instead of asked for kernel by kernel. Null: by CUDA graphs on a GPU,
+  // where the config does not say otherwise, and not at all on the CPU.
+  std::unique_ptr<Recorder> recorder;
 };
 
 // What is known at the end of an epoch. Fractions are of 1; what was not measured is absent.
@@ -90,6 +94,9 @@ struct EpochRecord {
   int64_t live_parameters = 0, live_macs = 0;   // after exact removal
   std::map<std::string, int64_t> live_filters;  // by conv node
 };
+
+// The plan by which the steps of such a training run: "skipping", "fused" or "reference".
+std::string StepPlanName(const Training& config, at::Device device);
 
 class Trainer {
  public:
@@ -122,17 +129,54 @@ class Trainer {
   int64_t train_images() const { return train().size(); }  // an epoch's
 
  private:
-  // Sums over an epoch's images, on the device.
+  // Sums over an epoch, on the device, so that nothing waits for it before the epoch's end. Always the same tensors.
   struct EpochSums {
-    at::Tensor loss, correct;
+    at::Tensor loss, correct;  // over images
+    at::Tensor mask_changes;   // over mask updates: entries that changed, and of these that came back
     int64_t images = 0;
     explicit EpochSums(at::Device device);
+    void Reset();
+  };
+
+  // A regularizer's term on activations, without its weight.
+  struct ActivationPenalty {
+    at::Tensor value;                   // undefined where there is none
+    std::vector<at::Tensor> gradients;  // by parameter, undefined means zero; empty: in the loss's gradients already
+  };
+
+  // What a step's first half, which differentiates, leaves to its second, which learns; in between the strategy
+  // observes.
+  struct StepTensors {
+    at::Tensor loss;                    // the batch's mean
+    std::vector<at::Tensor> gradients;  // of the loss, by parameter
+    ActivationPenalty activations;
+  };
+
+  // A recorded step, and what it reads.
+  struct RecordedStep {
+    explicit RecordedStep(const Model& model) : model(model) {}
+    Model model;  // the trainer's, but with masks of its own, whose values change and whose places do not
+    std::map<std::string, at::Tensor> masks;  // of the trainer's model, whose values these last took
+    Batch batch;
+    GradientPolicy policy = GradientPolicy::kStraightThrough;
+    StepTensors tensors;
+    std::unique_ptr<Recording> differentiate, learn;
   };
 
   Trainer(TrainingSetup setup, Model model);
 
   const LabelledImages& train() const { return split_.train.size() > 0 ? split_.train : setup_.dataset->train; }
   absl::Status Step();
+  // By which gradients are computed, before Learn makes of them what the strategy wants learnt.
+  GradientPolicy StepPolicy() const;
+  // The first half of a step on `batch`, by `model`, this trainer's or one that shares its parameters. Neither half
+  // waits for the device, but on an epoch's last step.
+  void Differentiate(Model& model, const Batch& batch, bool last_step, StepTensors& step);
+  // The second half: what masked weights must not learn is taken out, the penalty's gradient added, and SGD steps.
+  void Learn(const Model& model, bool last_step, StepTensors& step);
+  // Makes recorded_ a recording that fits the step to come on a batch such as `batch`, if it is none, and gives it the
+  // masks in force.
+  absl::Status PrepareRecording(const Batch& batch);
   // The step's that comes, or, `back` = 1, of the one just done.
   StepPosition Position(int64_t back = 0) const;
   // Applies what the strategy answered; lost weights make the record one of a diverged epoch.
@@ -142,18 +186,14 @@ class Trainer {
   void Restore(const std::map<std::string, at::Tensor>& tensors);
   void Apply(const MaskUpdate& update, const std::map<std::string, at::Tensor>& before);
   std::vector<PrunableLayer> PrunableLayers() const;
-  std::vector<RegularizedLayer> RegularizedLayers() const;
-  // A regularizer's term on activations, without its weight.
-  struct ActivationPenalty {
-    at::Tensor value;                   // undefined where there is none
-    std::vector<at::Tensor> gradients;  // by parameter, undefined means zero; empty: in the loss's gradients already
-  };
+  // With the masks of `model`.
+  std::vector<RegularizedLayer> RegularizedLayers(const Model& model) const;
   // Gradients of the loss by parameter. The term on activations goes back with the loss; where the loss's gradients
   // are wanted alone (on the epoch's last step, and by strategies), its own are computed beside them.
   std::vector<at::Tensor> BackPropagate(const at::Tensor& loss, ActivationPenalty& activations, bool last_step) const;
   // Adds the weighted penalty's gradient; on the epoch's last step its measures go into `record`.
-  void AddPenalty(const ActivationPenalty& activations, std::vector<at::Tensor>& gradients, bool last_step,
-                  EpochRecord& record) const;
+  void AddPenalty(const Model& model, const ActivationPenalty& activations, std::vector<at::Tensor>& gradients,
+                  bool last_step, EpochRecord& record) const;
   void RecalibrateBatchNorm(int64_t epoch);
   void Measure(EpochRecord& record) const;
 
@@ -173,8 +213,10 @@ class Trainer {
   std::map<std::string, at::Tensor> start_;           // parameters and buffers at the start, for rewinding
   int64_t epoch_ = 0, iteration_ = 0;                 // the next step's
   int64_t executed_macs_ = 0;
-  EpochRecord record_;  // of the epoch under way
+  EpochRecord record_;  // of the epoch under way; its mask_changes and returned_filters are in sums_ till it ends
   EpochSums sums_;
+  std::optional<RecordedStep> recorded_;
+  int64_t steps_before_recording_ = 0;  // that were like those to be recorded
 };
 
 }  // namespace prunelab

@@ -1,0 +1,49 @@
+#include "ml/execution/norm_units.h"
+
+namespace prunelab {
+
+std::vector<bool> DependOnImage(const NetworkInfo& info) {
+  const int size = info.network().node_size();
+  std::vector<bool> depend(size, false);
+  for (int i = 0; i < size; ++i) {
+    depend[i] = info.node(i).op_case() == Node::kImage;
+    for (const int j : info.inputs(i)) depend[i] = depend[i] || depend[j];
+  }
+  return depend;
+}
+
+int OnlyReader(const NetworkInfo& info, const std::set<std::string>& captured, int i) {
+  const bool only = info.users(i).size() == 1 && captured.count(info.node(i).name()) == 0;
+  return only ? info.users(i)[0] : -1;
+}
+
+std::vector<NormUnit> FindNormUnits(const NetworkInfo& info, const std::set<std::string>& captured,
+                                    const std::function<bool(int)>& accepts) {
+  const int size = info.network().node_size();
+  const std::vector<bool> depends_on_image = DependOnImage(info);
+  std::vector<bool> taken(size, false);
+  std::vector<NormUnit> units;
+  for (int i = 0; i < size; ++i) {
+    if (info.node(i).op_case() != Node::kBatchNorm2D || !depends_on_image[i] || !accepts(i)) continue;
+    NormUnit unit;
+    unit.norm = unit.output = i;
+    const int reader = OnlyReader(info, captured, i);
+    if (reader >= 0 && info.node(reader).op_case() == Node::kAdd && !taken[reader]) {
+      const std::vector<int>& in = info.inputs(reader);
+      const int other = in.size() == 2 && in[0] != in[1] ? (in[0] == i ? in[1] : in[0]) : -1;
+      if (other >= 0 && depends_on_image[other]) {
+        unit.add = unit.output = reader;
+        unit.other = other;
+      }
+    }
+    const int last = OnlyReader(info, captured, unit.output);
+    if (last >= 0 && info.node(last).op_case() == Node::kRelu) unit.relu = unit.output = last;
+    for (const int node : {unit.norm, unit.add, unit.relu}) {
+      if (node >= 0) taken[node] = true;
+    }
+    units.push_back(unit);
+  }
+  return units;
+}
+
+}  // namespace prunelab

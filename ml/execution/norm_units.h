@@ -1,0 +1,30 @@
+// Where a network has batch normalisations that can be done together with what follows them: norm (-> add) (-> ReLU).
+#pragma once
+
+#include <functional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "ml/network/network.h"
+
+namespace prunelab {
+
+// Nodes by index; -1 where there is none. `other` is what the add adds to BN's output, `output` the unit's last node.
+struct NormUnit {
+  int norm = -1, add = -1, relu = -1;
+  int other = -1, output = -1;
+};
+
+// By node: whether its output depends on the image, and so has the batch's size (a stored constant has a batch of one).
+std::vector<bool> DependOnImage(const NetworkInfo& info);
+
+// The only reader of node `i`; -1 where there are several, or none, or its output is `captured` by name.
+int OnlyReader(const NetworkInfo& info, const std::set<std::string>& captured, int i);
+
+// Units in the order of their norms, no node in two of them, such that nobody else reads what lies inside one. Only
+// norms that `accepts`, given by index, begin one.
+std::vector<NormUnit> FindNormUnits(const NetworkInfo& info, const std::set<std::string>& captured,
+                                    const std::function<bool(int)>& accepts);
+
+}  // namespace prunelab

@@ -1,0 +1,44 @@
+// Recording what the host asks of a device once, to have it done again and again: a CUDA graph. A training step is
+// hundreds of small kernels, and asking for each of them takes the host longer than the GPU takes to compute it.
+//
+// What is recorded reads and writes the same memory each time: its inputs are copied to where the recording reads them.
+// While it is recorded nothing may wait for the device (waiting_calls.h), and nothing is executed.
+//
+//   for (int i = 0; i < 3; ++i) recorder->Run(step);  // libraries set themselves up
+//   PRUNELAB_ASSIGN_OR_RETURN(std::unique_ptr<Recording> recording, recorder->Record(step));
+//   inputs.copy_(batch);
+//   recording->Replay();
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <functional>
+#include <memory>
+
+#include "absl/status/statusor.h"
+
+namespace prunelab {
+
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  // Has it done once more, after what the current stream was asked before and before what it is asked next. Does not
+  // wait.
+  virtual void Replay() = 0;
+};
+
+class Recorder {
+ public:
+  virtual ~Recorder() = default;
+  // Does `work` now, where Record would record it.
+  virtual void Run(const std::function<void()>& work) = 0;
+  // `work` runs on the host once. Tensors that it makes and that are kept hold the results of the last Replay; all
+  // recordings of one recorder share their memory, so they must be replayed in the order in which they were made.
+  // Errors: FailedPrecondition, where `work` did what cannot be recorded.
+  virtual absl::StatusOr<std::unique_ptr<Recording>> Record(const std::function<void()>& work) = 0;
+};
+
+// By CUDA graphs, on `device`, a CUDA device; checked: the program was built with --config=cuda.
+std::unique_ptr<Recorder> MakeCudaGraphRecorder(c10::Device device);
+
+}  // namespace prunelab

@@ -1,0 +1,344 @@
+// Recorded steps beside steps that are asked for anew. On the host a recorder that keeps what it was given and does it
+// again stands for CUDA graphs, and sees what they would: a recording reads the same memory each time, and nothing of
+// it waits for the device. Where there is a GPU, graphs themselves are held against plain steps.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/record_function.h>
+#include <c10/core/Allocator.h>
+#include <c10/util/ThreadLocalDebugInfo.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "google/protobuf/text_format.h"
+#include "ml/base/random.h"
+#include "ml/execution/waiting_calls.h"
+#include "ml/models/built_network.h"
+#include "ml/models/dataset_defaults.h"
+#include "ml/models/model_builder.h"
+#include "ml/training/trainer.h"
+
+namespace prunelab {
+namespace {
+
+using testing::IsEmpty;
+
+google::protobuf::Any Plugin(const std::string& text) {
+  google::protobuf::Any any;
+  EXPECT_TRUE(
+      google::protobuf::TextFormat::ParseFromString(absl::StrCat("[type.googleapis.com/prunelab.", text), &any));
+  return any;
+}
+
+// The memory that LibTorch's calls used: what they read that was there before the work watched, and what was allocated
+// in it.
+class MemoryUsed {
+ public:
+  static MemoryUsed By(const std::function<void()>& work) {
+    const auto allocated = std::make_shared<Allocations>();
+    MemoryUsed used;
+    g_used = &used;
+    g_allocated = &allocated->memory;
+    const at::CallbackHandle handle =
+        at::addGlobalCallback(at::RecordFunctionCallback(&Begin).needsInputs(true).scopes({at::RecordScope::FUNCTION}));
+    {
+      const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, allocated);
+      work();
+    }
+    at::removeCallback(handle);
+    g_used = nullptr;
+    used.allocated_ = std::move(allocated->memory);
+    return used;
+  }
+  // With the call that read it first.
+  const std::map<const void*, std::string>& read() const { return read_; }
+  const std::set<const void*>& allocated() const { return allocated_; }
+
+ private:
+  // LibTorch tells a memory profiler of what it allocates.
+  struct Allocations : c10::MemoryReportingInfoBase {
+    void reportMemoryUsage(void* memory_now, int64_t bytes, size_t, size_t, c10::Device) override {
+      if (bytes > 0) memory.insert(memory_now);
+    }
+    bool memoryProfilingEnabled() const override { return true; }
+    std::set<const void*> memory;
+  };
+
+  static std::unique_ptr<at::ObserverContext> Begin(const at::RecordFunction& call) {
+    const auto see = [&](const at::Tensor& tensor) {
+      if (!tensor.defined() || tensor.numel() == 0) return;
+      const void* memory = tensor.storage().data();
+      if (!g_allocated->count(memory)) g_used->read_.emplace(memory, call.name());
+    };
+    for (const c10::IValue& input : call.inputs()) {
+      if (input.isTensor()) see(input.toTensor());
+      if (!input.isTensorList()) continue;
+      for (const at::Tensor& tensor : input.toTensorVector()) see(tensor);
+    }
+    return nullptr;
+  }
+
+  static MemoryUsed* g_used;
+  static std::set<const void*>* g_allocated;
+  std::map<const void*, std::string> read_;
+  std::set<const void*> allocated_;
+};
+MemoryUsed* MemoryUsed::g_used = nullptr;
+std::set<const void*>* MemoryUsed::g_allocated = nullptr;
+
+struct Seen {
+  int64_t runs = 0, records = 0, replays = 0;
+  std::set<std::string> waiting;  // in all that was replayed
+  std::set<const void*> made;     // by the last replay: a graph would have made it in the same place each time
+};
+
+// Does what it was given again. What its first replay read, but for what the replay before it had made, is what a graph
+// would read each time: a later one must read nothing else.
+class HostRecording : public Recording {
+ public:
+  HostRecording(std::function<void()> work, Seen* seen) : work_(std::move(work)), seen_(seen) {}
+  void Replay() override {
+    ++seen_->replays;
+    MemoryUsed used;
+    seen_->waiting.merge(WaitingCalls([&] { used = MemoryUsed::By(work_); }));
+    const bool first = reads_.empty();
+    for (const auto& [memory, call] : used.read()) {
+      if (seen_->made.count(memory)) continue;
+      if (first) reads_.insert(memory);
+      EXPECT_TRUE(reads_.count(memory)) << call << ": a graph would have read where this lay when it was recorded";
+    }
+    seen_->made = used.allocated();
+  }
+
+ private:
+  const std::function<void()> work_;
+  Seen* const seen_;
+  std::set<const void*> reads_;
+};
+
+class HostRecorder : public Recorder {
+ public:
+  explicit HostRecorder(Seen* seen) : seen_(seen) {}
+  void Run(const std::function<void()>& work) override {
+    ++seen_->runs;
+    work();
+  }
+  absl::StatusOr<std::unique_ptr<Recording>> Record(const std::function<void()>& work) override {
+    ++seen_->records;
+    seen_->made.clear();  // since then freed, and perhaps given to what is now to be read
+    return std::make_unique<HostRecording>(work, seen_);
+  }
+
+ private:
+  Seen* const seen_;
+};
+
+constexpr int64_t kImages = 42, kBatch = 4, kEpochs = 2;  // 11 steps an epoch, the last of two images
+
+Dataset RandomData() {
+  Dataset data;
+  data.info = {10, 3, 8, 8, kImages, 10};
+  const auto images = [](int64_t n, const char* name) {
+    LabelledImages images = {at::empty({n, 3, 8, 8}, at::kByte), at::arange(n, at::kLong).remainder(10)};
+    RandomStream stream(3, name);
+    for (int64_t i = 0; i < images.images.numel(); ++i) {
+      images.images.mutable_data_ptr<uint8_t>()[i] = static_cast<uint8_t>(stream.Below(256));
+    }
+    return images;
+  };
+  data.train = images(kImages, "train");
+  data.test = images(10, "test");
+  data.normalization.mean = {0.5, 0.5, 0.5};
+  data.normalization.stddev = {0.25, 0.25, 0.25};
+  return data;
+}
+
+struct Case {
+  const char* name;
+  const char* pruning;
+  const char* regularizer;
+  // Computes a term of its own on a GPU (compared with the CPU's where it stands); that of the CPU waits.
+  bool waits_on_cpu = false;
+};
+
+const Case kCases[] = {
+    {"dense", "NoPruning] {}", "NoRegularizer] {}"},
+    {"dynamic_cov", "DynamicL1] { rate: 0.6 period: 2 ranking { scope: PER_LAYER } }", "Cov] {}"},
+    {"dynamic_gradient", "DynamicL1] { rate: 0.6 period: 2 importance: GRADIENT ranking { scope: PER_LAYER } }",
+     "SquaredCorrelation] {}"},
+    {"static_kernel_cov", "Static] { rate: 0.5 epoch: 1 ranking { scope: PER_LAYER } }", "KernelCov] { scale: MEAN }"},
+    {"weights", "Unstructured] { rate: 0.7 }", "NoRegularizer] {}"},
+    // Masked gradients of a strategy that reads dense ones, and sums them as it observes.
+    {"taylor_decov", "Taylor] { rate: 0.5 period: 3 }", "Decov] {}"},
+    {"random_orthoreg", "Random] { rate: 0.4 period: 3 redraw: true }", "Orthoreg] {}", true},
+    {"dpf_srip", "Dpf] { rate: 0.5 period: 3 }", "Srip] {}"},
+    {"zhu", "NoPruning] {}", "ZhuDecorrelation] {}", true},
+};
+
+std::unique_ptr<Trainer> MakeTrainer(const Case& test, const Dataset& data, at::Device device, at::ScalarType dtype,
+                                     std::unique_ptr<Recorder> recorder, std::function<bool()> stop = {}) {
+  at::set_num_threads(1);  // what other threads allocate would not be seen
+  TrainingSetup setup;
+  setup.network = BuiltNetwork(BuildNetwork(Plugin("ResNetCifar] { depth: 8 width: 8 }"), DefaultsOf(data.info)));
+  setup.dataset = &data;
+  setup.config.set_epochs(kEpochs);
+  setup.config.set_batch_size(kBatch);
+  setup.config.mutable_sgd()->set_learning_rate(0.02);
+  setup.config.mutable_sgd()->set_momentum(0.9);
+  setup.config.mutable_sgd()->set_weight_decay(1e-3);
+  setup.config.mutable_schedule()->set_warmup_epochs(1);  // another rate each step
+  setup.config.set_cuda_graphs(false);                    // where not given a recorder
+  if (device.is_cpu()) setup.config.set_skipping(false);  // that plan is the CPU's alone
+  setup.seed = 7;
+  setup.dtype = dtype;
+  setup.device = device;
+  setup.strategy = *CreatePruningStrategy(Plugin(test.pruning), {&setup.network, setup.seed});
+  setup.regularizer = *CreateRegularizer(Plugin(test.regularizer), setup.network);
+  setup.penalty_weight = 0.7;
+  setup.recorder = std::move(recorder);
+  setup.stop = std::move(stop);
+  absl::StatusOr<std::unique_ptr<Trainer>> trainer = Trainer::Create(std::move(setup));
+  EXPECT_TRUE(trainer.ok()) << trainer.status();
+  return *std::move(trainer);
+}
+
+// Trains all that is left; the last epoch's record.
+EpochRecord Train(Trainer& trainer) {
+  EpochRecord record;
+  while (trainer.epoch() < kEpochs) {
+    absl::StatusOr<EpochRecord> next = trainer.RunEpoch();
+    EXPECT_TRUE(next.ok()) << next.status();
+    if (!next.ok()) break;
+    record = *std::move(next);
+    EXPECT_FALSE(record.diverged);
+  }
+  return record;
+}
+
+// Bit for bit, or within `tolerance` of the largest entry.
+void ExpectSame(const Trainer& ours, const Trainer& expected, double tolerance = 0) {
+  const Safetensors a = ours.SaveState(), b = expected.SaveState();
+  ASSERT_EQ(a.tensors.size(), b.tensors.size());
+  EXPECT_EQ(a.metadata, b.metadata);
+  for (const auto& [name, tensor] : b.tensors) {
+    const at::Tensor& own = a.tensors.at(name);
+    if (tolerance == 0) {
+      EXPECT_TRUE(at::equal(own, tensor)) << name;
+    } else {
+      const double largest = std::max(1.0, tensor.abs().max().item<double>());
+      EXPECT_LE((own - tensor).abs().max().item<double>(), tolerance * largest) << name;
+    }
+  }
+}
+
+class RecordedStepTest : public testing::TestWithParam<Case> {};
+
+TEST_P(RecordedStepTest, TrainingIsTheSameBitForBit) {
+  const Dataset data = RandomData();
+  Seen seen;
+  const auto plain = MakeTrainer(GetParam(), data, at::kCPU, at::kFloat, nullptr);
+  const auto recorded = MakeTrainer(GetParam(), data, at::kCPU, at::kFloat, std::make_unique<HostRecorder>(&seen));
+  const EpochRecord expected = Train(*plain), ours = Train(*recorded);
+  ExpectSame(*recorded, *plain);
+  EXPECT_EQ(ours.train_loss, expected.train_loss);
+  EXPECT_EQ(ours.learning_rate, expected.learning_rate);
+  EXPECT_EQ(ours.penalty, expected.penalty);
+  EXPECT_EQ(ours.mask_changes, expected.mask_changes);
+  EXPECT_EQ(ours.returned_filters, expected.returned_filters);
+  EXPECT_EQ(recorded->executed_macs(), plain->executed_macs());
+  if (!GetParam().waits_on_cpu) EXPECT_THAT(seen.waiting, IsEmpty());
+  // Of each epoch's eleven steps the last is not like the others, and the very first starts the momentum; three more
+  // come before recording. A step is two halves.
+  EXPECT_EQ(seen.runs, 2 * 3);
+  EXPECT_EQ(seen.replays, 2 * (10 - 4 + 10));
+  // Anew where layers get their first masks, or masks of another shape.
+  EXPECT_GE(seen.records, 2);
+  EXPECT_LE(seen.records, 4);
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, RecordedStepTest, testing::ValuesIn(kCases),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+TEST(RecordedStepsTest, AResumedTrainingEndsInTheSameBits) {
+  const Dataset data = RandomData();
+  Seen seen, resumed_seen;
+  const auto whole = MakeTrainer(kCases[1], data, at::kCPU, at::kFloat, std::make_unique<HostRecorder>(&seen));
+  Train(*whole);
+  int steps = 0;
+  const auto first = MakeTrainer(kCases[1], data, at::kCPU, at::kFloat, std::make_unique<HostRecorder>(&seen),
+                                 [&] { return ++steps == 8; });  // in the middle of replays
+  ASSERT_TRUE(absl::IsCancelled(first->RunEpoch().status()));
+  const auto second = MakeTrainer(kCases[1], data, at::kCPU, at::kFloat, std::make_unique<HostRecorder>(&resumed_seen));
+  ASSERT_TRUE(second->LoadState(first->SaveState(), "state").ok());
+  Train(*second);
+  ExpectSame(*second, *whole);
+  EXPECT_GT(resumed_seen.replays, 0);
+}
+
+// A state that is loaded into a trainer with a recording replaces values, not the tensors that the recording reads.
+TEST(RecordedStepsTest, AStateIsLoadedUnderARecording) {
+  const Dataset data = RandomData();
+  Seen seen;
+  const auto plain = MakeTrainer(kCases[1], data, at::kCPU, at::kFloat, nullptr);
+  const auto recorded = MakeTrainer(kCases[1], data, at::kCPU, at::kFloat, std::make_unique<HostRecorder>(&seen));
+  ASSERT_TRUE(plain->RunEpoch().ok());
+  const Safetensors state = plain->SaveState();
+  Train(*plain);
+  Train(*recorded);
+  const int64_t replays = seen.replays;
+  ASSERT_TRUE(recorded->LoadState(state, "state").ok());
+  Train(*recorded);
+  ExpectSame(*recorded, *plain);
+  EXPECT_GT(seen.replays, replays);
+}
+
+// A regularizer whose arithmetic waits for the device: a recorder refuses, and the error says what helps.
+class RefusingRecorder : public Recorder {
+ public:
+  void Run(const std::function<void()>& work) override { work(); }
+  absl::StatusOr<std::unique_ptr<Recording>> Record(const std::function<void()>& work) override {
+    return absl::FailedPreconditionError("cannot be recorded as a CUDA graph: operation not permitted");
+  }
+};
+
+TEST(RecordedStepsTest, WhatCannotBeRecordedIsAnErrorThatNamesTheRemedy) {
+  const Dataset data = RandomData();
+  const auto trainer = MakeTrainer(kCases[0], data, at::kCPU, at::kFloat, std::make_unique<RefusingRecorder>());
+  const absl::Status status = trainer->RunEpoch().status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(status));
+  EXPECT_EQ(status.message(),
+            "a training step cannot be recorded as a CUDA graph: operation not permitted; set training { cuda_graphs: "
+            "false } to train without");
+}
+
+// Steps that all use CUDA graphs are held against the same asked for kernel by kernel, and against the CPU's.
+TEST(RecordedStepsTest, GraphsOnAGpuGiveTheBitsOfPlainSteps) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device, or built without --config=cuda";
+  const at::Device device(at::kCUDA, 0);
+  at::globalContext().setAllowTF32CuDNN(false);
+  at::globalContext().setAllowTF32CuBLAS(false);
+  const Dataset data = RandomData();
+  for (const Case& test : kCases) {
+    SCOPED_TRACE(test.name);
+    const auto plain = MakeTrainer(test, data, device, at::kFloat, nullptr);
+    const auto recorded = MakeTrainer(test, data, device, at::kFloat, MakeCudaGraphRecorder(device));
+    Train(*plain);
+    Train(*recorded);
+    ExpectSame(*recorded, *plain);
+    const auto exact = MakeTrainer(test, data, at::kCPU, at::kDouble, nullptr);
+    const auto on_gpu = MakeTrainer(test, data, device, at::kDouble, MakeCudaGraphRecorder(device));
+    Train(*exact);
+    Train(*on_gpu);
+    ExpectSame(*on_gpu, *exact, 1e-5);  // the learning rate on a GPU is a float
+  }
+}
+
+}  // namespace
+}  // namespace prunelab
