@@ -3,12 +3,16 @@
 //   bazel run //experiments:step_benchmark -- --masks=uniform:0.6
 //       --pruning='[type.googleapis.com/prunelab.DynamicL1] { rate: 0.6 }'
 //
-// milliseconds: the median step, batch assembly included; cpu_milliseconds: the processor time of all its threads.
-// loss: mean over all steps. peak_bytes: how much more memory the process held at its peak in training than before it.
+// milliseconds: the median step, batch assembly included; cpu_milliseconds: the processor time of all its threads. On
+// a GPU, which nothing waits for, both are means over all timed steps, from an idle device to an idle device.
+// loss: mean over all steps. peak_bytes: how much more memory the process held at its peak in training than before it;
+// on a GPU, how much of the device's was allocated at the peak.
 // executed_macs: multiply-accumulates of a step's convolutions and linear layers for one image, forward and backward;
 // dense_macs: the same without masks.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <gflags/gflags.h>
 #include <sys/resource.h>
 
@@ -57,7 +61,7 @@ DEFINE_string(masks, "strategy",
               "random from a fixed seed; or a .safetensors file with `<conv>.mask`. With other masks than its own the "
               "strategy's updates are computed on their schedule and put aside.");
 DEFINE_int32(threads, 2, "Threads to compute with.");
-DEFINE_int64(steps, 20, "Steps that are timed, after three that are not.");
+DEFINE_int64(steps, 20, "Steps that are timed, after three that are not (on a GPU ten).");
 DEFINE_string(device, "cpu", "auto, cpu or cuda; auto takes a GPU where there is one.");
 DEFINE_bool(skipping, true,
             "Whether the plan that skips runs, on the CPU, or that which fuses, on a GPU; else the reference plan.");
@@ -71,6 +75,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr int64_t kWarmUp = 3;
+constexpr int64_t kWarmUpOnDevice = 10;  // steps are recorded in it
 constexpr double kPenaltyWeight = 0.7;
 
 // The plugin that a flag names, or `otherwise` where it is empty.
@@ -174,14 +179,28 @@ absl::StatusOr<Training::Precision> Precision(at::Device device) {
   return training.precision();
 }
 
-absl::StatusOr<Dataset> SyntheticData(const NetworkInfo& network) {
+// Waits for a GPU to have done all it was asked for.
+void WaitFor(at::Device device) {
+  if (device.is_cuda()) at::detail::getCUDAHooks().deviceSynchronize(device.has_index() ? device.index() : 0);
+}
+
+// Of a GPU's memory, the peak since the last call.
+int64_t PeakDeviceMemory(at::Device device) {
+  c10::DeviceAllocator* allocator = c10::getDeviceAllocator(device.type());
+  const c10::DeviceIndex index = device.has_index() ? device.index() : 0;
+  const int64_t peak = allocator->getDeviceStats(index).allocated_bytes[0].peak;  // of both small and large blocks
+  allocator->resetPeakStats(index);
+  return peak;
+}
+
+absl::StatusOr<Dataset> SyntheticData(const NetworkInfo& network, int64_t batches) {
   const NodeShape& image = network.input_shape();
   if (image.height != image.width) return absl::InvalidArgumentError("--network: takes images that are not square");
   Synthetic parameters;
   parameters.set_classes(network.classes());
   parameters.set_channels(image.channels);
   parameters.set_image_size(image.height);
-  parameters.set_train_images(std::max(network.classes(), FLAGS_batch * (FLAGS_steps + kWarmUp)));
+  parameters.set_train_images(std::max(network.classes(), FLAGS_batch * batches));
   parameters.set_test_images(1);
   google::protobuf::Any any;
   any.PackFrom(parameters);
@@ -200,7 +219,10 @@ absl::StatusOr<Json> Measure() {
   if (!built.ok()) return WithPrefix("--network", built.status());
   PRUNELAB_ASSIGN_OR_RETURN(setup.network, NetworkInfo::Create(*std::move(built)));
   const NetworkInfo info = setup.network;
-  PRUNELAB_ASSIGN_OR_RETURN(const Dataset dataset, SyntheticData(info));
+  const bool on_device = setup.device.is_cuda();
+  const int64_t warm_up = on_device ? kWarmUpOnDevice : kWarmUp;
+  // A GPU's last step waits for what is measured, and is not like the others.
+  PRUNELAB_ASSIGN_OR_RETURN(const Dataset dataset, SyntheticData(info, warm_up + FLAGS_steps + (on_device ? 1 : 0)));
   setup.dataset = &dataset;
   setup.seed = 1;
   setup.config.set_epochs(1);
@@ -234,21 +256,30 @@ absl::StatusOr<Json> Measure() {
   std::vector<double> seconds, cpu_seconds;
   double last = 0, last_cpu = 0;
   int64_t steps = 0, peak = 0;
+  const at::Device device = setup.device;
   setup.on_step = [&](const StepProgress&) {
-    const double now = SteadySeconds();
-    if (++steps > kWarmUp && steps <= kWarmUp + FLAGS_steps) {
-      seconds.push_back(now - last);
-      cpu_seconds.push_back(CpuSeconds() - last_cpu);
+    ++steps;
+    if (on_device) {
+      if (steps != warm_up && steps != warm_up + FLAGS_steps) return;
+      WaitFor(device);
     }
-    peak = ProcessMemory("VmHWM:");
+    const double now = SteadySeconds(), cpu = CpuSeconds();
+    if (steps > warm_up && steps <= warm_up + FLAGS_steps) {
+      const double count = static_cast<double>(on_device ? FLAGS_steps : 1);
+      seconds.push_back((now - last) / count);
+      cpu_seconds.push_back((cpu - last_cpu) / count);
+    }
+    if (!on_device) peak = ProcessMemory("VmHWM:");
     last_cpu = CpuSeconds();
     last = SteadySeconds();
   };
   PRUNELAB_ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer, Trainer::Create(std::move(setup)));
   trainer->model().SetMasks(masks);
   ForgetPeakMemory();
-  const int64_t before = ProcessMemory("VmRSS:");
+  const int64_t before = on_device ? 0 : ProcessMemory("VmRSS:");
+  if (on_device) PeakDeviceMemory(device);  // forgotten
   PRUNELAB_ASSIGN_OR_RETURN(const EpochRecord record, trainer->RunEpoch());
+  if (on_device) peak = PeakDeviceMemory(device);
   if (record.diverged) return absl::InternalError("the training diverged");
 
   const double median = Median(seconds);

@@ -15,6 +15,9 @@ A sweep is eight runs: here in two processes of one thread on a core of its own,
 the other with --threads threads. Its time is that of all steps, the longer of the two processes' here; starting
 processes and the steps that are not timed are left out on both sides.
 
+--device=cuda compares on a GPU (build with --config=cuda), all rows but those of sweeps and of the penalty alone; there
+torch.compile records CUDA graphs, as this project's steps are recorded.
+
 Needs torch 2.11 in the Python that runs this.
 """
 
@@ -76,7 +79,8 @@ def finish(process):
 
 
 def run_ours(flags, arguments):
-    common = [arguments.program, f"--steps={arguments.steps}", f"--batch={arguments.batch}"]
+    common = [arguments.program, f"--steps={arguments.steps}", f"--batch={arguments.batch}",
+              f"--device={arguments.device}"]
     return finish(start(common + [f"--threads={arguments.threads}"] + flags))
 
 
@@ -100,7 +104,8 @@ def run_our_sweep(flags, arguments):
 
 def run_peer(flags, arguments, compiled):
     return finish(start([sys.executable, str(HERE / "pytorch_peer.py"), f"--steps={arguments.steps}",
-                         f"--batch={arguments.batch}", f"--threads={arguments.threads}"] + flags +
+                         f"--batch={arguments.batch}", f"--threads={arguments.threads}",
+                         f"--device={arguments.device}"] + flags +
                         (["--compile"] if compiled else [])))
 
 
@@ -122,7 +127,9 @@ def is_real(name):
 
 def can_run(name, arguments):
     if name.endswith("_bfloat16"):
-        return "avx512_bf16" in pathlib.Path("/proc/cpuinfo").read_text()
+        return arguments.device == "cuda" or "avx512_bf16" in pathlib.Path("/proc/cpuinfo").read_text()
+    if arguments.device == "cuda" and (name.startswith("sweep") or name == PENALTY):
+        return False  # of two cores
     return arguments.masks or not is_real(name)
 
 
@@ -177,6 +184,7 @@ def main():
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--no_compile", action="store_true")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--masks", help="a .safetensors file with the masks of a real run")
     arguments = parser.parse_args()
     rows = arguments.rows.split(",") if arguments.rows else [n for n in names if can_run(n, arguments)]

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-WARM_UP = 3
+WARM_UP = {"cpu": 3, "cuda": 10}
 
 
 class StraightThrough(torch.autograd.Function):
@@ -119,7 +119,7 @@ def correlation_penalty(groups, delta=1e-2):
 def uniform_masks(convs, rate):
     generator = torch.Generator().manual_seed(1)
     for conv in convs:
-        off = torch.randperm(conv.out_channels, generator=generator)[:int(rate * conv.out_channels)]
+        off = torch.randperm(conv.out_channels, generator=generator)[:int(rate * conv.out_channels)].to(conv.mask.device)
         conv.mask.fill_(1)[off] = 0
 
 
@@ -156,36 +156,42 @@ def main():
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu",
+                        help="on cuda, --compile records CUDA graphs too (mode reduce-overhead)")
     arguments = parser.parse_args()
+    device, on_gpu = arguments.device, arguments.device == "cuda"
+    warm_up = WARM_UP[device]
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
     MaskedConv.gradient = arguments.gradient
     width, blocks = NETWORKS[arguments.network]
-    model = ResNet(width, blocks).to(memory_format=torch.channels_last).train()
+    model = ResNet(width, blocks).to(device, memory_format=torch.channels_last).train()
     convs = [module for module in model.modules() if isinstance(module, MaskedConv)]
     uniform_masks(convs, arguments.rate)
     groups = groups_by_shape(convs)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=1e-4, fused=True)
 
     def loss_of(x, y):
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=arguments.autocast):
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=arguments.autocast):
             logits = model(x)
         loss = functional.cross_entropy(logits.float(), y)
         return (loss + 0.7 * correlation_penalty(groups), loss) if arguments.penalty else (loss, loss)
 
-    step_loss = torch.compile(loss_of) if arguments.compile else loss_of
-    total = arguments.steps + WARM_UP
-    images = torch.randint(0, 256, (total * arguments.batch, 3, 32, 32), dtype=torch.uint8)
-    labels = torch.arange(total * arguments.batch) % 10
+    step_loss = torch.compile(loss_of, mode="reduce-overhead" if on_gpu else None) if arguments.compile else loss_of
+    total = arguments.steps + warm_up
+    images = torch.randint(0, 256, (total * arguments.batch, 3, 32, 32), dtype=torch.uint8, device=device)
+    labels = torch.arange(total * arguments.batch, device=device) % 10
     try:
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")
     except OSError:
         pass
-    before = memory("VmRSS:")
+    before = 0 if on_gpu else memory("VmRSS:")
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
     seconds, cpu = [], []
-    for step in range(total):
-        start, cpu_start = time.perf_counter(), cpu_seconds()
+
+    def one_step(step):
         part = slice(step * arguments.batch, (step + 1) * arguments.batch)
         x = ((images[part].float() / 255 - 0.5) / 0.25).contiguous(memory_format=torch.channels_last)
         if arguments.gradient == "straight_through" and (step + 1) % 4 == 0:
@@ -194,14 +200,29 @@ def main():
         objective, loss = step_loss(x, labels[part])
         objective.backward()
         optimizer.step()
-        value = loss.item()
-        if step >= WARM_UP:
+        return loss
+
+    # A GPU is not waited for between steps: all are timed together.
+    for step in range(total if not on_gpu else warm_up):
+        start, cpu_start = time.perf_counter(), cpu_seconds()
+        value = one_step(step).item()
+        if step >= warm_up:
             seconds.append(time.perf_counter() - start)
             cpu.append(cpu_seconds() - cpu_start)
+    if on_gpu:
+        torch.cuda.synchronize()
+        start, cpu_start = time.perf_counter(), cpu_seconds()
+        for step in range(warm_up, total):
+            value = one_step(step)
+        torch.cuda.synchronize()
+        seconds.append((time.perf_counter() - start) / arguments.steps)
+        cpu.append((cpu_seconds() - cpu_start) / arguments.steps)
+        value = value.item()
+    peak = torch.cuda.max_memory_allocated() if on_gpu else memory("VmHWM:")
     median = statistics.median(seconds)
     print(json.dumps({
         "milliseconds": 1e3 * median, "images_per_second": arguments.batch / median,
-        "cpu_milliseconds": 1e3 * statistics.median(cpu), "peak_bytes": memory("VmHWM:") - before, "loss": value,
+        "cpu_milliseconds": 1e3 * statistics.median(cpu), "peak_bytes": peak - before, "loss": value,
         "batch": arguments.batch, "threads": arguments.threads, "torch": torch.__version__}))
 
 
