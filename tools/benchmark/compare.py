@@ -8,7 +8,7 @@ A ratio is PyTorch's time over ours, of the medians over rounds; PyTorch's is th
 are wall clock; beside them the ratio of processor time, which a busy machine disturbs less.
 
 Rows of "masks of a real run" take those of the file that --masks names, such as a run's last.safetensors; without it
-they are left out, as are rows in bfloat16 on a CPU without avx512_bf16. PyTorch computes masked filters as any others:
+those of epoch30_masks.textproto beside this file. Rows in bfloat16 are left out on a CPU without avx512_bf16. PyTorch computes masked filters as any others:
 its time is the same for all masks.
 
 A sweep is eight runs: here in two processes of one thread on a core of its own, four runs each, in PyTorch one after
@@ -121,16 +121,12 @@ def median(results, key):
     return statistics.median(result[key] for result in results)
 
 
-def is_real(name):
-    return name.endswith("_real")
-
-
 def can_run(name, arguments):
     if name.endswith("_bfloat16"):
         return arguments.device == "cuda" or "avx512_bf16" in pathlib.Path("/proc/cpuinfo").read_text()
     if arguments.device == "cuda" and (name.startswith("sweep") or name == PENALTY):
         return False  # of two cores
-    return arguments.masks or not is_real(name)
+    return True
 
 
 def row(name, arguments):
@@ -185,14 +181,13 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--no_compile", action="store_true")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--masks", help="a .safetensors file with the masks of a real run")
+    parser.add_argument("--masks", default=str(HERE / "epoch30_masks.safetensors"),
+                        help="a .safetensors file with the masks of a real run")
     arguments = parser.parse_args()
     rows = arguments.rows.split(",") if arguments.rows else [n for n in names if can_run(n, arguments)]
     for name in rows:
         if name not in names:
             parser.error(f"--rows: there is no {name}; of {', '.join(names)}")
-        if is_real(name) and not arguments.masks:
-            parser.error(f"--rows={name}: needs --masks=FILE")
     print("| work | ours ms | PyTorch ms | ratio | of processor time | peak memory, ours / PyTorch | goal |")
     print("|---|---|---|---|---|---|---|")
     for name in rows:
