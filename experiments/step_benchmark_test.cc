@@ -61,6 +61,15 @@ TEST(StepBenchmarkTest, TakesMasksFromAFile) {
   EXPECT_DOUBLE_EQ(nlohmann::json::parse(result.out).at("filter_sparsity").get<double>(), 7 / 168.0);
 }
 
+TEST(StepBenchmarkTest, TakesTheCommittedMasksOfARealRun) {
+  const ProgramResult result = RunProgram(
+      "experiments/step_benchmark", {"--batch=1", "--steps=1", "--masks=tools/benchmark/epoch30_masks.safetensors"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  const nlohmann::json json = nlohmann::json::parse(result.out);
+  EXPECT_DOUBLE_EQ(json.at("filter_sparsity").get<double>(), 1277 / 2128.0);
+  EXPECT_LT(json.at("executed_macs").get<int64_t>(), json.at("dense_macs").get<int64_t>());
+}
+
 TEST(StepBenchmarkTest, TrainsInBfloat16WhereTheCpuCan) {
   const ProgramResult result = Benchmark({"--precision=bfloat16"});
   if (!HasBfloat16()) {
