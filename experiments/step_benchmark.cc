@@ -6,7 +6,7 @@
 // milliseconds: the median step, batch assembly included; cpu_milliseconds: the processor time of all its threads. On
 // a GPU, which nothing waits for, both are means over all timed steps, from an idle device to an idle device.
 // loss: mean over all steps. peak_bytes: how much more memory the process held at its peak in training than before it;
-// on a GPU, how much of the device's was allocated at the peak.
+// on a GPU, how much of the device's it had taken at the peak.
 // executed_macs: multiply-accumulates of a step's convolutions and linear layers for one image, forward and backward;
 // dense_macs: the same without masks.
 #include <ATen/ATen.h>
@@ -188,7 +188,7 @@ void WaitFor(at::Device device) {
 int64_t PeakDeviceMemory(at::Device device) {
   c10::DeviceAllocator* allocator = c10::getDeviceAllocator(device.type());
   const c10::DeviceIndex index = device.has_index() ? device.index() : 0;
-  const int64_t peak = allocator->getDeviceStats(index).allocated_bytes[0].peak;  // of both small and large blocks
+  const int64_t peak = allocator->getDeviceStats(index).reserved_bytes[0].peak;  // of both small and large blocks
   allocator->resetPeakStats(index);
   return peak;
 }

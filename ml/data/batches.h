@@ -50,6 +50,9 @@ class TrainingBatches {
   Batch Get(int64_t epoch, int64_t index);
 
  private:
+  // Of the batch, on the host.
+  Batch Assemble(int64_t epoch, int64_t index, const std::vector<int64_t>& order, bool parallel) const;
+
   const LabelledImages& data_;
   const Normalization& normalization_;
   Augmentation augmentation_;
@@ -57,9 +60,6 @@ class TrainingBatches {
   uint64_t seed_;
   at::ScalarType dtype_;
   at::Device device_;
-  // Of the batch, on the host.
-  Batch Assemble(int64_t epoch, int64_t index, const std::vector<int64_t>& order, bool parallel) const;
-
   bool ahead_;
   int64_t order_epoch_ = -1;  // whose order `order_` is
   std::shared_ptr<const std::vector<int64_t>> order_;

@@ -3,10 +3,14 @@
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <torch/library.h>
 
+#include <array>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "ml/execution/norm_units.h"
@@ -82,15 +86,130 @@ TEST(FusedPlanTest, UnitsOfAResNet) {
   EXPECT_EQ(captured[0].relu, -1);
 }
 
+// Removed networks have stored constants that repeat.
+constexpr char kRemoved[] = R"pb(
+  node {
+    name: "image"
+    image { channels: 3 height: 8 width: 8 }
+  }
+  node {
+    name: "conv"
+    input: "image"
+    conv2d { out_channels: 5 padding: 1 }
+  }
+  node {
+    name: "bn"
+    input: "conv"
+    batch_norm2d {}
+  }
+  node {
+    name: "scatter"
+    input: "bn"
+    scatter {
+      channels: 8
+      index: [ 0, 2, 3, 5, 7 ]
+    }
+  }
+  node {
+    name: "constant"
+    constant {
+      channels: 8
+      height: 8
+      width: 8
+      row_repeats: [ 1, 6, 1 ]
+      column_repeats: [ 1, 6, 1 ]
+    }
+  }
+  node {
+    name: "add"
+    input: "scatter"
+    input: "constant"
+    add {}
+  }
+  node {
+    name: "pool"
+    input: "add"
+    global_average_pool {}
+  }
+  node {
+    name: "flat"
+    input: "pool"
+    flatten {}
+  }
+  node {
+    name: "fc"
+    input: "flat"
+    linear { out_features: 10 }
+  }
+)pb";
+
 TEST(FusedPlanTest, NothingOfAStepWaitsForTheDevice) {
-  const NetworkInfo info = Build(kResNet20);
-  Model model = MakeModel(info);
-  model.SetMasks(SomeMasks(info, 0.6));
-  const at::Tensor images = Values({6, 3, 8, 8}, 0.37).contiguous(at::MemoryFormat::ChannelsLast);
-  FusedPlan plan;
-  ForwardOptions options;
-  options.policy = GradientPolicy::kMasked;
-  EXPECT_THAT(WaitingCalls([&] { Step(plan, model, images, options); }), IsEmpty());
+  Network removed;
+  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(kRemoved, &removed));
+  for (const NetworkInfo& info : {Build(kResNet20), *NetworkInfo::Create(removed)}) {
+    Model model = MakeModel(info);
+    model.SetMasks(SomeMasks(info, 0.6));
+    const at::Tensor images = Values({6, 3, 8, 8}, 0.37).contiguous(at::MemoryFormat::ChannelsLast);
+    FusedPlan plan;
+    ForwardOptions options;
+    options.policy = GradientPolicy::kMasked;
+    EXPECT_THAT(WaitingCalls([&] { Step(plan, model, images, options); }), IsEmpty());
+  }
+}
+
+// LibTorch has these on its "meta" device, whose tensors hold no data, for Python alone.
+at::Tensor MetaConvolution(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
+                           c10::SymIntArrayRef stride, c10::SymIntArrayRef padding, c10::SymIntArrayRef dilation,
+                           bool transposed, c10::SymIntArrayRef output_padding, c10::SymInt groups) {
+  const auto extent = [&](int64_t d) {
+    const int64_t span = dilation[d].expect_int() * (weight.size(d + 2) - 1) + 1;
+    return (x.size(d + 2) + 2 * padding[d].expect_int() - span) / stride[d].expect_int() + 1;
+  };
+  return at::empty({x.size(0), weight.size(0), extent(0), extent(1)}, x.options());
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor> MetaConvolutionBackward(
+    const at::Tensor& gradient, const at::Tensor& x, const at::Tensor& weight, c10::SymIntArrayRef stride,
+    c10::SymIntArrayRef padding, c10::SymIntArrayRef dilation, bool transposed, c10::SymIntArrayRef output_padding,
+    c10::SymInt groups, std::array<bool, 3> wanted) {
+  return {at::empty_like(x), at::empty_like(weight), at::empty({weight.size(0)}, x.options())};
+}
+
+at::Tensor MetaIndexSelect(const at::Tensor& x, int64_t dimension, const at::Tensor& index) {
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape[dimension] = index.numel();
+  return at::empty(shape, x.options());
+}
+
+TORCH_LIBRARY_IMPL(aten, Meta, library) {
+  library.impl("convolution_overrideable", &MetaConvolution);
+  library.impl("convolution_backward_overrideable", &MetaConvolutionBackward);
+  library.impl("index_select", &MetaIndexSelect);
+}
+
+// On a device that holds no data, what would come from the host or go there is seen as well. Shortcuts without
+// parameters scatter by an index.
+TEST(FusedPlanTest, NothingOfAStepComesFromTheHost) {
+  for (const char* text : {kResNet20, "ResNetCifar] { depth: 8 shortcut: PARAMETER_FREE image_size: 8 }"}) {
+    SCOPED_TRACE(text);
+    const NetworkInfo info = Build(text);
+    Model model = Model::Create(info, at::kFloat, at::kMeta);
+    std::map<std::string, at::Tensor> masks;
+    for (const ConvInfo& conv : info.convs()) masks[conv.node] = at::ones({conv.filters, 1, 1, 1}, at::kMeta);
+    model.SetMasks(masks);
+    std::vector<at::Tensor> parameters;
+    for (const NamedTensor& parameter : model.parameters()) parameters.push_back(parameter.tensor);
+    const at::Tensor images = at::empty({4, 3, 8, 8}, at::kMeta).contiguous(at::MemoryFormat::ChannelsLast);
+    FusedPlan plan;
+    const auto step = [&] {
+      ForwardOptions options;
+      options.mode = Mode::kTrain;
+      const at::Tensor logits = plan.Forward(model, images, options).logits;
+      torch::autograd::grad({logits.sum()}, parameters);
+    };
+    step();  // what is made once
+    EXPECT_THAT(WaitingCalls(step), IsEmpty());
+  }
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "ml/execution/model.h"
 
 #include <ATen/ops/full.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
 #include <cmath>
@@ -52,7 +53,8 @@ void Model::SetMasks(const std::map<std::string, at::Tensor>& masks) {
     const at::Tensor& weight = Get(absl::StrCat(node, ".weight"));
     const bool filters = mask.sizes() == at::IntArrayRef({weight.size(0), 1, 1, 1});
     PRUNELAB_CHECK(filters || mask.sizes() == weight.sizes()) << node << ": a mask of shape " << mask.sizes();
-    at::Tensor own = mask.to(weight.options().requires_grad(false));
+    // A copy: the caller may go on writing to its own.
+    at::Tensor own = mask.to(weight.options().requires_grad(false), /*non_blocking=*/false, /*copy=*/true);
     masks_[node] = filters ? own.contiguous() : own.contiguous(at::MemoryFormat::ChannelsLast);
   }
 }
@@ -68,6 +70,16 @@ Model Model::With(const std::map<std::string, at::Tensor>& tensors) const {
   }
   if (!other.parameters_.empty()) other.dtype_ = other.parameters_[0].tensor.scalar_type();
   return other;
+}
+
+at::Tensor Model::Index(const std::string& key, const std::vector<int64_t>& values) const {
+  HeldIndex& held = (*indices_)[key];
+  if (!held.tensor.defined()) {
+    held.values = values;
+    held.tensor = at::tensor(values, at::TensorOptions(at::kLong).device(device_));
+  }
+  PRUNELAB_CHECK(held.values == values) << "another index under \"" << key << "\"";
+  return held.tensor;
 }
 
 at::Tensor Model::MaskedWeight(const std::string& conv_node) const {

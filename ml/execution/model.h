@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -41,12 +42,17 @@ class Model {
   // Masks by conv node: dtype of the model, values 0 and 1, shape [out, 1, 1, 1] (filters) or the weight's (weights). A
   // node without an entry is not masked.
   const std::map<std::string, at::Tensor>& masks() const { return masks_; }
-  // Replaces the masks of the nodes named. The shapes must fit (checked).
+  // Replaces the masks of the nodes named by copies of those given. The shapes must fit (checked).
   void SetMasks(const std::map<std::string, at::Tensor>& masks);
 
   // The same network with the tensors given, by name, in place of this model's own: of their shapes, and together in
   // the dtype of what is then the first parameter. All others, and the masks, are shared with this model.
   Model With(const std::map<std::string, at::Tensor>& tensors) const;
+
+  // `values` as int64 on the device. Made at the first call with this `key`, which must always come with these values
+  // (checked), and shared by copies of the model: a copy from the host waits for a GPU, and a recorded step
+  // (recorder.h) must make none.
+  at::Tensor Index(const std::string& key, const std::vector<int64_t>& values) const;
 
   // The weight times its mask, without gradient.
   at::Tensor MaskedWeight(const std::string& conv_node) const;
@@ -60,6 +66,11 @@ class Model {
   std::vector<NamedTensor> parameters_, buffers_;
   std::map<std::string, at::Tensor> by_name_;
   std::map<std::string, at::Tensor> masks_;
+  struct HeldIndex {
+    std::vector<int64_t> values;
+    at::Tensor tensor;
+  };
+  std::shared_ptr<std::map<std::string, HeldIndex>> indices_ = std::make_shared<std::map<std::string, HeldIndex>>();
 };
 
 // Fresh weights, a pure function of (seed, name): convolutions He-normal (fan-out, gain sqrt(2)), BN 1 and 0, linear

@@ -1,8 +1,11 @@
 #include <ATen/cuda/CUDAEvent.h>
 #include <ATen/cuda/CUDAGraph.h>
+#include <c10/cuda/CUDACachingAllocator.h>
+#include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
+#include <map>
 #include <memory>
 #include <utility>
 
@@ -29,19 +32,64 @@ class CudaGraphRecording : public Recording {
   const std::unique_ptr<at::cuda::CUDAGraph> graph_;
 };
 
+// What `second` is asked for from now on comes after what `first` was asked for before.
+void Order(const c10::cuda::CUDAStream& first, const c10::cuda::CUDAStream& second) {
+  at::cuda::CUDAEvent event;
+  event.record(first);
+  event.block(second);
+}
+
+// While it lives `stream` is the current one: it goes on where the one before was, and that one after it.
+class OnStream {
+ public:
+  explicit OnStream(const c10::cuda::CUDAStream& stream) : guard_(stream) {
+    Order(guard_.original_stream(), guard_.current_stream());
+  }
+  ~OnStream() { Order(guard_.current_stream(), guard_.original_stream()); }
+  OnStream(const OnStream&) = delete;
+  OnStream& operator=(const OnStream&) = delete;
+
+ private:
+  const c10::cuda::CUDAStreamGuard guard_;
+};
+
+// The stream of a device on which all that is recorded is, for libraries keep memory for each stream that they have
+// seen. The default stream cannot be recorded.
+c10::cuda::CUDAStream RecordingStream(c10::DeviceIndex device) {
+  static std::map<c10::DeviceIndex, c10::cuda::CUDAStream>* streams =
+      new std::map<c10::DeviceIndex, c10::cuda::CUDAStream>();
+  const auto found = streams->find(device);
+  if (found != streams->end()) return found->second;
+  return streams->emplace(device, c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device)).first->second;
+}
+
+// After a capture that failed: LibTorch's allocators were not told that it is over.
+void EndAllocation(c10::DeviceIndex device, const at::cuda::MempoolId_t& memory) {
+  const auto end = [](const auto& call) {
+    try {
+      call();
+    } catch (const c10::Error&) {  // it had been told
+    }
+  };
+  end([&] { c10::cuda::CUDACachingAllocator::endAllocateToPool(device, memory); });
+  end([&] { c10::cuda::CUDACachingAllocator::releasePool(device, memory); });
+}
+
 class CudaGraphRecorder : public Recorder {
  public:
   explicit CudaGraphRecorder(c10::Device device)
-      // The default stream cannot be recorded.
-      : stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device.index())) {}
+      : stream_(RecordingStream(device.has_index() ? device.index() : c10::cuda::current_device())) {}
 
   void Run(const std::function<void()>& work) override {
-    const BetweenStreams between(stream_);
+    const OnStream on(stream_);
     work();
   }
 
   absl::StatusOr<std::unique_ptr<Recording>> Record(const std::function<void()>& work) override {
-    const BetweenStreams between(stream_);
+    const OnStream on(stream_);
+    // Memory that steps used before and that recordings now gone had: while recording, the allocator cannot give it
+    // back to the device for want of more.
+    c10::cuda::CUDACachingAllocator::emptyCache();
     std::shared_ptr<GraphMemory> memory = memory_.lock();
     if (memory == nullptr) memory_ = memory = std::make_shared<GraphMemory>();
     auto graph = std::make_unique<at::cuda::CUDAGraph>();
@@ -56,6 +104,7 @@ class CudaGraphRecorder : public Recorder {
       try {
         graph->capture_end();
       } catch (const c10::Error&) {
+        EndAllocation(stream_.device_index(), memory->id);
       }
       return absl::FailedPreconditionError(
           absl::StrCat("cannot be recorded as a CUDA graph: ", error.what_without_backtrace()));
@@ -64,30 +113,6 @@ class CudaGraphRecorder : public Recorder {
   }
 
  private:
-  // While it lives `stream` is the current one; it goes on where the one before was, and that one after it.
-  class BetweenStreams {
-   public:
-    explicit BetweenStreams(const c10::cuda::CUDAStream& stream)
-        : before_(c10::cuda::getCurrentCUDAStream(stream.device_index())), stream_(stream), guard_(Follow(stream)) {}
-    ~BetweenStreams() {
-      at::cuda::CUDAEvent done;
-      done.record(stream_);
-      done.block(before_);
-    }
-    BetweenStreams(const BetweenStreams&) = delete;
-    BetweenStreams& operator=(const BetweenStreams&) = delete;
-
-   private:
-    const c10::cuda::CUDAStream& Follow(const c10::cuda::CUDAStream& stream) {
-      at::cuda::CUDAEvent ready;
-      ready.record(before_);
-      ready.block(stream);
-      return stream;
-    }
-    const c10::cuda::CUDAStream before_, stream_;
-    const c10::cuda::CUDAStreamGuard guard_;
-  };
-
   const c10::cuda::CUDAStream stream_;
   std::weak_ptr<GraphMemory> memory_;
 };

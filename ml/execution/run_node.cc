@@ -110,20 +110,19 @@ at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>
         return Scattered(in[0], node.scatter());
       }
       const std::vector<int64_t> channels(node.scatter().index().begin(), node.scatter().index().end());
-      const at::Tensor index = at::tensor(channels, at::TensorOptions(at::kLong).device(in[0].device()));
       std::vector<int64_t> shape = in[0].sizes().vec();
       shape[1] = node.scatter().channels();
       const at::Tensor stream = at::zeros(shape, in[0].options().memory_format(at::MemoryFormat::ChannelsLast));
-      return at::index_copy(stream, 1, index, in[0]);
+      return at::index_copy(stream, 1, model.Index(node.name(), channels), in[0]);
     }
     case Node::kConstant: {
       const Constant& constant = node.constant();
       at::Tensor value = parameter("value").unsqueeze(0);
       const auto repeat = [&](const google::protobuf::RepeatedField<int64_t>& repeats, int64_t dimension) {
         if (repeats.empty()) return;
-        const std::vector<int64_t> counts(repeats.begin(), repeats.end());
-        value =
-            value.repeat_interleave(at::tensor(counts, at::TensorOptions(at::kLong).device(value.device())), dimension);
+        std::vector<int64_t> from;  // entry k as often as repeats[k] says
+        for (int k = 0; k < repeats.size(); ++k) from.insert(from.end(), repeats[k], k);
+        value = value.index_select(dimension, model.Index(absl::StrCat(node.name(), "/", dimension), from));
       };
       repeat(constant.row_repeats(), 2);
       repeat(constant.column_repeats(), 3);

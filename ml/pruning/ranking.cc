@@ -54,9 +54,7 @@ at::Tensor Concatenated(const std::vector<at::Tensor>& tensors) {
 }
 
 absl::Status CheckFinite(const std::vector<RankedLayer>& layers, const at::Tensor& all) {
-  // Looking would wait for a GPU at every update. There the epoch's loss says it: a weight that is lost makes it so,
-  // masked or not, as 0 times it is not a number.
-  if (!all.is_cpu()) return absl::OkStatus();
+  if (!all.is_cpu()) return absl::OkStatus();  // looking would wait for the device: see MarkLost
   // A sum in float64 is finite when all its terms are, and those of float32 cannot make it overflow.
   if (at::isfinite(all.sum(at::kDouble)).item<bool>()) return absl::OkStatus();
   for (const RankedLayer& layer : layers) {
@@ -67,6 +65,14 @@ absl::Status CheckFinite(const std::vector<RankedLayer>& layers, const at::Tenso
                                             "training has diverged (a smaller learning rate may help)"));
   }
   return absl::OkStatus();
+}
+
+// On a device: masks that are not numbers where the importances are not all finite, so that the loss of what they mask
+// is none either, and says so when it is looked at.
+void MarkLost(const at::Tensor& all, std::map<std::string, at::Tensor>& masks) {
+  if (all.is_cpu()) return;
+  const at::Tensor lost = all.sum(at::kDouble) * 0;  // 0, or not a number
+  for (auto& [node, mask] : masks) mask = mask + lost.to(mask.scalar_type());
 }
 
 // a / mean(a).
@@ -173,6 +179,7 @@ absl::StatusOr<std::map<std::string, at::Tensor>> RankMasks(const Ranking& ranki
   std::vector<at::Tensor> scores;
   for (const RankedLayer& layer : layers) scores.push_back(layer.importance);
   at::Tensor all = Concatenated(scores);
+  const at::Tensor importances = all;
   const absl::Status finite = CheckFinite(layers, all);
   if (!finite.ok()) return finite;
   const bool scaled = ranking.scope() == Ranking::GLOBAL_LAYER_MEAN || ranking.scope() == Ranking::GLOBAL_LAMP;
@@ -186,6 +193,7 @@ absl::StatusOr<std::map<std::string, at::Tensor>> RankMasks(const Ranking& ranki
       const at::Tensor& importance = layers[i].importance;
       masks[layers[i].node] = at::logical_not(off[i]).reshape(importance.sizes()).to(importance.scalar_type());
     }
+    MarkLost(importances, masks);
     return masks;
   }
 
@@ -201,6 +209,7 @@ absl::StatusOr<std::map<std::string, at::Tensor>> RankMasks(const Ranking& ranki
     }
     masks[layers[i].node] = scores[i].gt(threshold).to(layers[i].importance.scalar_type());
   }
+  MarkLost(importances, masks);
   return masks;
 }
 

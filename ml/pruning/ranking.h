@@ -46,8 +46,8 @@ struct RankedLayer {
 absl::Status ValidateRanking(const Ranking& ranking);
 
 // Masks (0 or 1, in the importance's shape and dtype) by node. `rate` in [0, 1), `ranking` valid. Error: DataLoss, with
-// the layer's name, when an importance is infinite or not a number: the weights are lost, training has diverged. (On a
-// GPU this is not looked at.)
+// the layer's name, when an importance is infinite or not a number: the weights are lost, training has diverged. On a
+// GPU, which is not waited for, the masks are then no numbers, and so is the loss of what they mask.
 absl::StatusOr<std::map<std::string, at::Tensor>> RankMasks(const Ranking& ranking, double rate,
                                                             const std::vector<RankedLayer>& layers);
 

@@ -254,11 +254,11 @@ TEST_P(RecordedStepTest, TrainingIsTheSameBitForBit) {
   EXPECT_EQ(ours.returned_filters, expected.returned_filters);
   EXPECT_EQ(recorded->executed_macs(), plain->executed_macs());
   if (!GetParam().waits_on_cpu) EXPECT_THAT(seen.waiting, IsEmpty());
-  // Of each epoch's eleven steps the last is not like the others, and the very first starts the momentum; three more
-  // come before recording. A step is two halves.
-  EXPECT_EQ(seen.runs, 2 * 3);
-  EXPECT_EQ(seen.replays, 2 * (10 - 4 + 10));
-  // Anew where layers get their first masks, or masks of another shape.
+  // Of each epoch's eleven steps the last is not like the others, and the very first starts the momentum. A step is two
+  // halves; three come before each recording, which is made anew where layers get their first masks, or masks of
+  // another shape.
+  EXPECT_EQ(seen.runs + seen.replays, 2 * (10 - 1 + 10));
+  EXPECT_EQ(seen.runs, 3 * seen.records);
   EXPECT_GE(seen.records, 2);
   EXPECT_LE(seen.records, 4);
 }

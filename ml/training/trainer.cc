@@ -45,7 +45,7 @@ Augmentation AugmentationOf(const Training& config) {
 }
 
 // Steps, all alike, after which libraries have set themselves up for what is to be recorded, on its stream.
-constexpr int64_t kStepsBeforeRecording = 3;
+constexpr int64_t kWarmUpSteps = 3;
 
 // In the types that the model has.
 std::unique_ptr<Plan> PlanOf(const Training& config, at::Device device) {
@@ -230,7 +230,7 @@ void Trainer::ApplyAndCount(const MaskUpdate& update, EpochRecord& record) {
   const std::map<std::string, at::Tensor> before = model_.masks();
   Apply(update, before);
   ++record.mask_updates;
-  sums_.mask_changes += CountMaskChanges(model_.info(), before, model_.masks()).to(setup_.device);
+  if (!model_.masks().empty()) sums_.mask_changes += CountMaskChanges(model_.info(), before, model_.masks());
 }
 
 void Trainer::Apply(const MaskUpdate& update, const std::map<std::string, at::Tensor>& before) {
@@ -317,6 +317,8 @@ void Trainer::Differentiate(Model& model, const Batch& batch, bool last_step, St
   step.activations = ActivationPenalty();
   if (!options.capture.empty()) step.activations.value = setup_.regularizer->ActivationValue(result.captured);
   step.gradients = BackPropagate(loss, step.activations, last_step);
+  // A graph that stayed would bind the parameters' gradients to the stream that it was made on.
+  if (step.activations.value.defined()) step.activations.value = step.activations.value.detach();
   step.loss = loss.detach();
   sums_.loss += step.loss.to(at::kDouble) * batch.labels.size(0);
   sums_.correct += (LabelRanks(result.logits.detach(), batch.labels) < 1).sum();
@@ -337,38 +339,40 @@ void Trainer::Learn(const Model& model, bool last_step, StepTensors& step) {
   optimizer_.Step(gradients);
 }
 
-absl::Status Trainer::PrepareRecording(const Batch& batch) {
-  const std::map<std::string, at::Tensor>& masks = model_.masks();
-  const GradientPolicy policy = setup_.strategy->gradient_policy();
-  if (!recorded_ || recorded_->policy != policy || !SameShape(recorded_->batch, batch) ||
-      !SameShapes(recorded_->masks, masks)) {
-    recorded_.reset();  // before its memory is asked for again
-    RecordedStep& recorded = recorded_.emplace(model_);
-    recorded.policy = policy;
-    recorded.masks = masks;
-    std::map<std::string, at::Tensor> own;
-    for (const auto& [node, mask] : masks) own[node] = mask.clone();
-    recorded.model.SetMasks(own);
-    recorded.batch = {at::empty_like(batch.images), at::empty_like(batch.labels)};
-    const auto record = [&](const std::function<void()>& half) {
-      absl::StatusOr<std::unique_ptr<Recording>> recording = setup_.recorder->Record(half);
-      if (recording.ok()) return recording;
-      recorded_.reset();
-      return absl::StatusOr<std::unique_ptr<Recording>>(absl::FailedPreconditionError(absl::StrCat(
-          "a training step ", recording.status().message(), "; set training { cuda_graphs: false } to train without")));
-    };
-    PRUNELAB_ASSIGN_OR_RETURN(recorded.differentiate, record([this] {
-                                Differentiate(recorded_->model, recorded_->batch, false, recorded_->tensors);
-                              }));
-    PRUNELAB_ASSIGN_OR_RETURN(recorded.learn, record([this] { Learn(recorded_->model, false, recorded_->tensors); }));
-  }
-  for (const auto& [node, mask] : masks) {
+bool Trainer::RecordingFits(const Batch& batch) const {
+  return recorded_ && recorded_->policy == setup_.strategy->gradient_policy() && SameShape(recorded_->batch, batch) &&
+         SameShapes(recorded_->masks, model_.masks());
+}
+
+absl::Status Trainer::Record(const Batch& batch) {
+  RecordedStep& recorded = recorded_.emplace(model_);
+  recorded.policy = setup_.strategy->gradient_policy();
+  recorded.masks = model_.masks();
+  recorded.model.SetMasks(recorded.masks);
+  recorded.batch = {at::empty_like(batch.images), at::empty_like(batch.labels)};
+  const auto record = [&](const std::function<void()>& half) {
+    absl::StatusOr<std::unique_ptr<Recording>> recording = setup_.recorder->Record(half);
+    if (recording.ok()) return recording;
+    recorded_.reset();
+    return absl::StatusOr<std::unique_ptr<Recording>>(absl::FailedPreconditionError(absl::StrCat(
+        "a training step ", recording.status().message(), "; set training { cuda_graphs: false } to train without")));
+  };
+  PRUNELAB_ASSIGN_OR_RETURN(recorded.differentiate, record([this] {
+                              Differentiate(recorded_->model, recorded_->batch, false, recorded_->tensors);
+                            }));
+  PRUNELAB_ASSIGN_OR_RETURN(recorded.learn, record([this] { Learn(recorded_->model, false, recorded_->tensors); }));
+  return absl::OkStatus();
+}
+
+void Trainer::GiveRecording(const Batch& batch) {
+  for (const auto& [node, mask] : model_.masks()) {
     at::Tensor& last = recorded_->masks.at(node);
     if (last.is_same(mask)) continue;
     recorded_->model.masks().at(node).copy_(mask);
     last = mask;
   }
-  return absl::OkStatus();
+  recorded_->batch.images.copy_(batch.images);
+  recorded_->batch.labels.copy_(batch.labels);
 }
 
 absl::Status Trainer::Step() {
@@ -387,12 +391,15 @@ absl::Status Trainer::Step() {
 
   // Recorded are the steps that are all alike: not an epoch's last, which is measured and may have fewer images.
   const bool alike = setup_.recorder != nullptr && !last_step && optimizer_.started();
-  const bool replayed = alike && steps_before_recording_ >= kStepsBeforeRecording;
+  if (alike && recorded_ && !RecordingFits(batch)) {
+    recorded_.reset();
+    warm_up_steps_ = 0;
+  }
+  const bool replayed = alike && warm_up_steps_ == kWarmUpSteps;
   StepTensors tensors;
   if (replayed) {
-    PRUNELAB_RETURN_IF_ERROR(PrepareRecording(batch));
-    recorded_->batch.images.copy_(batch.images);
-    recorded_->batch.labels.copy_(batch.labels);
+    if (!recorded_) PRUNELAB_RETURN_IF_ERROR(Record(batch));
+    GiveRecording(batch);
     recorded_->differentiate->Replay();
   } else {
     const auto differentiate = [&] { Differentiate(model_, batch, last_step, tensors); };
@@ -410,8 +417,8 @@ absl::Status Trainer::Step() {
     for (const auto& [node, index] : conv_weight_) {
       // Laid out as the weight, so that sums over it round alike when it comes back from a saved state. What a
       // recording wrote, its next replay writes over.
-      const at::Tensor gradient = step.gradients[index].detach();
-      last_gradients_[node] = LaidOutAs(replayed ? gradient.clone() : gradient, parameters_[index].detach());
+      const at::Tensor gradient = step.gradients[index].detach(), weight = parameters_[index].detach();
+      last_gradients_[node] = replayed ? at::empty_like(weight).copy_(gradient) : LaidOutAs(gradient, weight);
     }
   }
   setup_.strategy->Observe(position, PrunableLayers());
@@ -420,7 +427,7 @@ absl::Status Trainer::Step() {
   } else {
     const auto learn = [&] { Learn(model_, last_step, tensors); };
     alike ? setup_.recorder->Run(learn) : learn();
-    steps_before_recording_ += alike;
+    warm_up_steps_ += alike;
   }
   record_.learning_rate = learning_rate;
   ++iteration_;

@@ -174,9 +174,11 @@ class Trainer {
   void Differentiate(Model& model, const Batch& batch, bool last_step, StepTensors& step);
   // The second half: what masked weights must not learn is taken out, the penalty's gradient added, and SGD steps.
   void Learn(const Model& model, bool last_step, StepTensors& step);
-  // Makes recorded_ a recording that fits the step to come on a batch such as `batch`, if it is none, and gives it the
-  // masks in force.
-  absl::Status PrepareRecording(const Batch& batch);
+  // Whether recorded_ is a recording of the step to come on a batch such as `batch`.
+  bool RecordingFits(const Batch& batch) const;
+  absl::Status Record(const Batch& batch);
+  // Puts the masks in force, and the batch, where recorded_ reads them.
+  void GiveRecording(const Batch& batch);
   // The step's that comes, or, `back` = 1, of the one just done.
   StepPosition Position(int64_t back = 0) const;
   // Applies what the strategy answered; lost weights make the record one of a diverged epoch.
@@ -216,7 +218,7 @@ class Trainer {
   EpochRecord record_;  // of the epoch under way; its mask_changes and returned_filters are in sums_ till it ends
   EpochSums sums_;
   std::optional<RecordedStep> recorded_;
-  int64_t steps_before_recording_ = 0;  // that were like those to be recorded
+  int64_t warm_up_steps_ = 0;  // done of those that come before recorded_ is made
 };
 
 }  // namespace prunelab

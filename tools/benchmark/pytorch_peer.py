@@ -218,7 +218,7 @@ def main():
         seconds.append((time.perf_counter() - start) / arguments.steps)
         cpu.append((cpu_seconds() - cpu_start) / arguments.steps)
         value = value.item()
-    peak = torch.cuda.max_memory_allocated() if on_gpu else memory("VmHWM:")
+    peak = torch.cuda.max_memory_reserved() if on_gpu else memory("VmHWM:")
     median = statistics.median(seconds)
     print(json.dumps({
         "milliseconds": 1e3 * median, "images_per_second": arguments.batch / median,
