@@ -157,7 +157,7 @@ def row(name, arguments):
 
 
 def penalty_row(arguments):
-    command = [arguments.penalty_program, "--benchmark_filter=BM_ClosedForm/Cov/masked:0", "--benchmark_format=json"]
+    command = [arguments.penalty_program, "--benchmark_filter=BM_AsInTraining/prunelab.Cov/masked:0", "--benchmark_format=json"]
     shares, penalties, steps = [], [], []
     for _ in range(arguments.rounds):
         out = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True).stdout
