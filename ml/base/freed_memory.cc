@@ -2,13 +2,66 @@
 
 #include <malloc.h>
 
+#include <cstdint>
+#include <cstdlib>
+
+#include "c10/core/Allocator.h"
+#include "c10/core/CPUAllocator.h"
+#include "c10/util/Exception.h"
+
 namespace prunelab {
+namespace {
+
+#ifdef __GLIBC__
+
+constexpr size_t kAlignment = 64;  // a cache line, and what LibTorch's own allocator gives
+
+// LibTorch's own asks posix_memalign, which in glibc (before 2.38) looks for a hole larger than what it will use: never
+// the one that a tensor of the same size left. This one takes what malloc gives for a size that is always the same for
+// the same tensor, and aligns within it; where malloc's block began is written in front of the data.
+class TensorMemory final : public c10::Allocator {
+ public:
+  c10::DataPtr allocate(size_t bytes) override {
+    const c10::Device cpu(c10::DeviceType::CPU);
+    if (bytes == 0) return {nullptr, nullptr, &Free, cpu};
+    const size_t with_room = bytes + sizeof(void*) + kAlignment;
+    void* block = with_room > bytes ? std::malloc(with_room) : nullptr;
+    if (block == nullptr) {
+      c10::profiledCPUMemoryReporter().OutOfMemory(bytes);
+      TORCH_CHECK(false, "there is no memory for a tensor of ", bytes, " bytes");
+    }
+    const uintptr_t first = reinterpret_cast<uintptr_t>(block) + sizeof(void*);
+    void* data = static_cast<char*>(block) + sizeof(void*) + (kAlignment - first % kAlignment) % kAlignment;
+    Block(data) = block;
+    c10::profiledCPUMemoryReporter().New(data, bytes);
+    return {data, data, &Free, cpu};
+  }
+
+  c10::DeleterFnPtr raw_deleter() const override { return &Free; }
+
+  void copy_data(void* to, const void* from, size_t bytes) const override { default_copy_data(to, from, bytes); }
+
+ private:
+  static void*& Block(void* data) { return static_cast<void**>(data)[-1]; }
+
+  static void Free(void* data) {
+    if (data == nullptr) return;
+    c10::profiledCPUMemoryReporter().Delete(data);
+    std::free(Block(data));
+  }
+};
+
+#endif
+
+}  // namespace
 
 void KeepFreedMemory() {
 #ifdef __GLIBC__
-  mallopt(M_MMAP_MAX, 0);         // no allocation of its own mapping, which free would give back
-  mallopt(M_TRIM_THRESHOLD, -1);  // the top of the heap is never given back
-  mallopt(M_TOP_PAD, 64 << 20);   // and grows in large steps
+  mallopt(M_MMAP_MAX, 0);                          // no allocation of its own mapping, which free would give back
+  mallopt(M_TRIM_THRESHOLD, -1);                   // the top of the heap is never given back
+  mallopt(M_TOP_PAD, 64 << 20);                    // and grows in large steps
+  static TensorMemory* memory = new TensorMemory;  // tensors may outlive every other static object
+  c10::SetCPUAllocator(memory);
 #endif
 }
 
