@@ -1,7 +1,6 @@
 #include "experiments/runner.h"
 
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,7 +14,6 @@
 #include <map>
 #include <memory>
 #include <set>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -23,6 +21,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "experiments/core_claim.h"
 #include "experiments/progress.h"
 #include "experiments/report_records.h"
 #include "experiments/run.h"
@@ -143,22 +142,6 @@ std::string CodeRevision() {
   return read && !revision.empty() ? revision : "unknown";
 }
 
-// The cores that this process may use.
-std::vector<int> AllowedCpus() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  std::vector<int> cpus;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) {
-    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-      if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
-    }
-  }
-  if (cpus.empty()) {
-    for (unsigned cpu = 0; cpu < std::max(1u, std::thread::hardware_concurrency()); ++cpu) cpus.push_back(cpu);
-  }
-  return cpus;
-}
-
 // How the machine is shared out: a function of the machine, the options and the whole ablation, not of what is left of
 // it, so that a run has the same number of threads whenever it is trained.
 struct Allotment {
@@ -166,7 +149,7 @@ struct Allotment {
 };
 
 Allotment Allot(const RunnerOptions& options, const std::string& device, int64_t runs) {
-  const int64_t cpus = static_cast<int64_t>(AllowedCpus().size());
+  const int64_t cpus = static_cast<int64_t>(CoreClaim::Allowed().size());
   Allotment allotment;
   allotment.jobs = options.jobs;
   if (options.jobs == 0) {
@@ -393,7 +376,7 @@ class Coordinator {
 
   struct Worker {
     size_t index;  // of its run
-    int64_t slot;  // of the cores
+    CoreClaim claim;
     WorkerProcess process;
   };
 
@@ -405,23 +388,22 @@ class Coordinator {
       const Run& run = runs_[index];
       PRUNELAB_ASSIGN_OR_RETURN(const bool made, MakeFolder(index));
       if (!made) continue;
-      int64_t slot = 0;
-      while (std::any_of(workers_.begin(), workers_.end(), [&](const Worker& w) { return w.slot == slot; })) ++slot;
-      // Each has cores of its own where there are enough; one alone may go where the system likes.
-      const std::vector<int> allowed = AllowedCpus();
-      std::vector<int> cpus;
+      // Each has cores of its own where there are enough; one alone may go where the system likes, and so may those for
+      // which other coordinators on this machine have left too few.
+      const std::vector<int> allowed = CoreClaim::Allowed();
+      CoreClaim claim;
       if (allotment_.jobs > 1 && allotment_.jobs * allotment_.threads <= static_cast<int64_t>(allowed.size())) {
-        cpus.assign(allowed.begin() + slot * allotment_.threads, allowed.begin() + (slot + 1) * allotment_.threads);
+        claim = CoreClaim::Take(allowed, allotment_.threads);
       }
       const RunRequest request = Request(run);
       // A failed attempt's result would be taken for this one's.
       unlink(JoinPath(run.folder, "result.json").c_str());
       PRUNELAB_ASSIGN_OR_RETURN(
           WorkerProcess process,
-          WorkerProcess::Start(options_.worker_command, {absl::StrCat("OMP_NUM_THREADS=", request.threads)}, cpus,
-                               SerializeRunRequest(request)));
+          WorkerProcess::Start(options_.worker_command, {absl::StrCat("OMP_NUM_THREADS=", request.threads)},
+                               claim.cores(), SerializeRunRequest(request)));
       display_.Start(run.name(), run.images);
-      workers_.push_back({index, slot, std::move(process)});
+      workers_.push_back({index, std::move(claim), std::move(process)});
     }
     return absl::OkStatus();
   }

@@ -12,6 +12,7 @@ import re
 import resource
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -280,6 +281,28 @@ def main():
     checks.check("two shards make the whole", ", ".join(ablation.differences(output, reference)))
     checks.check("and a call without shards finds all done",
                  "" if status == 0 and "All 16 runs were done already." in out else out + err + said)
+
+    # Another coordinator on this machine has claimed the first core.
+    cores = sorted(os.sched_getaffinity(0))
+    other = socket.socket(socket.AF_UNIX)
+    try:
+        other.bind("\0prunelab.core.%d" % cores[0])
+    except OSError:
+        pass  # there is one in fact
+    process = ablation.start(folder / "beside", "--arms=none/none", *both)
+    used = set()
+    while process.poll() is None:
+        for worker in children(process.pid):
+            try:
+                used.add(tuple(sorted(os.sched_getaffinity(worker))))
+            except ProcessLookupError:
+                pass
+        time.sleep(0.005)
+    _, err = process.communicate()
+    other.close()
+    checks.check("workers keep off the core that another coordinator's worker has to itself",
+                 "" if process.returncode == 0 and used and (len(cores) == 1 or (cores[0],) not in used)
+                 else "%d %s %s" % (process.returncode, used, err))
     status, _, err = ablation.run(output, "--shard=2/2")
     checks.check("a shard that is none", "" if status == 2 and "is no shard" in err else err)
     environment = {"SLURM_ARRAY_TASK_ID": "4", "SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_COUNT": "2"}
