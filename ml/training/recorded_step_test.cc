@@ -11,6 +11,8 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -183,7 +185,8 @@ const Case kCases[] = {
 };
 
 std::unique_ptr<Trainer> MakeTrainer(const Case& test, const Dataset& data, at::Device device, at::ScalarType dtype,
-                                     std::unique_ptr<Recorder> recorder, std::function<bool()> stop = {}) {
+                                     std::unique_ptr<Recorder> recorder, std::function<bool()> stop = {},
+                                     std::unique_ptr<PruningStrategy> strategy = nullptr) {
   at::set_num_threads(1);  // what other threads allocate would not be seen
   TrainingSetup setup;
   setup.network = BuiltNetwork(BuildNetwork(Plugin("ResNetCifar] { depth: 8 width: 8 }"), DefaultsOf(data.info)));
@@ -199,7 +202,8 @@ std::unique_ptr<Trainer> MakeTrainer(const Case& test, const Dataset& data, at::
   setup.seed = 7;
   setup.dtype = dtype;
   setup.device = device;
-  setup.strategy = *CreatePruningStrategy(Plugin(test.pruning), {&setup.network, setup.seed});
+  setup.strategy = std::move(strategy);
+  if (!setup.strategy) setup.strategy = *CreatePruningStrategy(Plugin(test.pruning), {&setup.network, setup.seed});
   setup.regularizer = *CreateRegularizer(Plugin(test.regularizer), setup.network);
   setup.penalty_weight = 0.7;
   setup.recorder = std::move(recorder);
@@ -297,6 +301,37 @@ TEST(RecordedStepsTest, AStateIsLoadedUnderARecording) {
   Train(*recorded);
   ExpectSame(*recorded, *plain);
   EXPECT_GT(seen.replays, replays);
+}
+
+// Masks nothing; asks for the loss's gradients from its seventh step on.
+class LateQuestion : public PruningStrategy {
+ public:
+  Granularity granularity() const override { return Granularity::kFilter; }
+  GradientPolicy gradient_policy() const override { return GradientPolicy::kMasked; }
+  bool needs_gradients() const override { return steps_ >= 7; }
+  absl::StatusOr<std::optional<MaskUpdate>> Update(const StepPosition&, const std::vector<PrunableLayer>&) override {
+    ++steps_;
+    return std::optional<MaskUpdate>();
+  }
+
+ private:
+  int64_t steps_ = 0;
+};
+
+// Gradients that a strategy reads are the loss's alone, dense; a recording made before it asked has others.
+TEST(RecordedStepsTest, AStepIsRecordedAnewWhereTheStrategyBeginsToAskForGradients) {
+  const Dataset data = RandomData();
+  const Case decov = {"decov", "NoPruning] {}", "Decov] {}"};
+  Seen never, late;
+  const auto train = [&](Seen& seen, std::unique_ptr<PruningStrategy> strategy) {
+    auto trainer =
+        MakeTrainer(decov, data, at::kCPU, at::kFloat, std::make_unique<HostRecorder>(&seen), {}, std::move(strategy));
+    Train(*trainer);
+  };
+  train(never, nullptr);
+  train(late, std::make_unique<LateQuestion>());
+  EXPECT_EQ(late.records, never.records + 2) << "a recording is two halves";
+  EXPECT_GT(late.replays, 0);
 }
 
 // A regularizer whose arithmetic waits for the device: a recorder refuses, and the error says what helps.

@@ -340,13 +340,15 @@ void Trainer::Learn(const Model& model, bool last_step, StepTensors& step) {
 }
 
 bool Trainer::RecordingFits(const Batch& batch) const {
-  return recorded_ && recorded_->policy == setup_.strategy->gradient_policy() && SameShape(recorded_->batch, batch) &&
+  return recorded_ && recorded_->policy == setup_.strategy->gradient_policy() &&
+         recorded_->needs_gradients == setup_.strategy->needs_gradients() && SameShape(recorded_->batch, batch) &&
          SameShapes(recorded_->masks, model_.masks());
 }
 
 absl::Status Trainer::Record(const Batch& batch) {
   RecordedStep& recorded = recorded_.emplace(model_);
   recorded.policy = setup_.strategy->gradient_policy();
+  recorded.needs_gradients = setup_.strategy->needs_gradients();
   recorded.masks = model_.masks();
   recorded.model.SetMasks(recorded.masks);
   recorded.batch = {at::empty_like(batch.images), at::empty_like(batch.labels)};

@@ -159,6 +159,7 @@ class Trainer {
     std::map<std::string, at::Tensor> masks;  // of the trainer's model, whose values these last took
     Batch batch;
     GradientPolicy policy = GradientPolicy::kStraightThrough;
+    bool needs_gradients = false;
     StepTensors tensors;
     std::unique_ptr<Recording> differentiate, learn;
   };
