@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstddef>
 #include <cstring>
 #include <thread>
@@ -16,7 +17,10 @@
 namespace prunelab {
 namespace {
 
-// A socket bound to `name`, closed when another program takes this process's place; -1 where somebody has that name.
+constexpr int kTaken = -2, kUnseen = -1;
+
+// A socket bound to `name`, closed when another program takes this process's place; kTaken where somebody has that
+// name, kUnseen where there are no such sockets.
 int BindAbstractSocket(const std::string& name) {
   sockaddr_un address = {};
   address.sun_family = AF_UNIX;
@@ -24,11 +28,12 @@ int BindAbstractSocket(const std::string& name) {
   const size_t length = std::min(name.size(), sizeof(address.sun_path) - 1);
   std::memcpy(address.sun_path + 1, name.data(), length);
   const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return -1;
+  if (fd < 0) return kUnseen;
   const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + length);
   if (bind(fd, reinterpret_cast<const sockaddr*>(&address), size) == 0) return fd;
+  const int error = errno;
   close(fd);
-  return -1;
+  return error == EADDRINUSE ? kTaken : kUnseen;
 }
 
 }  // namespace
@@ -53,9 +58,9 @@ CoreClaim CoreClaim::Take(const std::vector<int>& cores, int64_t count, const st
   for (const int core : cores) {
     if (static_cast<int64_t>(claim.cores_.size()) == count) break;
     const int fd = BindAbstractSocket(absl::StrCat(prefix, core));
-    if (fd < 0) continue;
+    if (fd == kTaken) continue;
     claim.cores_.push_back(core);
-    claim.sockets_.push_back(fd);
+    if (fd != kUnseen) claim.sockets_.push_back(fd);
   }
   if (static_cast<int64_t>(claim.cores_.size()) < count) claim.Release();
   return claim;

@@ -8,7 +8,8 @@
 namespace prunelab {
 
 // A claim is known by an abstract socket of a core's name: it ends with its process, however that ends, leaves no
-// files, and is seen by every process of this machine (of one network namespace, where there are several).
+// files, and is seen by every process of this machine (of one network namespace, where there are several, as containers
+// have). Where there are no such sockets a claim is not seen by others.
 class CoreClaim {
  public:
   // The cores that this process may use, ascending.

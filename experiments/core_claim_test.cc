@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,8 +16,11 @@
 namespace prunelab {
 namespace {
 
-// No other test's cores.
-std::string Prefix(const std::string& test) { return absl::StrCat("prunelab.test.", test, ".", getpid(), "."); }
+// No other test's cores. (Sandboxes count their processes anew, but share sockets' names.)
+std::string Prefix() {
+  std::random_device random;
+  return absl::StrCat("prunelab.test.", random(), ".", random(), ".");
+}
 
 TEST(CoreClaimTest, ThisProcessMayUseACoreAtLeast) {
   const std::vector<int> allowed = CoreClaim::Allowed();
@@ -24,7 +29,7 @@ TEST(CoreClaimTest, ThisProcessMayUseACoreAtLeast) {
 }
 
 TEST(CoreClaimTest, EachGetsCoresOfItsOwn) {
-  const std::string prefix = Prefix("own");
+  const std::string prefix = Prefix();
   const std::vector<int> cores = {0, 1, 2, 5, 7};
   const CoreClaim first = CoreClaim::Take(cores, 2, prefix);
   EXPECT_EQ(first.cores(), (std::vector<int>{0, 1}));
@@ -35,7 +40,7 @@ TEST(CoreClaimTest, EachGetsCoresOfItsOwn) {
 }
 
 TEST(CoreClaimTest, AClaimEndsWithItsOwnerAndMovesWithIt) {
-  const std::string prefix = Prefix("end");
+  const std::string prefix = Prefix();
   CoreClaim moved;
   {
     CoreClaim first = CoreClaim::Take({3, 4}, 1, prefix);
@@ -48,17 +53,19 @@ TEST(CoreClaimTest, AClaimEndsWithItsOwnerAndMovesWithIt) {
 }
 
 TEST(CoreClaimTest, AClaimEndsWithItsProcessThoughThatIsKilled) {
-  const std::string prefix = Prefix("killed");
+  const std::string prefix = Prefix();
   int pipe_ends[2];
   ASSERT_EQ(pipe(pipe_ends), 0);
   const pid_t child = fork();
   ASSERT_GE(child, 0);
   if (child == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     const CoreClaim claim = CoreClaim::Take({0}, 1, prefix);
     const char claimed = claim.cores().size() == 1 ? 'y' : 'n';
     if (write(pipe_ends[1], &claimed, 1) != 1) _exit(1);
     for (;;) pause();
   }
+  close(pipe_ends[1]);
   char claimed = 0;
   ASSERT_EQ(read(pipe_ends[0], &claimed, 1), 1);
   EXPECT_EQ(claimed, 'y');
@@ -68,7 +75,6 @@ TEST(CoreClaimTest, AClaimEndsWithItsProcessThoughThatIsKilled) {
   ASSERT_EQ(waitpid(child, &status, 0), child);
   EXPECT_EQ(CoreClaim::Take({0}, 1, prefix).cores(), std::vector<int>{0});
   close(pipe_ends[0]);
-  close(pipe_ends[1]);
 }
 
 }  // namespace

@@ -2,21 +2,28 @@
 
 #include <malloc.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 
 #include "c10/core/Allocator.h"
 #include "c10/core/CPUAllocator.h"
+#include "c10/core/Device.h"
 #include "c10/util/Exception.h"
+
+// The address sanitizer sees more of an allocator's every block than of a block within another.
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
+#define PRUNELAB_TENSOR_MEMORY
+#endif
 
 namespace prunelab {
 namespace {
 
-#ifdef __GLIBC__
+#ifdef PRUNELAB_TENSOR_MEMORY
 
 constexpr size_t kAlignment = 64;  // a cache line, and what LibTorch's own allocator gives
 
-// LibTorch's own asks posix_memalign, which in glibc (before 2.38) looks for a hole larger than what it will use: never
+// LibTorch's own asks posix_memalign, which (seen in glibc 2.36) looks for a hole larger than what it will use: never
 // the one that a tensor of the same size left. This one takes what malloc gives for a size that is always the same for
 // the same tensor, and aligns within it; where malloc's block began is written in front of the data.
 class TensorMemory final : public c10::Allocator {
@@ -57,9 +64,11 @@ class TensorMemory final : public c10::Allocator {
 
 void KeepFreedMemory() {
 #ifdef __GLIBC__
-  mallopt(M_MMAP_MAX, 0);                          // no allocation of its own mapping, which free would give back
-  mallopt(M_TRIM_THRESHOLD, -1);                   // the top of the heap is never given back
-  mallopt(M_TOP_PAD, 64 << 20);                    // and grows in large steps
+  mallopt(M_MMAP_MAX, 0);         // no allocation of its own mapping, which free would give back
+  mallopt(M_TRIM_THRESHOLD, -1);  // the top of the heap is never given back
+  mallopt(M_TOP_PAD, 64 << 20);   // and grows in large steps
+#endif
+#ifdef PRUNELAB_TENSOR_MEMORY
   static TensorMemory* memory = new TensorMemory;  // tensors may outlive every other static object
   c10::SetCPUAllocator(memory);
 #endif

@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -13,6 +14,7 @@
 #include "ATen/ops/empty.h"
 #include "ATen/ops/full.h"
 #include "c10/core/CPUAllocator.h"
+#include "c10/util/Exception.h"
 
 namespace prunelab {
 namespace {
