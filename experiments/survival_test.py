@@ -82,15 +82,23 @@ def starve_a_worker(coordinator):
     return wait_for(starved)
 
 
-def claim_core(core):
-    """[(core, its socket)] where nobody has claimed it, for as long as the socket is open; else []."""
-    claim = socket.socket(socket.AF_UNIX)
-    try:
-        claim.bind("\0prunelab.core.%d" % core)
-    except OSError:
-        claim.close()
-        return []
-    return [(core, claim)]
+def claim_a_core(cores):
+    """One of `cores` and the socket that claims it for as long as it is open, once somebody leaves one; else None."""
+    claims = []
+
+    def claimed():
+        for core in cores:
+            claim = socket.socket(socket.AF_UNIX)
+            try:
+                claim.bind("\0prunelab.core.%d" % core)
+            except OSError:
+                claim.close()
+                continue
+            claims.append((core, claim))
+            return True
+        return False
+
+    return claims[0] if wait_for(claimed) else None
 
 
 def bound_by_modes():
@@ -296,8 +304,7 @@ def main():
 
     # Another coordinator on this machine has claimed a core: this test, or one that is at work in fact.
     cores = sorted(os.sched_getaffinity(0))
-    own = []
-    wait_for(lambda: any(own or own.extend(claim_core(core)) or own for core in cores))
+    own = claim_a_core(cores)
     process = ablation.start(folder / "beside", "--arms=none/none", *both)
     seen = {}  # what each worker was bound to, by how often that was seen
     while process.poll() is None:
@@ -311,14 +318,13 @@ def main():
     usual = [times.most_common(1)[0][0] for times in seen.values() if times]
     bound = set().union(*[affinity for affinity in usual if len(affinity) == 1])
     _, err = process.communicate()
-    taken = [core for core, _ in own]
     checks.check("workers keep off the core that another coordinator's worker has to itself",
-                 "" if process.returncode == 0 and own and (len(cores) == 1 or not bound & set(taken))
-                 else "%d %s %s %s" % (process.returncode, taken, seen, err))
+                 "" if process.returncode == 0 and own and (len(cores) == 1 or own[0] not in bound)
+                 else "%d %s %s %s" % (process.returncode, own, seen, err))
     if [name for _, name in socket.if_nameindex()] == ["lo"]:  # a network of its own: no other test's claims
         checks.check("and are bound to another", "" if bound or len(cores) == 1 else "%s %s" % (seen, err))
-    for _, claim in own:
-        claim.close()
+    if own:
+        own[1].close()
     status, _, err = ablation.run(output, "--shard=2/2")
     checks.check("a shard that is none", "" if status == 2 and "is no shard" in err else err)
     environment = {"SLURM_ARRAY_TASK_ID": "4", "SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_COUNT": "2"}
