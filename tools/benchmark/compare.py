@@ -66,6 +66,18 @@ ROWS = {
 PENALTY = "penalty"
 
 
+def check_optimised(program):
+    """Ends with an error where program is not there or was last built with sanitizers or for debugging."""
+    path = pathlib.Path(program).resolve()
+    if not path.exists():
+        sys.exit(f"compare.py: {program}: there is no such file; build it: bazel build //experiments:step_benchmark "
+                 "//ml/regularizers:regularizers_benchmark")
+    slow = [part for part in path.parts if part.endswith(("-asan", "-ubsan", "-fuzz", "-dbg", "-fastbuild"))]
+    if slow:
+        sys.exit(f"compare.py: {program} leads to {path}, built as {slow[0]}, whose times mean nothing; "
+                 "build it without sanitizers, with --compilation_mode=opt (the default)")
+
+
 def start(command, core=None):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                             preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}))
@@ -184,10 +196,13 @@ def main():
     parser.add_argument("--masks", default=str(HERE / "epoch30_masks.safetensors"),
                         help="a .safetensors file with the masks of a real run")
     arguments = parser.parse_args()
+    check_optimised(arguments.program)
     rows = arguments.rows.split(",") if arguments.rows else [n for n in names if can_run(n, arguments)]
     for name in rows:
         if name not in names:
             parser.error(f"--rows: there is no {name}; of {', '.join(names)}")
+    if PENALTY in rows:
+        check_optimised(arguments.penalty_program)
     print("| work | ours ms | PyTorch ms | ratio | of processor time | peak memory, ours / PyTorch | goal |")
     print("|---|---|---|---|---|---|---|")
     for name in rows:
