@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "ml/base/check.h"
 #include "ml/execution/channel_lists.h"
+#include "ml/execution/sampled_conv.h"
 #include "ml/kernels/batch_norm.h"
 #include "ml/kernels/conv3x3.h"
 
@@ -135,13 +136,18 @@ std::pair<at::Tensor, at::Tensor> ConvBackward(const Conv2d& conv, const at::Ten
                           dweight.mutable_data_ptr<float>());
   }
   const bool library_input = needs_input && !own.convolution, library_weight = needs_weight && !own.weight_gradient;
-  if (library_input || library_weight) {
-    auto [of_input, of_weight, unused] = at::convolution_backward(
-        dy, library_weight ? input.Made() : input.tensor, weight, at::OptionalIntArrayRef(),
-        {conv.stride(), conv.stride()}, {conv.padding(), conv.padding()}, {conv.dilation(), conv.dilation()},
-        /*transposed=*/false, {0, 0}, /*groups=*/1, {library_input, library_weight, false});
+  const auto by_library = [&](const at::Tensor& x, int64_t stride, bool of_input, bool of_weight) {
+    return at::convolution_backward(dy, x, weight, at::OptionalIntArrayRef(), {stride, stride},
+                                    {conv.padding(), conv.padding()}, {conv.dilation(), conv.dilation()},
+                                    /*transposed=*/false, {0, 0}, /*groups=*/1, {of_input, of_weight, false});
+  };
+  const bool sampled = library_weight && NeedsSampling(conv, weight);
+  if (sampled) dweight = std::get<1>(by_library(Sampled(conv, input.Made()), 1, false, true));
+  if (library_input || (library_weight && !sampled)) {
+    auto [of_input, of_weight, unused] = by_library(library_weight && !sampled ? input.Made() : input.tensor,
+                                                    conv.stride(), library_input, library_weight && !sampled);
     if (library_input) dinput = of_others.defined() ? of_input.add_(of_others) : of_input;
-    if (library_weight) dweight = of_weight;
+    if (library_weight && !sampled) dweight = of_weight;
   }
   return {dinput, dweight};
 }

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "ml/base/check.h"
+#include "ml/execution/sampled_conv.h"
 #include "ml/kernels/scatter_channels.h"
 
 namespace prunelab {
@@ -68,8 +69,10 @@ at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>
       at::Tensor weight = parameter("weight");
       const auto mask = model.masks().find(node.name());
       if (mask != model.masks().end()) weight = Mask(weight, mask->second, options.policy);
-      return at::conv2d(in[0], weight, conv.bias() ? parameter("bias") : at::Tensor(), at::IntArrayRef(conv.stride()),
-                        at::IntArrayRef(conv.padding()), at::IntArrayRef(conv.dilation()), conv.groups());
+      const bool sampled = at::GradMode::is_enabled() && weight.requires_grad() && NeedsSampling(conv, weight);
+      return at::conv2d(sampled ? Sampled(conv, in[0]) : in[0], weight, conv.bias() ? parameter("bias") : at::Tensor(),
+                        at::IntArrayRef(sampled ? 1 : conv.stride()), at::IntArrayRef(conv.padding()),
+                        at::IntArrayRef(conv.dilation()), conv.groups());
     }
     case Node::kBatchNorm2D: {
       const bool train = options.mode == Mode::kTrain;
