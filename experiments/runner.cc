@@ -614,7 +614,7 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
 
 absl::StatusOr<std::string> DryRun(const LoadedAblation& loaded, const RunnerOptions& options) {
   std::vector<std::vector<std::string>> rows = {{"arm", "parameters", "convolutions", "filters", "MACs", "done"}};
-  std::string missing;
+  std::string missing, notes;
   const auto report = [&](const absl::Status& status) {
     if (!status.ok()) absl::StrAppend(&missing, "Missing: ", status.message(), "\n");
   };
@@ -641,7 +641,11 @@ absl::StatusOr<std::string> DryRun(const LoadedAblation& loaded, const RunnerOpt
   std::set<std::string> looked_at;
   for (const Arm& arm : options.arms) {
     if (looked_at.insert(arm.config.dataset().SerializeAsString()).second) {
-      report(OpenDataset(arm.config.dataset()).status());
+      const absl::StatusOr<Dataset> dataset = OpenDataset(arm.config.dataset());
+      report(dataset.status());
+      if (dataset.ok()) {
+        for (const std::string& note : dataset->notes) absl::StrAppend(&notes, note, "\n");
+      }
     }
     const std::string& weights = arm.config.initial_weights();
     if (!weights.empty() && looked_at.insert(weights).second) {

@@ -120,6 +120,7 @@ absl::Status Main() {
     absl::StatusOr<Dataset> opened = OpenDataset(plugin);
     if (!opened.ok()) return WithPrefix("--dataset", opened.status());
     dataset = *std::move(opened);
+    for (const std::string& note : dataset->notes) std::cerr << note << "\n";
     defaults = DefaultsOf(dataset->info);
   }
   PRUNELAB_ASSIGN_OR_RETURN(Model model, OpenCheckpoint(FLAGS_checkpoint, FLAGS_network, defaults, at::kCPU));

@@ -9,126 +9,24 @@
 #include <thread>
 #include <vector>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "ml/base/field_error.h"
 #include "ml/base/files.h"
 #include "ml/base/status_macros.h"
 #include "ml/data/channel_normalization.h"
 #include "ml/data/picture.h"
+#include "ml/data/picture_folders.h"
 
 namespace prunelab {
 namespace {
 
 constexpr uint64_t kMostFileBytes = uint64_t{1} << 28;
-constexpr size_t kMostNamed = 10;  // pictures or classes in an error
+constexpr size_t kMostNamed = 10;  // pictures in an error
 
 absl::Status PathError(absl::StatusCode code, absl::string_view message) {
   return InField("path", absl::Status(code, message));
-}
-
-bool IsPicture(const std::string& name) {
-  const std::string lower = absl::AsciiStrToLower(name);
-  return absl::EndsWith(lower, ".jpg") || absl::EndsWith(lower, ".jpeg") || absl::EndsWith(lower, ".png");
-}
-
-std::string FirstOf(const std::vector<std::string>& names) {
-  const size_t shown = std::min(names.size(), kMostNamed);
-  return absl::StrCat(absl::StrJoin(names.begin(), names.begin() + shown, ", "),
-                      names.size() > shown ? absl::StrCat(", and ", names.size() - shown, " more") : "");
-}
-
-// The pictures of train or test.
-struct Listing {
-  std::string folder;
-  std::vector<std::string> classes;
-  std::vector<std::string> files;
-  std::vector<int64_t> labels;  // one a file
-  int64_t left_out = 0;         // files that are no pictures by their names
-};
-
-absl::StatusOr<Listing> List(const std::string& folder) {
-  Listing listing;
-  listing.folder = folder;
-  const absl::StatusOr<std::vector<std::string>> classes = ListFolder(folder);
-  if (!classes.ok()) return InField("path", classes.status());
-  std::vector<std::string> empty;
-  for (const std::string& name : *classes) {
-    const std::string class_folder = JoinPath(folder, name);
-    if (absl::StartsWith(name, ".")) continue;
-    if (!IsFolder(class_folder)) {
-      ++listing.left_out;
-      continue;
-    }
-    const absl::StatusOr<std::vector<std::string>> files = ListFolder(class_folder);
-    if (!files.ok()) return InField("path", files.status());
-    const size_t before = listing.files.size();
-    for (const std::string& file : *files) {
-      if (absl::StartsWith(file, ".")) continue;
-      if (!IsPicture(file)) {
-        ++listing.left_out;
-        continue;
-      }
-      listing.files.push_back(JoinPath(class_folder, file));
-      listing.labels.push_back(static_cast<int64_t>(listing.classes.size()));
-    }
-    if (listing.files.size() == before) empty.push_back(name);
-    listing.classes.push_back(name);
-  }
-  if (listing.classes.empty()) {
-    return PathError(absl::StatusCode::kInvalidArgument,
-                     absl::StrCat(folder, ": has no folders; must have one for each class"));
-  }
-  if (!empty.empty()) {
-    return PathError(absl::StatusCode::kInvalidArgument,
-                     absl::StrCat(folder, ": no .jpg, .jpeg or .png file in the class folders ", FirstOf(empty)));
-  }
-  return listing;
-}
-
-struct Folders {
-  Listing train, test;
-};
-
-absl::StatusOr<Folders> ListAll(const std::string& path) {
-  if (path.empty()) return FieldError("path", "must be set: the folder that holds train and test");
-  const std::string folder = UserPath(path);
-  const std::string wanted = "must hold train/CLASS/*.jpg|png and test/CLASS/*.jpg|png (or val/CLASS/...)";
-  if (!PathExists(folder)) {
-    return PathError(absl::StatusCode::kNotFound, absl::StrCat(folder, ": no such folder; it ", wanted));
-  }
-  if (!IsFolder(folder)) {
-    return PathError(absl::StatusCode::kInvalidArgument,
-                     absl::StrCat(folder, ": is a file; must be a folder, and ", wanted));
-  }
-  const std::string test = JoinPath(folder, IsFolder(JoinPath(folder, "test")) ? "test" : "val");
-  if (!IsFolder(JoinPath(folder, "train"))) {
-    return PathError(absl::StatusCode::kNotFound, absl::StrCat(folder, ": has no folder train; it ", wanted));
-  }
-  if (!IsFolder(test)) {
-    return PathError(absl::StatusCode::kNotFound, absl::StrCat(folder, ": has neither test nor val; it ", wanted));
-  }
-  Folders folders;
-  PRUNELAB_ASSIGN_OR_RETURN(folders.train, List(JoinPath(folder, "train")));
-  PRUNELAB_ASSIGN_OR_RETURN(folders.test, List(test));
-  const std::vector<std::string>&a = folders.train.classes, &b = folders.test.classes;
-  std::vector<std::string> only_train, only_test, differences;
-  std::set_difference(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(only_train));
-  std::set_difference(b.begin(), b.end(), a.begin(), a.end(), std::back_inserter(only_test));
-  if (!only_train.empty()) differences.push_back(absl::StrCat("only in train: ", FirstOf(only_train)));
-  if (!only_test.empty()) differences.push_back(absl::StrCat("only in ", test, ": ", FirstOf(only_test)));
-  if (!differences.empty()) {
-    return PathError(absl::StatusCode::kInvalidArgument,
-                     absl::StrCat(folder, ": the class folders of training and test data differ: ",
-                                  absl::StrJoin(differences, "; "), "; both must have the same"));
-  }
-  if (a.size() < 2) {
-    return PathError(absl::StatusCode::kInvalidArgument,
-                     absl::StrCat(folder, ": has one class, ", a.front(), "; must have two or more"));
-  }
-  return folders;
 }
 
 absl::Status CheckRange(const char* field, int64_t value, int64_t least, int64_t most) {
@@ -146,7 +44,7 @@ absl::StatusOr<Normalization> NormalizationOf(const ImageFolder& parameters) {
 }
 
 // All that can be said without opening a picture.
-absl::StatusOr<DatasetInfo> InfoFor(const ImageFolder& parameters, const Folders& folders) {
+absl::StatusOr<DatasetInfo> InfoFor(const ImageFolder& parameters, const PictureFolders& folders) {
   DatasetInfo info;
   info.classes = static_cast<int64_t>(folders.train.classes.size());
   info.channels = parameters.grey() ? 1 : 3;
@@ -165,18 +63,30 @@ absl::StatusOr<DatasetInfo> InfoFor(const ImageFolder& parameters, const Folders
   return info;
 }
 
-absl::StatusOr<Folders> CheckAndList(const ImageFolder& parameters) {
+absl::StatusOr<PictureFolders> CheckAndList(const ImageFolder& parameters) {
   PRUNELAB_RETURN_IF_ERROR(CheckRange("image_size", parameters.image_size(), 1, 4096));
   PRUNELAB_RETURN_IF_ERROR(CheckRange("resize", ResizeOf(parameters), parameters.image_size(), 8192));
   PRUNELAB_RETURN_IF_ERROR(CheckRange("max_memory_mb", parameters.max_memory_mb(), 1, int64_t{1} << 40));
   PRUNELAB_RETURN_IF_ERROR(NormalizationOf(parameters).status());
-  return ListAll(parameters.path());
+  if (parameters.path().empty()) return FieldError("path", "must be set: the folder that holds train and test");
+  absl::StatusOr<PictureFolders> folders = FindPictures(UserPath(parameters.path()));
+  if (!folders.ok()) return InField("path", folders.status());
+  return folders;
 }
 
-absl::Status DecodeInto(const std::string& file, const ImageFolder& parameters, uint8_t* out) {
+// What a person should know of a picture that was decoded.
+struct PictureKind {
+  bool not_turned = false;  // though its EXIF data say so
+  bool exif_damaged = false;
+  bool deep_grey = false;
+};
+
+absl::Status DecodeInto(const std::string& file, const ImageFolder& parameters, PictureKind* kind, uint8_t* out) {
   PRUNELAB_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(file, kMostFileBytes));
-  const absl::StatusOr<Picture> picture = DecodePicture(bytes);
+  absl::StatusOr<Picture> picture = DecodePicture(bytes);
   if (!picture.ok()) return absl::DataLossError(absl::StrCat(file, ": ", picture.status().message()));
+  if (parameters.exif_orientation()) TurnUpright(*picture);
+  *kind = {picture->orientation != 1, picture->exif_damaged, picture->deep_grey};
   ResizeAndCrop(*picture, ResizeOf(parameters), parameters.image_size(), parameters.grey() ? 1 : 3, out);
   return absl::OkStatus();
 }
@@ -184,9 +94,11 @@ absl::Status DecodeInto(const std::string& file, const ImageFolder& parameters, 
 struct DecodedPart {
   LabelledImages data;
   std::vector<std::string> bad;  // what is wrong with each picture that was left out
+  // Of those that were not, the names from the part's folder.
+  std::vector<std::string> not_turned, exif_damaged, deep_grey;
 };
 
-DecodedPart Decode(const Listing& listing, const ImageFolder& parameters) {
+DecodedPart Decode(const PictureListing& listing, const ImageFolder& parameters) {
   const int64_t n = static_cast<int64_t>(listing.files.size());
   const int64_t size = parameters.image_size(), channels = parameters.grey() ? 1 : 3;
   const int64_t image_bytes = channels * size * size;
@@ -194,10 +106,11 @@ DecodedPart Decode(const Listing& listing, const ImageFolder& parameters) {
   uint8_t* pixels = images.mutable_data_ptr<uint8_t>();
   // Each picture has its place whichever thread decodes it.
   std::vector<absl::Status> statuses(n);
+  std::vector<PictureKind> kinds(n);
   std::atomic<int64_t> next{0};
   const auto work = [&] {
     for (int64_t i = next++; i < n; i = next++) {
-      statuses[i] = DecodeInto(listing.files[i], parameters, pixels + i * image_bytes);
+      statuses[i] = DecodeInto(listing.files[i], parameters, &kinds[i], pixels + i * image_bytes);
     }
   };
   std::vector<std::thread> threads;
@@ -216,6 +129,12 @@ DecodedPart Decode(const Listing& listing, const ImageFolder& parameters) {
     const int64_t place = static_cast<int64_t>(labels.size());
     if (place != i) std::memcpy(pixels + place * image_bytes, pixels + i * image_bytes, image_bytes);
     labels.push_back(listing.labels[i]);
+    const auto name_in = [&](std::vector<std::string>& names) {
+      names.push_back(std::string(absl::StripPrefix(listing.files[i], listing.folder + "/")));
+    };
+    if (kinds[i].not_turned) name_in(part.not_turned);
+    if (kinds[i].exif_damaged) name_in(part.exif_damaged);
+    if (kinds[i].deep_grey) name_in(part.deep_grey);
   }
   const int64_t good = static_cast<int64_t>(labels.size());
   part.data.images = images.narrow(0, 0, good);
@@ -231,7 +150,7 @@ std::string LinesOf(const std::vector<std::string>& bad) {
                       bad.size() > shown ? absl::StrCat("\n  and ", bad.size() - shown, " more") : "");
 }
 
-absl::Status RefuseBad(const Folders& folders, const DecodedPart& train, const DecodedPart& test) {
+absl::Status RefuseBad(const PictureFolders& folders, const DecodedPart& train, const DecodedPart& test) {
   std::vector<std::string> bad = train.bad;
   bad.insert(bad.end(), test.bad.begin(), test.bad.end());
   if (bad.empty()) return absl::OkStatus();
@@ -242,12 +161,30 @@ absl::Status RefuseBad(const Folders& folders, const DecodedPart& train, const D
                                 LinesOf(bad)));
 }
 
-// Notes what was left out of a part; refuses one that has lost a class by it.
-absl::Status NoteLeftOut(const Listing& listing, const DecodedPart& part, std::vector<std::string>& notes) {
-  if (listing.left_out > 0) {
-    notes.push_back(
-        absl::StrCat(listing.folder, ": ", listing.left_out, " files that are no .jpg, .jpeg or .png were left out"));
+// Notes pictures of which a person might expect other pixels.
+void NoteKinds(const PictureListing& listing, const DecodedPart& part, const ImageFolder& parameters,
+               std::vector<std::string>& notes) {
+  const auto note = [&](const std::vector<std::string>& names, absl::string_view what) {
+    if (names.empty()) return;
+    notes.push_back(absl::StrCat(listing.folder, ": ", names.size(), " of ",
+                                 Counted(part.data.size(), "picture", "pictures"), " ",
+                                 names.size() == 1 ? "has " : "have ", what, ": ", SomeNames(names)));
+  };
+  note(part.not_turned,
+       "an EXIF orientation, which is not applied (nor is it by torchvision); set exif_orientation: true to turn such "
+       "pictures upright");
+  if (parameters.exif_orientation()) {
+    note(part.exif_damaged,
+         "damaged EXIF data, so that the orientation is not known; such pictures are used as stored");
   }
+  note(part.deep_grey,
+       "grey values of 16 bits, of which the upper eight are used (Pillow, and so torchvision, makes all values above "
+       "255 "
+       "white)");
+}
+
+// Notes which pictures of a part were left out; refuses one that has lost a class by it.
+absl::Status NoteLeftOut(const PictureListing& listing, const DecodedPart& part, std::vector<std::string>& notes) {
   if (part.bad.empty()) return absl::OkStatus();
   notes.push_back(absl::StrCat(listing.folder, ": ", part.bad.size(), " of ", listing.files.size(),
                                " pictures were left out:", LinesOf(part.bad)));
@@ -260,25 +197,28 @@ absl::Status NoteLeftOut(const Listing& listing, const DecodedPart& part, std::v
   }
   if (lost.empty()) return absl::OkStatus();
   return PathError(absl::StatusCode::kDataLoss,
-                   absl::StrCat(listing.folder, ": no picture is left of the classes ", FirstOf(lost),
+                   absl::StrCat(listing.folder, ": no picture is left of the classes ", SomeNames(lost),
                                 " without those that cannot be used:", LinesOf(part.bad)));
 }
 
 absl::StatusOr<DatasetInfo> Describe(const ImageFolder& parameters) {
-  PRUNELAB_ASSIGN_OR_RETURN(const Folders folders, CheckAndList(parameters));
+  PRUNELAB_ASSIGN_OR_RETURN(const PictureFolders folders, CheckAndList(parameters));
   return InfoFor(parameters, folders);
 }
 
 absl::StatusOr<Dataset> Open(const ImageFolder& parameters) {
-  PRUNELAB_ASSIGN_OR_RETURN(const Folders folders, CheckAndList(parameters));
+  PRUNELAB_ASSIGN_OR_RETURN(const PictureFolders folders, CheckAndList(parameters));
   Dataset dataset;
   PRUNELAB_ASSIGN_OR_RETURN(dataset.info, InfoFor(parameters, folders));
   PRUNELAB_ASSIGN_OR_RETURN(dataset.normalization, NormalizationOf(parameters));
   DecodedPart train = Decode(folders.train, parameters);
   DecodedPart test = Decode(folders.test, parameters);
   if (parameters.on_bad_image() != ImageFolder::SKIP) PRUNELAB_RETURN_IF_ERROR(RefuseBad(folders, train, test));
+  dataset.notes = folders.notes;
   PRUNELAB_RETURN_IF_ERROR(NoteLeftOut(folders.train, train, dataset.notes));
   PRUNELAB_RETURN_IF_ERROR(NoteLeftOut(folders.test, test, dataset.notes));
+  NoteKinds(folders.train, train, parameters, dataset.notes);
+  NoteKinds(folders.test, test, parameters, dataset.notes);
   dataset.train = std::move(train.data);
   dataset.test = std::move(test.data);
   dataset.info = InfoOf(dataset.info.classes, dataset.train, dataset.test);

@@ -3,10 +3,9 @@
 //   flowers/train/daisy/1.jpg  flowers/train/rose/7.png  flowers/test/daisy/2.jpg  flowers/test/rose/8.jpg  ...
 //   dataset { [type.googleapis.com/prunelab.ImageFolder] { path: "flowers" image_size: 64 } }
 //
-// Classes are numbered in the alphabetical order (by bytes) of their folders, images within a class by file name. Test
-// data are those in "test", or in "val" where there is no "test". Pictures are files ending in .jpg, .jpeg or .png, in
-// any case; names that begin with a dot do not count, other files are left out and counted. All are decoded at once, on
-// all cores, scaled and cut (picture.h), and kept in memory as uint8.
+// Classes are numbered in the alphabetical order (by bytes) of their folders. Which folders and files are used, in
+// which order, and what is left out, is said in picture_folders.h; which pixels a picture has, in picture.h. All are
+// decoded at once, on all cores, scaled and cut, and kept in memory as uint8.
 //
 // Errors are of the field "path" (NotFound where a folder is missing, DataLoss where pictures do not decode,
 // InvalidArgument where the folders do not fit: classes of train and test that differ, a class without pictures), or of

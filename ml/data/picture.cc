@@ -9,10 +9,12 @@
 #include <cstdio>  // before jpeglib.h, which needs FILE
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "ml/base/check.h"
 #include "ml/base/status_macros.h"
 
@@ -27,6 +29,39 @@ absl::Status CheckSize(uint64_t height, uint64_t width) {
   if (height >= 1 && width >= 1 && height * width <= static_cast<uint64_t>(kMostPixels)) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("says it has ", width, "x", height, " pixels; must be at most ", kMostPixels, " in all"));
+}
+
+// EXIF data are a TIFF file without an image: "II" (little endian) or "MM" (big endian), 42, and the offset of a
+// directory of entries of 12 bytes, of which Orientation is one.
+void ReadExif(absl::string_view exif, Picture* picture) {
+  constexpr int kOrientation = 0x0112, kByte = 1, kShort = 3, kLong = 4;
+  for (int i = 0; i < 2; ++i) absl::ConsumePrefix(&exif, absl::string_view("Exif\0\0", 6));  // some write it twice
+  const bool little = absl::StartsWith(exif, "II");
+  const auto number = [&](size_t at, int size) {
+    uint64_t value = 0;
+    for (int i = 0; i < size; ++i) {
+      value = value << 8 | static_cast<uint8_t>(exif[at + (little ? size - 1 - i : i)]);
+    }
+    return value;
+  };
+  picture->exif_damaged = true;  // until the orientation or the end of the directory is found
+  if (exif.size() < 8 || !(little || absl::StartsWith(exif, "MM"))) return;
+  if (number(2, 2) != 42 && number(2, 2) != 42 << 8) return;  // the latter by programs that mixed up the order
+  const size_t directory = number(4, 4);
+  if (directory + 2 > exif.size()) return;
+  const size_t entries = number(directory, 2);
+  for (size_t i = 0; i < entries; ++i) {
+    const size_t entry = directory + 2 + 12 * i;
+    if (entry + 12 > exif.size()) return;
+    if (number(entry, 2) != kOrientation) continue;
+    const uint64_t type = number(entry + 2, 2);
+    const int size = type == kByte ? 1 : type == kShort ? 2 : type == kLong ? 4 : 0;
+    const uint64_t value = size > 0 && number(entry + 4, 4) == 1 ? number(entry + 8, size) : 9;
+    if (value > 8) return;
+    picture->orientation = value == 0 ? 1 : static_cast<int>(value);  // 0: not known, by some cameras
+    picture->exif_damaged = false;
+  }
+  picture->exif_damaged = false;
 }
 
 absl::Status TooShort(absl::string_view kind, absl::string_view bytes, int64_t height, int64_t width) {
@@ -53,15 +88,15 @@ void OnMessage(j_common_ptr jpeg, int level) {
   if (level >= 0) return;
   const int code = jpeg->err->msg_code;
   if (code == JWRN_EXTRANEOUS_DATA || code == JWRN_ADOBE_XFORM || code == JWRN_JFIF_MAJOR ||
-      code == JWRN_BOGUS_PROGRESSION) {
+      code == JWRN_BOGUS_PROGRESSION || code == JWRN_NOT_SEQUENTIAL) {
     return;
   }
   OnError(jpeg);
 }
 
-// Holds no object with a destructor, since errors jump out of it. Fills `size`, then calls back for the room.
-// Returns false with `errors->message` set.
-bool DecodeJpegRows(absl::string_view bytes, JpegErrors* errors, Picture* picture, bool* too_large, bool* too_short) {
+// Holds no object with a destructor, since errors jump out of it. Returns false with `errors->message` set.
+bool DecodeJpegRows(absl::string_view bytes, JpegErrors* errors, Picture* picture, std::string* exif, bool* too_large,
+                    bool* too_short) {
   jpeg_decompress_struct jpeg;
   std::memset(&jpeg, 0, sizeof(jpeg));
   jpeg.err = jpeg_std_error(&errors->base);
@@ -73,7 +108,14 @@ bool DecodeJpegRows(absl::string_view bytes, JpegErrors* errors, Picture* pictur
   }
   jpeg_create_decompress(&jpeg);
   jpeg_mem_src(&jpeg, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
+  jpeg_save_markers(&jpeg, JPEG_APP0 + 1, 0xFFFF);
   jpeg_read_header(&jpeg, TRUE);
+  for (jpeg_saved_marker_ptr marker = jpeg.marker_list; marker != nullptr; marker = marker->next) {
+    constexpr size_t kNameBytes = 6;
+    if (marker->data_length < kNameBytes || std::memcmp(marker->data, "Exif\0\0", kNameBytes) != 0) continue;
+    // More than 64 kilobytes come in several.
+    exif->append(reinterpret_cast<const char*>(marker->data) + kNameBytes, marker->data_length - kNameBytes);
+  }
   picture->height = jpeg.image_height;
   picture->width = jpeg.image_width;
   if (picture->height * picture->width > kMostPixels) {
@@ -102,15 +144,13 @@ bool DecodeJpegRows(absl::string_view bytes, JpegErrors* errors, Picture* pictur
     jpeg_read_scanlines(&jpeg, &row, 1);
   }
   if (four) {
-    // Adobe's programs store ink inverted, as 255 less it. Rows shrink from four bytes a pixel to three in place.
-    const bool inverted = jpeg.saw_Adobe_marker != 0;
+    // Ink is stored inverted, as 255 less it: all programs do as Adobe's, whether they leave its marker or not. Rows
+    // shrink from four bytes a pixel to three in place.
     const uint8_t* in = picture->pixels.data();
     uint8_t* out = picture->pixels.data();
     for (int64_t i = 0; i < picture->height * picture->width; ++i, in += 4, out += kChannels) {
-      const int black = inverted ? in[3] : 255 - in[3];
-      for (int c = 0; c < kChannels; ++c) {
-        out[c] = static_cast<uint8_t>(((inverted ? in[c] : 255 - in[c]) * black + 127) / 255);
-      }
+      const int black = in[3];
+      for (int c = 0; c < kChannels; ++c) out[c] = static_cast<uint8_t>((in[c] * black + 127) / 255);
     }
     picture->pixels.resize(picture->height * picture->width * kChannels);
   }
@@ -123,8 +163,12 @@ absl::StatusOr<Picture> DecodeJpeg(absl::string_view bytes) {
   Picture picture;
   JpegErrors errors;
   errors.message[0] = '\0';
+  std::string exif;
   bool too_large = false, too_short = false;
-  if (DecodeJpegRows(bytes, &errors, &picture, &too_large, &too_short)) return picture;
+  if (DecodeJpegRows(bytes, &errors, &picture, &exif, &too_large, &too_short)) {
+    if (!exif.empty()) ReadExif(exif, &picture);
+    return picture;
+  }
   if (too_large) return CheckSize(picture.height, picture.width);
   if (too_short) return TooShort("JPEG", bytes, picture.height, picture.width);
   return absl::InvalidArgumentError(absl::StrCat("is a JPEG that does not decode: ", errors.message));
@@ -144,35 +188,132 @@ bool MayHoldRows(absl::string_view png, int64_t height, int64_t width) {
   return row_bytes * height <= kMostOfAByte * static_cast<int64_t>(png.size());
 }
 
+// What libpng's calls back have at hand.
+struct PngRead {
+  absl::string_view rest;
+  char message[256] = "";
+  bool too_large = false, too_short = false, no_such_colour = false;
+};
+
+void OnPngError(png_structp png, png_const_charp message) {
+  auto* read = static_cast<PngRead*>(png_get_error_ptr(png));
+  std::snprintf(read->message, sizeof(read->message), "%s", message);
+  png_longjmp(png, 1);
+}
+
+void OnPngWarning(png_structp, png_const_charp) {}
+
+void OnPngBytes(png_structp png, png_bytep out, size_t count) {
+  auto* read = static_cast<PngRead*>(png_get_io_ptr(png));
+  if (read->rest.size() < count) png_error(png, "the file ends too early");
+  std::memcpy(out, read->rest.data(), count);
+  read->rest.remove_prefix(count);
+}
+
+// Rows of a palette's entries become colours. False where an entry is not there.
+bool FillInPalette(png_structp png, png_infop info, Picture* picture) {
+  png_colorp colours = nullptr;
+  int count = 0;
+  png_get_PLTE(png, info, &colours, &count);
+  uint8_t* pixels = picture->pixels.data();
+  for (int64_t i = picture->height * picture->width - 1; i >= 0; --i) {  // in place, so from the end
+    const int entry = pixels[i];
+    if (entry >= count) return false;
+    pixels[kChannels * i] = colours[entry].red;
+    pixels[kChannels * i + 1] = colours[entry].green;
+    pixels[kChannels * i + 2] = colours[entry].blue;
+  }
+  return true;
+}
+
+// Holds no object with a destructor, since errors jump out of it.
+bool ReadPngRows(absl::string_view bytes, png_structp png, png_infop info, PngRead* read, Picture* picture) {
+  png_set_read_fn(png, read, &OnPngBytes);
+  // Nothing but the pixels is of interest: neither gamma and profiles, nor whether what holds them is well formed.
+  png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
+  png_set_benign_errors(png, 1);
+  png_read_info(png, info);
+  picture->height = png_get_image_height(png, info);
+  picture->width = png_get_image_width(png, info);
+  read->too_large = picture->height * picture->width > kMostPixels;
+  read->too_short = !read->too_large && !MayHoldRows(bytes, picture->height, picture->width);
+  if (read->too_large || read->too_short) return false;
+  const bool palette = png_get_color_type(png, info) == PNG_COLOR_TYPE_PALETTE;
+  picture->deep_grey = png_get_color_type(png, info) == PNG_COLOR_TYPE_GRAY && png_get_bit_depth(png, info) == 16;
+  if (palette) {
+    png_set_packing(png);  // an entry a byte
+  } else {
+    png_set_expand_gray_1_2_4_to_8(png);
+    png_set_strip_16(png);
+    png_set_strip_alpha(png);
+    png_set_gray_to_rgb(png);
+  }
+  const int passes = png_set_interlace_handling(png);
+  png_read_update_info(png, info);
+  const int64_t row_bytes = picture->width * (palette ? 1 : kChannels);
+  PRUNELAB_CHECK(static_cast<int64_t>(png_get_rowbytes(png, info)) == row_bytes);
+  picture->pixels.resize(picture->height * picture->width * kChannels);
+  for (int pass = 0; pass < passes; ++pass) {
+    for (int64_t y = 0; y < picture->height; ++y) {
+      png_read_row(png, picture->pixels.data() + y * row_bytes, nullptr);
+    }
+  }
+  read->no_such_colour = palette && !FillInPalette(png, info, picture);
+  return !read->no_such_colour;
+}
+
+// The content of the last chunk of this kind, or "". A chunk is its content's length, its kind, the content, and a
+// checksum.
+absl::string_view PngChunk(absl::string_view png, absl::string_view kind) {
+  absl::string_view found;
+  size_t at = 8;
+  while (png.size() - at >= 12) {
+    uint64_t length = 0;
+    for (int i = 0; i < 4; ++i) length = length << 8 | static_cast<uint8_t>(png[at + i]);
+    if (length > png.size() - at - 12) break;
+    if (png.substr(at + 4, 4) == kind) found = png.substr(at + 8, length);
+    at += 12 + length;
+  }
+  return found;
+}
+
 absl::StatusOr<Picture> DecodePng(absl::string_view bytes) {
-  png_image image;
-  std::memset(&image, 0, sizeof(image));
-  image.version = PNG_IMAGE_VERSION;
-  const auto refuse = [&image] {
-    const absl::Status status =
-        absl::InvalidArgumentError(absl::StrCat("is a PNG that does not decode: ", image.message));
-    png_image_free(&image);
-    return status;
-  };
-  if (png_image_begin_read_from_memory(&image, bytes.data(), bytes.size()) == 0) return refuse();
-  const absl::Status size = CheckSize(image.height, image.width);
-  if (!size.ok()) {
-    png_image_free(&image);
-    return size;
-  }
-  if (!MayHoldRows(bytes, image.height, image.width)) {
-    png_image_free(&image);
-    return TooShort("PNG", bytes, image.height, image.width);
-  }
-  image.format = PNG_FORMAT_RGB;
-  // Sixteen bits a channel are the same scale as eight, only finer, unless the file says otherwise.
-  image.flags |= PNG_IMAGE_FLAG_16BIT_sRGB;
   Picture picture;
-  picture.height = image.height;
-  picture.width = image.width;
-  picture.pixels.assign(picture.height * picture.width * kChannels, 0);  // shows where the picture is transparent
-  if (png_image_finish_read(&image, nullptr, picture.pixels.data(), 0, nullptr) == 0) return refuse();
+  PngRead read;
+  read.rest = bytes;
+  png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &read, &OnPngError, &OnPngWarning);
+  PRUNELAB_CHECK(png != nullptr) << "libpng is another version than its header";
+  png_infop info = png_create_info_struct(png);
+  PRUNELAB_CHECK(info != nullptr);
+  const bool decoded = setjmp(png_jmpbuf(png)) == 0 && ReadPngRows(bytes, png, info, &read, &picture);
+  png_destroy_read_struct(&png, &info, nullptr);
+  if (read.too_large) return CheckSize(picture.height, picture.width);
+  if (read.too_short) return TooShort("PNG", bytes, picture.height, picture.width);
+  if (read.no_such_colour) {
+    return absl::InvalidArgumentError("is a PNG that does not decode: it uses colours that its palette does not have");
+  }
+  if (!decoded) return absl::InvalidArgumentError(absl::StrCat("is a PNG that does not decode: ", read.message));
+  const absl::string_view exif = PngChunk(bytes, "eXIf");
+  if (!exif.empty()) ReadExif(exif, &picture);
   return picture;
+}
+
+// What the first bytes of a file say that is neither JPEG nor PNG, as a person would call it.
+absl::string_view KindOf(absl::string_view bytes) {
+  const absl::string_view brand = bytes.size() >= 12 ? bytes.substr(8, 4) : "";
+  if (absl::StartsWith(bytes, "<")) return "a web page";
+  if (absl::StartsWith(bytes, "version https://git-lfs")) return "what Git LFS leaves in a file's place (git lfs pull)";
+  if (absl::StartsWith(bytes, "RIFF") && brand == "WEBP") return "a WebP picture";
+  if (absl::StartsWith(bytes, "GIF8")) return "a GIF picture";
+  if (absl::StartsWith(bytes, "BM")) return "a BMP picture";
+  if (absl::StartsWith(bytes, absl::string_view("II*\0", 4)) ||
+      absl::StartsWith(bytes, absl::string_view("MM\0*", 4))) {
+    return "a TIFF picture";
+  }
+  if (bytes.size() >= 12 && bytes.substr(4, 4) == "ftyp") {
+    return absl::StartsWith(brand, "avi") ? "an AVIF picture" : "a HEIC picture or a film";
+  }
+  return "";
 }
 
 // How an output pixel is made of input pixels along one axis: in units of 1 / `out` of an input pixel, output pixel i
@@ -205,9 +346,36 @@ absl::StatusOr<Picture> DecodePicture(absl::string_view bytes) {
   if (bytes.empty()) return absl::InvalidArgumentError("is empty");
   if (absl::StartsWith(bytes, "\xFF\xD8")) return DecodeJpeg(bytes);
   if (absl::StartsWith(bytes, "\x89PNG\r\n\x1a\n")) return DecodePng(bytes);
-  const bool page = absl::StartsWith(bytes, "<");
-  return absl::InvalidArgumentError(
-      absl::StrCat("is neither JPEG nor PNG", page ? ", but looks like a web page" : "", ", by its first bytes"));
+  const absl::string_view kind = KindOf(bytes);
+  return absl::InvalidArgumentError(absl::StrCat("is neither JPEG nor PNG, ", kind.empty() ? "" : "but looks like ",
+                                                 kind, kind.empty() ? "" : ", ", "by its first bytes"));
+}
+
+void TurnUpright(Picture& picture) {
+  const int orientation = picture.orientation;
+  PRUNELAB_CHECK(orientation >= 1 && orientation <= 8);
+  if (orientation == 1) return;
+  // Where the pixel (x, y) of the result is in the picture as it is stored.
+  const bool swapped = orientation >= 5;  // rows have become columns
+  const bool from_the_right = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
+  const bool from_below = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
+  Picture upright;
+  upright.height = swapped ? picture.width : picture.height;
+  upright.width = swapped ? picture.height : picture.width;
+  upright.pixels.resize(picture.pixels.size());
+  uint8_t* out = upright.pixels.data();
+  for (int64_t y = 0; y < upright.height; ++y) {
+    for (int64_t x = 0; x < upright.width; ++x, out += kChannels) {
+      int64_t row = swapped ? x : y, column = swapped ? y : x;
+      if (from_below) row = picture.height - 1 - row;
+      if (from_the_right) column = picture.width - 1 - column;
+      std::memcpy(out, &picture.pixels[(row * picture.width + column) * kChannels], kChannels);
+    }
+  }
+  picture.height = upright.height;
+  picture.width = upright.width;
+  picture.pixels = std::move(upright.pixels);
+  picture.orientation = 1;
 }
 
 void ResizeAndCrop(const Picture& picture, int64_t resize, int64_t crop, int64_t channels, uint8_t* out) {

@@ -3,10 +3,12 @@
 #include "ml/data/picture.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  const absl::StatusOr<prunelab::Picture> picture =
-      prunelab::DecodePicture({reinterpret_cast<const char*>(data), size});
+  absl::StatusOr<prunelab::Picture> picture = prunelab::DecodePicture({reinterpret_cast<const char*>(data), size});
   if (!picture.ok()) return 0;
   PRUNELAB_CHECK(picture->height > 0 && picture->width > 0);
+  PRUNELAB_CHECK(static_cast<int64_t>(picture->pixels.size()) == 3 * picture->height * picture->width);
+  PRUNELAB_CHECK(picture->orientation >= 1 && picture->orientation <= 8);
+  prunelab::TurnUpright(*picture);
   PRUNELAB_CHECK(static_cast<int64_t>(picture->pixels.size()) == 3 * picture->height * picture->width);
   // Very long or flat ones are scaled to a size that takes too long for a fuzzer.
   if (picture->height > 64 * picture->width || picture->width > 64 * picture->height) return 0;
