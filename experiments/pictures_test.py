@@ -15,7 +15,7 @@ import zlib
 
 CONFIG = """name: "a"
 base {
-  network { [type.googleapis.com/prunelab.ResNetCifar] { depth: 8 width: 2 } }
+  network { [type.googleapis.com/prunelab.ResNetCifar] { depth: 8 width: 8 } }
   dataset { %s }
   training { epochs: 1 batch_size: 4 }
 }
@@ -73,9 +73,9 @@ class Test:
         """The identity of the run, what the dry run said, and what the run said."""
         config = self.work / f"{name}.textproto"
         config.write_text(CONFIG % dataset(folder, more))
-        arguments = [f"--config={config}", f"--output={name}", "--device=cpu", "--jobs=1", "--threads_per_run=1"]
+        arguments = [f"--config={config}", f"--output=runs/{name}", "--device=cpu", "--jobs=1", "--threads_per_run=1"]
         dry, said = self.call("ablation", *arguments, "--dry_run"), self.call("ablation", *arguments)
-        results = list((self.work / name).glob("**/result.json"))
+        results = list((self.work / "runs" / name).glob("**/result.json"))
         self.check(len(results) == 1, f"{name}: one result", results)
         return json.loads(results[0].read_text())["run_id"], dry, said
 
@@ -106,7 +106,7 @@ def main():
                   "train: 4 of 4 pictures have an EXIF orientation, which is not applied", "exif_orientation: true"]
         again, dry, said = test.run("again", "held")
         test.check(again == plain, "what is left out changes no run")
-        checkpoints = list((work / "again").glob("**/last.safetensors"))
+        checkpoints = list((work / "runs/again").glob("**/last.safetensors"))
         test.check(len(checkpoints) == 1, "one checkpoint", checkpoints)
         data = f"--dataset={dataset('held')}"
         texts = {"dry run": dry, "ablation": said,

@@ -656,7 +656,7 @@ absl::StatusOr<std::string> DryRun(const LoadedAblation& loaded, const RunnerOpt
   return absl::StrCat("Ablation \"", loaded.ablation.name(), "\": ", options.arms.size(), " arms, seeds ",
                       options.seeds.first(), " to ", options.seeds.first() + options.seeds.count() - 1, ", ", runs,
                       " runs, ", done_runs, " of them done; output ", options.output, "\n\n", Aligned(rows), "\n",
-                      missing);
+                      notes, missing);
 }
 
 }  // namespace prunelab

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -301,10 +302,14 @@ absl::StatusOr<Picture> DecodePng(absl::string_view bytes) {
 // What the first bytes of a file say that is neither JPEG nor PNG, as a person would call it.
 absl::string_view KindOf(absl::string_view bytes) {
   const absl::string_view brand = bytes.size() >= 12 ? bytes.substr(8, 4) : "";
-  if (absl::StartsWith(bytes, "<")) return "a web page";
+  absl::string_view text = bytes.substr(0, 64);
+  absl::ConsumePrefix(&text, "\xEF\xBB\xBF");  // a byte order mark
+  if (absl::StartsWith(absl::StripLeadingAsciiWhitespace(text), "<")) return "a web page";
   if (absl::StartsWith(bytes, "version https://git-lfs")) return "what Git LFS leaves in a file's place (git lfs pull)";
   if (absl::StartsWith(bytes, "RIFF") && brand == "WEBP") return "a WebP picture";
   if (absl::StartsWith(bytes, "GIF8")) return "a GIF picture";
+  if (absl::StartsWith(bytes, "P6\n") || absl::StartsWith(bytes, "P5\n")) return "a PPM or PGM picture";
+  if (absl::StartsWith(bytes, absl::string_view("\0\0\0\x0CjP  ", 8))) return "a JPEG 2000 picture";
   if (absl::StartsWith(bytes, "BM")) return "a BMP picture";
   if (absl::StartsWith(bytes, absl::string_view("II*\0", 4)) ||
       absl::StartsWith(bytes, absl::string_view("MM\0*", 4))) {

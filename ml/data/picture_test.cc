@@ -179,6 +179,8 @@ TEST(PictureTest, WhatDoesNotDecodeIsRefused) {
   EXPECT_THAT(Error(""), HasSubstr("is empty"));
   EXPECT_THAT(Error("GIF89a"), HasSubstr("neither JPEG nor PNG"));
   EXPECT_THAT(Error("<html>"), HasSubstr("looks like a web page"));
+  EXPECT_THAT(Error("\xEF\xBB\xBF\n <!DOCTYPE html>"), HasSubstr("looks like a web page"));
+  EXPECT_THAT(Error("P6\n2 2\n255\n"), HasSubstr("looks like a PPM or PGM picture"));
   EXPECT_EQ(Error(std::string("RIFF\x24\0\0\0WEBPVP8 ", 16)),
             "is neither JPEG nor PNG, but looks like a WebP picture, by its first bytes");
   EXPECT_THAT(Error("version https://git-lfs.github.com/spec/v1\noid sha256:0"), HasSubstr("git lfs pull"));
