@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,7 +78,7 @@ def main():
     lines = pathlib.Path(output, "dynamic_l1/cov/1/timing.jsonl").read_text().splitlines()
     checks.check("its one epoch was trained once", "" if len(lines) == 1 else str(lines))
 
-    # One that dies while it removes them, alone or with its coordinator: they go all the same.
+    # One that dies before they are gone, alone or with its coordinator: they go all the same, but for what is kept.
     output = os.path.join(folder, "in_removal")
     run_folder = pathlib.Path(output, "dynamic_l1/cov/1")
     left = lambda: ", ".join(str(path) for path in run_folder.glob("checkpoint*"))
@@ -85,16 +86,49 @@ def main():
     previous = run_folder / "checkpoint.previous.safetensors"
     previous.write_bytes(b"of an earlier attempt")
     before = shim_kills()
-    status, _, err = short.run(output, *one, env=shim_environment(output, "worker", 1, "checkpoint.safetensors"))
+    status, _, err = short.run(output, *one, env=shim_environment(output, "worker", 1, "state.safetensors"))
     problem = "" if status == 0 and shim_kills() == before + 1 else "status %d, %d kills: %s" % (
         status, shim_kills() - before, err[-2000:])
-    checks.check("killed between its checkpoints' removal, the run is done", problem)
+    checks.check("killed before its checkpoints' removal, the run is done", problem)
     checks.check("none of them is left", left())
+    checks.check("and its state is kept", "" if (run_folder / "state.safetensors").exists() else "it is not")
     previous.write_bytes(b"of an earlier attempt")
     status, _, err = short.run(output, *one)
     checks.check("a call that finds the run done ends well", "" if status == 0 else err[-2000:])
     checks.check("and removes what its process left", left())
 
+    # A run that is trained further, killed while that is prepared, in its middle, and while its files take the places of
+    # the old ones: it ends with the files of one that had all epochs from the start, and until then there is a result.
+    longer = SmallAblation(program, os.path.join(folder, "longer"), epochs=3, seeds=1)
+    whole, first = (pathlib.Path(folder, name) for name in ("further_from_start", "further_first"))
+    status, _, err = longer.run(whole, *one)
+    checks.check("the longer run ends well", "" if status == 0 else err[-2000:])
+    status, _, err = short.run(first, *one)
+    checks.check("the shorter run ends well", "" if status == 0 else err[-2000:])
+    run = "dynamic_l1/cov/1"
+    old, new = ((path / run / "result.json").read_bytes() for path in (first, whole))
+    for name, at in (("timing.jsonl", 1), ("checkpoint.safetensors", 3), ("config.textproto", 2), ("config.textproto", 8),
+                     ("epochs.jsonl", 3), ("provenance.json", 7), ("last.safetensors", 4), ("result.json", 2),
+                     ("result.json", 5), ("result.json", 7), ("state.safetensors", 1), ("state.safetensors", 3),
+                     ("state.safetensors", 4)):
+        case = "killed in operation %d on %s while it is trained further: " % (at, name)
+        output = pathlib.Path(folder, "further_%s_%d" % (name, at))
+        shutil.copytree(first, output)
+        before = shim_kills()
+        longer.run(output, *one, "--retries=0", env=shim_environment(str(output), "worker", at, name))
+        checks.check(case + "it was", "" if shim_kills() == before + 1 else "%d kills" % (shim_kills() - before))
+        checks.check(case + "there is a result", "" if (output / run / "result.json").read_bytes() in (old, new) else "no")
+        status, _, err = longer.run(output, *one)
+        differ = [file for file in ("last.safetensors", "epochs.jsonl", "result.json", "config.textproto",
+                                    "state.safetensors")
+                  if (output / run / file).read_bytes() != (whole / run / file).read_bytes()]
+        names = lambda path: {p.name for p in (path / run).iterdir() if not p.name.startswith("events.")}
+        left_over = names(output) ^ names(whole)
+        checks.check(case + "the next call ends with the longer run's files",
+                     "" if status == 0 and not differ and not left_over
+                     else "%d %s %s %s" % (status, differ, left_over, err[-2000:]))
+
+    log.write_text("")
     outside, round_number = 0, 0
     enough = lambda: (outside + shim_kills() >= KILLS and outside >= KILLS_OUTSIDE and
                       kills_in_writes() >= KILLS_IN_WRITES)

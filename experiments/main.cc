@@ -19,6 +19,7 @@
 #include "ml/base/files.h"
 #include "ml/base/flags.h"
 #include "ml/base/plugin.h"
+#include "ml/base/stop_signals.h"
 #include "ml/base/training_process.h"
 
 DEFINE_string(config, "", "The ablation: a text proto (docs/config.md), e.g. experiments/configs/digits.textproto.");
@@ -134,11 +135,10 @@ int Main() {
               << PlannedPower(loaded->ablation, options.seeds.count(), options.output, FLAGS_expected_sd);
     return 0;
   }
-  for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) {
-    struct sigaction action = {};
-    action.sa_handler = [](int number) { stop_signal = number; };
-    sigaction(signal, &action, nullptr);
-  }
+  HandleStopSignals([](int number) { stop_signal = number; });
+  // Whoever reads what is said here may end before the runs do: a pipe's reader, with the terminal that is closed. What
+  // cannot be said is not said, and the runs go on or write their checkpoints.
+  signal(SIGPIPE, SIG_IGN);
   const absl::StatusOr<AblationOutcome> outcome = RunAblation(*loaded, options);
   if (!outcome.ok()) return Refuse(outcome.status());
   const absl::StatusOr<std::string> report = WriteReport({options.output}, options.output);

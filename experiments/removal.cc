@@ -72,7 +72,7 @@ absl::Status WriteLatencies(Model dense, Model removed, const std::string& folde
       json[absl::StrCat("latency_", batch, "_", name, "_spread")] = latency.spread();
     }
   }
-  return WriteFileAtomically(JoinPath(folder, "latency.json"), absl::StrCat(WithChecksum(json.dump()), "\n"));
+  return WriteFileAtomically(JoinPath(folder, kLatencyFile), absl::StrCat(WithChecksum(json.dump()), "\n"));
 }
 
 }  // namespace

@@ -22,7 +22,7 @@ struct RemovalRequest {
 };
 
 // The file with the smaller network in a run's folder, and that with the latencies: clocks stand in no compared file.
-inline constexpr char kRemovedFile[] = "removed.safetensors";
+inline constexpr char kRemovedFile[] = "removed.safetensors", kLatencyFile[] = "latency.json";
 
 // Writes removed.safetensors and latency.json into `folder` and fills in the removal's fields of `result`. Errors: the
 // file system's; Cancelled when `stop` said so; Internal where exact removal changed a prediction that rounding does

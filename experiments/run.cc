@@ -24,6 +24,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "experiments/config.h"
+#include "experiments/further.h"
 #include "experiments/phases.h"
 #include "experiments/removal.h"
 #include "experiments/run_checkpoint.h"
@@ -92,9 +93,6 @@ absl::Status SetLines(const std::string& path, const std::vector<std::string>& l
   return WriteFileAtomically(path, Lines(lines));
 }
 
-// In a checkpoint, beside the trainer's state: the phase's number, and networks that later phases rewind to.
-constexpr char kPhase[] = "run/phase", kRewind[] = "rewind/";
-
 // A copy of the network's tensors and masks.
 Safetensors NetworkState(const Model& model) {
   Safetensors state = ModelToSafetensors(model);
@@ -113,9 +111,13 @@ Safetensors HandedOn(const Model& model) {
 // A run under way: what TrainRun's steps share.
 class RunInFolder {
  public:
-  RunInFolder(const RunRequest& request, const RunHooks& hooks) : request_(request), hooks_(hooks) {}
+  RunInFolder(const RunRequest& request, const RunHooks& hooks)
+      : request_(request), hooks_(hooks), folder_(request.folder) {}
 
-  std::string Path(const char* name) const { return JoinPath(request_.folder, name); }
+  // Where the run's files are: the request's folder, or one within it while another run is trained further.
+  const std::string& folder() const { return folder_; }
+  void set_folder(const std::string& folder) { folder_ = folder; }
+  std::string Path(const char* name) const { return JoinPath(folder_, name); }
 
   void Warn(const std::string& text) const {
     if (hooks_.on_warning) hooks_.on_warning(text);
@@ -124,7 +126,7 @@ class RunInFolder {
   // Finds the run's last whole checkpoint, or clears what an attempt without one left.
   absl::Status TakeUp() {
     std::vector<std::string> warnings;
-    std::optional<RunCheckpoint> checkpoint = ReadRunCheckpoint(request_.folder, request_.run_id, warnings);
+    std::optional<RunCheckpoint> checkpoint = ReadRunCheckpoint(folder_, request_.run_id, warnings);
     for (const std::string& warning : warnings) Warn(warning);
     if (checkpoint) {
       PRUNELAB_RETURN_IF_ERROR(TakeOutPhases(checkpoint->state));
@@ -186,11 +188,12 @@ class RunInFolder {
   absl::Status Checkpoint(const Trainer& trainer) {
     checkpoint_time_ = SteadySeconds();
     Safetensors state = trainer.SaveState();
-    if (phase_ > 0) state.metadata[kPhase] = absl::StrCat(phase_);
+    if (phase_ > 0) state.metadata[kPhaseKey] = absl::StrCat(phase_);
     for (const auto& [epochs, kept] : kept_) {
-      for (const auto& [name, tensor] : kept.tensors) state.tensors[absl::StrCat(kRewind, epochs, "/", name)] = tensor;
+      for (const auto& [name, tensor] : kept.tensors)
+        state.tensors[absl::StrCat(kRewindPrefix, epochs, "/", name)] = tensor;
     }
-    return WriteRunCheckpoint(request_.folder, {std::move(state), lines_, request_.run_id});
+    return WriteRunCheckpoint(folder_, {std::move(state), lines_, request_.run_id});
   }
   double seconds_since_checkpoint() const { return SteadySeconds() - checkpoint_time_; }
 
@@ -203,11 +206,11 @@ class RunInFolder {
   const std::optional<double>& last_test_top1() const { return last_test_top1_; }  // of the last evaluation
 
  private:
-  std::string CheckpointName() const { return JoinPath(request_.folder, "checkpoint"); }
+  std::string CheckpointName() const { return Path("checkpoint"); }
 
   // Takes what Checkpoint put beside the trainer's state out of it.
   absl::Status TakeOutPhases(Safetensors& state) {
-    const auto phase = state.metadata.find(kPhase);
+    const auto phase = state.metadata.find(kPhaseKey);
     if (phase != state.metadata.end()) {
       if (!absl::SimpleAtoi(phase->second, &phase_) || phase_ >= PhasesOf(request_.config).size()) {
         return absl::DataLossError(
@@ -217,7 +220,7 @@ class RunInFolder {
     }
     for (auto entry = state.tensors.begin(); entry != state.tensors.end();) {
       absl::string_view rest = entry->first;
-      if (!absl::ConsumePrefix(&rest, kRewind)) {
+      if (!absl::ConsumePrefix(&rest, kRewindPrefix)) {
         ++entry;
         continue;
       }
@@ -239,6 +242,7 @@ class RunInFolder {
 
   const RunRequest& request_;
   const RunHooks& hooks_;
+  std::string folder_;
   std::vector<std::string> lines_;  // of epochs.jsonl
   std::vector<EpochRecord> records_;
   std::optional<Safetensors> state_;  // a trainer's, from the checkpoint
@@ -313,15 +317,31 @@ absl::StatusOr<RunResult> TrainRun(const RunRequest& request, const Dataset& dat
                                                            ? RemovedShape(request.source_folder)
                                                            : BuildRunNetwork(request.config, dataset.info));
   PRUNELAB_ASSIGN_OR_RETURN(const InitialWeights weights, ReadInitialWeights(request.config));
-  if (FullRunId(request.config, request.seed, dataset.fingerprint, weights.digest, request.source_run_id) !=
-      request.run_id) {
+  const auto run_id_of = [&](const RunConfig& config) {
+    return FullRunId(config, request.seed, dataset.fingerprint, weights.digest, request.source_run_id);
+  };
+  if (run_id_of(request.config) != request.run_id) {
     return absl::FailedPreconditionError(
         absl::StrCat(request.folder, ": the data or the initial weights have changed since the ablation was started"));
   }
 
   RunInFolder run(request, hooks);
   PRUNELAB_ASSIGN_OR_RETURN(const FileLock lock, TakeRun(run.Path(".lock"), hooks));
-  PRUNELAB_RETURN_IF_ERROR(RemoveTemporaries(request.folder));
+  PRUNELAB_RETURN_IF_ERROR(RemoveTemporaries(run.folder()));
+  if (HoldingFolder(request.folder) != request.folder) {
+    // The process that trained it further died behind its result.
+    PRUNELAB_RETURN_IF_ERROR(FinishFurther(request.folder));
+    const absl::StatusOr<RunResult> result = ReadResult(request.folder);
+    if (result.ok() && result->run_id == request.run_id) return result;
+  }
+  PRUNELAB_ASSIGN_OR_RETURN(std::optional<FurtherStart> further,
+                            FindStart(request.folder, request.arm, request.config, run_id_of));
+  if (further) {
+    PRUNELAB_RETURN_IF_ERROR(PrepareFurther(request.folder, request.config, request.run_id, *further));
+    further->checkpoint.reset();  // a file now
+    run.set_folder(FurtherFolder(request.folder));
+    PRUNELAB_RETURN_IF_ERROR(RemoveTemporaries(run.folder()));
+  }
   PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(run.Path("config.textproto"), ResolvedText(request.config)));
   PRUNELAB_RETURN_IF_ERROR(
       WriteFileAtomically(run.Path("provenance.json"),
@@ -335,7 +355,9 @@ absl::StatusOr<RunResult> TrainRun(const RunRequest& request, const Dataset& dat
   const auto on_step = [&](const StepProgress& step) {
     run.CountImages(step.images - epoch_images);
     epoch_images = step.images;
-    if (run.seconds_since_checkpoint() >= 60 * request.config.training().checkpoint_minutes()) {
+    // Behind the last step there is always one: from before what comes at a run's end, it can be trained further.
+    const bool last = step.epoch + 1 == epochs && step.iteration + 1 == step.iterations_per_epoch;
+    if (last || run.seconds_since_checkpoint() >= 60 * request.config.training().checkpoint_minutes()) {
       checkpointed = run.Checkpoint(*trainer);
     }
     if (!hooks.on_progress) return;
@@ -371,7 +393,7 @@ absl::StatusOr<RunResult> TrainRun(const RunRequest& request, const Dataset& dat
     PRUNELAB_RETURN_IF_ERROR(run.LoadState(*trainer));
     epoch_images = trainer->images();
     if (!events) {
-      PRUNELAB_ASSIGN_OR_RETURN(events, RunEvents::Create(request.folder, request.arm, request.seed, epochs,
+      PRUNELAB_ASSIGN_OR_RETURN(events, RunEvents::Create(run.folder(), request.arm, request.seed, epochs,
                                                           phase.first_epoch + trainer->epoch()));
     }
     while (trainer->epoch() < phase.training.epochs()) {
@@ -424,11 +446,8 @@ absl::StatusOr<RunResult> TrainRun(const RunRequest& request, const Dataset& dat
     removal.seed = request.seed;
     removal.learning_rate = run.records().back().learning_rate;
     removal.stop = hooks.stop;
-    const absl::Status removed = RemoveAfterTraining(removal, trainer->model(), request.folder, result);
-    if (absl::IsCancelled(removed)) {
-      PRUNELAB_RETURN_IF_ERROR(run.Checkpoint(*trainer));  // the removal is done again from there
-      return removed;
-    }
+    const absl::Status removed = RemoveAfterTraining(removal, trainer->model(), run.folder(), result);
+    if (absl::IsCancelled(removed)) return removed;  // it is done again from the checkpoint behind the last step
     if (!removed.ok()) {
       result.status = "failed";
       result.message = std::string(removed.message());
@@ -437,7 +456,9 @@ absl::StatusOr<RunResult> TrainRun(const RunRequest& request, const Dataset& dat
   PRUNELAB_RETURN_IF_ERROR(WriteSafetensors(run.Path("last.safetensors"), ModelToSafetensors(trainer->model())));
   PRUNELAB_RETURN_IF_ERROR(events->End(result.status));
   PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(run.Path("result.json"), ResultJson(result)));
-  PRUNELAB_RETURN_IF_ERROR(RemoveRunCheckpoints(request.folder));
+  const bool keep = result.status != "failed" && request.config.training().keep_state();
+  PRUNELAB_RETURN_IF_ERROR(SettleRunCheckpoints(run.folder(), keep));
+  if (further) PRUNELAB_RETURN_IF_ERROR(FinishFurther(request.folder));
   return result;
 }
 

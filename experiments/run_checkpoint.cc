@@ -35,6 +35,11 @@ size_t ChecksumPlace(const std::string& bytes) {
   return at + sizeof(kChecksumText) - 1;
 }
 
+absl::StatusOr<RunCheckpoint> ReadOne(const std::string& path) {
+  PRUNELAB_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, uint64_t{1} << 36));
+  return ParseRunCheckpoint(bytes, path);
+}
+
 }  // namespace
 
 std::string SerializeRunCheckpoint(RunCheckpoint checkpoint) {
@@ -75,17 +80,26 @@ absl::Status WriteRunCheckpoint(const std::string& folder, RunCheckpoint checkpo
   return WriteFileAtomically(path, bytes);
 }
 
+std::optional<RunCheckpoint> FindRunState(const std::string& folder, const std::string& run_id, std::string& damage) {
+  for (const std::string name : {kStateFile, kFile, kPrevious}) {
+    const std::string path = JoinPath(folder, name);
+    if (!PathExists(path)) continue;
+    absl::StatusOr<RunCheckpoint> checkpoint = ReadOne(path);
+    if (!checkpoint.ok()) {
+      if (damage.empty()) damage = std::string(checkpoint.status().message());
+    } else if (run_id.empty() || checkpoint->run_id == run_id) {
+      return *std::move(checkpoint);
+    }
+  }
+  return std::nullopt;
+}
+
 std::optional<RunCheckpoint> ReadRunCheckpoint(const std::string& folder, const std::string& run_id,
                                                std::vector<std::string>& warnings) {
   for (const std::string name : {kFile, kPrevious}) {
     const std::string path = JoinPath(folder, name);
     if (!PathExists(path)) continue;
-    const absl::StatusOr<std::string> bytes = ReadFile(path, uint64_t{1} << 36);
-    if (!bytes.ok()) {
-      warnings.push_back(std::string(bytes.status().message()));
-      continue;
-    }
-    absl::StatusOr<RunCheckpoint> checkpoint = ParseRunCheckpoint(*bytes, path);
+    absl::StatusOr<RunCheckpoint> checkpoint = ReadOne(path);
     if (!checkpoint.ok()) {
       warnings.push_back(absl::StrCat(checkpoint.status().message(), "; it is passed over"));
     } else if (checkpoint->run_id != run_id) {
@@ -99,7 +113,11 @@ std::optional<RunCheckpoint> ReadRunCheckpoint(const std::string& folder, const 
   return std::nullopt;
 }
 
-absl::Status RemoveRunCheckpoints(const std::string& folder) {
+absl::Status SettleRunCheckpoints(const std::string& folder, bool keep) {
+  const std::string last = JoinPath(folder, kFile), state = JoinPath(folder, kStateFile);
+  if (keep && std::rename(last.c_str(), state.c_str()) != 0 && errno != ENOENT) {
+    return absl::InternalError(absl::StrCat(last, ": cannot be renamed to ", state, ": ", std::strerror(errno)));
+  }
   for (const char* name : {kFile, kPrevious}) {
     const std::string path = JoinPath(folder, name);
     if (unlink(path.c_str()) != 0 && errno != ENOENT) {

@@ -1,6 +1,7 @@
 // The state of a run that is under way, in its folder: checkpoint.safetensors and, until the next one is known good,
 // the one before it, checkpoint.previous.safetensors. Each is the trainer's state with the records of the epochs done,
-// and carries a checksum of the whole file.
+// and carries a checksum of the whole file. That of a finished run stays as state.safetensors, made behind its last
+// step and before what comes at a run's end: from there it can be trained further (further.h).
 #pragma once
 
 #include <optional>
@@ -12,6 +13,12 @@
 #include "ml/execution/safetensors.h"
 
 namespace prunelab {
+
+inline constexpr char kStateFile[] = "state.safetensors";
+
+// In a checkpoint's state, beside the trainer's: the phase's number (metadata, where it is not 0), and networks that
+// later phases rewind to (tensors, "rewind/<epochs>/<name>").
+inline constexpr char kPhaseKey[] = "run/phase", kRewindPrefix[] = "rewind/";
 
 struct RunCheckpoint {
   Safetensors state;                 // Trainer::SaveState
@@ -33,7 +40,12 @@ absl::Status WriteRunCheckpoint(const std::string& folder, RunCheckpoint checkpo
 std::optional<RunCheckpoint> ReadRunCheckpoint(const std::string& folder, const std::string& run_id,
                                                std::vector<std::string>& warnings);
 
-// When the run's result is there.
-absl::Status RemoveRunCheckpoints(const std::string& folder);
+// When the run's result is there: where `keep`, its last checkpoint becomes state.safetensors; there are no others
+// then.
+absl::Status SettleRunCheckpoints(const std::string& folder, bool keep);
+
+// The state of the run `run_id` (of any, where that is ""), finished or not, and nothing is changed. None where there
+// is none that is whole; then `damage` is what is wrong with one that there is, if any.
+std::optional<RunCheckpoint> FindRunState(const std::string& folder, const std::string& run_id, std::string& damage);
 
 }  // namespace prunelab

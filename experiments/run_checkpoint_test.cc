@@ -74,8 +74,31 @@ TEST(RunCheckpointTest, TheOneBeforeIsKeptAndUsedWhereTheLastIsDamaged) {
   EXPECT_EQ(weight(), 1);
   // A checkpoint of another run is none.
   EXPECT_FALSE(ReadRunCheckpoint(folder, "other", warnings).has_value());
-  ASSERT_TRUE(RemoveRunCheckpoints(folder).ok());
+  ASSERT_TRUE(SettleRunCheckpoints(folder, /*keep=*/false).ok());
   EXPECT_TRUE(ListFolder(folder)->empty());
+}
+
+TEST(RunCheckpointTest, AFinishedRunKeepsItsLastOneAsItsState) {
+  const std::string folder = FreshFolder("run_checkpoint_state");
+  std::string damage;
+  EXPECT_FALSE(FindRunState(folder, "abc", damage).has_value());
+  ASSERT_TRUE(WriteRunCheckpoint(folder, Example(1)).ok());
+  ASSERT_TRUE(WriteRunCheckpoint(folder, Example(2)).ok());
+  ASSERT_TRUE(SettleRunCheckpoints(folder, /*keep=*/true).ok());
+  EXPECT_EQ(*ListFolder(folder), std::vector<std::string>{"state.safetensors"});
+  ASSERT_TRUE(SettleRunCheckpoints(folder, /*keep=*/true).ok()) << "a second time, as after a kill";
+  const auto state = FindRunState(folder, "abc", damage);
+  ASSERT_TRUE(state.has_value());
+  EXPECT_EQ(state->state.tensors.at("conv.weight")[0][0].item<double>(), 2);
+  EXPECT_TRUE(FindRunState(folder, "", damage).has_value());
+  EXPECT_FALSE(FindRunState(folder, "other", damage).has_value());
+  EXPECT_EQ(damage, "");
+  const std::string path = JoinPath(folder, kStateFile);
+  std::string bytes = *ReadFile(path);
+  bytes[bytes.size() - 3] ^= 1;
+  ASSERT_TRUE(WriteFileAtomically(path, bytes).ok());
+  EXPECT_FALSE(FindRunState(folder, "abc", damage).has_value());
+  EXPECT_NE(damage.find("state.safetensors: its checksum does not hold"), std::string::npos) << damage;
 }
 
 TEST(RecordsTest, AnEpochsLineReadsBackEqual) {

@@ -20,8 +20,11 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "experiments/allotment.h"
 #include "experiments/core_claim.h"
+#include "experiments/further.h"
 #include "experiments/progress.h"
 #include "experiments/report_records.h"
 #include "experiments/run.h"
@@ -53,8 +56,9 @@ struct Run {
   int64_t seed = 0;
   const Dataset* dataset = nullptr;
   std::string folder, run_id;
-  int64_t macs = 0;   // of one image
-  double images = 0;  // to train in all
+  std::string weights_digest;  // of its initial weights
+  int64_t macs = 0;            // of one image
+  double images = 0;           // to train in all
   int64_t crashes = 0;
   // The run whose shape this one has, by `from_scratch`: its folder and identity, and its place among the runs of this
   // call, -1 where it was done before.
@@ -67,22 +71,26 @@ std::string RunFolder(const RunnerOptions& options, const Arm& arm, int64_t seed
   return JoinPath(JoinPath(options.output, arm.name), absl::StrCat(seed));
 }
 
-// The result of a run that its folder holds, if any. A folder that another config made is refused.
-absl::StatusOr<std::optional<RunResult>> FinishedResult(const Run& run) {
-  const std::string config_path = JoinPath(run.folder, "config.textproto");
-  if (PathExists(config_path)) {
-    RunConfig old_config;
-    PRUNELAB_ASSIGN_OR_RETURN(const auto source, TextProtoSource::ParseFile(config_path, &old_config));
-    const std::string difference = ArmDifference(old_config, run.arm->config);
-    if (!difference.empty()) {
-      return absl::FailedPreconditionError(absl::StrCat(run.folder, ": holds a run of another config; the arm \"",
-                                                        run.arm->name, "\" now differs in\n", difference,
-                                                        "Give the changed arm another name, or use another --output."));
-    }
+// What a run that trains another one further starts from, if its folder holds such a one. A folder that another config
+// made is refused else.
+absl::StatusOr<std::optional<FurtherStart>> StartOf(const Run& run) {
+  std::function<std::string(const RunConfig&)> run_id_of;
+  if (run.dataset != nullptr) {
+    run_id_of = [&](const RunConfig& config) {
+      return FullRunId(config, run.seed, run.dataset->fingerprint, run.weights_digest, run.source_run_id);
+    };
   }
-  const std::string path = JoinPath(run.folder, "result.json");
+  return FindStart(HoldingFolder(run.folder), run.arm->name, run.arm->config, run_id_of);
+}
+
+// The result of a run that its folder holds, if any. A folder that another config made is refused, but where this one
+// trains that one's run further.
+absl::StatusOr<std::optional<RunResult>> FinishedResult(const Run& run) {
+  PRUNELAB_ASSIGN_OR_RETURN(const std::optional<FurtherStart> start, StartOf(run));
+  if (start) return std::optional<RunResult>();
+  const std::string folder = HoldingFolder(run.folder), path = JoinPath(folder, "result.json");
   if (!PathExists(path)) return std::optional<RunResult>();
-  PRUNELAB_ASSIGN_OR_RETURN(RunResult result, ReadResult(run.folder));
+  PRUNELAB_ASSIGN_OR_RETURN(RunResult result, ReadResult(folder));
   if (!run.run_id.empty() && result.run_id != run.run_id) {
     return absl::FailedPreconditionError(
         absl::StrCat(path,
@@ -91,8 +99,35 @@ absl::StatusOr<std::optional<RunResult>> FinishedResult(const Run& run) {
   }
   if (result.status != "done" && result.status != "diverged")
     return std::optional<RunResult>();  // a failed run is tried again
-  AddTiming(run.folder, result);
+  AddTiming(folder, result);
   return std::optional<RunResult>(std::move(result));
+}
+
+// Whether the folder holds a result that must not be written over before there is another: also of fewer epochs.
+bool HoldsFinishedRun(const std::string& folder) {
+  const absl::StatusOr<RunResult> result = ReadResult(folder);
+  return result.ok() && result->status != "failed";
+}
+
+// Puts a longer run that has its result in its place, unless its own process is still at that.
+absl::Status FinishFurtherAlone(const std::string& folder) {
+  if (!IsFolder(FurtherFolder(folder))) return absl::OkStatus();
+  const absl::StatusOr<FileLock> lock = FileLock::Take(JoinPath(folder, ".lock"), FileLock::Kind::kExclusive);
+  return lock.ok() ? FinishFurther(folder) : absl::OkStatus();
+}
+
+// Which runs train others further, a line for each way in which they do; "" where none does.
+std::string FurtherLines(const std::map<std::string, std::vector<std::string>>& runs_by_text) {
+  constexpr size_t kNamed = 3;
+  std::string lines;
+  for (const auto& [text, runs] : runs_by_text) {
+    const size_t named = std::min(kNamed, runs.size());
+    absl::StrAppend(&lines, text, ": ",
+                    absl::StrJoin(runs.begin(), runs.begin() + static_cast<std::ptrdiff_t>(named), ", "));
+    if (runs.size() > named) absl::StrAppend(&lines, " and ", runs.size() - named, " more");
+    absl::StrAppend(&lines, "\n");
+  }
+  return lines;
 }
 
 // For runs with `from_scratch`: the run whose shape they take, here or done before.
@@ -142,28 +177,10 @@ std::string CodeRevision() {
   return read && !revision.empty() ? revision : "unknown";
 }
 
-// How the machine is shared out: a function of the machine, the options and the whole ablation, not of what is left of
-// it, so that a run has the same number of threads whenever it is trained.
-struct Allotment {
-  int64_t jobs = 1, threads = 1;
-};
-
-Allotment Allot(const RunnerOptions& options, const std::string& device, int64_t runs) {
-  const int64_t cpus = static_cast<int64_t>(CoreClaim::Allowed().size());
-  Allotment allotment;
-  allotment.jobs = options.jobs;
-  if (options.jobs == 0) {
-    // One-thread processes train more images a second than one process of as many threads. Each takes some memory for
-    // libraries, data and activations. On a GPU runs would wait for each other.
-    constexpr int64_t kMemoryOfARun = int64_t{2} << 30;
-    const int64_t memory = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE);
-    const int64_t by_cores = cpus / std::max<int64_t>(1, options.threads_per_run);
-    allotment.jobs = device == "cuda" ? 1 : std::min({by_cores, memory / kMemoryOfARun, runs});
-  }
-  allotment.jobs = std::max<int64_t>(1, allotment.jobs);
-  allotment.threads =
-      options.threads_per_run > 0 ? options.threads_per_run : std::max<int64_t>(1, cpus / allotment.jobs);
-  return allotment;
+Allotment AllotmentOf(const LoadedAblation& loaded, const RunnerOptions& options, const Machine& machine,
+                      const std::string& device) {
+  const int64_t runs = static_cast<int64_t>(loaded.arms.size()) * loaded.ablation.seeds().count();
+  return Allot(machine, options.jobs, options.threads_per_run, device == "cuda", runs);
 }
 
 // The results that the output folder holds beyond the runs asked for: of other shards, seeds and arms of the ablation.
@@ -192,7 +209,8 @@ std::vector<RunResult> OtherResults(const LoadedAblation& loaded, const RunnerOp
 class Coordinator {
  public:
   Coordinator(const LoadedAblation& loaded, const RunnerOptions& options, const std::vector<FileLock>& locks,
-              const std::string& device, std::vector<Run> runs, std::vector<std::optional<RunResult>> results)
+              const std::string& device, const Allotment& allotment, std::vector<Run> runs,
+              std::vector<std::optional<RunResult>> results)
       : loaded_(loaded),
         options_(options),
         locks_(locks),
@@ -200,7 +218,7 @@ class Coordinator {
         runs_(std::move(runs)),
         results_(std::move(results)),
         code_revision_(CodeRevision()),
-        allotment_(Allot(options, device, static_cast<int64_t>(loaded.arms.size()) * loaded.ablation.seeds().count())),
+        allotment_(allotment),
         display_(options.terminal, static_cast<int64_t>(runs_.size()), Done(), ImagesToTrain()) {
     // Seed by seed, so that what is there at any moment is nearly balanced over the arms.
     std::vector<size_t> order(runs_.size());
@@ -307,7 +325,9 @@ class Coordinator {
     result.message = message;
     // Where even this cannot be written, the message at the end is all there is.
     absl::Status written = CreateFolders(run.folder);
-    if (written.ok()) written = WriteFileAtomically(JoinPath(run.folder, "result.json"), ResultJson(result));
+    if (written.ok() && !HoldsFinishedRun(run.folder)) {
+      written = WriteFileAtomically(JoinPath(run.folder, "result.json"), ResultJson(result));
+    }
     if (!written.ok()) display_.Say(std::string(written.message()));
     return Finish(index, std::move(result));
   }
@@ -397,7 +417,7 @@ class Coordinator {
       }
       const RunRequest request = Request(run);
       // A failed attempt's result would be taken for this one's.
-      unlink(JoinPath(run.folder, "result.json").c_str());
+      if (!HoldsFinishedRun(run.folder)) unlink(JoinPath(run.folder, "result.json").c_str());
       PRUNELAB_ASSIGN_OR_RETURN(
           WorkerProcess process,
           WorkerProcess::Start(options_.worker_command, {absl::StrCat("OMP_NUM_THREADS=", request.threads)},
@@ -422,10 +442,16 @@ class Coordinator {
     Run& run = runs_[worker.index];
     const int status = worker.process.wait_status();
     const bool done = WIFEXITED(status) && WEXITSTATUS(status) == kWorkerDone;
+    PRUNELAB_RETURN_IF_ERROR(FinishFurtherAlone(run.folder));
     absl::StatusOr<RunResult> result = ReadResult(run.folder);
+    // That of the run that was to be trained further, and not this one's, which may have failed.
+    if (result.ok() && result->run_id != run.run_id) result = ReadResult(FurtherFolder(run.folder));
     // A result is a run's last word: how the process ended behind it does not matter. A retry would find no checkpoint.
     if (result.ok() && (done || (result->run_id == run.run_id && result->status != "failed"))) {
-      if (!done) PRUNELAB_RETURN_IF_ERROR(RemoveRunCheckpoints(run.folder));  // it may not have come to that
+      // It may not have come to that.
+      if (!done) {
+        PRUNELAB_RETURN_IF_ERROR(SettleRunCheckpoints(run.folder, run.arm->config.training().keep_state()));
+      }
       return Finish(worker.index, *std::move(result));
     }
     if (done) return Fail(worker.index, std::string(result.status().message()));
@@ -581,7 +607,8 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
       run.seed = options.seeds.first() + i;
       run.dataset = &dataset;
       run.folder = RunFolder(options, arm, run.seed);
-      run.run_id = FullRunId(arm.config, run.seed, dataset.fingerprint, weights[weights_path].digest);
+      run.weights_digest = weights[weights_path].digest;
+      run.run_id = FullRunId(arm.config, run.seed, dataset.fingerprint, run.weights_digest);
       run.macs = network.MacCount();
       run.images = static_cast<double>(dataset.info.train_images * arm.config.training().epochs()) *
                    (1 - arm.config.training().validation_fraction());
@@ -601,14 +628,31 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
   if (options.shard.count == 1) PRUNELAB_RETURN_IF_ERROR(RemoveTemporaries(options.output));
   // Again, now that nobody else is at work: a run may have been finished meanwhile. One whose process died right behind
   // its result has left its checkpoints.
+  std::map<std::string, std::vector<std::string>> further;
   for (size_t i = 0; i < runs.size(); ++i) {
-    PRUNELAB_ASSIGN_OR_RETURN(results[i], FinishedResult(runs[i]));
-    if (results[i]) PRUNELAB_RETURN_IF_ERROR(RemoveRunCheckpoints(runs[i].folder));
+    Run& run = runs[i];
+    const Training& training = run.arm->config.training();
+    PRUNELAB_RETURN_IF_ERROR(FinishFurtherAlone(run.folder));
+    PRUNELAB_ASSIGN_OR_RETURN(results[i], FinishedResult(run));
+    if (results[i]) {
+      PRUNELAB_RETURN_IF_ERROR(SettleRunCheckpoints(run.folder, training.keep_state()));
+      continue;
+    }
+    PRUNELAB_ASSIGN_OR_RETURN(const std::optional<FurtherStart> start, StartOf(run));
+    if (!start) continue;
+    further[FurtherText(*start, run.arm->config)].push_back(run.name());
+    run.images *= 1 - static_cast<double>(start->done) / static_cast<double>(training.epochs());
   }
+  std::cerr << FurtherLines(further);
   const std::string ablation_text = PrettyText(loaded.ablation);
   PRUNELAB_RETURN_IF_ERROR(KeepPlan(options.output, ablation_text));
   PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(JoinPath(options.output, "ablation.textproto"), ablation_text));
-  Coordinator coordinator(loaded, options, locks, device, std::move(runs), std::move(results));
+  const Machine machine = ThisMachine();
+  const Allotment allotment = AllotmentOf(loaded, options, machine, device);
+  const bool all_done =
+      std::all_of(results.begin(), results.end(), [](const auto& result) { return result.has_value(); });
+  if (!all_done) std::cerr << AllotmentText(machine, allotment) << "\n";
+  Coordinator coordinator(loaded, options, locks, device, allotment, std::move(runs), std::move(results));
   return coordinator.RunAll();
 }
 
@@ -620,6 +664,7 @@ absl::StatusOr<std::string> DryRun(const LoadedAblation& loaded, const RunnerOpt
   };
   const absl::StatusOr<at::Device> device = ChooseDevice(options.device);
   int64_t done_runs = 0;
+  std::map<std::string, std::vector<std::string>> further;
   for (const Arm& arm : options.arms) {
     PRUNELAB_ASSIGN_OR_RETURN(const std::optional<DatasetInfo> info, DescribeRunDataset(arm.config));
     PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo network, BuildRunNetwork(arm.config, info));
@@ -631,6 +676,9 @@ absl::StatusOr<std::string> DryRun(const LoadedAblation& loaded, const RunnerOpt
       run.folder = RunFolder(options, arm, run.seed);
       PRUNELAB_ASSIGN_OR_RETURN(const std::optional<RunResult> result, FinishedResult(run));
       done += result.has_value();
+      if (result) continue;
+      PRUNELAB_ASSIGN_OR_RETURN(const std::optional<FurtherStart> start, StartOf(run));
+      if (start) further[FurtherText(*start, arm.config)].push_back(run.name());
     }
     done_runs += done;
     if (device.ok() && done < options.seeds.count()) report(CheckArmPrecision(arm, *device));
@@ -653,10 +701,13 @@ absl::StatusOr<std::string> DryRun(const LoadedAblation& loaded, const RunnerOpt
     }
   }
   const int64_t runs = static_cast<int64_t>(options.arms.size()) * options.seeds.count();
+  const bool cuda = device.ok() && device->is_cuda();
+  const Machine machine = ThisMachine();
   return absl::StrCat("Ablation \"", loaded.ablation.name(), "\": ", options.arms.size(), " arms, seeds ",
                       options.seeds.first(), " to ", options.seeds.first() + options.seeds.count() - 1, ", ", runs,
                       " runs, ", done_runs, " of them done; output ", options.output, "\n\n", Aligned(rows), "\n",
-                      notes, missing);
+                      AllotmentText(machine, AllotmentOf(loaded, options, machine, cuda ? "cuda" : "cpu")), "\n",
+                      FurtherLines(further), notes, missing);
 }
 
 }  // namespace prunelab

@@ -9,6 +9,7 @@ import ctypes
 import fcntl
 import os
 import pathlib
+import pty
 import re
 import resource
 import shutil
@@ -354,6 +355,42 @@ def main():
     process.communicate()
     checks.check("SIGINT ends it with status 130 within ten seconds",
                  "" if process.returncode == 130 and time.monotonic() - start < 10 else str(process.returncode))
+
+    # The terminal is closed: SIGHUP for all of its processes, and what they say goes nowhere.
+    output = folder / "hangup"
+    pid, terminal = pty.fork()
+    if pid == 0:
+        command = ablation.command(output, *ONE_RUN)
+        os.execv(command[0], command)
+    under_way = wait_for(lambda: (output / RUN / "checkpoint.safetensors").exists())
+    os.close(terminal)
+    _, wait_status = os.waitpid(pid, 0)
+    left_over = lambda: "" if (output / RUN / "checkpoint.safetensors").exists() and not (
+        output / RUN / "result.json").exists() else str(list(output.rglob("*")))
+    checks.check("a closed terminal ends it with status 129",
+                 "" if under_way and os.waitstatus_to_exitcode(wait_status) == 129 else str(wait_status))
+    checks.check("and leaves a checkpoint, but no result", left_over())
+    status, _, err = ablation.run(output, *ONE_RUN)
+    checks.check("from which it goes on", ("" if status == 0 else err) or same_run(output, reference))
+    # Likewise where those who read what it says end first. Under nohup it trains to the end.
+    for case, ignored, expected in (("", False, 129), (" under nohup", True, 0)):
+        output = folder / ("unread%d" % ignored)
+        process = ablation.start(output, *ONE_RUN, start_new_session=True, preexec_fn=lambda: signal.signal(
+            signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL))
+        wait_for(lambda: (output / RUN / "checkpoint.safetensors").exists())
+        process.stdout.close()
+        process.stderr.close()
+        os.killpg(process.pid, signal.SIGHUP)
+        process.wait()
+        checks.check("SIGHUP with nobody listening%s: status %d" % (case, expected),
+                     "" if process.returncode == expected else str(process.returncode))
+        if not ignored:
+            checks.check("and a checkpoint is left", left_over())
+            status, _, err = ablation.run(output, *ONE_RUN)
+            checks.check("from which it goes on, too", "" if status == 0 else err)
+        checks.check("the run%s has its files" % case, same_run(output, reference))
+
+    output = folder / "stop"
     process = ablation.start(output, *both)
     wait_for(lambda: len(children(process.pid)) == 2)
     workers = children(process.pid)

@@ -21,8 +21,6 @@
 namespace prunelab {
 namespace {
 
-constexpr char kPrefix[] = "events.out.tfevents.";
-
 double SystemClock() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
@@ -77,7 +75,7 @@ absl::StatusOr<TensorboardWriter> TensorboardWriter::Create(const std::string& f
   PRUNELAB_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListFolder(folder));
   int64_t attempts = 0;
   for (const std::string& name : names) {
-    if (!absl::StartsWith(name, kPrefix)) continue;
+    if (!absl::StartsWith(name, kEventsPrefix)) continue;
     const std::string path = JoinPath(folder, name);
     if (first_step > 0) {
       ++attempts;
@@ -86,7 +84,8 @@ absl::StatusOr<TensorboardWriter> TensorboardWriter::Create(const std::string& f
     }
   }
   // Readers take the files in the order of their names.
-  TensorboardWriter writer(JoinPath(folder, absl::StrFormat("%s%010d.prunelab", kPrefix, attempts)), std::move(now));
+  TensorboardWriter writer(JoinPath(folder, absl::StrFormat("%s%010d.prunelab", kEventsPrefix, attempts)),
+                           std::move(now));
   tensorboard::Event version;
   version.set_wall_time(writer.now_());
   version.set_file_version("brain.Event:2");

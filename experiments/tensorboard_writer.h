@@ -21,6 +21,9 @@
 
 namespace prunelab {
 
+// How the files' names begin.
+inline constexpr char kEventsPrefix[] = "events.out.tfevents.";
+
 class TensorboardWriter {
  public:
   // Begins a new file in the folder, beside those of earlier attempts. `first_step`: the first that will be written;

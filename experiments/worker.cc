@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/text_format.h"
 #include "ml/base/status_macros.h"
+#include "ml/base/stop_signals.h"
 
 namespace prunelab {
 namespace {
@@ -136,10 +137,7 @@ std::optional<WorkerMessage> ParseWorkerMessage(const std::string& line) {
 }
 
 int RunWorker() {
-  struct sigaction action = {};
-  action.sa_handler = AskToStop;
-  action.sa_flags = SA_RESTART;
-  for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) sigaction(signal, &action, nullptr);
+  HandleStopSignals(AskToStop, SA_RESTART);
   const absl::Status status = Work();
   if (status.ok()) return kWorkerDone;
   std::cerr << status.message() << "\n";

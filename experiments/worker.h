@@ -26,8 +26,8 @@ std::string SerializeWorkerMessage(const WorkerMessage& message);
 // No value: no line of ours.
 std::optional<WorkerMessage> ParseWorkerMessage(const std::string& line);
 
-// Reads the request and trains; returns the exit status. SIGTERM, SIGINT and SIGUSR1 make it write a checkpoint after
-// the step under way and end with kWorkerStopped.
+// Reads the request and trains; returns the exit status. A stop signal (stop_signals.h) makes it write a checkpoint
+// after the step under way and end with kWorkerStopped.
 int RunWorker();
 
 }  // namespace prunelab

@@ -13,6 +13,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "ml/base/stop_signals.h"
 
 extern char** environ;
 
@@ -43,7 +44,8 @@ void Drain(int& fd, std::string& text) {
 [[noreturn]] void Become(const char* const* command, const char* const* environment, const cpu_set_t* cpus,
                          pid_t parent, const int pipes[3][2]) {
   // The signals that the coordinator handles go back to what they do by default.
-  for (const int signal : {SIGINT, SIGTERM, SIGUSR1, SIGPIPE}) ::signal(signal, SIG_DFL);
+  ResetStopSignals();
+  ::signal(SIGPIPE, SIG_DFL);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(127);  // it died before that was asked for
   if (cpus != nullptr) sched_setaffinity(0, sizeof(*cpus), cpus);

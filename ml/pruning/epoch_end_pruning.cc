@@ -24,7 +24,7 @@ class EpochEndPruning : public PruningStrategy {
     if (position.iteration != 0) return std::nullopt;
     const bool first = position.epoch == 0;
     if (first && !options_.soft) return Choose(layers);
-    if (!options_.soft || !(first || IsChosenAfter(position.epoch - 1, position.epochs))) return std::nullopt;
+    if (!options_.soft || !(first || IsChosenAfter(position.epoch - 1))) return std::nullopt;
     MaskUpdate update;  // all are free
     for (const PrunableLayer& layer : layers) {
       if (!nodes_.count(layer.node)) continue;
@@ -42,14 +42,13 @@ class EpochEndPruning : public PruningStrategy {
 
   absl::StatusOr<std::optional<MaskUpdate>> EndEpoch(const StepPosition& position,
                                                      const std::vector<PrunableLayer>& layers) override {
-    if (!IsChosenAfter(position.epoch, position.epochs)) return std::nullopt;
+    if (!IsChosenAfter(position.epoch) && !position.in_last_epoch()) return std::nullopt;
     return Choose(layers);
   }
 
  private:
-  bool IsChosenAfter(int64_t epoch, int64_t epochs) const {
-    return epoch % options_.period_epochs == 0 || epoch + 1 == epochs;
-  }
+  // And after the last.
+  bool IsChosenAfter(int64_t epoch) const { return epoch % options_.period_epochs == 0; }
 
   absl::StatusOr<MaskUpdate> Choose(const std::vector<PrunableLayer>& layers) const {
     std::vector<PrunableLayer> chosen_from;

@@ -42,13 +42,32 @@ struct PrunableLayer {
 // from.
 at::Tensor MaskByFilter(const PrunableLayer& layer);
 
+// A number of epochs that notes when it is read. Whoever reads how long a run is may act otherwise in a longer one: a
+// run of such a strategy cannot be trained further than it was begun for.
+class TotalEpochs {
+ public:
+  // `read`, where given, becomes true with the first reading; it outlives this object and its copies.
+  TotalEpochs(int64_t epochs = 1, bool* read = nullptr) : epochs_(epochs), read_(read) {}
+  operator int64_t() const {
+    if (read_ != nullptr) *read_ = true;
+    return epochs_;
+  }
+  // Whether they are `epochs`; read only if they are. An answer of false would be the same in every longer run.
+  bool Are(int64_t epochs) const { return epochs == epochs_ && epochs == int64_t{*this}; }
+
+ private:
+  int64_t epochs_;
+  bool* read_;
+};
+
 // Where in training the step to come is. All count from 0.
 struct StepPosition {
   int64_t epoch = 0;
   int64_t iteration = 0;  // within the epoch
   int64_t iterations_per_epoch = 1;
-  int64_t epochs = 1;  // of the whole run
+  TotalEpochs epochs = 1;  // of the whole run, or of its phase; read it only where it decides something
   int64_t step() const { return epoch * iterations_per_epoch + iteration; }
+  bool in_last_epoch() const { return epochs.Are(epoch + 1); }
 };
 
 // What the training loop does before the step, or after an epoch's last. Masks by node; nodes not named keep theirs.

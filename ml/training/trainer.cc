@@ -79,6 +79,7 @@ ValidationSplit SplitOf(const TrainingSetup& setup) {
 // Names in a saved state; no parameter's name has a "/".
 constexpr char kMask[] = "mask/", kMomentum[] = "momentum/", kGradient[] = "gradient/", kStrategy[] = "strategy/";
 constexpr char kPosition[] = "training/position", kSums[] = "training/sums";
+constexpr char kTotalEpochsRead[] = "training/total_epochs_read", kNotRead[] = "no";
 
 // Square of the norm, in float64, as a tensor: on a GPU nothing waits.
 at::Tensor SquaredNorm(const at::Tensor& tensor) { return tensor.detach().to(at::kDouble).square().sum(); }
@@ -206,7 +207,7 @@ StepPosition Trainer::Position(int64_t back) const {
   position.epoch = epoch_;
   position.iteration = iteration_ - back;
   position.iterations_per_epoch = batches_.batches_per_epoch();
-  position.epochs = setup_.config.epochs();
+  position.epochs = TotalEpochs(setup_.config.epochs(), &total_epochs_read_);
   return position;
 }
 
@@ -500,7 +501,21 @@ Safetensors Trainer::SaveState() const {
   add(kSums,
       at::tensor({sums_.loss.item<double>(), record_.learning_rate, record_.penalty, record_.penalty_gradient_ratio},
                  at::kDouble));
+  state.metadata[kTotalEpochsRead] = total_epochs_read_ ? "yes" : kNotRead;
   return state;
+}
+
+std::optional<Trainer::SavedPlace> Trainer::PlaceOf(const Safetensors& state) {
+  const auto position = state.tensors.find(kPosition);
+  if (position == state.tensors.end() || position->second.numel() < 2 || position->second.scalar_type() != at::kLong) {
+    return std::nullopt;
+  }
+  SavedPlace place;
+  place.epoch = position->second[0].item<int64_t>();
+  place.iteration = position->second[1].item<int64_t>();
+  const auto read = state.metadata.find(kTotalEpochsRead);
+  place.total_epochs_read = read == state.metadata.end() || read->second != kNotRead;
+  return place;
 }
 
 absl::Status Trainer::LoadState(const Safetensors& state, const std::string& name) {
@@ -576,6 +591,7 @@ absl::Status Trainer::LoadState(const Safetensors& state, const std::string& nam
   const int64_t* p = position.const_data_ptr<int64_t>();
   epoch_ = p[0];
   iteration_ = p[1];
+  total_epochs_read_ = PlaceOf(state)->total_epochs_read;
   record_ = EpochRecord();
   sums_.images = p[2];
   sums_.correct.fill_(p[3]);

@@ -120,6 +120,15 @@ class Trainer {
   // one that lacks something; then this object must not be used any more.
   absl::Status LoadState(const Safetensors& state, const std::string& name);
 
+  // What a saved state tells by itself: the epoch and the step that come next, and whether the strategy has read by
+  // then how many epochs there are (also where the state does not say, as one of an older program). No value: it is no
+  // state.
+  struct SavedPlace {
+    int64_t epoch = 0, iteration = 0;
+    bool total_epochs_read = true;
+  };
+  static std::optional<SavedPlace> PlaceOf(const Safetensors& state);
+
   // ForwardResult::executed_macs of the last step; 0 before it.
   int64_t executed_macs() const { return executed_macs_; }
 
@@ -216,6 +225,7 @@ class Trainer {
   std::map<std::string, at::Tensor> start_;           // parameters and buffers at the start, for rewinding
   int64_t epoch_ = 0, iteration_ = 0;                 // the next step's
   int64_t executed_macs_ = 0;
+  mutable bool total_epochs_read_ = false;  // by the strategy
   EpochRecord record_;  // of the epoch under way; its mask_changes and returned_filters are in sums_ till it ends
   EpochSums sums_;
   std::optional<RecordedStep> recorded_;

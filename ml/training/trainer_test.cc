@@ -528,6 +528,68 @@ TEST(TrainerTest, AStateOfAnotherTrainingIsRefusedWithAllDifferences) {
   EXPECT_FALSE(trainer()->LoadState(state, "old.safetensors").ok());
 }
 
+// Reads how many epochs there are before a given step; asks at each epoch's end whether it was the last.
+class AskingStrategy : public EpochEndStrategy {
+ public:
+  explicit AskingStrategy(int64_t step) : step_(step) {}
+  absl::StatusOr<std::optional<MaskUpdate>> Update(const StepPosition& position,
+                                                   const std::vector<PrunableLayer>& layers) override {
+    if (position.step() == step_) EXPECT_EQ(position.epochs, 2);
+    return EpochEndStrategy::Update(position, layers);
+  }
+  absl::StatusOr<std::optional<MaskUpdate>> EndEpoch(const StepPosition& position,
+                                                     const std::vector<PrunableLayer>& layers) override {
+    EXPECT_EQ(position.in_last_epoch(), position.epoch == 1);
+    return EpochEndStrategy::EndEpoch(position, layers);
+  }
+
+ private:
+  const int64_t step_;
+};
+
+TEST(TrainerTest, AStateSaysWhereItIsAndWhetherTheNumberOfEpochsWasRead) {
+  const Dataset data = SmallData();
+  const auto places = [&](int64_t asked_before, int64_t resumed_after) {
+    std::vector<Trainer::SavedPlace> places;
+    Trainer* now = nullptr;
+    const auto trainer = [&] {
+      TrainingSetup setup = SmallSetup(data, std::make_unique<AskingStrategy>(asked_before), 0);
+      setup.config.set_epochs(2);
+      setup.on_step = [&](const StepProgress&) { places.push_back(*Trainer::PlaceOf(now->SaveState())); };
+      setup.stop = [&] { return static_cast<int64_t>(places.size()) == resumed_after; };
+      return *Trainer::Create(std::move(setup));
+    };
+    std::unique_ptr<Trainer> running = trainer();
+    now = running.get();
+    while (running->epoch() < 2) {
+      if (running->RunEpoch().ok()) continue;
+      const Safetensors state = running->SaveState();
+      running = trainer();
+      now = running.get();
+      EXPECT_TRUE(running->LoadState(state, "state").ok());
+      resumed_after = -1;
+    }
+    places.push_back(*Trainer::PlaceOf(running->SaveState()));
+    return places;
+  };
+  for (const int64_t resumed_after : {-1, 1, 3}) {
+    const std::vector<Trainer::SavedPlace> never = places(-1, resumed_after);
+    const auto steps = static_cast<int64_t>(never.size()) - 1, half = steps / 2;
+    for (int64_t i = 0; i < steps; ++i) {
+      EXPECT_EQ(never[i].epoch, i / half);
+      EXPECT_EQ(never[i].iteration, i % half + 1);
+      EXPECT_FALSE(never[i].total_epochs_read) << "that an epoch is not the last one tells nothing";
+    }
+    EXPECT_TRUE(never.back().total_epochs_read) << "that it is, does";
+    const std::vector<Trainer::SavedPlace> once = places(1, resumed_after);
+    for (int64_t i = 0; i < steps; ++i) EXPECT_EQ(once[i].total_epochs_read, i >= 1) << i;
+  }
+  EXPECT_FALSE(Trainer::PlaceOf(Safetensors()).has_value());
+  Safetensors old = (*Trainer::Create(SmallSetup(data, std::make_unique<AskingStrategy>(-1), 0)))->SaveState();
+  old.metadata.clear();
+  EXPECT_TRUE(Trainer::PlaceOf(old)->total_epochs_read) << "where a state does not say";
+}
+
 // Remembers a tensor under a name that elsewhere in a state means a mask.
 class RememberingStrategy : public ScriptedStrategy {
  public:
