@@ -227,7 +227,10 @@ TEST_F(ImageFolderTest, TestDataWithoutLabelsArePassedOver) {
                                     "data); the test data are those of val")));
   // Labels that do not fit are none to pass over.
   Put("test/Rose/1.png", picture);
-  EXPECT_THAT(Error(), HasSubstr("differ: only in train: daisy, rose; only in"));
+  EXPECT_THAT(Error(), AllOf(HasSubstr("differ: only in train: daisy, rose; only in "),
+                             HasSubstr("/test: Rose, unknown; both must have the same; " + root_ +
+                                       "/val has train's classes: it is used where " + root_ +
+                                       "/test is removed or has another name")));
   Remove("test/Rose/1.png");
   Remove("test/unknown/1.png");
   Remove("test/unknown");

@@ -494,7 +494,17 @@ absl::StatusOr<PictureFolders> FindPictures(const std::string& folder) {
   }
   Part& test = tests[chosen];
   PRUNELAB_RETURN_IF_ERROR(CheckClasses(test));
-  PRUNELAB_RETURN_IF_ERROR(CheckSameClasses(folder, train.listing, test.listing));
+  const absl::Status same = CheckSameClasses(folder, train.listing, test.listing);
+  if (!same.ok()) {
+    const auto fits = [&](const Part& part) {
+      return part.empty.empty() && part.listing.classes == train.listing.classes;
+    };
+    const auto other = std::find_if(tests.begin(), tests.end(), fits);
+    if (other == tests.end()) return same;
+    return absl::InvalidArgumentError(absl::StrCat(same.message(), "; ", other->listing.folder,
+                                                   " has train's classes: it is used where ", test.listing.folder,
+                                                   " is removed or has another name"));
+  }
 
   PictureFolders found;
   Part beside;  // what lies beside train and test

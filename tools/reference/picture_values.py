@@ -1,6 +1,6 @@
 """Writes ml/data/picture_values.h: small pictures of every kind, and their pixels as Pillow decodes them.
 
-Usage: picture_values.py > ml/data/picture_values.h    (Pillow 13.0.0, numpy)
+Usage: picture_values.py > ml/data/picture_values.h && clang-format -i ml/data/picture_values.h    (Pillow 13.0.0, numpy)
 """
 
 import io
@@ -88,6 +88,9 @@ def make_cases():
     cmyk_jpeg = saved(cmyk, "JPEG", quality=80)
     adobe = cmyk_jpeg.index(b"Adobe")
     ycck_jpeg = cmyk_jpeg[:adobe + 11] + b"\x02" + cmyk_jpeg[adobe + 12:]  # the colours are others then
+    jpeg = saved(picture, "JPEG", quality=90)
+    scan_end = jpeg.index(b"\xff\xda") + 2 + struct.unpack(">H", jpeg[jpeg.index(b"\xff\xda") + 2:][:2])[0] - 2
+    assert jpeg[scan_end] == 63
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
     gamma, linear = (b"gAMA", struct.pack(">I", 45455)), (b"gAMA", struct.pack(">I", 100000))
     white = (b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000))
@@ -100,6 +103,8 @@ def make_cases():
         ("progressive JPEG, 4:2:0, with a profile",
          saved(picture, "JPEG", quality=70, progressive=True, icc_profile=profile)),
         ("grey JPEG", saved(grey, "JPEG", quality=80)),
+        ("JPEG whose scan says it ends at the first coefficient, with bytes behind its end",
+         jpeg[:scan_end] + b"\0" + jpeg[scan_end + 1:] + b"\0more"),
         ("JPEG of RGB", saved(picture, "JPEG", quality=80, keep_rgb=True)),
         ("CMYK JPEG", cmyk_jpeg),
         ("CMYK JPEG without Adobe's marker", without_segment(cmyk_jpeg, b"\xff\xee")),
