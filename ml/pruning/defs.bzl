@@ -27,7 +27,7 @@ PRUNING_STRATEGIES = [
     "unstructured",
 ]
 
-def pruning_strategy(name, summary, config, message = None, deps = [], acts_on = ["*", "*"], **kwargs):
+def pruning_strategy(name, summary, config, message = None, deps = [], proto_deps = [], acts_on = ["*", "*"], **kwargs):
     """A plugin of //ml/pruning:pruning_strategy: <name>.h declares Create<Message>(parameters, setup).
 
     Makes <name>, <name>_proto, <name>_cc_proto, <name>_registration (see plugin() in //ml/base:plugin.bzl, which also
@@ -42,6 +42,7 @@ def pruning_strategy(name, summary, config, message = None, deps = [], acts_on =
       message: the parameters' message; by default the name in CamelCase.
       acts_on: for each of these two networks a glob over the convolutions that the strategy can prune.
       deps: of the library, besides the interface and the proto.
+      proto_deps: proto libraries that the .proto imports, besides //ml/pruning:field_options_proto.
       **kwargs: of plugin().
     """
     plugin(
@@ -51,6 +52,7 @@ def pruning_strategy(name, summary, config, message = None, deps = [], acts_on =
         interface = "//ml/pruning:pruning_strategy",
         register = "RegisterPruningStrategy",
         deps = deps,
+        proto_deps = proto_deps + ["//ml/pruning:field_options_proto"],
         **kwargs
     )
     torch_test(

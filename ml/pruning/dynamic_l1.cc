@@ -20,6 +20,7 @@ class DynamicPruning : public PruningStrategy {
 
   Granularity granularity() const override { return ranking_.granularity(); }
   GradientPolicy gradient_policy() const override { return GradientPolicy::kStraightThrough; }
+  bool regrows() const override { return true; }
   bool needs_gradients() const override { return ranking_.needs_gradients(); }
 
   absl::StatusOr<std::optional<MaskUpdate>> Update(const StepPosition& position,

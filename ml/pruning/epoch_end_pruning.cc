@@ -18,6 +18,7 @@ class EpochEndPruning : public PruningStrategy {
 
   Granularity granularity() const override { return Granularity::kFilter; }
   GradientPolicy gradient_policy() const override { return GradientPolicy::kMasked; }
+  bool regrows() const override { return true; }
 
   absl::StatusOr<std::optional<MaskUpdate>> Update(const StepPosition& position,
                                                    const std::vector<PrunableLayer>& layers) override {

@@ -98,6 +98,11 @@ class PruningStrategy {
   virtual Granularity granularity() const = 0;
   virtual GradientPolicy gradient_policy() const = 0;
 
+  // Whether what is off is meant to come on again: the strategy chooses anew among all, whatever masks are in force.
+  // Else what was masked before its training, in a phase before or in the weights that training starts from, stays
+  // masked, whatever masks it asks for (ml/training/start_masks.h).
+  virtual bool regrows() const { return false; }
+
   // Whether PrunableLayer::gradient is read; then the loop keeps the last gradients and checkpoints them.
   virtual bool needs_gradients() const { return false; }
 

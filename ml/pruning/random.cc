@@ -37,6 +37,7 @@ class RandomPruning : public PruningStrategy {
 
   Granularity granularity() const override { return ToGranularity(parameters_.granularity()); }
   GradientPolicy gradient_policy() const override { return ToGradientPolicy(parameters_.gradient()); }
+  bool regrows() const override { return parameters_.redraw(); }
 
   absl::StatusOr<std::optional<MaskUpdate>> Update(const StepPosition& position,
                                                    const std::vector<PrunableLayer>& layers) override {

@@ -34,6 +34,7 @@ class RigLPruning : public PruningStrategy {
 
   Granularity granularity() const override { return Granularity::kWeight; }
   GradientPolicy gradient_policy() const override { return GradientPolicy::kMasked; }
+  bool regrows() const override { return true; }
   bool needs_gradients() const override { return true; }
 
   absl::StatusOr<std::optional<MaskUpdate>> Update(const StepPosition& position,

@@ -16,6 +16,7 @@ class ScheduledPruning : public PruningStrategy {
 
   Granularity granularity() const override { return ranking_.granularity(); }
   GradientPolicy gradient_policy() const override { return policy_; }
+  bool regrows() const override { return policy_ == GradientPolicy::kStraightThrough; }
   bool needs_gradients() const override { return ranking_.needs_gradients(); }
 
   absl::StatusOr<std::optional<MaskUpdate>> Update(const StepPosition& position,
