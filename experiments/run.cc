@@ -101,13 +101,6 @@ Safetensors NetworkState(const Model& model) {
   return state;
 }
 
-// What a phase hands on: weights that are off are zero, so that by magnitude they rank last.
-Safetensors HandedOn(const Model& model) {
-  Safetensors state = NetworkState(model);
-  for (const auto& [node, mask] : model.masks()) state.tensors[absl::StrCat(node, ".weight")].mul_(mask);
-  return state;
-}
-
 // A run under way: what TrainRun's steps share.
 class RunInFolder {
  public:
@@ -382,7 +375,7 @@ absl::StatusOr<RunResult> TrainRun(const RunRequest& request, const Dataset& dat
     PRUNELAB_ASSIGN_OR_RETURN(TrainingSetup setup, SetUp(request, phase, network, weights, dataset, device));
     setup.on_step = on_step;
     setup.stop = stop;
-    if (trainer) setup.continued_from = HandedOn(trainer->model());
+    if (trainer) setup.continued_from = NetworkState(trainer->model());
     run.set_phase(i);
     if (phase.rewind_to_epoch == 0) {
       setup.rewind_to_start = true;  // every trainer makes the network as it was before any training

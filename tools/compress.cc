@@ -46,7 +46,8 @@ DEFINE_double(rate, -1,
               "With --mode=coupled: this share of the groups goes, those of least mean |weight|; by default those "
               "whose filters are all dead.");
 DEFINE_string(pruning, "",
-              "Masks the network first, once, e.g. '[type.googleapis.com/prunelab.Static] { rate: 0.5 epoch: 0 }'.");
+              "Masks the network first, once, e.g. '[type.googleapis.com/prunelab.Static] { rate: 0.5 }'; what is "
+              "masked stays masked.");
 DEFINE_string(dataset, "",
               "Real images for comparing the logits, and the calibration data of a strategy that reads gradients, e.g. "
               "'[type.googleapis.com/prunelab.Digits] {}'; without it images are random.");
@@ -54,8 +55,8 @@ DEFINE_int64(calibration_images, 512, "Training images for gradients.");
 DEFINE_int64(compared_images, 256, "Images on which logits are compared.");
 DEFINE_int64(
     round, 1,
-    "Channels are rounded up to a multiple of it, with dead ones: some sizes are faster, e.g. 8. 0: 1, 4, 8 and "
-    "16 are timed here at batch 64, and the fastest is taken.");
+    "Channels are rounded up to a multiple of it, with dead ones: some sizes are faster, e.g. 8; not where the file "
+    "would become larger than the checkpoint. 0: 1, 4, 8 and 16 are timed here at batch 64, and the fastest is taken.");
 DEFINE_bool(fold_batch_norm, false, "Put BN into the convolutions before it; for inference only.");
 DEFINE_int64(seed, 1, "Of random images and of strategies that draw.");
 DEFINE_bool(latency, true, "Measure latencies.");
@@ -99,6 +100,13 @@ absl::Status CheckFlags() {
   if (FLAGS_calibration_images < 1) {
     return refuse("--calibration_images=", FLAGS_calibration_images, ": must be at least 1");
   }
+  const auto is_set = [](const char* flag) { return !gflags::GetCommandLineFlagInfoOrDie(flag).is_default; };
+  if (is_set("calibration_images") && (FLAGS_pruning.empty() || FLAGS_dataset.empty())) {
+    return refuse("--calibration_images goes with --pruning and --dataset: a strategy reads them");
+  }
+  if (is_set("seed") && FLAGS_pruning.empty() && !FLAGS_dataset.empty()) {
+    return refuse("--seed goes with --pruning, or without --dataset: here nothing is drawn");
+  }
   if (FLAGS_compared_images < 1) return refuse("--compared_images=", FLAGS_compared_images, ": must be at least 1");
   return absl::OkStatus();
 }
@@ -109,6 +117,79 @@ at::Tensor RandomImages(const NodeShape& shape, int64_t count) {
   float* data = images.data_ptr<float>();
   for (int64_t i = 0; i < images.numel(); ++i) data[i] = static_cast<float>(stream.Normal());
   return images.contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+// The network in float64.
+WeightedNetwork Widened(WeightedNetwork network) {
+  for (auto& [name, tensor] : network.tensors) {
+    if (tensor.is_floating_point()) tensor = tensor.to(at::kDouble);
+  }
+  return network;
+}
+
+// How far two networks are apart on the images that the flags name.
+Agreement Compared(const WeightedNetwork& before, const WeightedNetwork& after, const Dataset* dataset) {
+  constexpr int64_t kBatch = 64;
+  Model a = ToModel(before, at::kCPU), b = ToModel(after, at::kCPU);
+  ReferencePlan plan;
+  if (dataset != nullptr) {
+    return CompareOnData(a, b, plan, dataset->test, dataset->normalization, kBatch, FLAGS_compared_images,
+                         kRemovalTolerance);
+  }
+  const at::Tensor images = RandomImages(a.info().input_shape(), FLAGS_compared_images).to(a.dtype());
+  return CompareOnImages(a, b, plan, images, kRemovalTolerance);
+}
+
+std::string Text(const Agreement& agreement) {
+  return absl::StrFormat(
+      "largest difference of a logit / largest logit: %.2e, on %d %s images; predictions that differ: %d",
+      agreement.largest_difference, agreement.images, FLAGS_dataset.empty() ? "random" : "test",
+      agreement.differing_predictions);
+}
+
+// Whether rounding explains the difference. (One that is no number is not explained.)
+bool IsExact(const Agreement& agreement) {
+  return agreement.largest_difference <= kRemovalTolerance && agreement.unexplained_predictions == 0;
+}
+
+// Refuses what exact removal must not leave. In float32 sums of large terms of both signs may round further apart than
+// the bound; then float64 decides, where nothing but the values that removal stored is rounded.
+absl::Status CheckExact(const WeightedNetwork& before, const WeightedNetwork& after, const Agreement& agreement,
+                        const Dataset* dataset) {
+  if (IsExact(agreement)) return absl::OkStatus();
+  const Agreement in_float64 = Compared(Widened(before), Widened(after), dataset);
+  if (IsExact(in_float64)) {
+    std::cout << "in float64: " << Text(in_float64) << "\n";
+    return absl::OkStatus();
+  }
+  return absl::InternalError(absl::StrCat(
+      "exact removal has changed what the network says, so nothing is written: ", Text(agreement),
+      "; in float64: ", Text(in_float64), absl::StrFormat(". At most %.0e is allowed. ", kRemovalTolerance),
+      FLAGS_fold_batch_norm ? "Try without --fold_batch_norm; where" : "Where",
+      " no value of the checkpoint is extreme, this is a fault of this program: please report it with the checkpoint"));
+}
+
+int64_t FileBytes(const WeightedNetwork& network) {
+  return static_cast<int64_t>(SerializeSafetensors(ModelToSafetensors(ToModel(network, at::kCPU))).size());
+}
+
+// Exact removal as `options` say; --round is left out where it would make a larger file than the checkpoint's.
+std::vector<PassSaving> RemoveExactly(WeightedNetwork& network, CompressionOptions options) {
+  const WeightedNetwork before = network;
+  std::vector<PassSaving> savings = Compress(network, options);
+  struct stat info = {};
+  if (options.channel_multiple == 1 || stat(UserPath(FLAGS_checkpoint).c_str(), &info) != 0) return savings;
+  const int64_t rounded_bytes = FileBytes(network);
+  if (rounded_bytes <= info.st_size) return savings;
+  WeightedNetwork plain = before;
+  options.channel_multiple = 1;
+  std::vector<PassSaving> plain_savings = Compress(plain, options);
+  const int64_t plain_bytes = FileBytes(plain);
+  if (plain_bytes >= rounded_bytes) return savings;
+  std::cout << "not rounded: with channels rounded up the file would have " << rounded_bytes << " bytes, more than the "
+            << info.st_size << " of the checkpoint; without it has " << plain_bytes << "\n\n";
+  network = plain;
+  return plain_savings;
 }
 
 absl::Status Main() {
@@ -135,6 +216,8 @@ absl::Status Main() {
   // What is not finite is refused before anything is computed with it.
   absl::StatusOr<WeightedNetwork> network = ToWeightedNetwork(model);
   if (!network.ok()) return WithPrefix(UserPath(FLAGS_checkpoint), network.status());
+  WeightedNetwork given = *network;
+  for (auto& [name, tensor] : given.tensors) tensor = tensor.clone();  // pruning may write to the model's
   if (!FLAGS_pruning.empty()) {
     PRUNELAB_ASSIGN_OR_RETURN(const google::protobuf::Any plugin, ParsePlugin("--pruning", FLAGS_pruning));
     const absl::Status pruned = PruneOnce(model, plugin, static_cast<uint64_t>(FLAGS_seed),
@@ -169,8 +252,11 @@ absl::Status Main() {
       std::cout << Aligned(rows) << "\n";
       options.channel_multiple = fastest.multiple;
     }
-    savings = Compress(*network, options);
+    savings = RemoveExactly(*network, options);
   }
+  const Dataset* compared = dataset ? &*dataset : nullptr;
+  const Agreement agreement = Compared(dense, *network, compared);
+  if (FLAGS_mode == "exact") PRUNELAB_RETURN_IF_ERROR(CheckExact(dense, *network, agreement, compared));
   Model small = ToModel(*network, at::kCPU);
   if (!FLAGS_output.empty()) {
     PRUNELAB_RETURN_IF_ERROR(WriteSafetensors(UserPath(FLAGS_output), ModelToSafetensors(small)));
@@ -211,15 +297,11 @@ absl::Status Main() {
     }
   }
   std::cout << Aligned(rows);
-  ReferencePlan plan;
-  constexpr int64_t kBatch = 64;
-  const Agreement agreement =
-      dataset ? CompareOnData(model, small, plan, dataset->test, dataset->normalization, kBatch, FLAGS_compared_images,
-                              kRemovalTolerance)
-              : CompareOnImages(model, small, plan, RandomImages(shape, FLAGS_compared_images), kRemovalTolerance);
-  std::cout << absl::StrFormat(
-      "largest difference of a logit / largest logit: %.2e, on %d %s images; predictions that differ: %d\n",
-      agreement.largest_difference, agreement.images, dataset ? "test" : "random", agreement.differing_predictions);
+  if (!FLAGS_pruning.empty()) {
+    std::cout << "against the network as it was given, before --pruning: " << Text(Compared(given, *network, compared))
+              << "\n";
+  }
+  std::cout << Text(agreement) << "\n";
   if (!FLAGS_output.empty()) std::cout << "wrote " << UserPath(FLAGS_output) << "\n";
   if (!FLAGS_onnx.empty()) std::cout << "wrote " << UserPath(FLAGS_onnx) << "\n";
   return absl::OkStatus();
@@ -234,5 +316,6 @@ int main(int argc, char** argv) {
       "takes dead filters out of a checkpoint's network, and exports it; see docs/compression.md", argc, argv);
   if (status.ok()) status = prunelab::Main();
   if (!status.ok()) std::cerr << status.message() << "\n";
-  return status.ok() ? 0 : 2;
+  if (status.ok()) return 0;
+  return absl::IsInternal(status) ? 1 : 2;  // 1: what was computed is not right
 }

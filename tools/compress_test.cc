@@ -5,12 +5,16 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <iterator>
 #include <limits>
+#include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "google/protobuf/text_format.h"
 #include "ml/base/files.h"
 #include "ml/compression/random_models.h"
 #include "ml/execution/checkpoint.h"
@@ -109,7 +113,7 @@ TEST(CompressToolTest, GradientsNeedData) {
   const std::string dense = Write("dense.safetensors", ModelToSafetensors(model));
   const std::string small = Temporary("by_gradient.safetensors");
   const std::string pruning =
-      "--pruning=[type.googleapis.com/prunelab.Static] { rate: 0.3 epoch: 1 importance: WEIGHT_TIMES_GRADIENT }";
+      "--pruning=[type.googleapis.com/prunelab.Static] { rate: 0.3 importance: WEIGHT_TIMES_GRADIENT }";
   const ProgramResult refused = Compress({"--checkpoint=" + dense, "--output=" + small, pruning});
   EXPECT_EQ(refused.status, 2);
   EXPECT_THAT(refused.err, AllOf(HasSubstr("--pruning: "), HasSubstr("calibration data")));
@@ -175,8 +179,87 @@ TEST(CompressToolTest, BadInputIsRefusedByName) {
   EXPECT_THAT(refusal(good, {"--round=0", "--mode=coupled"}), HasSubstr("--mode=exact"));
   EXPECT_THAT(refusal(good, {"--pruning=[type.googleapis.com/prunelab.Static] { rate: 2 }"}),
               AllOf(HasSubstr("--pruning"), HasSubstr("rate")));
+  EXPECT_THAT(refusal(good, {"--pruning=[type.googleapis.com/prunelab.Static] { rate: 0.5 epoch: 9 }"}),
+              AllOf(HasSubstr("--pruning"), HasSubstr("epoch is set"), HasSubstr("leave it out")));
+  EXPECT_THAT(refusal(good, {"--calibration_images=9"}), HasSubstr("goes with --pruning and --dataset"));
+  EXPECT_THAT(refusal(good, {"--seed=9", kDigits}), HasSubstr("goes with --pruning, or without --dataset"));
   const std::string path = Write("same.safetensors", good);
   EXPECT_THAT(Compress({"--checkpoint=" + path, "--output=" + path}).err, HasSubstr("is the checkpoint itself"));
+}
+
+// The number behind `what` in a table, and the one behind that.
+std::pair<int64_t, int64_t> Numbers(const std::string& text, const std::string& what) {
+  std::istringstream rest(After(text, what));
+  std::pair<int64_t, int64_t> numbers;
+  rest >> numbers.first >> numbers.second;
+  return numbers;
+}
+
+TEST(CompressToolTest, InspectSaysWhatIsLeft) {
+  int smaller = 0;
+  for (uint64_t seed = 1; seed <= 12; ++seed) {
+    SCOPED_TRACE(seed);
+    Model model = RandomModel(*NetworkInfo::Create(RandomNetwork(seed)), at::kFloat, seed);
+    SetRandomMasks(model, kMaskKinds[seed % std::size(kMaskKinds)], seed);
+    const std::string path = Write("random.safetensors", ModelToSafetensors(model));
+    const ProgramResult inspected = RunProgram("tools/inspect", {"--checkpoint=" + path});
+    const ProgramResult compressed =
+        Compress({"--checkpoint=" + path, "--output=" + Temporary("random_small.safetensors")});
+    ASSERT_EQ(compressed.status, 0) << compressed.err;
+    const auto [before, after] = Numbers(compressed.out, "parameters, stored constants counted");
+    EXPECT_LE(after, before);
+    smaller += after < before;
+    EXPECT_EQ(std::stoll(After(After(inspected.out, "parameters    ") + "\n", "after exact removal ")), after);
+    EXPECT_EQ(std::stoll(After(After(inspected.out, "MACs of one image") + "\n", "after exact removal ")),
+              Numbers(compressed.out, "MACs of one image").second);
+  }
+  EXPECT_GT(smaller, 5);
+}
+
+TEST(CompressToolTest, MasksOfTheCheckpointStayUnderPruning) {
+  const std::string masked = Write("masked.safetensors", ModelToSafetensors(Masked()));
+  const std::string small = Temporary("more.safetensors");
+  // 10 % of the weights, which are masked already: the network stays what it was.
+  const ProgramResult none = Compress({"--checkpoint=" + masked, "--output=" + small, kDigits,
+                                       "--pruning=[type.googleapis.com/prunelab.Unstructured] { rate: 0.1 }"});
+  ASSERT_EQ(none.status, 0) << none.err;
+  const std::string against = After(none.out, "as it was given, before --pruning: ");
+  EXPECT_LT(std::stod(After(against + "\n", "largest logit: ")), 1e-5);
+  EXPECT_THAT(against, HasSubstr("predictions that differ: 0"));
+  // What is masked beside them shows.
+  const ProgramResult more = Compress({"--checkpoint=" + masked, "--output=" + small, kDigits,
+                                       "--pruning=[type.googleapis.com/prunelab.Unstructured] { rate: 0.95 }"});
+  ASSERT_EQ(more.status, 0) << more.err;
+  EXPECT_GT(std::stod(After(After(more.out, "as it was given, before --pruning: ") + "\n", "largest logit: ")), 1e-2);
+}
+
+// Weights that float32 cannot hold once they are folded: what is measured is beyond the bound.
+TEST(CompressToolTest, NothingIsWrittenThatSaysSomethingElse) {
+  Network network;
+  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(
+      R"(node { name: "image" image { channels: 1 height: 4 width: 4 } }
+         node { name: "a" input: "image" conv2d { out_channels: 2 kernel_height: 1 kernel_width: 1 } }
+         node { name: "b" input: "a" conv2d { out_channels: 2 kernel_height: 1 kernel_width: 1 } }
+         node { name: "bn" input: "b" batch_norm2d {} }
+         node { name: "gap" input: "bn" global_average_pool {} } node { name: "flat" input: "gap" flatten {} }
+         node { name: "fc" input: "flat" linear { out_features: 2 } })",
+      &network));
+  Model model = Model::Create(*NetworkInfo::Create(network), at::kFloat, at::kCPU);
+  model.Get("a.weight").detach().fill_(1e-30);
+  model.Get("b.weight").detach().fill_(1e30);
+  model.Get("bn.weight").detach().fill_(1e20);
+  model.Get("fc.weight").detach().copy_(at::tensor({1e-20f, 0.f, 0.f, -1e-20f}).view({2, 2}));
+  const std::string path = Write("extreme.safetensors", ModelToSafetensors(model));
+  const std::string small = Temporary("extreme_small.safetensors"), onnx = Temporary("extreme.onnx");
+  const ProgramResult refused =
+      Compress({"--checkpoint=" + path, "--output=" + small, "--onnx=" + onnx, "--fold_batch_norm"});
+  EXPECT_EQ(refused.status, 1) << refused.out;
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("nothing is written"), HasSubstr("without --fold_batch_norm")));
+  EXPECT_FALSE(PathExists(small));
+  EXPECT_FALSE(PathExists(onnx));
+  EXPECT_EQ(Compress({"--checkpoint=" + path, "--output=" + small, "--onnx=" + onnx}).status, 0);
+  EXPECT_TRUE(PathExists(small));
+  EXPECT_TRUE(PathExists(onnx));
 }
 
 }  // namespace

@@ -9,7 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "experiments/table.h"
-#include "ml/execution/model_liveness.h"
+#include "ml/compression/compressed_model.h"
 #include "ml/pruning/mask_measures.h"
 
 namespace prunelab {
@@ -100,14 +100,16 @@ std::string Inspect(const NetworkInfo& info, const Model* model) {
                   Percent(measures.masked_weights, measures.conv_weights), ")\n");
   absl::StrAppend(&text, "the paper's sparsity ", measures.masked_weights, " of all ", measures.parameters,
                   " parameters (", Percent(measures.masked_weights, measures.parameters), ")\n");
-  int64_t live_parameters = measures.parameters, live_macs = macs;
+  // With stored constants, as removal counts.
+  const int64_t all_parameters = measures.parameters + info.StoredConstantCount();
+  int64_t live_parameters = all_parameters, live_macs = macs;
   if (model != nullptr) {
-    const Liveness liveness = AnalyzeLiveness(*model);
-    live_parameters = liveness.live_parameters;
-    live_macs = liveness.live_macs;
+    const RemovedSize removed = SizeAfterRemoval(*model);
+    live_parameters = removed.parameters;
+    live_macs = removed.macs;
   }
-  absl::StrAppend(&text, "parameters           ", measures.parameters, "; after exact removal ", live_parameters,
-                  ", compression ratio ", Ratio(measures.parameters, live_parameters), "\n");
+  absl::StrAppend(&text, "parameters           ", all_parameters, "; after exact removal ", live_parameters,
+                  ", compression ratio ", Ratio(all_parameters, live_parameters), "\n");
   absl::StrAppend(&text, "MACs of one image    ", macs, "; after exact removal ", live_macs, ", theoretical speed-up ",
                   Ratio(macs, live_macs), "\n");
   if (!dead.empty()) absl::StrAppend(&text, "no live filter in    ", absl::StrJoin(dead, ", "), "\n");

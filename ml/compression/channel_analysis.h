@@ -8,8 +8,7 @@
 //   b = 3x3 convolution of it, padding 1: live everywhere, but what channel 1 brings is known beforehand:
 //   reached[b][o] = a picture of 3 x 3 different pixels (corners, edges, inside)
 //
-// Values are computed in float64 from the values that are there. ml/network/liveness.h counts the same thing without
-// tensors; the tests of this folder hold the two against each other.
+// Values are computed in float64 from the values that are there.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -25,6 +25,42 @@ Size SizeOf(const WeightedNetwork& network) {
   return {info.network().node_size(), info.ParameterCount() + info.StoredConstantCount(), info.MacCount()};
 }
 
+bool IsLarger(const Size& a, const Size& b) { return a.parameters > b.parameters || a.macs > b.macs; }
+
+bool IsSame(const Size& a, const Size& b) {
+  return a.nodes == b.nodes && a.parameters == b.parameters && a.macs == b.macs;
+}
+
+PassSaving Saving(const char* pass, int round, const Size& before, const Size& after) {
+  return {pass, round, before.nodes - after.nodes, before.parameters - after.parameters, before.macs - after.macs};
+}
+
+constexpr char kFold[] = "batch norm";
+
+// To the fixed point.
+std::vector<PassSaving> RunPasses(WeightedNetwork& network, const CompressionOptions& options) {
+  std::vector<std::pair<const char*, std::function<void(WeightedNetwork&)>>> passes = {
+      {"constant output", ReplaceConstantOutput},
+      {"dead blocks", DropDeadBlocks},
+      {"constant inputs", FoldConstantInputs},
+      {"shrink", [&](WeightedNetwork& n) { Shrink(n, options.channel_multiple); }},
+  };
+  if (options.fold_batch_norm) passes.emplace_back(kFold, FoldBatchNorm);
+  std::vector<PassSaving> savings;
+  for (int round = 1;; ++round) {
+    const std::string before_round = network.network.SerializeAsString();
+    for (const auto& [name, run] : passes) {
+      const std::string text = network.network.SerializeAsString();
+      const Size before = SizeOf(network);
+      run(network);
+      if (network.network.SerializeAsString() == text) continue;
+      const Size after = SizeOf(network);
+      if (!IsSame(before, after)) savings.push_back(Saving(name, round, before, after));
+    }
+    if (network.network.SerializeAsString() == before_round) return savings;
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<WeightedNetwork> ApplyMasks(const NetworkInfo& info, const std::map<std::string, at::Tensor>& tensors,
@@ -50,28 +86,21 @@ absl::StatusOr<WeightedNetwork> ApplyMasks(const NetworkInfo& info, const std::m
 
 std::vector<PassSaving> Compress(WeightedNetwork& network, const CompressionOptions& options) {
   PRUNELAB_CHECK(options.channel_multiple >= 1) << "channel_multiple " << options.channel_multiple;
-  std::vector<std::pair<const char*, std::function<void(WeightedNetwork&)>>> passes = {
-      {"constant output", ReplaceConstantOutput},
-      {"dead blocks", DropDeadBlocks},
-      {"constant inputs", FoldConstantInputs},
-      {"shrink", [&](WeightedNetwork& n) { Shrink(n, options.channel_multiple); }},
-  };
-  if (options.fold_batch_norm) passes.emplace_back("batch norm", FoldBatchNorm);
-  std::vector<PassSaving> savings;
-  for (int round = 1;; ++round) {
-    const std::string before_round = network.network.SerializeAsString();
-    for (const auto& [name, run] : passes) {
-      const std::string text = network.network.SerializeAsString();
-      const Size before = SizeOf(network);
-      run(network);
-      if (network.network.SerializeAsString() == text) continue;
-      const Size after = SizeOf(network);
-      if (before.nodes == after.nodes && before.parameters == after.parameters && before.macs == after.macs) continue;
-      savings.push_back(
-          {name, round, before.nodes - after.nodes, before.parameters - after.parameters, before.macs - after.macs});
-    }
-    if (network.network.SerializeAsString() == before_round) return savings;
+  const WeightedNetwork before = network;
+  const Size size_before = SizeOf(before);
+  std::vector<PassSaving> savings = RunPasses(network, options);
+  if (!IsLarger(SizeOf(network), size_before)) return savings;
+  network = before;
+  CompressionOptions less = options;
+  if (options.channel_multiple > 1) {
+    less.channel_multiple = 1;
+    return Compress(network, less);
   }
+  if (!options.fold_batch_norm) return {};
+  FoldBatchNorm(network);
+  const PassSaving saving = Saving(kFold, 1, size_before, SizeOf(network));
+  if (saving.nodes == 0) return {};
+  return {saving};
 }
 
 }  // namespace prunelab

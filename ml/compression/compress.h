@@ -10,6 +10,10 @@
 //   constant inputs   constant_inputs.h    what dead filters send on becomes biases and stored constants
 //   shrink            shrink.h             convolutions, BN and linear layers lose dead channels
 //   batch norm        fold_batch_norm.h    if asked for: BN goes into convolutions
+//
+// What comes out is never larger than what went in, in parameters (stored constants counted) or in
+// multiply-accumulates: where the constants that dead channels leave would take more than their weights, the network
+// stays as it is.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +28,7 @@ namespace prunelab {
 struct CompressionOptions {
   bool fold_batch_norm = false;  // for inference only
   // Kept channels are rounded up to a multiple of it with dead ones, which some processors compute faster; 1: exactly
-  // the live channels.
+  // the live channels. As if 1 where the network would become larger than it was.
   int64_t channel_multiple = 1;
 };
 

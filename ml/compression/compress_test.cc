@@ -1,17 +1,24 @@
-// Removal is exact, on every family, whatever is masked; and it removes what the analysis without tensors predicts.
+// Removal is exact, on every family and on random networks, whatever is masked; and it removes what the analysis of the
+// masked network says is dead.
 #include "ml/compression/compress.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <iostream>
+#include <iterator>
 #include <string>
+#include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/text_format.h"
+#include "ml/compression/channel_analysis.h"
 #include "ml/compression/compressed_model.h"
+#include "ml/compression/coupled.h"
+#include "ml/compression/fold_batch_norm.h"
 #include "ml/compression/random_models.h"
-#include "ml/execution/model_liveness.h"
 #include "ml/execution/plan.h"
 #include "ml/models/resnet_cifar.h"
 #include "ml/models/resnet_imagenet.h"
@@ -54,33 +61,11 @@ Parameters Parse(const std::string& text) {
   return parameters;
 }
 
-// Whether the logits depend on the image.
-bool IsLive(const Liveness& liveness) {
-  const std::vector<ChannelState>& logits = liveness.state.back();
-  return std::find(logits.begin(), logits.end(), ChannelState::kLive) != logits.end();
-}
-
-// Whether a constant channel that is needed differs from pixel to pixel.
-bool HasMaps(const Liveness& liveness) {
-  for (size_t i = 0; i < liveness.state.size(); ++i) {
-    for (size_t c = 0; c < liveness.state[i].size(); ++c) {
-      if (liveness.needed[i][c] && liveness.state[i][c] == ChannelState::kMap) return true;
-    }
-  }
-  return false;
-}
-
-// Each convolution has exactly its live outputs, and its live inputs or those of a whole stream, as the analysis
-// without tensors predicts.
-void CheckConvolutions(const NetworkInfo& dense, const Liveness& predicted, const NetworkInfo& small,
-                       const std::string& what) {
-  const auto kept = [&](int i) {
-    int64_t count = 0;
-    for (size_t c = 0; c < predicted.state[i].size(); ++c) {
-      count += predicted.state[i][c] == ChannelState::kLive && predicted.needed[i][c];
-    }
-    return count;
-  };
+// Each convolution has exactly its live outputs that are needed, and such inputs or those of a whole stream, as the
+// analysis of the masked network says before anything is removed.
+void CheckConvolutions(const ChannelAnalysis& masked, const NetworkInfo& small, const std::string& what) {
+  const auto kept = [&](int i) { return masked.Kept(i).sum().item<int64_t>(); };
+  const NetworkInfo& dense = masked.info;
   for (const ConvInfo& conv : dense.convs()) {
     const int i = dense.Index(conv.node), now = small.Index(conv.node);
     if (kept(i) == 0) {
@@ -91,31 +76,22 @@ void CheckConvolutions(const NetworkInfo& dense, const Liveness& predicted, cons
     EXPECT_EQ(small.shape(now).channels, kept(i)) << what << ": outputs of " << conv.node;
     const int input = dense.inputs(i)[0];
     const int64_t inputs = small.shape(small.inputs(now)[0]).channels;
-    if (inputs != dense.shape(input).channels) {
-      EXPECT_EQ(inputs, kept(input)) << what << ": inputs of " << conv.node;
-    }
+    EXPECT_EQ(inputs, masked.carries_stream[input] ? dense.shape(input).channels : kept(input))
+        << what << ": inputs of " << conv.node;
   }
 }
 
-// Removal from one model: exact, of the predicted size, and nothing is left for a second time.
-void CheckRemoval(Model& model, bool weights, const std::string& what) {
+// Removal from one model: exact, of the size that the analysis predicts, and nothing is left for a second time.
+void CheckRemoval(Model& model, const std::string& what) {
   const at::Tensor before = Logits(model, 3);
-  const Liveness predicted = AnalyzeLiveness(model);
+  const ChannelAnalysis masked(*ToWeightedNetwork(model));
   absl::StatusOr<CompressedModel> compressed = CompressModel(model, {});
   ASSERT_TRUE(compressed.ok()) << compressed.status().message();
   Model& small = compressed->model;
   EXPECT_LE(Difference(before, Logits(small, 3)), Tolerance(model.dtype())) << what;
   const NetworkInfo& info = small.info();
-  if (IsLive(predicted)) {
-    // How many inputs are those of a stream is in the multiply-accumulates.
-    CheckConvolutions(model.info(), predicted, info, what);
-    EXPECT_EQ(info.MacCount(), predicted.live_macs) << what;
-    // The prediction follows no values of pictures, of which ReLU may leave nothing, and no single taps.
-    if (weights || HasMaps(predicted)) {
-      EXPECT_LE(info.ParameterCount() + info.StoredConstantCount(), predicted.live_parameters) << what;
-    } else {
-      EXPECT_EQ(info.ParameterCount() + info.StoredConstantCount(), predicted.live_parameters) << what;
-    }
+  if (masked.live.back().any().item<bool>()) {
+    CheckConvolutions(masked, info, what);
   } else {
     EXPECT_EQ(info.network().node_size(), 4) << what;
   }
@@ -133,8 +109,7 @@ void CheckFamily(const NetworkInfo& info, const std::string& name, int seeds, in
         Model model = RandomModel(info, dtype, 100 + seed, /*zero_scales=*/seed % 4 == 3);
         SetRandomMasks(model, kind, 1000 * static_cast<int>(kind) + seed);
         CheckRemoval(
-            model, kind == MaskKind::kWeights,
-            absl::StrCat(name, ", masks ", static_cast<int>(kind), ", seed ", seed, ", ", c10::toString(dtype)));
+            model, absl::StrCat(name, ", masks ", static_cast<int>(kind), ", seed ", seed, ", ", c10::toString(dtype)));
         if (testing::Test::HasFailure()) return;
       }
     }
@@ -179,6 +154,106 @@ TEST(CompressTest, ResNet50) {
 }
 
 TEST(CompressTest, Vgg16) { CheckFamily(Build(CreateVgg(Parse<Vgg>("depth: 16 width: 4"), {})), "vgg16", kSeeds); }
+
+struct Size {
+  int64_t parameters = 0, macs = 0;
+};
+
+Size SizeOf(const NetworkInfo& info) { return {info.ParameterCount() + info.StoredConstantCount(), info.MacCount()}; }
+
+// In float64 whatever the network's dtype is: only what removal rounded differs.
+at::Tensor ExactLogits(const WeightedNetwork& network) {
+  WeightedNetwork exact = network;
+  for (auto& [name, tensor] : exact.tensors) {
+    if (tensor.is_floating_point()) tensor = tensor.to(at::kDouble);
+  }
+  Model model = ToModel(exact, at::kCPU);
+  const NodeShape& shape = model.info().input_shape();
+  const at::Tensor x = at::linspace(-1, 1, 2 * shape.channels * shape.height * shape.width, at::kDouble);
+  ReferencePlan plan;
+  const at::NoGradGuard no_gradients;
+  return plan.Forward(model, x.mul(377).sin().mul(1.5).view({2, shape.channels, shape.height, shape.width}), {}).logits;
+}
+
+// Nothing dead leaves a constant: no biases, shifts, means or stored values.
+void RemoveConstants(WeightedNetwork& network) {
+  for (auto& [name, tensor] : network.tensors) {
+    if (absl::EndsWith(name, ".bias") || absl::EndsWith(name, ".running_mean") || absl::EndsWith(name, ".value")) {
+      tensor = at::zeros_like(tensor);
+    }
+  }
+}
+
+// Random networks against themselves with masks, under all options; `sizes` counts those that became smaller.
+void CheckRandomNetworks(uint64_t first, uint64_t count, int64_t& smaller) {
+  for (uint64_t seed = first; seed < first + count; ++seed) {
+    const Network text = RandomNetwork(seed);
+    const absl::StatusOr<NetworkInfo> info = NetworkInfo::Create(text);
+    ASSERT_TRUE(info.ok()) << info.status() << text.DebugString();
+    const at::ScalarType dtype = seed % 4 == 3 ? at::kFloat : at::kDouble;
+    Model model = RandomModel(*info, dtype, seed, /*zero_scales=*/seed % 3 == 0);
+    if (seed % 2 == 0) SetRandomZeros(model, seed);
+    SetRandomMasks(model, kMaskKinds[seed % std::size(kMaskKinds)], seed);
+    const WeightedNetwork masked = *ToWeightedNetwork(model);
+    const Size dense = SizeOf(*info);
+    const auto check = [&](const WeightedNetwork& of, const std::string& how, const auto& remove) {
+      const at::Tensor before = ExactLogits(of);
+      WeightedNetwork small = of;
+      remove(small);
+      const std::string what = absl::StrCat("seed ", seed, ", ", c10::toString(dtype), ", ", how);
+      const at::Tensor after = ExactLogits(small);
+      const double largest = before.abs().max().item<double>();
+      const double difference = (before - after).abs().max().item<double>();
+      EXPECT_LE(difference, (dtype == at::kDouble ? 1e-9 : 1e-4) * (1e-3 + largest)) << what;
+      const Size size = SizeOf(small.Info());
+      EXPECT_LE(size.parameters, dense.parameters) << what;
+      EXPECT_LE(size.macs, dense.macs) << what;
+      smaller += size.parameters < dense.parameters;
+      if (!testing::Test::HasFailure()) return;
+      std::cout << what << "\nbefore:\n" << of.network.DebugString() << "after:\n" << small.network.DebugString();
+    };
+    CompressionOptions options;
+    options.fold_batch_norm = seed / 2 % 2 == 0;
+    options.channel_multiple = std::vector<int64_t>{1, 1, 2, 4, 8}[seed % 5];
+    const std::string how =
+        absl::StrCat(options.fold_batch_norm ? "folded, " : "", "multiple ", options.channel_multiple);
+    check(masked, how, [&](WeightedNetwork& network) {
+      Compress(network, options);
+      const Size once = SizeOf(network.Info());
+      if (seed % 4 == 0) {
+        EXPECT_TRUE(Compress(network, options).empty()) << "seed " << seed << ": a second time";
+        EXPECT_EQ(SizeOf(network.Info()).parameters, once.parameters) << seed;
+      }
+      if (options.fold_batch_norm || options.channel_multiple > 1) return;
+      const RemovedSize predicted = SizeAfterRemoval(model);
+      EXPECT_EQ(predicted.parameters, once.parameters) << seed;
+      EXPECT_EQ(predicted.macs, once.macs) << seed;
+    });
+    if (seed % 3 == 0) {
+      WeightedNetwork without = masked;
+      RemoveConstants(without);
+      check(without, absl::StrCat("coupled, ", how), [&](WeightedNetwork& network) {
+        ASSERT_TRUE(RemoveCoupled(network, {}).ok());
+        if (options.fold_batch_norm) FoldBatchNorm(network);
+      });
+    }
+    if (testing::Test::HasFailure()) return;
+  }
+}
+
+// Parts that run beside each other.
+constexpr uint64_t kNetworks = 600;
+
+void CheckRandomNetworks(uint64_t part) {
+  int64_t smaller = 0;
+  CheckRandomNetworks(part * kNetworks, kNetworks, smaller);
+  EXPECT_GT(smaller, static_cast<int64_t>(kNetworks / 2));
+}
+
+TEST(RandomNetworksTest, First) { CheckRandomNetworks(0); }
+TEST(RandomNetworksTest, Second) { CheckRandomNetworks(1); }
+TEST(RandomNetworksTest, Third) { CheckRandomNetworks(2); }
+TEST(RandomNetworksTest, Fourth) { CheckRandomNetworks(3); }
 
 TEST(CompressTest, Vgg16WithBiases) {
   CheckFamily(Build(CreateVgg(Parse<Vgg>("depth: 16 width: 3 conv_bias: true last_max_pool: true"), {})), "vgg16b", 8);

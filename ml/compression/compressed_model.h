@@ -1,6 +1,7 @@
 // Removal as a step between two models (ml/execution/model.h).
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -25,5 +26,14 @@ struct CompressedModel {
 
 // A smaller model without masks that computes the same in eval mode.
 absl::StatusOr<CompressedModel> CompressModel(const Model& model, const CompressionOptions& options);
+
+// How large the network is that exact removal leaves of a model, as the passes leave it.
+struct RemovedSize {
+  int64_t parameters = 0;  // weights, biases, BN's scales and shifts, stored constants
+  int64_t macs = 0;        // multiply-accumulates of convolutions and linear layers, one image
+};
+
+// Values that are not finite, of a training that has diverged, count as live.
+RemovedSize SizeAfterRemoval(const Model& model);
 
 }  // namespace prunelab

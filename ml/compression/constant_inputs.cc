@@ -29,13 +29,12 @@ void FoldConstantInputs(WeightedNetwork& network) {
     const Node& node = analysis.info.node(i);
     Node& copy = *rewriter.AppendCopy(node);
     if (node.op_case() != Node::kConv2D && node.op_case() != Node::kLinear) continue;
+    if (node.op_case() == Node::kConv2D && node.conv2d().groups() > 1) continue;
     const int input = analysis.info.inputs(i)[0];
     if (analysis.carries_stream[input] || !analysis.live[i].any().item<bool>()) continue;
     // Weights that meet a constant: bool, broadcast to the weight.
     const at::Tensor weight = network.Get(node.name(), "weight");
-    const int64_t groups = node.op_case() == Node::kConv2D ? node.conv2d().groups() : 1;
-    at::Tensor meets = analysis.live[input].logical_not().view({groups, 1, -1});
-    meets = meets.expand({groups, weight.size(0) / groups, weight.size(1)}).reshape({weight.size(0), weight.size(1)});
+    at::Tensor meets = analysis.live[input].logical_not().view({1, -1});
     if (weight.dim() == 4) meets = meets.unsqueeze(2).unsqueeze(3);
     if (!(weight.ne(0) & meets).any().item<bool>()) continue;
     network.Set(node.name(), "weight", weight.masked_fill(meets, 0));

@@ -14,22 +14,26 @@ namespace {
 
 class Sums {
  public:
-  Sums(const ChannelAnalysis& analysis) : a_(analysis) {}
+  explicit Sums(const ChannelAnalysis& analysis) : a_(analysis) {}
 
   // The live inputs of an add, and the sum of the pictures that its other inputs bring. An add that only this one
-  // reads, and that passes on a single live input, is taken apart.
-  void Collect(int sum, std::vector<int>& live, ChannelPictures& pictures) const {
+  // reads, and that passes on a single live input, is taken apart. Returns whether anything but its inputs was found.
+  bool Collect(int sum, std::vector<int>& live, ChannelPictures& pictures) const {
     const NodeShape& shape = a_.info.shape(sum);
+    bool changes = false;
     for (const int input : a_.info.inputs(sum)) {
       if (!a_.Contributes(input, sum)) {
         pictures = SumOf(pictures, a_.constants[input], shape.height, shape.width);
+        changes = true;
       } else if (PassesOn(input) && a_.info.users(input).size() == 1 && a_.info.shape(input).height == shape.height &&
                  a_.info.shape(input).width == shape.width) {
         Collect(input, live, pictures);
+        changes = true;
       } else {
         live.push_back(input);
       }
     }
+    return changes;
   }
 
  private:
@@ -62,11 +66,15 @@ void DropDeadBlocks(WeightedNetwork& network) {
       std::vector<int> live;
       const NodeShape& shape = analysis.info.shape(i);
       ChannelPictures pictures = {at::zeros({shape.channels, 1, 1}, at::kDouble), {shape.height}, {shape.width}};
-      sums.Collect(i, live, pictures);
+      const bool changes = sums.Collect(i, live, pictures);
       std::vector<std::string> inputs;
-      for (const int input : live) inputs.push_back(rewriter.NewName(analysis.info.node(input).name()));
-      const bool same = live.size() == analysis.info.inputs(i).size();
-      const std::string constant = same ? "" : rewriter.AppendConstant(node.name(), pictures, network.DType());
+      std::vector<NodeShape> terms;
+      for (const int input : live) {
+        inputs.push_back(rewriter.NewName(analysis.info.node(input).name()));
+        terms.push_back(analysis.info.shape(input));
+      }
+      const std::string constant =
+          changes ? rewriter.AppendTerm(node, shape, terms, pictures, network.DType()) : std::string();
       if (!constant.empty()) inputs.push_back(constant);
       rewriter.ReplaceSum(node, inputs);
     }

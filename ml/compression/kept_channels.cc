@@ -59,7 +59,10 @@ class Chains {
         break;
       case Node::kAdd:
         for (const int j : a_.info.inputs(i)) {
-          if (!a_.IsResidualSum(i) && a_.Contributes(j, i)) input = j;
+          if (!a_.Contributes(j, i)) continue;
+          if (!a_.IsResidualSum(i)) input = j;
+          // Features cannot be scattered into a stream.
+          if (a_.IsResidualSum(i) && a_.info.shape(i).flat) full_[j] = true;
         }
         break;
       case Node::kFlatten:

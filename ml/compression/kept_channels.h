@@ -1,8 +1,9 @@
 // Which channels each node of a network keeps when it is shrunk.
 //
 // Nodes that hand channels on one by one (conv -> bn -> relu -> pool) keep the same ones: those that are live and
-// needed at any of them. A residual stream, the image and the output keep all of theirs. A grouped convolution keeps
-// or loses whole groups, on both sides (a depthwise one: single channels).
+// needed at any of them. A residual stream, the image and the output keep all of theirs, and so does what is added to
+// a stream of features. A grouped convolution keeps or loses whole groups, on both sides (a depthwise one: single
+// channels).
 #pragma once
 
 #include <ATen/core/Tensor.h>

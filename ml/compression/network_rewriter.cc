@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -39,8 +41,35 @@ std::string NetworkRewriter::NewNode(const std::string& base) {
 
 std::string NetworkRewriter::AppendConstant(const std::string& base, const ChannelPictures& all, at::ScalarType dtype) {
   const at::Tensor stored = all.values.flatten(1).ne(0).any(1);
+  if (!stored.any().item<bool>()) return "";
+  return AppendStored(base, all, stored, /*full_size=*/false, dtype);
+}
+
+std::string NetworkRewriter::AppendTerm(const Node& node, const NodeShape& shape, const std::vector<NodeShape>& terms,
+                                        const ChannelPictures& all, at::ScalarType dtype) {
+  int64_t height = 1, width = 1;
+  for (const NodeShape& term : terms) {
+    height = std::max(height, term.height);
+    width = std::max(width, term.width);
+  }
+  const bool full_size = height < shape.height || width < shape.width;
+  at::Tensor stored = all.values.flatten(1).ne(0).any(1);
+  if (!stored.any().item<bool>()) {
+    if (!full_size) return "";
+    stored = at::zeros_like(stored).index_fill(0, at::zeros({1}, at::kLong), true);  // one channel, for its size
+  }
+  const std::string name = AppendStored(node.name(), all, stored, full_size, dtype);
+  if (!shape.flat) return name;
+  Node* flatten = Append();
+  flatten->set_name(NewNode(Derived(name, ".flatten")));
+  flatten->add_input(name);
+  flatten->mutable_flatten();
+  return flatten->name();
+}
+
+std::string NetworkRewriter::AppendStored(const std::string& base, const ChannelPictures& all, const at::Tensor& stored,
+                                          bool full_size, at::ScalarType dtype) {
   const at::Tensor index = WhereTrue(stored);
-  if (index.numel() == 0) return "";
   const ChannelPictures pictures = Coarsened({all.values.index_select(0, index), all.rows, all.columns});
   const std::string name = NewNode(Derived(base, ".constant"));
   Node* node = Append();
@@ -48,7 +77,7 @@ std::string NetworkRewriter::AppendConstant(const std::string& base, const Chann
   Constant* constant = node->mutable_constant();
   constant->set_channels(index.numel());
   // What is the same at every pixel is stored as one pixel, whatever the size of the pictures.
-  if (pictures.values.numel() > pictures.values.size(0)) {
+  if (full_size || pictures.values.numel() > pictures.values.size(0)) {
     int64_t height = 0, width = 0;
     for (const int64_t run : pictures.rows) height += run;
     for (const int64_t run : pictures.columns) width += run;

@@ -9,6 +9,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "ml/compression/channel_analysis.h"
 #include "ml/compression/weighted_network.h"
@@ -35,6 +36,11 @@ class NetworkRewriter {
   // scatter behind it. Returns the name of the last node, empty where all are zero.
   std::string AppendConstant(const std::string& base, const ChannelPictures& all, at::ScalarType dtype);
 
+  // The same as a term of the sum `node`, whose shape was `shape`: a flatten follows where that is flat. Where
+  // `terms`, the other terms' shapes, are all smaller than the sum was, the constant has its full size, zero or not.
+  std::string AppendTerm(const Node& node, const NodeShape& shape, const std::vector<NodeShape>& terms,
+                         const ChannelPictures& all, at::ScalarType dtype);
+
   // Appends a sum, or nothing where there is one input; returns its name.
   std::string AppendSum(const std::string& base, const std::vector<std::string>& inputs);
 
@@ -49,6 +55,10 @@ class NetworkRewriter {
   void Finish();
 
  private:
+  // Appends a constant with a scatter behind it; `stored` (bool [channels]) says of which channels, at least one.
+  std::string AppendStored(const std::string& base, const ChannelPictures& all, const at::Tensor& stored,
+                           bool full_size, at::ScalarType dtype);
+
   WeightedNetwork& network_;
   Network next_;
   std::map<std::string, std::string> renamed_;

@@ -16,12 +16,7 @@ class Shrinker {
  public:
   Shrinker(WeightedNetwork& network, int64_t channel_multiple)
       : network_(network), a_(network), kept_(KeptChannels(a_, channel_multiple)), rewriter_(network) {
-    for (int i = 0; i < a_.info.network().node_size(); ++i) {
-      const Node::OpCase op = a_.info.node(i).op_case();
-      if (op != Node::kConv2D && op != Node::kLinear) continue;
-      const at::Tensor reads = network_.Get(Name(i), "weight").flatten(1).ne(0).any(1);
-      constants_are_read_ = constants_are_read_ || (kept_[i] & a_.live[i].logical_not() & reads).any().item<bool>();
-    }
+    FindRead();
   }
 
   void Run() {
@@ -41,8 +36,47 @@ class Shrinker {
   // The channels that readers of node i see.
   at::Tensor Presented(int i) const { return a_.starts_stream[i] ? at::ones_like(kept_[i]) : kept_[i]; }
 
-  // The channels of a sum or of the start of a stream whose constants must be there.
-  at::Tensor Needed(int i) const { return constants_are_read_ ? at::ones_like(a_.needed[i]) : a_.needed[i]; }
+  // Which channels the nodes that are computed read, constant ones too. `needed` of the analysis stops where a channel
+  // is constant, because what follows is known; but a node that is computed with that channel, because a stream keeps
+  // its width, a group stays together or channels are rounded up, computes with the constant.
+  void FindRead() {
+    const int size = a_.info.network().node_size();
+    for (int i = 0; i < size; ++i) read_.push_back(at::zeros({a_.info.shape(i).channels}, at::kBool));
+    read_[size - 1].fill_(true);
+    for (int i = size - 1; i >= 0; --i) {
+      const at::Tensor computed = read_[i] & kept_[i];
+      if (!computed.any().item<bool>()) continue;
+      for (const int input : a_.info.inputs(i)) {
+        if (a_.info.node(i).op_case() == Node::kAdd && !a_.Contributes(input, i)) continue;  // stored with the sum
+        read_[input] = read_[input] | (ReadBy(i, input, computed) & Presented(input));
+      }
+    }
+  }
+
+  // The channels of `input` that the channels `computed` of node i are made of.
+  at::Tensor ReadBy(int i, int input, const at::Tensor& computed) const {
+    const Node& node = a_.info.node(i);
+    const int64_t channels = a_.info.shape(input).channels;
+    switch (node.op_case()) {
+      case Node::kConv2D:
+      case Node::kLinear: {
+        const int64_t groups = node.op_case() == Node::kConv2D ? node.conv2d().groups() : 1;
+        const at::Tensor weight = network_.Get(node.name(), "weight");
+        const at::Tensor reads = weight.ne(0).view({weight.size(0), weight.size(1), -1}).any(2) & computed.unsqueeze(1);
+        return reads.view({groups, -1, channels / groups}).any(1).view(-1);
+      }
+      case Node::kBatchNorm2D:
+        return computed & network_.Get(node.name(), "weight").ne(0);
+      case Node::kFlatten:
+        return computed.view({channels, -1}).any(1);
+      case Node::kScatter:
+        return computed.index_select(
+            0,
+            at::tensor(std::vector<int64_t>(node.scatter().index().begin(), node.scatter().index().end()), at::kLong));
+      default:
+        return computed;
+    }
+  }
 
   // The pictures of node i, zero but for the channels marked.
   ChannelPictures Pictures(int i, const at::Tensor& channels) const {
@@ -129,15 +163,19 @@ class Shrinker {
     const NodeShape& shape = a_.info.shape(i);
     const bool residual = a_.IsResidualSum(i);
     std::vector<std::string> inputs;
+    std::vector<NodeShape> terms;
     ChannelPictures stored = {at::zeros({shape.channels, 1, 1}, at::kDouble), {shape.height}, {shape.width}};
     const auto store = [&](int input, const at::Tensor& channels) {
-      stored = SumOf(stored, Pictures(input, channels & Needed(i)), shape.height, shape.width);
+      stored = SumOf(stored, Pictures(input, channels & read_[i]), shape.height, shape.width);
     };
     for (const int input : a_.info.inputs(i)) {
       const std::string name = rewriter_.NewName(Name(input));
       if (!a_.Contributes(input, i)) {
         store(input, kept_[i]);
-      } else if (residual) {
+        continue;
+      }
+      terms.push_back(a_.info.shape(input));
+      if (residual) {
         const at::Tensor presented = Presented(input);
         inputs.push_back(rewriter_.AppendScatter(name, name, presented));
         store(input, presented.logical_not());
@@ -146,7 +184,7 @@ class Shrinker {
       }
     }
     stored.values = stored.values.index_select(0, WhereTrue(kept_[i]));
-    const std::string constant = rewriter_.AppendConstant(node.name(), stored, network_.DType());
+    const std::string constant = rewriter_.AppendTerm(node, shape, terms, stored, network_.DType());
     if (!constant.empty()) inputs.push_back(constant);
     rewriter_.ReplaceSum(node, inputs);
   }
@@ -155,7 +193,7 @@ class Shrinker {
   void Widen(int i) {
     const std::string name = rewriter_.NewName(Name(i));
     std::vector<std::string> inputs = {rewriter_.AppendScatter(name, name, kept_[i])};
-    const ChannelPictures stored = Pictures(i, kept_[i].logical_not() & Needed(i));
+    const ChannelPictures stored = Pictures(i, kept_[i].logical_not() & read_[i]);
     const std::string constant = rewriter_.AppendConstant(name, stored, network_.DType());
     if (!constant.empty()) inputs.push_back(constant);
     rewriter_.Rename(Name(i), rewriter_.AppendSum(name, inputs));
@@ -164,10 +202,8 @@ class Shrinker {
   WeightedNetwork& network_;
   const ChannelAnalysis a_;
   const std::vector<at::Tensor> kept_;
+  std::vector<at::Tensor> read_;  // bool [channels]
   NetworkRewriter rewriter_;
-  // Whether a filter whose output is constant, made from constant inputs, is computed all the same (for the sake of its
-  // group, or to round up). Else nobody but live filters need constants: those of others are known already.
-  bool constants_are_read_ = false;
 };
 
 }  // namespace

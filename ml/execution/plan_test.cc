@@ -5,7 +5,6 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include "google/protobuf/text_format.h"
-#include "ml/execution/model_liveness.h"
 
 namespace prunelab {
 namespace {
@@ -325,17 +324,6 @@ TEST(InitializationTest, IsHeNormalAndKeyedBySeedAndName) {
   const double bound = 1 / std::sqrt(128.0);
   EXPECT_LE(fc.abs().max().item<double>(), bound);
   EXPECT_NEAR(fc.std().item<double>() / (bound / std::sqrt(3.0)), 1, 0.02);
-}
-
-TEST(ModelLivenessTest, ADenseModelIsAllLiveAndMasksShrinkIt) {
-  Model model = MakeModel();
-  EXPECT_EQ(AnalyzeLiveness(model).live_parameters, model.info().ParameterCount());
-  EXPECT_EQ(AnalyzeLiveness(model).live_macs, model.info().MacCount());
-  model.SetMasks({{"conv2", at::zeros({6, 1, 1, 1}, at::kDouble)}});
-  model.Get("conv2.bias").detach().zero_();
-  // conv1 still feeds the shortcut; conv2, its BN and their constants (all zero) are gone, and with them the two
-  // channels that the shortcut pads.
-  EXPECT_EQ(AnalyzeLiveness(model).live_macs, 36 * 4 * 18 + 4 * 3);
 }
 
 TEST(PlanTest, AConstantRepeatsTheRowsAndColumnsThatAreStoredOnce) {

@@ -7,17 +7,19 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "ml/base/status_macros.h"
 #include "ml/data/batches.h"
 #include "ml/execution/plan.h"
+#include "ml/pruning/field_options.pb.h"
 #include "ml/pruning/pruning_strategy.h"
 #include "ml/training/model_probe.h"
+#include "ml/training/start_masks.h"
 
 namespace prunelab {
 namespace {
@@ -44,6 +46,77 @@ std::map<std::string, at::Tensor> Gradients(Model& model, const Dataset& data, i
   return gradients;
 }
 
+// Whether the field has a value of its own, other than its default.
+bool IsSetToAnother(const google::protobuf::Message& message, const google::protobuf::FieldDescriptor& field) {
+  const google::protobuf::Reflection& reflection = *message.GetReflection();
+  if (field.is_repeated()) return reflection.FieldSize(message, &field) > 0;
+  if (!reflection.HasField(message, &field)) return false;
+  switch (field.cpp_type()) {
+    case google::protobuf::FieldDescriptor::CPPTYPE_INT64:
+      return reflection.GetInt64(message, &field) != field.default_value_int64();
+    case google::protobuf::FieldDescriptor::CPPTYPE_DOUBLE:
+      return reflection.GetDouble(message, &field) != field.default_value_double();
+    case google::protobuf::FieldDescriptor::CPPTYPE_BOOL:
+      return reflection.GetBool(message, &field) != field.default_value_bool();
+    case google::protobuf::FieldDescriptor::CPPTYPE_ENUM:
+      return reflection.GetEnum(message, &field)->number() != field.default_value_enum()->number();
+    default:
+      return true;
+  }
+}
+
+// What of a strategy's parameters only a training reads, taken out of them.
+struct OfTraining {
+  std::vector<std::string> set;  // paths of fields with a value of their own
+  bool as_here = true;           // all these have the value that is used here
+};
+
+void TakeOutTraining(google::protobuf::Message& message, const std::string& prefix, bool defaults, OfTraining& found) {
+  const google::protobuf::Reflection& reflection = *message.GetReflection();
+  for (int i = 0; i < message.GetDescriptor()->field_count(); ++i) {
+    const google::protobuf::FieldDescriptor& field = *message.GetDescriptor()->field(i);
+    const std::string path = absl::StrCat(prefix, field.name());
+    if (!field.options().GetExtension(training_only)) {
+      const bool nested = field.cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE;
+      if (nested && !field.is_repeated() && reflection.HasField(message, &field)) {
+        TakeOutTraining(*reflection.MutableMessage(&message, &field), absl::StrCat(path, "."), defaults, found);
+      }
+      continue;
+    }
+    const bool has_value_here = field.options().HasExtension(without_training);
+    const int64_t here = field.options().GetExtension(without_training);
+    if (IsSetToAnother(message, field)) {
+      found.set.push_back(path);
+      found.as_here = found.as_here && has_value_here && reflection.GetInt64(message, &field) == here;
+    }
+    reflection.ClearField(&message, &field);
+    if (has_value_here && !defaults) reflection.SetInt64(&message, &field, here);
+  }
+}
+
+// The strategy's parameters as PruneOnce asks it.
+absl::StatusOr<google::protobuf::Any> WithoutTraining(const google::protobuf::Any& pruning, const PruningSetup& setup) {
+  const absl::StatusOr<std::unique_ptr<google::protobuf::Message>> unpacked = UnpackAny(pruning);
+  if (!unpacked.ok()) return pruning;  // CreatePruningStrategy says what it is
+  const auto packed = [&](bool defaults, OfTraining& found) {
+    const std::unique_ptr<google::protobuf::Message> message((*unpacked)->New());
+    message->CopyFrom(**unpacked);
+    TakeOutTraining(*message, "", defaults, found);
+    google::protobuf::Any any;
+    any.PackFrom(*message);
+    return any;
+  };
+  OfTraining found, unused;
+  const google::protobuf::Any parameters = packed(/*defaults=*/false, found);
+  // A strategy that ranks by gradients asks for an epoch that has given some.
+  const bool asked_for = found.as_here && !CreatePruningStrategy(packed(/*defaults=*/true, unused), setup).ok();
+  if (found.set.empty() || asked_for) return parameters;
+  const bool one = found.set.size() == 1;
+  return absl::InvalidArgumentError(absl::StrCat(
+      absl::StrJoin(found.set, ", "), one ? " is" : " are", " set, but only a training reads ", one ? "it" : "them",
+      ": here the network is pruned once, without training; leave ", one ? "it" : "them", " out"));
+}
+
 }  // namespace
 
 absl::Status PruneOnce(Model& model, const google::protobuf::Any& pruning, uint64_t seed, const Dataset* data,
@@ -51,7 +124,9 @@ absl::Status PruneOnce(Model& model, const google::protobuf::Any& pruning, uint6
   PruningSetup setup;
   setup.network = &model.info();
   setup.seed = seed;
-  PRUNELAB_ASSIGN_OR_RETURN(const std::unique_ptr<PruningStrategy> strategy, CreatePruningStrategy(pruning, setup));
+  PRUNELAB_ASSIGN_OR_RETURN(const google::protobuf::Any parameters, WithoutTraining(pruning, setup));
+  PRUNELAB_ASSIGN_OR_RETURN(const std::unique_ptr<PruningStrategy> strategy, CreatePruningStrategy(parameters, setup));
+  const StartMasks start(model);
   if (strategy->needs_gradients() && data == nullptr) {
     return absl::InvalidArgumentError("ranks by gradients; give calibration data to compute them on");
   }
@@ -81,7 +156,7 @@ absl::Status PruneOnce(Model& model, const google::protobuf::Any& pruning, uint6
     }
     return layers;
   };
-  std::set<std::string> named;  // layers that the strategy gave masks
+  std::map<std::string, at::Tensor> own;  // masks as the strategy last gave them
   const auto apply = [&](const absl::StatusOr<std::optional<MaskUpdate>>& update) {
     PRUNELAB_RETURN_IF_ERROR(update.status());
     if (!*update) return absl::OkStatus();
@@ -89,9 +164,10 @@ absl::Status PruneOnce(Model& model, const google::protobuf::Any& pruning, uint6
       return absl::InvalidArgumentError("goes back to the weights of a training's start, of which there are none here");
     }
     gradients.clear();
-    model.SetMasks((*update)->masks);
-    for (const auto& [node, unused] : (*update)->masks) named.insert(node);
+    model.SetMasks(start.Intersect((*update)->masks));
+    for (const auto& [node, mask] : (*update)->masks) own[node] = mask;
     for (const auto& [name, tensor] : (*update)->new_weights) model.Get(name).detach().copy_(tensor);
+    start.Zero(model);
     return absl::OkStatus();
   };
   for (int64_t epoch = 0; epoch < kOneShotEpochs; ++epoch) {
@@ -103,10 +179,10 @@ absl::Status PruneOnce(Model& model, const google::protobuf::Any& pruning, uint6
     PRUNELAB_RETURN_IF_ERROR(apply(strategy->EndEpoch(position, layers())));
   }
   bool masked = false;
-  for (const std::string& node : named) masked = masked || model.masks().at(node).eq(0).any().item<bool>();
+  for (const auto& [node, mask] : own) masked = masked || mask.eq(0).any().item<bool>();
   if (masked) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("masked nothing in ", kOneShotEpochs,
-                                                 " epochs of one step; give it a rate, and an epoch below that"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("masked nothing in ", kOneShotEpochs, " epochs of one step; give it a rate"));
 }
 
 }  // namespace prunelab

@@ -63,7 +63,7 @@ std::vector<int64_t> Largest(const at::Tensor& importance, int64_t count) {
 TEST(OneShotTest, TheSmallestFiltersGoAndWeightsStay) {
   Model model = Small();
   const at::Tensor before = model.Get("conv.weight").detach().clone();
-  const absl::Status status = Prune(model, "Static] { rate: 0.5 epoch: 7 }");
+  const absl::Status status = Prune(model, "Static] { rate: 0.5 }");
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(Live(model), Largest(before.abs().sum({1, 2, 3}), 2));
   EXPECT_TRUE(before.equal(model.Get("conv.weight")));
@@ -80,7 +80,7 @@ TEST(OneShotTest, GradientsAreThoseOfTheMeanLossOverTheCalibrationImages) {
     const at::Tensor logits = at::linear(features, model.Get("fc.weight").detach(), model.Get("fc.bias").detach());
     const at::Tensor loss = at::cross_entropy_loss(logits, data.train.labels.slice(0, 0, images));
     const at::Tensor gradient = torch::autograd::grad({loss}, {weight})[0];
-    const absl::Status status = Prune(model, "Static] { rate: 0.3 epoch: 1 importance: GRADIENT }", &data, images);
+    const absl::Status status = Prune(model, "Static] { rate: 0.3 importance: GRADIENT }", &data, images);
     ASSERT_TRUE(status.ok()) << status;
     EXPECT_EQ(Live(model), Largest(gradient.abs().sum({1, 2, 3}), kFilters - 2)) << images;
   }
@@ -137,10 +137,65 @@ TEST(OneShotTest, WhatCannotBeDoneAtOnceIsRefused) {
   Model model = Small();
   EXPECT_THAT(std::string(Prune(model, "Static] { rate: 0.5 epoch: 1 importance: GRADIENT }").message()),
               HasSubstr("give calibration data"));
-  EXPECT_THAT(std::string(Prune(model, "Static] { rate: 0.5 epoch: 300 }").message()),
-              AllOf(HasSubstr("masked nothing in 300 epochs"), HasSubstr("an epoch below that")));
+  EXPECT_THAT(std::string(Prune(model, "NoPruning] {}").message()), HasSubstr("masked nothing in 300 epochs"));
   EXPECT_THAT(std::string(Prune(model, "Static] { rate: 1.5 }").message()), HasSubstr("rate"));
   EXPECT_TRUE(model.masks().empty() || Live(model).size() == kFilters);
+}
+
+TEST(OneShotTest, FieldsThatOnlyATrainingReadsAreNamed) {
+  Model model = Small();
+  const auto message = [&](const char* text) { return std::string(Prune(model, text).message()); };
+  EXPECT_THAT(message("Static] { rate: 0.5 epoch: 7 }"), AllOf(HasSubstr("epoch is set"), HasSubstr("leave it out")));
+  EXPECT_THAT(message("Static] { rate: 0.5 epoch: 1 }"), HasSubstr("epoch is set"));
+  EXPECT_THAT(message("DynamicL1] { rate: 0.5 period: 2 first_epoch: 3 last_epoch: 5 }"),
+              AllOf(HasSubstr("period, first_epoch, last_epoch are set"), HasSubstr("leave them out")));
+  EXPECT_THAT(message("Unstructured] { one_shot { epoch: 2 } gradient: STRAIGHT_THROUGH }"),
+              HasSubstr("one_shot.epoch, gradient are set"));
+  EXPECT_THAT(message("Unstructured] { gradual { period: 5 } }"), HasSubstr("gradual is set"));
+  EXPECT_THAT(message("Random] { redraw: true gradient: MASKED }"), HasSubstr("redraw, gradient are set"));
+  EXPECT_THAT(message("Gradual] { initial_rate: 0.1 end_epoch: 4 }"), HasSubstr("initial_rate, end_epoch are set"));
+  EXPECT_THAT(message("Lamp] { rounds: 2 round_epochs: 3 }"), HasSubstr("round_epochs is set"));
+  EXPECT_TRUE(model.masks().empty()) << "nothing was masked";
+  // What says nothing else than what is done here is taken: a default, and what a ranking by gradients asks for.
+  EXPECT_EQ(message("Static] { rate: 0.5 epoch: 0 }"), "");
+  const Dataset data = Data();
+  EXPECT_EQ(Prune(model, "Static] { rate: 0.5 epoch: 1 importance: GRADIENT }", &data).message(), "");
+  model = Small();
+  EXPECT_EQ(message("DynamicL1] { rate: 0.5 }"), "");
+  EXPECT_EQ(Live(model).size(), 2u);
+}
+
+TEST(OneShotTest, WhatIsMaskedCountsAsZeroAndStaysMasked) {
+  for (const char* strategy : {"Static] { rate: 0.3 }", "DynamicL1] { rate: 0.3 }", "SoftFilter] { rate: 0.3 }"}) {
+    SCOPED_TRACE(strategy);
+    Model model = Small();
+    at::Tensor magnitude = model.Get("conv.weight").detach().abs().sum({1, 2, 3});
+    const int64_t largest = magnitude.argmax().item<int64_t>();
+    at::Tensor mask = at::ones({kFilters, 1, 1, 1}, at::kDouble);
+    mask[largest].zero_();
+    model.SetMasks({{"conv", mask}});
+    ASSERT_TRUE(Prune(model, strategy).ok());
+    // Two go: the one that has gone, of largest weights before, and the smallest of the others.
+    magnitude[largest] = 0;
+    EXPECT_EQ(Live(model), Largest(magnitude, kFilters - 2));
+    EXPECT_EQ(model.Get("conv.weight").detach()[largest].abs().max().item<double>(), 0);
+  }
+}
+
+TEST(OneShotTest, WeightsOnTopOfFiltersAndFiltersOnTopOfWeights) {
+  Model model = Small();
+  at::Tensor filters = at::ones({kFilters, 1, 1, 1}, at::kDouble);
+  filters[4].zero_();
+  model.SetMasks({{"conv", filters}});
+  ASSERT_TRUE(Prune(model, "Unstructured] { rate: 0.5 ranking { min_live_filters: 6 } }").ok());
+  const at::Tensor weights = model.masks().at("conv");
+  EXPECT_EQ(weights[4].max().item<double>(), 0) << "the strategy wanted it live";
+  EXPECT_EQ(weights.sum().item<double>(), kFilters * 9 - (kFilters * 9 / 2 + 1) - 1);
+  ASSERT_TRUE(Prune(model, "Static] { rate: 0.3 }").ok());
+  const at::Tensor both = model.masks().at("conv");
+  ASSERT_EQ(both.sizes(), weights.sizes());
+  EXPECT_TRUE((both <= weights).all().item<bool>());
+  EXPECT_EQ(both.flatten(1).amax(1).sum().item<double>(), kFilters - 2);
 }
 
 }  // namespace

@@ -15,10 +15,10 @@
 #include "ml/base/check.h"
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
+#include "ml/compression/compressed_model.h"
 #include "ml/execution/bfloat16_plan.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/fused_plan.h"
-#include "ml/execution/model_liveness.h"
 #include "ml/execution/skipping_plan.h"
 #include "ml/pruning/mask_measures.h"
 #include "ml/regularizers/correlation.h"
@@ -78,6 +78,7 @@ ValidationSplit SplitOf(const TrainingSetup& setup) {
 
 // Names in a saved state; no parameter's name has a "/".
 constexpr char kMask[] = "mask/", kMomentum[] = "momentum/", kGradient[] = "gradient/", kStrategy[] = "strategy/";
+constexpr char kStartMask[] = "start_mask/";
 constexpr char kPosition[] = "training/position", kSums[] = "training/sums";
 constexpr char kTotalEpochsRead[] = "training/total_epochs_read", kNotRead[] = "no";
 
@@ -118,6 +119,8 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(TrainingSetup setup) {
   if (std::optional<Safetensors>& state = trainer->setup_.continued_from) {
     PRUNELAB_RETURN_IF_ERROR(LoadIntoModel(*state, "the training before", trainer->model_));
     state.reset();
+    trainer->start_masks_ = StartMasks(trainer->model_);
+    trainer->start_masks_.LetReturn(*trainer->setup_.strategy);
   }
   return trainer;
 }
@@ -126,6 +129,7 @@ Trainer::Trainer(TrainingSetup setup, Model model)
     : setup_(std::move(setup)),
       split_(SplitOf(setup_)),
       model_(std::move(model)),
+      start_masks_(model_),
       step_plan_(StepPlanOf(setup_.config, setup_.device)),
       plan_(PlanOf(setup_.config, setup_.device)),
       batches_(train(), setup_.dataset->normalization, AugmentationOf(setup_.config), setup_.config.batch_size(),
@@ -133,6 +137,7 @@ Trainer::Trainer(TrainingSetup setup, Model model)
       optimizer_(model_.parameters(), Options(setup_.config)),
       sums_(setup_.device) {
   PRUNELAB_CHECK(!setup_.rewind_to || !setup_.rewind_to_start) << "two networks to rewind to";
+  start_masks_.LetReturn(*setup_.strategy);
   if (setup_.device.is_cuda()) {
     // Runs repeat: no algorithm of which sums come in any order.
     at::globalContext().setDeterministicCuDNN(true);
@@ -225,6 +230,7 @@ void Trainer::Restore(const std::map<std::string, at::Tensor>& tensors) {
   for (const auto& [name, tensor] : tensors) {
     if (model_.Has(name)) model_.Get(name).detach().copy_(tensor);  // no masks
   }
+  start_masks_.Zero(model_);
 }
 
 void Trainer::ApplyAndCount(const MaskUpdate& update, EpochRecord& record) {
@@ -235,7 +241,7 @@ void Trainer::ApplyAndCount(const MaskUpdate& update, EpochRecord& record) {
 }
 
 void Trainer::Apply(const MaskUpdate& update, const std::map<std::string, at::Tensor>& before) {
-  model_.SetMasks(update.masks);
+  model_.SetMasks(start_masks_.Intersect(update.masks));
   if (update.weights == MaskUpdate::Weights::kRewind) Restore(start_);
   for (const auto& [node, unused] : update.masks) {
     const at::Tensor& mask = model_.masks().at(node);
@@ -252,6 +258,7 @@ void Trainer::Apply(const MaskUpdate& update, const std::map<std::string, at::Te
     if (update.momentum == MaskUpdate::Momentum::kZeroGrown) momentum.mul_(1 - grown);
   }
   for (const auto& [name, tensor] : update.new_weights) model_.Get(name).detach().copy_(tensor);
+  if (!update.new_weights.empty()) start_masks_.Zero(model_);
 }
 
 std::vector<at::Tensor> Trainer::BackPropagate(const at::Tensor& loss, ActivationPenalty& activations,
@@ -337,6 +344,10 @@ void Trainer::Learn(const Model& model, bool last_step, StepTensors& step) {
     }
   }
   AddPenalty(model, activations, gradients, last_step, record_);
+  for (const auto& [node, mask] : start_masks_.masks()) {
+    at::Tensor& gradient = gradients[conv_weight_.at(node)];
+    gradient = at::mul(gradient, mask);
+  }
   optimizer_.Step(gradients);
 }
 
@@ -487,6 +498,7 @@ Safetensors Trainer::SaveState() const {
   for (const NamedTensor& buffer : model_.buffers()) add(buffer.name, buffer.tensor);
   // In the shape that they have: a weight mask that happens to be the same in each filter stays a weight mask.
   for (const auto& [node, mask] : model_.masks()) add(absl::StrCat(kMask, node), mask);
+  for (const auto& [node, mask] : start_masks_.masks()) add(absl::StrCat(kStartMask, node), mask);
   for (size_t i = 0; i < optimizer_.momentum().size(); ++i) {
     add(absl::StrCat(kMomentum, model_.parameters()[i].name), optimizer_.momentum()[i]);
   }
@@ -543,7 +555,7 @@ absl::Status Trainer::LoadState(const Safetensors& state, const std::string& nam
   for (size_t i = 0; i < optimizer_.momentum().size(); ++i) {
     load(absl::StrCat(kMomentum, model_.parameters()[i].name), optimizer_.momentum()[i]);
   }
-  std::map<std::string, at::Tensor> masks;
+  std::map<std::string, at::Tensor> masks, start_masks;
   StrategyState strategy;
   last_gradients_.clear();
   for (const auto& [key, tensor] : state.tensors) {
@@ -553,7 +565,8 @@ absl::Status Trainer::LoadState(const Safetensors& state, const std::string& nam
       used.insert(key);
       continue;
     }
-    const bool is_mask = absl::ConsumePrefix(&rest, kMask);
+    const bool is_start_mask = absl::ConsumePrefix(&rest, kStartMask);
+    const bool is_mask = is_start_mask || absl::ConsumePrefix(&rest, kMask);
     if (!is_mask && !absl::ConsumePrefix(&rest, kGradient)) continue;
     const auto conv = conv_weight_.find(std::string(rest));
     if (conv == conv_weight_.end()) continue;  // reported as not used
@@ -562,7 +575,7 @@ absl::Status Trainer::LoadState(const Safetensors& state, const std::string& nam
     const at::Tensor saved = find(key, filters ? ones_.at(conv->first) : weight);
     if (!saved.defined()) continue;
     if (is_mask) {
-      masks[conv->first] = saved.to(setup_.device);
+      (is_start_mask ? start_masks : masks)[conv->first] = saved.to(setup_.device);
     } else {
       last_gradients_[conv->first] = LaidOutAs(saved.to(weight.device()), weight);
     }
@@ -588,6 +601,8 @@ absl::Status Trainer::LoadState(const Safetensors& state, const std::string& nam
   }
   PRUNELAB_RETURN_IF_ERROR(setup_.strategy->LoadState(strategy));
   model_.SetMasks(masks);
+  // The first stretch's are those of the initial weights, which are here.
+  if (setup_.first_epoch > 0) start_masks_.set_masks(std::move(start_masks));
   const int64_t* p = position.const_data_ptr<int64_t>();
   epoch_ = p[0];
   iteration_ = p[1];
@@ -624,9 +639,9 @@ void Trainer::Measure(EpochRecord& record) const {
   record.paper_sparsity = measures.paper_sparsity;
   record.live_filters = measures.live_filters;
   record.mean_abs_rho = MeanAbsRho(RegularizedLayers(model_));
-  const Liveness liveness = AnalyzeLiveness(model_);
-  record.live_parameters = liveness.live_parameters;
-  record.live_macs = liveness.live_macs;
+  const RemovedSize removed = SizeAfterRemoval(model_);
+  record.live_parameters = removed.parameters;
+  record.live_macs = removed.macs;
 }
 
 }  // namespace prunelab

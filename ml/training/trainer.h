@@ -33,6 +33,7 @@
 #include "ml/training/evaluate.h"
 #include "ml/training/model_probe.h"
 #include "ml/training/sgd.h"
+#include "ml/training/start_masks.h"
 #include "ml/training/training.pb.h"
 
 namespace prunelab {
@@ -55,12 +56,13 @@ struct TrainingSetup {
   uint64_t seed = 0;
   at::ScalarType dtype = at::kFloat;
   at::Device device = at::kCPU;
-  // Weights, buffers and masks to start from instead of fresh ones, under PyTorch's names; masks stay until the
-  // strategy changes them.
+  // Weights, buffers and masks to start from instead of fresh ones, under PyTorch's names. Weights that are masked
+  // become zero, and stay masked but where the strategy is made to let them return (start_masks.h).
   std::optional<Safetensors> initial_weights;
   std::string initial_weights_name;  // stands for them in errors
   // Of a run that is trained in several stretches, each by a trainer of its own: this one's place in it, and what the
-  // one before left (weights, buffers and masks, all of the network's own).
+  // one before left (weights, buffers and masks, all of the network's own; masks as in
+  // initial_weights).
   int64_t first_epoch = 0;
   std::optional<Safetensors> continued_from;
   // Weights and buffers to which the network goes back after the strategy's first update, or, instead, those of the
@@ -212,6 +214,7 @@ class Trainer {
   TrainingSetup setup_;
   ValidationSplit split_;  // empty where all training images are trained on
   Model model_;
+  StartMasks start_masks_;
   std::optional<ModelProbe> probe_;  // where the strategy looks at the network
   std::unique_ptr<Plan> step_plan_;  // in the precision of the config
   std::unique_ptr<Plan> plan_;       // in the model's own: how it is evaluated

@@ -679,6 +679,60 @@ TEST(TrainerTest, StartsFromGivenWeights) {
   EXPECT_NE(refused.message().find("missing conv.weight"), absl::string_view::npos) << refused;
 }
 
+// Weights to start from whose masks turn filter 3 off, or also one weight of filter 0, and what a training of two
+// epochs makes of them. Beneath the masks they are not zero.
+std::unique_ptr<Trainer> TrainedFromMasked(std::unique_ptr<PruningStrategy> strategy, bool weights) {
+  static const Dataset* const data = new Dataset(SmallData());
+  Model given = Model::Create(SmallNetwork(), at::kDouble, at::kCPU);
+  InitializeParameters(given, 77);
+  given.Get("bn.bias").detach().fill_(0.5);  // the ReLU behind a dead filter is open
+  at::Tensor mask = at::ones({4, 1, 3, 3}, at::kDouble);
+  mask[3].zero_();
+  if (weights) mask[0][0][1][2].zero_();
+  given.SetMasks({{"conv", mask}});
+  TrainingSetup setup = SmallSetup(*data, std::move(strategy), 0.05);  // a penalty on all weights
+  setup.initial_weights = ModelToSafetensors(given);
+  std::unique_ptr<Trainer> trainer = *Trainer::Create(std::move(setup));
+  const at::Tensor weight = trainer->model().Get("conv.weight");
+  EXPECT_TRUE(at::equal(weight, given.Get("conv.weight") * mask)) << "masked weights are zero";
+  for (int epoch = 0; epoch < 2; ++epoch) EXPECT_TRUE(trainer->RunEpoch().ok());
+  return trainer;
+}
+
+// As ScriptedStrategy, but one that is made to let filters return.
+class RegrowingStrategy : public ScriptedStrategy {
+ public:
+  bool regrows() const override { return true; }
+};
+
+TEST(TrainerTest, WhatComesInMaskedStaysMasked) {
+  for (const bool weights : {false, true}) {
+    SCOPED_TRACE(weights);
+    const std::unique_ptr<Trainer> trainer = TrainedFromMasked(std::make_unique<ScriptedStrategy>(), weights);
+    // The strategy has turned filter 1 off and on again, and filter 2 off. It speaks of filter 3 as on.
+    at::Tensor expected = at::ones({4, 1, 3, 3}, at::kDouble);
+    expected[2].zero_();
+    expected[3].zero_();
+    if (weights) expected[0][0][1][2].zero_();
+    EXPECT_TRUE(at::equal(trainer->model().masks().at("conv").expand({4, 1, 3, 3}), expected));
+    const at::Tensor weight = trainer->model().Get("conv.weight").detach();
+    EXPECT_EQ(weight[3].abs().max().item<double>(), 0);
+    EXPECT_NE(weight[2].abs().max().item<double>(), 0);  // learns on, as the strategy wants it
+    EXPECT_EQ(weight[0][0][1][2].item<double>() == 0, weights);
+  }
+}
+
+TEST(TrainerTest, AStrategyMadeForItMayLetFiltersReturnButNotSingleWeights) {
+  const std::unique_ptr<Trainer> filters = TrainedFromMasked(std::make_unique<RegrowingStrategy>(), false);
+  EXPECT_TRUE(at::equal(filters->model().masks().at("conv").flatten(), at::tensor({1.0, 1.0, 0.0, 1.0}, at::kDouble)));
+  EXPECT_NE(filters->model().Get("conv.weight").detach()[3].abs().max().item<double>(), 0);
+  const std::unique_ptr<Trainer> weights = TrainedFromMasked(std::make_unique<RegrowingStrategy>(), true);
+  const at::Tensor mask = weights->model().masks().at("conv");
+  EXPECT_EQ(mask[3].max().item<double>(), 0);
+  EXPECT_EQ(mask[0][0][1][2].item<double>(), 0);
+  EXPECT_EQ(mask.sum().item<double>(), 9 + 9 - 1);
+}
+
 TEST(LabelRanksTest, TiesGoToTheSmallerIndexAndNanIsNeverRight) {
   const double nan = std::nan("");
   const at::Tensor logits = at::tensor({1., 3., 2., 2., 2., 2., nan, 0., 1.}, at::kDouble).view({3, 3});
