@@ -1,4 +1,5 @@
 // A small ablation from its config to its results: what a person who runs one relies on.
+#include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -10,16 +11,21 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "experiments/config.h"
+#include "experiments/report_records.h"
 #include "experiments/runner.h"
 #include "ml/base/files.h"
 #include "ml/base/fresh_folder.h"
+#include "ml/base/textproto.h"
 #include "ml/execution/safetensors.h"
 #include "ml/kernels/instruction_set.h"
 
 namespace prunelab {
 namespace {
 
+using ::testing::Contains;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
 
 constexpr char kAblation[] = R"pb(
   name: "tiny"
@@ -350,6 +356,177 @@ TEST(MaskedNothingTest, AStrategyThatStartsBeyondTheRunIsSaid) {
   EXPECT_EQ(outcome->results[1].weight_sparsity, 0);
   EXPECT_EQ(said.find("masked nothing"), said.rfind("masked nothing")) << said;
   EXPECT_THAT(said, HasSubstr("prunelab.Static masked nothing in this run's 2 epochs"));
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// A network from scratch in the shape of another run's
+
+// Pictures of noise, others for each seed.
+void WritePictures(const std::string& path, uint64_t seed) {
+  at::Generator generator = at::detail::createCPUGenerator(seed);
+  Safetensors file;
+  const auto images = [&](int64_t n) { return at::randint(0, 256, {n, 1, 8, 8}, generator, at::kLong).to(at::kByte); };
+  file.tensors["train_images"] = images(60);
+  file.tensors["train_labels"] = at::arange(60, at::kLong) % 4;
+  file.tensors["test_images"] = images(20);
+  file.tensors["test_labels"] = at::arange(20, at::kLong) % 4;
+  ASSERT_TRUE(WriteSafetensors(path, file).ok());
+}
+
+TEST(FromScratchTest, AShapeThatOtherDataGaveIsRefused) {
+  const std::string folder = Folder("from_scratch"), data = JoinPath(testing::TempDir(), "pictures.safetensors");
+  const std::string path = JoinPath(testing::TempDir(), "from_scratch.textproto");
+  const std::string text = absl::StrCat(
+      R"(name: "from_scratch"
+base {
+  network { [type.googleapis.com/prunelab.ResNetCifar] { depth: 8 width: 8 } }
+  training { epochs: 1 batch_size: 20 sgd { learning_rate: 0.01 } }
+  dataset { [type.googleapis.com/prunelab.SafetensorsDataset] { path: ")",
+      data, R"(" } }
+}
+factor {
+  name: "how"
+  level { name: "source" patch { pruning { [type.googleapis.com/prunelab.Static] { rate: 0.3 epoch: 0 } } } }
+  level { name: "scratch" patch { from_scratch { arm: "source" } } }
+}
+seeds { count: 1 }
+)");
+  ASSERT_TRUE(WriteFileAtomically(path, text).ok());
+  const auto run = [&](const std::string& arm) {
+    const absl::StatusOr<LoadedAblation> loaded = LoadAblation(path, "");
+    EXPECT_TRUE(loaded.ok()) << loaded.status();
+    RunnerOptions options;
+    options.output = folder;
+    options.arms = *SelectArms(loaded->arms, arm);
+    options.seeds = loaded->ablation.seeds();
+    options.device = "cpu";
+    return RunAblation(*loaded, options);
+  };
+  WritePictures(data, 1);
+  ASSERT_TRUE(run("source").ok());
+  WritePictures(data, 2);
+  const absl::StatusOr<AblationOutcome> refused = run("scratch");
+  ASSERT_FALSE(refused.ok());
+  EXPECT_THAT(std::string(refused.status().message()),
+              testing::AllOf(testing::StartsWith("arm \"scratch\" takes its shape from source seed 1: "),
+                             HasSubstr("source/1/result.json: its run was made with other data")));
+  EXPECT_FALSE(PathExists(JoinPath(folder, "scratch")));
+  WritePictures(data, 1);
+  const absl::StatusOr<AblationOutcome> outcome = run("scratch");
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_EQ(outcome->results[0].status, "done");
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Results that stay
+
+TEST(KeepResultTest, AFinishedResultGivesWayToNothing) {
+  const std::string folder = FreshFolder("ablation_test_keep_result");
+  RunResult result = MissingResult("a", 1);
+  result.status = "failed";
+  result.run_id = "id";
+  EXPECT_EQ(KeepResult(folder, result)->status, "failed");
+  EXPECT_EQ(KeepResult(folder, result)->status, "failed");
+  RunResult done = result;
+  done.status = "done";
+  done.test_top1 = 0.5;
+  EXPECT_EQ(KeepResult(folder, done)->status, "done");  // in place of a failure
+  const std::string text = Read(JoinPath(folder, "result.json"));
+  EXPECT_EQ(KeepResult(folder, done)->status, "done");
+  EXPECT_EQ(KeepResult(folder, result)->test_top1, 0.5);  // the failure gives way
+  RunResult other = done;
+  other.test_top1 = 0.6;
+  EXPECT_TRUE(absl::IsAlreadyExists(KeepResult(folder, other).status()));
+  other = result;
+  other.run_id = "another";
+  const absl::Status refused = KeepResult(folder, other).status();
+  EXPECT_TRUE(absl::IsAlreadyExists(refused));
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("result.json: holds a finished result, of another run"));
+  EXPECT_EQ(Read(JoinPath(folder, "result.json")), text);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Reports on folders of this ablation, whose plugins are linked here
+
+void WriteRun(const std::string& output, const Arm& arm, int64_t seed, const std::string& status = "done") {
+  RunResult result = MissingResult(arm.name, seed);
+  result.status = status;
+  result.test_top1 = 0.5 + 0.01 * static_cast<double>(seed % 10);
+  result.run_id = absl::StrCat(arm.name, seed);
+  const std::string folder = JoinPath(output, absl::StrCat(arm.name, "/", seed));
+  ASSERT_TRUE(CreateFolders(folder).ok());
+  ASSERT_TRUE(WriteFileAtomically(JoinPath(folder, "result.json"), ResultJson(result)).ok());
+  ASSERT_TRUE(WriteFileAtomically(JoinPath(folder, "config.textproto"), ResolvedText(arm.config)).ok());
+}
+
+std::string WrittenAblation(const std::string& name, const LoadedAblation& loaded) {
+  const std::string output = FreshFolder("ablation_test_" + name);
+  EXPECT_TRUE(WriteFileAtomically(JoinPath(output, "ablation.textproto"), PrettyText(loaded.ablation)).ok());
+  return output;
+}
+
+std::map<std::string, std::string> Statuses(const ReportRecords& records) {
+  std::map<std::string, std::string> statuses;
+  for (const RunRecords& run : records.runs)
+    statuses[absl::StrCat(run.result.arm, "/", run.result.seed)] = run.result.status;
+  return statuses;
+}
+
+TEST(ReportTest, ArmsOfAnOlderConfigAreNotComparedWithThoseOfThisOne) {
+  const LoadedAblation now = Load("base { training { batch_size: 64 } }");
+  const LoadedAblation before = Load("base { training { batch_size: 512 } }");
+  const std::string output = WrittenAblation("older_config", now);
+  for (const int64_t seed : {1, 2}) {
+    WriteRun(output, before.arms[0], seed);  // none/none
+    WriteRun(output, now.arms[3], seed);     // dynamic_l1/none
+  }
+  const ReportRecords records = ReadResults({output}).value();
+  EXPECT_THAT(records.notes,
+              Contains("Left out: none/none seed 1, none/none seed 2: another config than ablation.textproto "
+                       "gives the arm, - training.batch_size: 64; + training.batch_size: 512."));
+  std::map<std::string, std::string> statuses = Statuses(records);
+  EXPECT_EQ(statuses["none/none/1"], "missing");
+  EXPECT_EQ(statuses["dynamic_l1/none/1"], "done");
+}
+
+TEST(ReportTest, ARunThatFailedBeforeItsConfigLeavesTheOthersIn) {
+  const LoadedAblation loaded = Load();
+  const std::string output = WrittenAblation("failed_first", loaded);
+  for (const int64_t seed : {1, 2}) WriteRun(output, loaded.arms[0], seed, seed == 1 ? "failed" : "done");
+  ASSERT_EQ(unlink(JoinPath(output, "none/none/1/config.textproto").c_str()), 0);
+  const ReportRecords records = ReadResults({output}).value();
+  EXPECT_THAT(records.notes, Not(Contains(HasSubstr("eft out"))));
+  std::map<std::string, std::string> statuses = Statuses(records);
+  EXPECT_EQ(statuses["none/none/1"], "failed");
+  EXPECT_EQ(statuses["none/none/2"], "done");
+}
+
+TEST(ReportTest, WhatAnArmMasksIsWhatItsPhasesMask) {
+  const auto masks_of = [](const std::string& name, const std::string& base) {
+    const LoadedAblation loaded = Load(absl::StrCat("base { ", base, " }"));
+    const std::string output = WrittenAblation("masks_" + name, loaded);
+    WriteRun(output, loaded.arms[0], 1);
+    const ReportRecords records = ReadResults({output}).value();
+    EXPECT_EQ(records.arms[0].name, "none/none");
+    return records.arms[0].masks;
+  };
+  const auto phases = [](const std::vector<std::string>& strategies) {
+    std::string text = "training { epochs: 3 }";
+    for (size_t i = 0; i < 3; ++i) {
+      absl::StrAppend(&text, " phase { name: '", i, "' epochs: 1 ",
+                      i < strategies.size()
+                          ? absl::StrCat("pruning { [type.googleapis.com/prunelab.", strategies[i], "] {} }")
+                          : "",
+                      " }");
+    }
+    return text;
+  };
+  EXPECT_EQ(masks_of("nothing", phases({})), MaskKind::kNone);
+  EXPECT_EQ(masks_of("filters", phases({"NoPruning", "Static"})), MaskKind::kFilters);
+  EXPECT_EQ(masks_of("weights", phases({"NoPruning", "Unstructured", "NoPruning"})), MaskKind::kWeights);
+  EXPECT_EQ(masks_of("both", phases({"Unstructured", "Static", "NoPruning"})), MaskKind::kBoth);
+  EXPECT_EQ(masks_of("by_the_run", "pruning { [type.googleapis.com/prunelab.Lamp] {} } " + phases({"NoPruning"})),
+            MaskKind::kWeights);
 }
 
 }  // namespace

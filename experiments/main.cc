@@ -5,15 +5,14 @@
 
 #include <algorithm>
 #include <csignal>
-#include <cstdlib>
 #include <iostream>
 #include <limits>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "experiments/config.h"
 #include "experiments/report.h"
 #include "experiments/runner.h"
+#include "experiments/shard.h"
 #include "experiments/table.h"
 #include "experiments/worker.h"
 #include "ml/base/files.h"
@@ -31,9 +30,10 @@ DEFINE_int32(jobs, 0, "Runs at once, each in a process of its own; 0: as many as
 DEFINE_int32(threads_per_run, 0,
              "Threads of a run; 0: the cores that --jobs leave to it, one where the network is tiny.");
 DEFINE_int32(retries, 1, "How often a run whose process crashes is tried again, from its last checkpoint.");
-DEFINE_string(shard, "",
-              "Part of the sweep as index/count, e.g. 0/4: every fourth seed, all arms. In a Slurm array the "
-              "task's.");
+DEFINE_string(
+    shard, "",
+    "Part of the sweep as index/count, e.g. 0/4: every fourth seed, all arms; slurm: the share of this task of a "
+    "Slurm job array. Without it all is trained, in a Slurm array too.");
 DEFINE_bool(worker, false, "How the program starts itself for a run; not for people.");
 DEFINE_string(override, "", "More text of the config, merged over it, e.g. 'base { training { epochs: 2 } }'.");
 DEFINE_bool(dry_run, false, "Say what would be run, with sizes, and what the seeds can show, and stop.");
@@ -50,19 +50,6 @@ constexpr int kRefused = 2;
 
 // The signal that asked the ablation to stop, or 0.
 volatile std::sig_atomic_t stop_signal = 0;
-
-// The shard that a task of a Slurm job array has; "" outside of one.
-std::string SlurmShard() {
-  const auto number = [](const char* name, int64_t otherwise) {
-    const char* text = std::getenv(name);
-    int64_t value = 0;
-    return text != nullptr && absl::SimpleAtoi(text, &value) ? value : otherwise;
-  };
-  const int64_t task = number("SLURM_ARRAY_TASK_ID", -1), count = number("SLURM_ARRAY_TASK_COUNT", 0);
-  if (task < 0 || count < 1) return "";
-  const int64_t step = std::max<int64_t>(1, number("SLURM_ARRAY_TASK_STEP", 1));
-  return absl::StrCat((task - number("SLURM_ARRAY_TASK_MIN", 0)) / step, "/", count);
-}
 
 int Refuse(const absl::Status& status) {
   std::cerr << status.message() << "\n";
@@ -103,9 +90,8 @@ int Main() {
   options.jobs = FLAGS_jobs;
   options.threads_per_run = FLAGS_threads_per_run;
   options.retries = FLAGS_retries;
-  const std::string shard_text = FLAGS_shard.empty() ? SlurmShard() : FLAGS_shard;
-  if (!shard_text.empty()) {
-    const absl::StatusOr<Shard> shard = ParseShard(shard_text);
+  if (!FLAGS_shard.empty()) {
+    const absl::StatusOr<Shard> shard = ParseShard(FLAGS_shard);
     if (!shard.ok()) return Refuse(absl::InvalidArgumentError(absl::StrCat("--shard: ", shard.status().message())));
     options.shard = *shard;
   }
@@ -123,6 +109,14 @@ int Main() {
     const absl::StatusOr<Seeds> seeds = ParseSeeds(FLAGS_seeds);
     if (!seeds.ok()) return Refuse(seeds.status());
     options.seeds = *seeds;
+  }
+  if (!FLAGS_shard.empty()) {
+    const absl::Status shard = CheckShard(options.shard, options.seeds);
+    if (!shard.ok()) return Refuse(shard);
+    std::cout << ShardText(options.shard, options.seeds) << std::endl;
+  } else if (IsSlurmTask()) {
+    std::cerr
+        << "A task of a Slurm array, but without --shard: all seeds are this task's (--shard=slurm: its share).\n";
   }
   if (FLAGS_dry_run) {
     const absl::StatusOr<std::string> text = DryRun(*loaded, options);

@@ -232,6 +232,22 @@ absl::StatusOr<RunResult> ReadResult(const std::string& folder) {
   return ParseResult(text, path);
 }
 
+bool IsFinished(const RunResult& result) { return result.status == "done" || result.status == "diverged"; }
+
+absl::StatusOr<RunResult> KeepResult(const std::string& folder, const RunResult& result) {
+  const std::string text = ResultJson(result);
+  const absl::StatusOr<RunResult> there = ReadResult(folder);
+  if (there.ok() && IsFinished(*there)) {
+    if (ResultJson(*there) == text || (there->run_id == result.run_id && !IsFinished(result))) return there;
+    return absl::AlreadyExistsError(absl::StrCat(JoinPath(folder, "result.json"), ": holds a finished result, ",
+                                                 there->run_id == result.run_id ? "of the same" : "of another",
+                                                 " run, and is not replaced by a different one (", there->status,
+                                                 " there, ", result.status, " here)"));
+  }
+  PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(JoinPath(folder, "result.json"), text));
+  return result;
+}
+
 RunResult MissingResult(const std::string& arm, int64_t seed) {
   RunResult missing;
   missing.arm = arm;

@@ -47,6 +47,14 @@ absl::StatusOr<RunResult> ParseResult(absl::string_view text, const std::string&
 // The result.json of a run's folder. Errors: ParseResult's; NotFound where there is none.
 absl::StatusOr<RunResult> ReadResult(const std::string& folder);
 
+// Whether the run has ended for good: one that failed is tried again.
+bool IsFinished(const RunResult& result);
+
+// Puts a result into its run's folder. A finished one that stands there stays, unless `result` is its equal: a failure
+// gives way to it, and it is what is returned. Errors: AlreadyExists, with both, where another finished one would have
+// to be replaced; the file system's. The caller owns the run (its lock).
+absl::StatusOr<RunResult> KeepResult(const std::string& folder, const RunResult& result);
+
 // A run of which there is no result.
 RunResult MissingResult(const std::string& arm, int64_t seed);
 

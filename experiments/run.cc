@@ -247,13 +247,16 @@ class RunInFolder {
 };
 
 // The right to work in a run's folder. A worker dies with its coordinator, but not before the write that it is in the
-// middle of, which may take a slow disk some time: whoever goes on from there waits for it.
+// middle of, which may take a slow disk some time: whoever goes on from there waits for it. Unavailable if it is held
+// for longer: somebody else trains the run.
 absl::StatusOr<FileLock> TakeRun(const std::string& path, const RunHooks& hooks) {
   constexpr double kPatience = 20;  // seconds
   for (const double start = SteadySeconds();;) {
     absl::StatusOr<FileLock> lock = FileLock::Take(path, FileLock::Kind::kExclusive);
-    const bool held = absl::IsFailedPrecondition(lock.status());
-    if (!held || SteadySeconds() - start > kPatience || (hooks.stop && hooks.stop())) return lock;
+    if (!absl::IsFailedPrecondition(lock.status())) return lock;
+    if (SteadySeconds() - start > kPatience || (hooks.stop && hooks.stop())) {
+      return absl::UnavailableError(lock.status().message());
+    }
     usleep(50'000);
   }
 }
@@ -319,13 +322,16 @@ absl::StatusOr<RunResult> TrainRun(const RunRequest& request, const Dataset& dat
   }
 
   RunInFolder run(request, hooks);
-  PRUNELAB_ASSIGN_OR_RETURN(const FileLock lock, TakeRun(run.Path(".lock"), hooks));
+  PRUNELAB_ASSIGN_OR_RETURN(const FileLock lock, TakeRun(run.Path(kRunLock), hooks));
   PRUNELAB_RETURN_IF_ERROR(RemoveTemporaries(run.folder()));
-  if (HoldingFolder(request.folder) != request.folder) {
-    // The process that trained it further died behind its result.
-    PRUNELAB_RETURN_IF_ERROR(FinishFurther(request.folder));
-    const absl::StatusOr<RunResult> result = ReadResult(request.folder);
-    if (result.ok() && result->run_id == request.run_id) return result;
+  // Where the process that trained it further died behind its result.
+  if (HoldingFolder(request.folder) != request.folder) PRUNELAB_RETURN_IF_ERROR(FinishFurther(request.folder));
+  // Another process may have ended the run since this one was asked to train it.
+  if (const absl::StatusOr<RunResult> there = ReadResult(request.folder);
+      there.ok() && IsFinished(*there) && there->run_id == request.run_id) {
+    // It may have died before it came to that.
+    PRUNELAB_RETURN_IF_ERROR(SettleRunCheckpoints(request.folder, request.config.training().keep_state()));
+    return there;
   }
   PRUNELAB_ASSIGN_OR_RETURN(std::optional<FurtherStart> further,
                             FindStart(request.folder, request.arm, request.config, run_id_of));
@@ -335,6 +341,11 @@ absl::StatusOr<RunResult> TrainRun(const RunRequest& request, const Dataset& dat
     run.set_folder(FurtherFolder(request.folder));
     PRUNELAB_RETURN_IF_ERROR(RemoveTemporaries(run.folder()));
   }
+  if (const absl::StatusOr<RunResult> there = ReadResult(run.folder()); there.ok() && IsFinished(*there)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(run.Path("result.json"), ": is the finished result of another run, which is not trained over"));
+  }
+  unlink(run.Path("result.json").c_str());  // a failed attempt's would be taken for this one's
   PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(run.Path("config.textproto"), ResolvedText(request.config)));
   PRUNELAB_RETURN_IF_ERROR(
       WriteFileAtomically(run.Path("provenance.json"),
@@ -448,7 +459,7 @@ absl::StatusOr<RunResult> TrainRun(const RunRequest& request, const Dataset& dat
   }
   PRUNELAB_RETURN_IF_ERROR(WriteSafetensors(run.Path("last.safetensors"), ModelToSafetensors(trainer->model())));
   PRUNELAB_RETURN_IF_ERROR(events->End(result.status));
-  PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(run.Path("result.json"), ResultJson(result)));
+  PRUNELAB_RETURN_IF_ERROR(KeepResult(run.folder(), result).status());
   const bool keep = result.status != "failed" && request.config.training().keep_state();
   PRUNELAB_RETURN_IF_ERROR(SettleRunCheckpoints(run.folder(), keep));
   if (further) PRUNELAB_RETURN_IF_ERROR(FinishFurther(request.folder));

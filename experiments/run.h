@@ -16,6 +16,9 @@
 
 namespace prunelab {
 
+// In a run's folder: the file that the process which trains it has locked.
+inline constexpr char kRunLock[] = ".lock";
+
 struct RunRequest {
   std::string folder;  // <output>/<arm>/<seed>
   std::string arm;
@@ -63,9 +66,10 @@ std::string FullRunId(const RunConfig& config, int64_t seed, absl::string_view d
 int64_t ThreadsForWork(int64_t macs, int64_t threads);
 
 // Trains the run, or goes on with it, in `request.folder`, which is there. Errors: the file system's (then the run can
-// go on later from its last checkpoint); Cancelled when `hooks.stop` said so, with a checkpoint written;
-// FailedPrecondition if another process trains this run, or data or weights are not those of `request.run_id`. What the
-// training itself refuses is a result with the status "failed".
+// go on later from its last checkpoint); Cancelled when `hooks.stop` said so, with a checkpoint written; Unavailable if
+// another process trains this run; FailedPrecondition if data or weights are not those of `request.run_id`, or the
+// folder holds the finished result of another run. Where this run's own result is there by now, it is returned, and
+// nothing is trained. What the training itself refuses is a result with the status "failed".
 absl::StatusOr<RunResult> TrainRun(const RunRequest& request, const Dataset& dataset, const RunHooks& hooks);
 
 }  // namespace prunelab

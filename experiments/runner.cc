@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -50,6 +51,10 @@ using Clock = std::chrono::steady_clock;
 
 // A stopped worker has this long for its step and its checkpoint.
 constexpr std::chrono::seconds kStopTime(10);
+
+// Between looks at a run that another process trains, and for how long one may be a process that is about to die.
+constexpr std::chrono::milliseconds kLookPeriod(200);
+constexpr std::chrono::seconds kDyingTime(3);
 
 struct Run {
   const Arm* arm = nullptr;
@@ -95,24 +100,17 @@ absl::StatusOr<std::optional<RunResult>> FinishedResult(const Run& run) {
     return absl::FailedPreconditionError(
         absl::StrCat(path,
                      ": its run was made with other data or initial weights (their fingerprint is not what it is "
-                     "now); use another --output"));
+                     "now), or by a version of the program that named runs otherwise; use another --output"));
   }
-  if (result.status != "done" && result.status != "diverged")
-    return std::optional<RunResult>();  // a failed run is tried again
+  if (!IsFinished(result)) return std::optional<RunResult>();  // a failed run is tried again
   AddTiming(folder, result);
   return std::optional<RunResult>(std::move(result));
-}
-
-// Whether the folder holds a result that must not be written over before there is another: also of fewer epochs.
-bool HoldsFinishedRun(const std::string& folder) {
-  const absl::StatusOr<RunResult> result = ReadResult(folder);
-  return result.ok() && result->status != "failed";
 }
 
 // Puts a longer run that has its result in its place, unless its own process is still at that.
 absl::Status FinishFurtherAlone(const std::string& folder) {
   if (!IsFolder(FurtherFolder(folder))) return absl::OkStatus();
-  const absl::StatusOr<FileLock> lock = FileLock::Take(JoinPath(folder, ".lock"), FileLock::Kind::kExclusive);
+  const absl::StatusOr<FileLock> lock = FileLock::Take(JoinPath(folder, kRunLock), FileLock::Kind::kExclusive);
   return lock.ok() ? FinishFurther(folder) : absl::OkStatus();
 }
 
@@ -130,8 +128,37 @@ std::string FurtherLines(const std::map<std::string, std::vector<std::string>>& 
   return lines;
 }
 
-// For runs with `from_scratch`: the run whose shape they take, here or done before.
-absl::Status FindSources(const LoadedAblation& loaded, const RunnerOptions& options, std::vector<Run>& runs) {
+// Each data set and each file of weights that arms use, read once.
+class Inputs {
+ public:
+  absl::StatusOr<const Dataset*> DatasetOf(const Arm& arm) {
+    std::unique_ptr<Dataset>& dataset = datasets_[arm.config.dataset().SerializeAsString()];
+    if (dataset == nullptr) {
+      absl::StatusOr<Dataset> opened = OpenDataset(arm.config.dataset());
+      if (!opened.ok()) return WithPrefix(absl::StrCat("data set of the arm \"", arm.name, "\""), opened.status());
+      for (const std::string& note : opened->notes) std::cerr << note << "\n";
+      dataset = std::make_unique<Dataset>(*std::move(opened));
+    }
+    return dataset.get();
+  }
+
+  absl::StatusOr<const InitialWeights*> WeightsOf(const Arm& arm) {
+    const std::string& path = arm.config.initial_weights();
+    const auto known = weights_.find(path);
+    if (known != weights_.end()) return &known->second;
+    PRUNELAB_ASSIGN_OR_RETURN(InitialWeights weights, ReadInitialWeights(arm.config));
+    return &weights_.emplace(path, std::move(weights)).first->second;
+  }
+
+ private:
+  std::map<std::string, std::unique_ptr<Dataset>> datasets_;
+  std::map<std::string, InitialWeights> weights_;
+};
+
+// For runs with `from_scratch`: the run whose shape they take, here or done before, by the data and weights that there
+// are now.
+absl::Status FindSources(const LoadedAblation& loaded, const RunnerOptions& options, Inputs& inputs,
+                         std::vector<Run>& runs) {
   for (Run& run : runs) {
     if (!run.arm->config.has_from_scratch()) continue;
     const std::string& name = run.arm->config.from_scratch().arm();
@@ -149,7 +176,17 @@ absl::Status FindSources(const LoadedAblation& loaded, const RunnerOptions& opti
       PRUNELAB_CHECK(arm != loaded.arms.end()) << name;
       source.arm = &*arm;
       source.folder = RunFolder(options, *arm, run.seed);
-      PRUNELAB_ASSIGN_OR_RETURN(const std::optional<RunResult> result, FinishedResult(source));
+      PRUNELAB_ASSIGN_OR_RETURN(const Dataset* dataset, inputs.DatasetOf(*arm));
+      PRUNELAB_ASSIGN_OR_RETURN(const InitialWeights* weights, inputs.WeightsOf(*arm));
+      source.dataset = dataset;
+      source.weights_digest = weights->digest;
+      source.run_id = FullRunId(arm->config, run.seed, dataset->fingerprint, weights->digest);
+      const absl::StatusOr<std::optional<RunResult>> found = FinishedResult(source);
+      if (!found.ok()) {
+        return WithPrefix(absl::StrCat("arm \"", run.arm->name, "\" takes its shape from ", source.name()),
+                          found.status());
+      }
+      const std::optional<RunResult>& result = *found;
       if (!result || result->status != "done") {
         return absl::FailedPreconditionError(absl::StrCat("arm \"", run.arm->name, "\" takes its shape from ",
                                                           source.name(), ", of which there is no result in ",
@@ -297,23 +334,26 @@ class Coordinator {
     return WriteFileAtomically(JoinPath(options_.output, "results.csv"), ResultsCsv(all));
   }
 
-  absl::Status Finish(size_t index, RunResult result) {
+  // `ours`: it was trained by this call.
+  absl::Status Finish(size_t index, RunResult result, bool ours = true) {
     PRUNELAB_RETURN_IF_ERROR(CheckFolder());
     const Run& run = runs_[index];
-    ++outcome_.trained;
+    outcome_.trained += ours;
     outcome_.failed += result.status == "failed";
     if (result.status != "failed") AddTiming(run.folder, result);
-    const std::string text = result.status == "failed" ? absl::StrCat("failed: ", result.message)
-                             : result.test_top1        ? absl::StrFormat("test %.2f %%", 100 * *result.test_top1)
-                                                       : result.status;
+    std::string text = result.status == "failed" ? absl::StrCat("failed: ", result.message)
+                       : result.test_top1        ? absl::StrFormat("test %.2f %%", 100 * *result.test_top1)
+                                                 : result.status;
+    if (!ours) text += ", trained by another process";
     results_[index] = std::move(result);
+    elsewhere_.erase(index);
     display_.End(run.name(), text, /*done=*/true);
     const absl::Status collected = Collect();
     if (!collected.ok()) PRUNELAB_RETURN_IF_ERROR(CheckFolder());  // says more than that a file cannot be made
     return collected;
   }
 
-  // A run that ended without a result is one too.
+  // A run that ended without a result is one too, unless somebody else has taken it up or even ended it meanwhile.
   absl::Status Fail(size_t index, const std::string& message) {
     PRUNELAB_RETURN_IF_ERROR(CheckFolder());
     const Run& run = runs_[index];
@@ -323,13 +363,64 @@ class Coordinator {
     result.run_id = run.run_id;
     result.status = "failed";
     result.message = message;
-    // Where even this cannot be written, the message at the end is all there is.
-    absl::Status written = CreateFolders(run.folder);
-    if (written.ok() && !HoldsFinishedRun(run.folder)) {
-      written = WriteFileAtomically(JoinPath(run.folder, "result.json"), ResultJson(result));
+    const absl::Status made = CreateFolders(run.folder);
+    const absl::StatusOr<FileLock> lock = made.ok() ? TakeRunLock(run) : made;
+    if (absl::IsFailedPrecondition(lock.status())) {
+      display_.End(run.name(), message, /*done=*/false);
+      LeaveToOthers(index, lock.status());
+      return absl::OkStatus();
     }
-    if (!written.ok()) display_.Say(std::string(written.message()));
-    return Finish(index, std::move(result));
+    // Where even this cannot be written, the message at the end is all there is.
+    const absl::StatusOr<RunResult> kept = lock.ok() ? KeepResult(run.folder, result) : lock.status();
+    // Nor does a failure replace the result of a run that was to be trained further.
+    if (!kept.ok() && !absl::IsAlreadyExists(kept.status())) display_.Say(std::string(kept.status().message()));
+    return Finish(index, kept.ok() ? *kept : std::move(result));
+  }
+
+  static absl::StatusOr<FileLock> TakeRunLock(const Run& run) {
+    return FileLock::Take(JoinPath(run.folder, kRunLock), FileLock::Kind::kExclusive);
+  }
+
+  // Another process trains the run, e.g. for another shard: it is looked at again in a while.
+  void LeaveToOthers(size_t index, const absl::Status& held) {
+    const auto now = Clock::now();
+    Elsewhere& elsewhere = elsewhere_.try_emplace(index, Elsewhere{now, now}).first->second;
+    elsewhere.next_look = now + kLookPeriod;
+    elsewhere.is_waiting = false;
+    // Not at once: a process that is about to die holds its lock to the end of its last write.
+    if (elsewhere.said || now - elsewhere.since < kDyingTime) return;
+    elsewhere.said = true;
+    display_.Say(absl::StrCat(runs_[index].name(), ": another process trains it, its result is waited for (",
+                              held.message(), ")"));
+  }
+
+  // Lets runs that others had be tried again when it is time to.
+  void LookElsewhere() {
+    for (auto& [index, elsewhere] : elsewhere_) {
+      if (elsewhere.is_waiting || Clock::now() < elsewhere.next_look) continue;
+      elsewhere.is_waiting = true;
+      waiting_.push_front(index);
+    }
+  }
+
+  // Whether a run that waits is ours to train: another process may be at it, or have ended it.
+  absl::StatusOr<bool> IsOurs(size_t index) {
+    const Run& run = runs_[index];
+    const absl::StatusOr<FileLock> lock = TakeRunLock(run);
+    if (absl::IsFailedPrecondition(lock.status())) {
+      LeaveToOthers(index, lock.status());
+      return false;
+    }
+    elsewhere_.erase(index);
+    const absl::StatusOr<std::optional<RunResult>> there = FinishedResult(run);
+    if (!there.ok()) {
+      PRUNELAB_RETURN_IF_ERROR(Fail(index, std::string(there.status().message())));
+      return false;
+    }
+    if (!*there) return true;
+    display_.Start(run.name(), run.images);
+    PRUNELAB_RETURN_IF_ERROR(Finish(index, **there, /*ours=*/false));
+    return false;
   }
 
   // Makes the folder of a run that is to be started, or fails the run. A worker, which takes seconds to start, does not
@@ -363,17 +454,23 @@ class Coordinator {
   }
 
   absl::Status RunHere() {
-    while (!waiting_.empty()) {
+    while (!waiting_.empty() || !elsewhere_.empty()) {
       if (Stopping()) {
         outcome_.stopped = true;
         return absl::OkStatus();
       }
+      LookElsewhere();
       PRUNELAB_ASSIGN_OR_RETURN(const std::optional<size_t> next, TakeNext());
-      if (!next) continue;
+      if (!next) {
+        std::this_thread::sleep_for(kLookPeriod);  // all that is left is with others, or waits for that
+        continue;
+      }
       const size_t index = *next;
       const Run& run = runs_[index];
       PRUNELAB_ASSIGN_OR_RETURN(const bool made, MakeFolder(index));
       if (!made) continue;
+      PRUNELAB_ASSIGN_OR_RETURN(const bool ours, IsOurs(index));
+      if (!ours) continue;
       display_.Start(run.name(), run.images);
       RunHooks hooks;
       hooks.stop = options_.stop;
@@ -387,6 +484,11 @@ class Coordinator {
         display_.End(run.name(), "stopped", /*done=*/false);
         outcome_.stopped = true;
         return absl::OkStatus();
+      }
+      if (absl::IsUnavailable(result.status())) {
+        display_.End(run.name(), "is trained by another process", /*done=*/false);
+        LeaveToOthers(index, result.status());
+        continue;
       }
       PRUNELAB_RETURN_IF_ERROR(result.ok() ? Finish(index, *std::move(result))
                                            : Fail(index, std::string(result.status().message())));
@@ -408,6 +510,8 @@ class Coordinator {
       const Run& run = runs_[index];
       PRUNELAB_ASSIGN_OR_RETURN(const bool made, MakeFolder(index));
       if (!made) continue;
+      PRUNELAB_ASSIGN_OR_RETURN(const bool ours, IsOurs(index));
+      if (!ours) continue;
       // Each has cores of its own where there are enough; one alone may go where the system likes, and so may those for
       // which other coordinators on this machine have left too few.
       const std::vector<int> allowed = CoreClaim::Allowed();
@@ -416,8 +520,6 @@ class Coordinator {
         claim = CoreClaim::Take(allowed, allotment_.threads);
       }
       const RunRequest request = Request(run);
-      // A failed attempt's result would be taken for this one's.
-      if (!HoldsFinishedRun(run.folder)) unlink(JoinPath(run.folder, "result.json").c_str());
       PRUNELAB_ASSIGN_OR_RETURN(
           WorkerProcess process,
           WorkerProcess::Start(options_.worker_command, {absl::StrCat("OMP_NUM_THREADS=", request.threads)},
@@ -447,7 +549,7 @@ class Coordinator {
     // That of the run that was to be trained further, and not this one's, which may have failed.
     if (result.ok() && result->run_id != run.run_id) result = ReadResult(FurtherFolder(run.folder));
     // A result is a run's last word: how the process ended behind it does not matter. A retry would find no checkpoint.
-    if (result.ok() && (done || (result->run_id == run.run_id && result->status != "failed"))) {
+    if (result.ok() && (done || (result->run_id == run.run_id && IsFinished(*result)))) {
       // It may not have come to that.
       if (!done) {
         PRUNELAB_RETURN_IF_ERROR(SettleRunCheckpoints(run.folder, run.arm->config.training().keep_state()));
@@ -469,6 +571,11 @@ class Coordinator {
       return absl::OkStatus();
     }
     const std::string errors = worker.process.LastErrors();
+    if (WIFEXITED(status) && WEXITSTATUS(status) == kWorkerBusy) {  // it came between our look and the worker's
+      display_.End(run.name(), "is trained by another process", /*done=*/false);
+      LeaveToOthers(worker.index, absl::UnavailableError(errors));
+      return absl::OkStatus();
+    }
     if (WIFEXITED(status) && WEXITSTATUS(status) == kWorkerFailed) return Fail(worker.index, errors);
     const std::string message = absl::StrCat("its process ended with ", worker.process.EndText(),
                                              errors.empty() ? "" : "; its last lines: ", errors);
@@ -481,18 +588,20 @@ class Coordinator {
   }
 
   absl::Status RunWorkers() {
-    while (!workers_.empty() || !waiting_.empty()) {
+    while (!workers_.empty() || !waiting_.empty() || !elsewhere_.empty()) {
       if (!stop_deadline_ && Stopping()) {
         display_.Say("Stopping: the runs in progress write checkpoints.");
         stop_deadline_ = Clock::now() + kStopTime;
         outcome_.stopped = true;
         waiting_.clear();
+        elsewhere_.clear();
       }
       // Again and again: one that is between fork and exec takes a signal by this process's handler, to no effect.
       if (stop_deadline_) {
         const int signal = Clock::now() > *stop_deadline_ ? SIGKILL : SIGTERM;
         for (const Worker& worker : workers_) worker.process.Signal(signal);
       }
+      if (!stop_deadline_) LookElsewhere();
       if (!stop_deadline_) PRUNELAB_RETURN_IF_ERROR(StartWorkers());
       std::vector<pollfd> files;
       for (const Worker& worker : workers_) {
@@ -527,6 +636,13 @@ class Coordinator {
   const Allotment allotment_;
   ProgressDisplay display_;
   std::deque<size_t> waiting_;
+  // Runs that another process was seen to train.
+  struct Elsewhere {
+    Clock::time_point since, next_look;
+    bool said = false;
+    bool is_waiting = false;  // to be tried again: it is in waiting_, too
+  };
+  std::map<size_t, Elsewhere> elsewhere_;
   std::vector<Worker> workers_;
   std::optional<Clock::time_point> stop_deadline_;
   AblationOutcome outcome_;
@@ -557,57 +673,34 @@ absl::StatusOr<std::vector<FileLock>> LockFolder(const RunnerOptions& options) {
 
 }  // namespace
 
-absl::StatusOr<Shard> ParseShard(absl::string_view text) {
-  const std::vector<absl::string_view> parts = absl::StrSplit(text, '/');
-  Shard shard;
-  if (parts.size() != 2 || !absl::SimpleAtoi(parts[0], &shard.index) || !absl::SimpleAtoi(parts[1], &shard.count) ||
-      shard.count < 1 || shard.index < 0 || shard.index >= shard.count) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "\"", text, "\" is no shard; write index/count with the index counting from 0, e.g. 0/4, 1/4, 2/4, 3/4"));
-  }
-  return shard;
-}
-
 absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const RunnerOptions& options) {
+  PRUNELAB_RETURN_IF_ERROR(CheckShard(options.shard, options.seeds));
   PRUNELAB_ASSIGN_OR_RETURN(const at::Device chosen, ChooseDevice(options.device));
   const std::string device = chosen.is_cuda() ? "cuda" : "cpu";
-  // Each data set and each file of weights once, however many arms use it.
-  std::map<std::string, std::unique_ptr<Dataset>> datasets;
-  std::map<std::string, InitialWeights> weights;
+  Inputs inputs;
   std::vector<Run> runs;
   for (const Arm& arm : options.arms) {
-    const std::string key = arm.config.dataset().SerializeAsString();
-    if (!datasets.count(key)) {
-      absl::StatusOr<Dataset> dataset = OpenDataset(arm.config.dataset());
-      if (!dataset.ok()) {
-        return WithPrefix(absl::StrCat("data set of the arm \"", arm.name, "\""), dataset.status());
-      }
-      for (const std::string& note : dataset->notes) std::cerr << note << "\n";
-      datasets[key] = std::make_unique<Dataset>(*std::move(dataset));
-    }
-    const Dataset& dataset = *datasets[key];
+    PRUNELAB_ASSIGN_OR_RETURN(const Dataset* const opened, inputs.DatasetOf(arm));
+    const Dataset& dataset = *opened;
     PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo network, BuildRunNetwork(arm.config, dataset.info));
     // The loader has checked this too, but only where the data set's sizes were known without its data.
     const absl::Status fits = InField("training", CheckTrainingFitsData(arm.config.training(), dataset.info));
     if (!fits.ok()) return absl::InvalidArgumentError(absl::StrCat("arm \"", arm.name, "\": ", fits.message()));
-    const std::string& weights_path = arm.config.initial_weights();
-    if (!weights.count(weights_path)) {
-      PRUNELAB_ASSIGN_OR_RETURN(weights[weights_path], ReadInitialWeights(arm.config));
-    }
-    if (const std::optional<Safetensors>& file = weights[weights_path].tensors) {
-      const absl::Status loads = CheckFits(*file, weights_path, network);
+    PRUNELAB_ASSIGN_OR_RETURN(const InitialWeights* const weights, inputs.WeightsOf(arm));
+    if (weights->tensors) {
+      const absl::Status loads = CheckFits(*weights->tensors, arm.config.initial_weights(), network);
       if (!loads.ok()) {
         return absl::InvalidArgumentError(
             absl::StrCat("initial weights of the arm \"", arm.name, "\": ", loads.message()));
       }
     }
-    for (int64_t i = options.shard.index; i < options.seeds.count(); i += options.shard.count) {
+    for (const int64_t seed : SeedsOf(options.shard, options.seeds)) {
       Run run;
       run.arm = &arm;
-      run.seed = options.seeds.first() + i;
+      run.seed = seed;
       run.dataset = &dataset;
       run.folder = RunFolder(options, arm, run.seed);
-      run.weights_digest = weights[weights_path].digest;
+      run.weights_digest = weights->digest;
       run.run_id = FullRunId(arm.config, run.seed, dataset.fingerprint, run.weights_digest);
       run.macs = network.MacCount();
       run.images = static_cast<double>(dataset.info.train_images * arm.config.training().epochs()) *
@@ -615,7 +708,7 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
       runs.push_back(run);
     }
   }
-  PRUNELAB_RETURN_IF_ERROR(FindSources(loaded, options, runs));
+  PRUNELAB_RETURN_IF_ERROR(FindSources(loaded, options, inputs, runs));
   PRUNELAB_RETURN_IF_ERROR(CheckFolderCanBeWritten(options.output));
   std::vector<std::optional<RunResult>> results(runs.size());
   for (size_t i = 0; i < runs.size(); ++i) {
@@ -657,6 +750,9 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
 }
 
 absl::StatusOr<std::string> DryRun(const LoadedAblation& loaded, const RunnerOptions& options) {
+  PRUNELAB_RETURN_IF_ERROR(CheckShard(options.shard, options.seeds));
+  const std::vector<int64_t> seeds = SeedsOf(options.shard, options.seeds);
+  const int64_t seed_count = static_cast<int64_t>(seeds.size());
   std::vector<std::vector<std::string>> rows = {{"arm", "parameters", "convolutions", "filters", "MACs", "done"}};
   std::string missing, notes;
   const auto report = [&](const absl::Status& status) {
@@ -669,9 +765,9 @@ absl::StatusOr<std::string> DryRun(const LoadedAblation& loaded, const RunnerOpt
     PRUNELAB_ASSIGN_OR_RETURN(const std::optional<DatasetInfo> info, DescribeRunDataset(arm.config));
     PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo network, BuildRunNetwork(arm.config, info));
     int64_t done = 0;
-    for (int64_t i = 0; i < options.seeds.count(); ++i) {
+    for (const int64_t seed : seeds) {
       Run run;
-      run.seed = options.seeds.first() + i;
+      run.seed = seed;
       run.arm = &arm;
       run.folder = RunFolder(options, arm, run.seed);
       PRUNELAB_ASSIGN_OR_RETURN(const std::optional<RunResult> result, FinishedResult(run));
@@ -681,10 +777,10 @@ absl::StatusOr<std::string> DryRun(const LoadedAblation& loaded, const RunnerOpt
       if (start) further[FurtherText(*start, arm.config)].push_back(run.name());
     }
     done_runs += done;
-    if (device.ok() && done < options.seeds.count()) report(CheckArmPrecision(arm, *device));
+    if (device.ok() && done < seed_count) report(CheckArmPrecision(arm, *device));
     rows.push_back({arm.name, absl::StrCat(network.ParameterCount()), absl::StrCat(network.convs().size()),
                     absl::StrCat(network.FilterCount()), absl::StrCat(network.MacCount()),
-                    absl::StrCat(done, " of ", options.seeds.count())});
+                    absl::StrCat(done, " of ", seed_count)});
   }
   std::set<std::string> looked_at;
   for (const Arm& arm : options.arms) {
@@ -700,12 +796,13 @@ absl::StatusOr<std::string> DryRun(const LoadedAblation& loaded, const RunnerOpt
       report(ReadFile(UserPath(weights), uint64_t{1} << 36).status());
     }
   }
-  const int64_t runs = static_cast<int64_t>(options.arms.size()) * options.seeds.count();
+  const int64_t runs = static_cast<int64_t>(options.arms.size()) * seed_count;
   const bool cuda = device.ok() && device->is_cuda();
   const Machine machine = ThisMachine();
   return absl::StrCat("Ablation \"", loaded.ablation.name(), "\": ", options.arms.size(), " arms, seeds ",
-                      options.seeds.first(), " to ", options.seeds.first() + options.seeds.count() - 1, ", ", runs,
-                      " runs, ", done_runs, " of them done; output ", options.output, "\n\n", Aligned(rows), "\n",
+                      options.seeds.first(), " to ", options.seeds.first() + options.seeds.count() - 1, ", ",
+                      options.shard.count > 1 ? "in this share " : "", runs, " runs, ", done_runs,
+                      " of them done; output ", options.output, "\n\n", Aligned(rows), "\n",
                       AllotmentText(machine, AllotmentOf(loaded, options, machine, cuda ? "cuda" : "cpu")), "\n",
                       FurtherLines(further), notes, missing);
 }

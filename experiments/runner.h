@@ -10,18 +10,9 @@
 #include "absl/status/status.h"
 #include "experiments/config.h"
 #include "experiments/records.h"
+#include "experiments/shard.h"
 
 namespace prunelab {
-
-// Part of a sweep: the seeds whose place in the list of seeds is `index` modulo `count`, with all arms, so that runs
-// which are compared are made on the same machine.
-struct Shard {
-  int64_t index = 0;
-  int64_t count = 1;
-};
-
-// "2/8" -> index 2, count 8.
-absl::StatusOr<Shard> ParseShard(absl::string_view text);
 
 struct RunnerOptions {
   std::string output;     // folder; made when all is checked
@@ -49,7 +40,8 @@ struct AblationOutcome {
 // that another process works in) before anything is written, then trains. Progress goes to standard error.
 absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const RunnerOptions& options);
 
-// What a run of the ablation would do: arms with their sizes, runs that are done. Needs no data and writes nothing.
+// What a run of the ablation would do: arms with their sizes, runs that are done, all of the shard alone where there is
+// one. Needs no data and writes nothing.
 absl::StatusOr<std::string> DryRun(const LoadedAblation& loaded, const RunnerOptions& options);
 
 }  // namespace prunelab

@@ -2,7 +2,7 @@
 """A job array of two tasks on a real Slurm of one machine, one of them requeued in the middle.
 
 Usage: slurm_test.py ABLATION SBATCH_SCRIPT SLURM_SCRIPT. Needs root and Debian's slurm-wlm and munge; where they are not,
-it says that it tried nothing.
+it tries the script alone, and says so.
 """
 
 import os
@@ -22,8 +22,19 @@ from small_ablation import Checks, SmallAblation  # noqa: E402
 def main():
     program, script, cluster = (str(pathlib.Path(p).resolve()) for p in sys.argv[1:4])
     checks = Checks("slurm_test")
+    # What the script runs needs no Slurm.
+    for case, environment, flags, expected in (
+            ("in an array the program gets the task's share", {"SLURM_ARRAY_TASK_ID": "1"}, ["--config=c"],
+             "--config=c --shard=slurm"),
+            ("a share that the command names stays", {"SLURM_ARRAY_TASK_ID": "1"}, ["--shard=2/3", "--config=c"],
+             "--shard=2/3 --config=c"),
+            ("in a job that is no array there is none", {}, ["--config=c"], "--config=c")):
+        environment = {**{k: v for k, v in os.environ.items() if not k.startswith("SLURM_")}, **environment}
+        ran = subprocess.run(["bash", script, "echo", *flags], env=environment, stdout=subprocess.PIPE, text=True)
+        said = ran.stdout.splitlines()[-1:]
+        checks.check(case, "" if ran.returncode == 0 and said == [expected] else "%d %s" % (ran.returncode, ran.stdout))
     if os.geteuid() != 0 or not all(shutil.which(p) for p in ("munged", "slurmctld", "slurmd", "sbatch")):
-        checks.check("Slurm is not installed, or this is not root: nothing was tried", "")
+        checks.check("Slurm is not installed, or this is not root: no array was tried", "")
         return checks.finish()
 
     # Paths of sockets must be short, and Slurm's daemons outlive the sandbox's folders.
@@ -59,6 +70,8 @@ def main():
         checks.check("well, the second after one requeue",
                      "" if [state(0), state(1)] == [("COMPLETED", 0), ("COMPLETED", 1)] else str([state(0), state(1)]))
         log = (folder / ("slurm-ablation-%s_1.log" % job)).read_text()
+        checks.check("each says which seeds are its own",
+                     "" if "task 1 of 2 of a Slurm array: seeds 2 (" in log else log[-2000:])
         checks.check("it was stopped with checkpoints and started again",
                      "" if "the same command goes on" in log and "start 2:" in log else log[-2000:])
         status, out, err = ablation.run(output, *one_core)

@@ -236,12 +236,12 @@ def main():
     with open(output / RUN / ".lock", "w") as lock:
         fcntl.lockf(lock, fcntl.LOCK_EX)
         process = ablation.start(output, *ONE_RUN)
-        wait_for(lambda: children(process.pid))
-        time.sleep(2)
-        waits = process.poll() is None
+        time.sleep(6)
+        waits = process.poll() is None and not children(process.pid)
     _, err = process.communicate()
-    checks.check("a run that is held is waited for",
-                 ("" if waits and process.returncode == 0 else err) or same_run(output, reference))
+    checks.check("a run that is held is waited for, which is said",
+                 ("" if waits and process.returncode == 0 and "seed 1: another process trains it" in err else err)
+                 or same_run(output, reference))
 
     # A folder whose name is no UTF-8, as file systems allow.
     output = folder / os.fsdecode(b"caf\xe9")
@@ -303,6 +303,38 @@ def main():
     checks.check("and a call without shards finds all done",
                  "" if status == 0 and "All 16 runs were done already." in out else out + err + said)
 
+    # Shards of shifted seeds: both have seed 1, which one of them trains and the other waits for.
+    output = folder / "overlap"
+    shifted = ("--arms=dynamic_l1/cov", "--jobs=1", "--threads_per_run=1", "--retries=0")
+    first = ablation.start(output, "--seeds=1-2", "--shard=0/2", *shifted)
+    held = wait_for(lambda: any(run_under_way(w) for w in children(first.pid)))
+    second = ablation.start(output, "--seeds=0-1", "--shard=1/2", *shifted)
+    errors = [process.communicate()[1] for process in (first, second)]
+    timing = output / RUN / "timing.jsonl"
+    checks.check("of two shards with the same run one trains it, and both end well",
+                 "" if held and (first.returncode, second.returncode) == (0, 0)
+                 and len(timing.read_text().splitlines()) == ablation.epochs
+                 and "trained by another process" in errors[1] else "\n".join(errors))
+    checks.check("and it is that of an undisturbed one", same_run(output, reference))
+    # One is killed in the middle: the other takes the run up. Then nobody touches what is finished.
+    shutil.rmtree(output)
+    first = ablation.start(output, "--seeds=1-2", "--shard=0/2", *shifted)
+    wait_for(lambda: (output / RUN / "checkpoint.safetensors").exists())
+    second = ablation.start(output, "--seeds=0-1", "--shard=1/2", *shifted)
+    time.sleep(0.5)
+    first.kill()
+    first.communicate()
+    _, err = second.communicate()
+    checks.check("one that is killed is followed by the other", ("" if second.returncode == 0 else err) or
+                 same_run(output, reference))
+    before = (output / RUN / "result.json").stat().st_mtime_ns, timing.read_bytes()
+    for share in ("0/2", "0/4"):
+        status, out, err = ablation.run(output, "--seeds=1-4", "--shard=%s" % share, "--arms=dynamic_l1/cov",
+                                        "--jobs=1", "--threads_per_run=1")
+        checks.check("a finished run of another share stays, beside %s" % share,
+                     "" if status == 0 and before == ((output / RUN / "result.json").stat().st_mtime_ns,
+                                                      timing.read_bytes()) else err)
+
     # Another coordinator on this machine has claimed a core: this test, or one that is at work in fact.
     cores = sorted(os.sched_getaffinity(0))
     own = claim_a_core(cores)
@@ -330,10 +362,32 @@ def main():
     checks.check("a shard that is none", "" if status == 2 and "is no shard" in err else err)
     environment = {"SLURM_ARRAY_TASK_ID": "4", "SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_COUNT": "2"}
     output = folder / "slurm"
-    status, out, err = ablation.run(output, "--arms=none/none", *both, env=environment)
-    checks.check("a Slurm array's task is its shard",
+    slurm = ("--arms=none/none", "--shard=slurm", *both)
+    status, out, err = ablation.run(output, *slurm, env=environment)
+    checks.check("a Slurm array's task is its shard, which is said",
                  "" if status == 0 and (output / "none/none/2/result.json").exists()
+                 and out.startswith("task 4 of a Slurm array of 2 from 3 to 4: seeds 2 (--shard=1/2; ")
                  and not (output / "none/none/1").exists() else out + err)
+    status, dry, err = ablation.run(output, *slurm, "--dry_run", env=environment)
+    checks.check("by a dry run, too", "" if status == 0 and dry.splitlines()[0] == out.splitlines()[0]
+                 and "in this share 1 runs, 1 of them done" in dry else dry + err)
+    status, out, err = ablation.run(folder / "whole", "--arms=none/none", "--dry_run", env=environment)
+    checks.check("but only if it is asked for", "" if status == 0 and "2 runs, 0 of them done" in out
+                 and "without --shard: all seeds are this task's" in err else out + err)
+    for case, changed, words in (
+            ("more tasks than seeds", {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_COUNT": "10",
+                                       "SLURM_ARRAY_TASK_MIN": "0"},
+             "task 7 of 10 of a Slurm array: has no seed to train, since the sweep has 2 seeds, 1 to 2;"),
+            ("an array with gaps", {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_COUNT": "3",
+                                    "SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_MAX": "7",
+                                    "SLURM_ARRAY_TASK_STEP": "1"},
+             "which share is this task's cannot be told; number the tasks without gaps, e.g. --array=0-2"),
+            ("no task", {"SLURM_ARRAY_TASK_ID": ""}, 'SLURM_ARRAY_TASK_ID is ""; must be a whole number')):
+        for flags in ((), ("--dry_run",)):
+            status, out, err = ablation.run(folder / "no_share", *slurm, *flags, env={**environment, **changed})
+            checks.check("%s is refused%s" % (case, " by a dry run" if flags else ""),
+                         "" if status == 2 and words in err and not (folder / "no_share").exists()
+                         else "%d %s" % (status, out + err))
 
     # Ctrl-C reaches the workers too, also one that is still being started, without a handler: no run has failed by it.
     output = folder / "interrupted"

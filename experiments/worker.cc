@@ -141,6 +141,7 @@ int RunWorker() {
   const absl::Status status = Work();
   if (status.ok()) return kWorkerDone;
   std::cerr << status.message() << "\n";
+  if (absl::IsUnavailable(status)) return kWorkerBusy;
   return absl::IsCancelled(status) ? kWorkerStopped : kWorkerFailed;
 }
 

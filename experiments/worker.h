@@ -10,9 +10,10 @@
 
 namespace prunelab {
 
-// Exit statuses of a worker. With 0 there is a result.json; with any other there is a text on standard error. None is
-// 1: that is how a library that gives up, or a sanitizer, ends a process, which is a crash.
-constexpr int kWorkerDone = 0, kWorkerFailed = 70, kWorkerStopped = 75;
+// Exit statuses of a worker. With 0 there is a result.json; with any other there is a text on standard error.
+// kWorkerBusy: another process trains the run. None is 1: that is how a library that gives up, or a sanitizer, ends a
+// process, which is a crash.
+constexpr int kWorkerDone = 0, kWorkerFailed = 70, kWorkerBusy = 73, kWorkerStopped = 75;
 
 std::string SerializeRunRequest(const RunRequest& request);
 absl::StatusOr<RunRequest> ParseRunRequest(const std::string& text);
