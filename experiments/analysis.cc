@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/ascii.h"
@@ -65,6 +68,9 @@ bool IsOfAccuracy(Metric metric) {
   return metric == TEST_TOP1 || metric == TEST_TOP5 || metric == TEST_LOSS || metric == VALIDATION_TOP1;
 }
 
+// Whether a run can have measured it: runs compute in float32, and the squares of larger numbers are beyond all means.
+bool IsMeasured(double value) { return std::abs(value) <= std::numeric_limits<float>::max(); }
+
 // seed -> value of an arm's runs.
 using SeedValues = std::map<int64_t, double>;
 
@@ -84,7 +90,7 @@ SeedValues ValuesOf(const std::string& arm, Metric metric, const std::vector<Run
         value = measure.value(result);
       }
     }
-    if (value && std::isfinite(*value)) values[result.seed] = *value;
+    if (value && IsMeasured(*value)) values[result.seed] = *value;
   }
   return values;
 }
@@ -168,26 +174,36 @@ void Conclude(const ComparisonResult& comparison, const std::vector<SeedValues>&
   }
 }
 
+// What an arm masks, in words.
+const char* MaskWords(MaskKind kind) {
+  switch (kind) {
+    case MaskKind::kFilters:
+      return "filters";
+    case MaskKind::kWeights:
+      return "single weights";
+    default:
+      return "filters and single weights";
+  }
+}
+
 std::string Obstacle(const ComparisonResult& comparison, const std::vector<ArmFacts>& arms) {
-  double filters = 0, weights = 0, size = 0;
-  bool has_filters = false, has_weights = false;
+  std::map<MaskKind, double> kinds;  // of those that mask anything, with the sum of their arms' weights
+  double size = 0;
   for (const auto& [arm, weight] : comparison.terms) {
     const auto facts =
         std::find_if(arms.begin(), arms.end(), [&, name = arm](const ArmFacts& a) { return a.name == name; });
     if (facts == arms.end()) continue;
     size += std::abs(weight);
-    if (facts->masks == MaskKind::kFilters) {
-      has_filters = true;
-      filters += weight;
-    }
-    if (facts->masks == MaskKind::kWeights) {
-      has_weights = true;
-      weights += weight;
-    }
+    if (facts->masks != MaskKind::kUnknown && facts->masks != MaskKind::kNone) kinds[facts->masks] += weight;
   }
-  if (!has_filters || !has_weights) return "";
-  if (std::abs(filters) <= 1e-9 * size && std::abs(weights) <= 1e-9 * size) return "";
-  return "one side masks filters, the other single weights, and the same percentage of them is not the same thing";
+  if (kinds.size() < 2) return "";
+  // Differences within one measure may stand against each other.
+  const bool balanced =
+      std::all_of(kinds.begin(), kinds.end(), [&](const auto& kind) { return std::abs(kind.second) <= 1e-9 * size; });
+  if (balanced) return "";
+  return absl::StrCat("one side masks ", MaskWords(kinds.begin()->first), ", the other ",
+                      MaskWords(std::next(kinds.begin())->first),
+                      ", and the same percentage of them is not the same thing");
 }
 
 std::string SeedCount(int64_t n) { return n == 1 ? "1 seed" : absl::StrCat(n, " seeds"); }
@@ -316,7 +332,7 @@ std::vector<Judgement> JudgeAll(const std::vector<ComparisonResult>& comparisons
     judgements.push_back(Judge(comparison, values.back()));
     p.push_back(judgements.back().p_sign_flip);
   }
-  const std::vector<HolmAdjusted> holm = Holm(p);
+  const std::vector<HolmAdjusted> holm = Holm(p, kAlpha);
   for (size_t i = 0; i < comparisons.size(); ++i) Conclude(comparisons[i], values[i], holm[i], judgements[i]);
   return judgements;
 }
@@ -325,12 +341,14 @@ std::optional<int64_t> SeedsToDecide(const ComparisonResult& comparison) {
   const Judgement& judgement = comparison.judgement;
   if (judgement.verdict != "no conclusion" || !comparison.obstacle.empty() || !judgement.sd) return std::nullopt;
   const double alpha = kAlpha / static_cast<double>(judgement.holm_divisor);
+  // Those that are there have not decided, though with their spread another sample of as many might.
+  const int64_t least = judgement.pairs + 1;
   const std::optional<int64_t> different = SeedsToDetect(*judgement.difference, *judgement.sd, alpha, kPower);
   const std::optional<int64_t> equivalent =
       SeedsForEquivalence(*judgement.difference, comparison.margin, *judgement.sd, kPower);
-  if (!different) return equivalent;
-  if (!equivalent) return different;
-  return std::min(*different, *equivalent);
+  if (!different && !equivalent) return std::nullopt;
+  const int64_t fewest = !different ? *equivalent : !equivalent ? *different : std::min(*different, *equivalent);
+  return std::max(least, fewest);
 }
 
 Json Number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
@@ -535,7 +553,7 @@ Analysis Analyse(const Ablation& ablation, const std::vector<RunResult>& results
       if (result.status != "done") continue;
       for (const Measure& measure : Measures()) {
         const std::optional<double> value = measure.value(result);
-        if (value && std::isfinite(*value)) values[measure.column].push_back(*value);
+        if (value && IsMeasured(*value)) values[measure.column].push_back(*value);
       }
     }
     for (const auto& [column, sample] : values) arm.measures[column] = SummarizeSample(sample);

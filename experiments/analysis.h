@@ -22,8 +22,9 @@
 
 namespace prunelab {
 
-// What sparsity means in an arm. Filters and weights are different measures: no verdict goes across them.
-enum class MaskKind { kUnknown, kNone, kFilters, kWeights };
+// What sparsity means in an arm. Filters, weights, and both in one run (by its phases) are different measures: no
+// verdict goes across them.
+enum class MaskKind { kUnknown, kNone, kFilters, kWeights, kBoth };
 
 struct ArmFacts {
   std::string name;
@@ -58,7 +59,7 @@ struct Judgement {
   int64_t pairs = 0;                                   // seeds that have a value in every arm
   std::optional<double> mean_treatment, mean_control;  // weighted sums of the arms' means
   std::optional<double> difference, sd;                // of the pairs' differences: mean and standard deviation
-  std::optional<Interval> interval;     // sign-flip at 1 - 0.05 / holm_divisor; infinite: nothing is excluded
+  std::optional<Interval> interval;     // sign-flip at 1 - 0.05 / holm_divisor, it excludes 0 where p_holm <= 0.05
   std::optional<Interval> interval_95;  // sign-flip, unadjusted
   std::optional<Interval> student_95, bootstrap_95;
   double p_sign_flip = 1, p_standard_error = 0, p_holm = 1;
@@ -79,7 +80,7 @@ struct ComparisonResult {
   std::string obstacle;                       // why no verdict can be given whatever the numbers are, or ""
   Judgement judgement;                        // diverged runs count as chance
   std::optional<Judgement> without_diverged;  // where there are any
-  std::optional<int64_t> seeds_to_decide;     // where there is no conclusion and the spread is known
+  std::optional<int64_t> seeds_to_decide;  // more than there are; where there is no conclusion and the spread is known
   std::string sentence;
 };
 

@@ -116,6 +116,70 @@ TEST(AnalysisTest, NoConclusionSaysHowManySeedsWouldDecide) {
   EXPECT_THAT(result.sentence, HasSubstr("would decide"));
 }
 
+// One of six pairs against the others: with their spread six seeds would mostly decide, but these have not.
+TEST(AnalysisTest, TheSeedsThatWouldDecideAreMoreThanThereAre) {
+  const std::string text = R"pb(comparison { treatment: "b" control: "a" })pb";
+  const ComparisonResult six =
+      JudgeOne({0.81, 0.82, 0.83, 0.84, 0.85, 0.859}, {0.80, 0.81, 0.82, 0.83, 0.84, 0.86}, text);
+  EXPECT_EQ(six.judgement.verdict, "no conclusion");
+  EXPECT_EQ(six.seeds_to_decide, 7);
+  EXPECT_THAT(six.sentence, HasSubstr("About 7 seeds would decide"));
+  int64_t undecided = 0;
+  for (uint64_t sample = 0; sample < 300; ++sample) {
+    std::vector<double> treatment = kControl;
+    for (size_t i = 0; i < treatment.size(); ++i) {
+      treatment[i] += 0.004 * static_cast<double>((sample * 7919 + i * i * 104729 + i * sample) % 13) / 4 - 0.003;
+    }
+    const ComparisonResult result = JudgeOne(treatment, kControl);
+    if (!result.seeds_to_decide) continue;
+    ++undecided;
+    EXPECT_GT(*result.seeds_to_decide, result.judgement.pairs) << result.sentence;
+  }
+  EXPECT_GT(undecided, 20);
+}
+
+// A comparison that Holm's procedure does not come to has an interval that says so, too.
+TEST(AnalysisTest, AnIntervalBesideNoConclusionHoldsZero) {
+  const std::vector<double> control(kControl.begin(), kControl.begin() + 7);
+  std::vector<RunResult> results;
+  Add(results, "a", control);
+  std::vector<double> nearly = Plus(control, 0.02, 0.001);
+  nearly[0] = control[0] - 0.0001;  // p = 4 / 128, 0.0625 by the first place of two
+  Add(results, "b", nearly);
+  std::vector<double> more = Plus(control, 0.02, 0.001);
+  more[1] = control[1] - 0.0002;
+  more[2] = control[2] + 0.0001;  // p = 6 / 128, below 0.05 by the second place
+  Add(results, "c", more);
+  const Ablation ablation = Parse(R"pb(comparison { treatment: "b" control: "a" }
+                                       comparison { treatment: "c" control: "a" })pb");
+  const Analysis analysis = Analyse(ablation, results, Facts({"a", "b", "c"}), nullptr);
+  for (const ComparisonResult& comparison : analysis.comparisons) {
+    EXPECT_EQ(comparison.judgement.verdict, "no conclusion");
+    EXPECT_EQ(comparison.judgement.holm_divisor, 2);
+    EXPECT_LE(comparison.judgement.interval->low, 0) << comparison.sentence;
+    EXPECT_GE(comparison.judgement.interval->high, 0);
+  }
+  EXPECT_EQ(analysis.comparisons[0].judgement.p_sign_flip, 4.0 / 128);
+  EXPECT_EQ(analysis.comparisons[1].judgement.p_sign_flip, 6.0 / 128);
+}
+
+TEST(AnalysisTest, BeyondThirtyTwoSeedsTheVerdictAndItsIntervalAgree) {
+  int64_t better = 0;
+  for (int sample = 0; sample < 12; ++sample) {
+    std::vector<double> control, treatment;
+    for (int i = 0; i < 33 + sample; ++i) {
+      control.push_back(0.8 + 0.01 * std::sin(1.0 + i * (3 + sample)));
+      treatment.push_back(control.back() + 0.01 * std::sin(2.0 + i * (5 + sample)) + 0.0023 + 0.0001 * sample);
+    }
+    const ComparisonResult result = JudgeOne(treatment, control, "comparison { treatment: 'b' control: 'a' }");
+    const Judgement& judgement = result.judgement;
+    EXPECT_GT(judgement.p_standard_error, 0);
+    EXPECT_EQ(judgement.interval->low > 0 || judgement.interval->high < 0, judgement.verdict != "no conclusion");
+    better += judgement.verdict == "better";
+  }
+  EXPECT_GT(better, 0);
+}
+
 TEST(AnalysisTest, FewSeedsNeverDecide) {
   for (size_t n = 1; n <= 5; ++n) {
     const std::vector<double> control(kControl.begin(), kControl.begin() + static_cast<int64_t>(n));
@@ -172,6 +236,24 @@ TEST(AnalysisTest, NeverAcrossMeasuresOfSparsity) {
   EXPECT_EQ(result.judgement.verdict, "no conclusion");
   EXPECT_THAT(result.sentence, HasSubstr("one side masks filters, the other single weights"));
   EXPECT_FALSE(result.seeds_to_decide.has_value());
+}
+
+// An arm whose phases mask both is comparable with its like alone.
+TEST(AnalysisTest, FiltersAndWeightsInOneRunAreAMeasureOfTheirOwn) {
+  std::vector<RunResult> results;
+  Add(results, "a", kControl);
+  Add(results, "b", Plus(kControl, 0.02, 0.001));
+  const auto verdict = [&](MaskKind a, MaskKind b) {
+    return Analyse(Parse(kOneComparison), results, {{"a", 10, a}, {"b", 10, b}}, nullptr).comparisons[0];
+  };
+  const ComparisonResult filters = verdict(MaskKind::kFilters, MaskKind::kBoth);
+  EXPECT_EQ(filters.judgement.verdict, "no conclusion");
+  EXPECT_THAT(filters.sentence, HasSubstr("one side masks filters, the other filters and single weights"));
+  EXPECT_THAT(verdict(MaskKind::kBoth, MaskKind::kWeights).sentence,
+              HasSubstr("one side masks single weights, the other filters and single weights"));
+  for (const MaskKind other : {MaskKind::kBoth, MaskKind::kNone, MaskKind::kUnknown}) {
+    EXPECT_EQ(verdict(MaskKind::kBoth, other).judgement.verdict, "better");
+  }
 }
 
 // (b - a) - (d - c): the differences are each within one measure.

@@ -175,6 +175,8 @@ const char* MaskName(MaskKind kind) {
       return "filters";
     case MaskKind::kWeights:
       return "weights";
+    case MaskKind::kBoth:
+      return "filters and weights";
     case MaskKind::kUnknown:
       break;
   }

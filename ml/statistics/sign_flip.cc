@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
+#include <utility>
 
 #include "ml/base/check.h"
 #include "ml/base/random.h"
@@ -12,6 +14,7 @@ namespace {
 
 constexpr double kTolerance = 1e-12;
 constexpr int64_t kDraws = 200000;
+constexpr double kRankSlack = 1e-9;     // of levels that rounding keeps from what they are meant to be
 constexpr int64_t kListedSubsets = 18;  // differences up to which all subsets' means are listed
 
 double AbsoluteSum(const std::vector<double>& values) {
@@ -68,11 +71,11 @@ double KthSubsetMean(const std::vector<double>& values, uint64_t k) {
   return high;
 }
 
-// Means of the non-empty ones among the subsets drawn and their complements.
-std::vector<double> DrawnSubsetMeans(const std::vector<double>& values) {
-  RandomStream stream(0, "sign_flip_interval");
-  std::vector<double> means;
-  means.reserve(static_cast<size_t>(2 * kDraws));
+// Calls f(sums, counts) for each of the random splits of the values in two, which are the same for the test and for its
+// interval: [1] is of those that keep their sign.
+template <typename F>
+void ForDrawnSplits(const std::vector<double>& values, F f) {
+  RandomStream stream(0, "sign_flip");
   for (int64_t draw = 0; draw < kDraws; ++draw) {
     double sums[2] = {0, 0};
     int64_t counts[2] = {0, 0};
@@ -83,10 +86,19 @@ std::vector<double> DrawnSubsetMeans(const std::vector<double>& values) {
       sums[side] += values[i];
       ++counts[side];
     }
+    f(sums, counts);
+  }
+}
+
+// Means of the parts, those that are not empty, that the values are split in.
+std::vector<double> DrawnSubsetMeans(const std::vector<double>& values) {
+  std::vector<double> means;
+  means.reserve(static_cast<size_t>(2 * kDraws));
+  ForDrawnSplits(values, [&](const double* sums, const int64_t* counts) {
     for (const int side : {0, 1}) {
       if (counts[side] > 0) means.push_back(sums[side] / static_cast<double>(counts[side]));
     }
-  }
+  });
   return means;
 }
 
@@ -124,57 +136,58 @@ SignFlipTest SignFlip(const std::vector<double>& differences) {
     test.p = std::min(1.0, std::ldexp(static_cast<double>(count), static_cast<int>(1 - n)));
     return test;
   }
-  RandomStream stream(0, "sign_flip");
   int64_t count = 0;
-  for (int64_t draw = 0; draw < kDraws; ++draw) {
-    double flipped = 0;
-    uint64_t bits = 0;
-    for (int64_t i = 0; i < n; ++i) {
-      if (i % 64 == 0) bits = stream.Next64();
-      flipped +=
-          (bits >> (i % 64) & 1) != 0 ? differences[static_cast<size_t>(i)] : -differences[static_cast<size_t>(i)];
-    }
-    count += std::abs(flipped) >= bound;
-  }
+  ForDrawnSplits(differences,
+                 [&](const double* sums, const int64_t*) { count += std::abs(sums[1] - sums[0]) >= bound; });
   test.p = static_cast<double>(count + 1) / static_cast<double>(kDraws + 1);  // the observed signs count as a draw
   test.standard_error = std::sqrt(test.p * (1 - test.p) / static_cast<double>(kDraws));
   return test;
 }
 
+namespace {
+
 // For a shift below the mean, signs count where the subset of the flipped has a mean of at most the shift, so that p is
 // 2 (1 + such subsets) / 2^n: the lower end is the smallest subset mean at which that exceeds 1 - level. The upper end
 // is the lower one of the opposite differences.
-Interval SignFlipInterval(const std::vector<double>& differences, double level) {
-  PRUNELAB_CHECK(level > 0 && level < 1) << level;
+Interval InvertedTest(const std::vector<double>& differences, double alpha) {
   const int64_t n = static_cast<int64_t>(differences.size());
   const double infinity = std::numeric_limits<double>::infinity();
   const Interval everything = {-infinity, infinity};
   if (n == 0) return everything;
-  const double alpha = 1 - level;
-  std::vector<double> opposite = differences;
-  for (double& value : opposite) value = -value;
   // A level such as 1 - 0.05 / 5 is not exact; where alpha 2^(n-1) is whole but for that, it is meant whole.
-  const auto rank = [&](double signs) { return static_cast<uint64_t>(std::floor(alpha * signs * (1 + 1e-9))); };
-  if (n <= kExactSignFlips) {
-    const uint64_t k = rank(std::ldexp(1.0, static_cast<int>(n - 1)));
-    if (k == 0) return everything;
-    if (n > kListedSubsets) return {KthSubsetMean(differences, k), -KthSubsetMean(opposite, k)};
-    std::vector<double> means = AllSubsetMeans(differences);
+  const auto rank = [&](double signs) { return static_cast<uint64_t>(std::floor(alpha * signs * (1 + kRankSlack))); };
+  const auto kth_of_each_end = [](std::vector<double> means, uint64_t k) {
     const auto kth = means.begin() + static_cast<int64_t>(k - 1);
     std::nth_element(means.begin(), kth, means.end());
     const double low = *kth;
     std::nth_element(means.begin(), kth, means.end(), std::greater<>());
-    return {low, *kth};
+    return Interval{low, *kth};
+  };
+  if (n <= kExactSignFlips) {
+    const uint64_t k = rank(std::ldexp(1.0, static_cast<int>(n - 1)));
+    if (k == 0) return everything;
+    if (n <= kListedSubsets) return kth_of_each_end(AllSubsetMeans(differences), k);
+    std::vector<double> opposite = differences;
+    for (double& value : opposite) value = -value;
+    return {KthSubsetMean(differences, k), -KthSubsetMean(opposite, k)};
   }
   const uint64_t k = rank(static_cast<double>(kDraws + 1));
-  if (k == 0) return everything;
   std::vector<double> means = DrawnSubsetMeans(differences);
-  if (k > means.size()) return everything;
-  const auto kth = means.begin() + static_cast<int64_t>(k - 1);
-  std::nth_element(means.begin(), kth, means.end());
-  const double low = *kth;
-  std::nth_element(means.begin(), kth, means.end(), std::greater<>());
-  return {low, *kth};
+  if (k == 0 || k > means.size()) return everything;
+  return kth_of_each_end(std::move(means), k);
+}
+
+}  // namespace
+
+Interval SignFlipInterval(const std::vector<double>& differences, double level) {
+  PRUNELAB_CHECK(level > 0 && level < 1) << level;
+  const double alpha = 1 - level;
+  Interval interval = InvertedTest(differences, alpha);
+  // Sums that tie with 0 but for rounding are ties to the test: an end that is such a mean is 0.
+  if ((interval.low > 0 || interval.high < 0) && SignFlip(differences).p > alpha * (1 + kRankSlack)) {
+    (interval.low > 0 ? interval.low : interval.high) = 0;
+  }
+  return interval;
 }
 
 }  // namespace prunelab

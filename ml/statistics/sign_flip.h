@@ -6,7 +6,7 @@
 //   const Interval interval = SignFlipInterval(differences, 1 - 0.05 / k);   // the test inverted
 //
 // Up to kExactSignFlips differences all 2^n signs are counted (two halves, sorted, meet in the middle); beyond, a fixed
-// stream of random signs is drawn and the p's standard error is stated.
+// stream of random signs is drawn, the same for the test and for its interval, and the p's standard error is stated.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,8 @@ struct SignFlipTest {
 SignFlipTest SignFlip(const std::vector<double>& differences);
 
 // All shifts d for which the test of (differences - d) has p > 1 - level: the interval that the test's verdict at
-// 1 - level goes with. Its ends are means of subsets of the differences. Infinite where no p is small enough.
+// 1 - level goes with: it excludes 0 exactly where the test's p is at most 1 - level. Its ends are means of subsets of
+// the differences, or 0 where one differs from 0 by rounding alone. Infinite where no p is small enough.
 Interval SignFlipInterval(const std::vector<double>& differences, double level);
 
 // 2 / 2^n; 1 for n = 0.

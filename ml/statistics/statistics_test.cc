@@ -119,7 +119,7 @@ TEST(StatisticsTest, SignFlipInterval) {
 // The interval and the test say the same of every shift, also where subsets are too many to list, and where signs are
 // drawn.
 TEST(StatisticsTest, SignFlipIntervalGoesWithTheTest) {
-  for (const int n : {6, 10, 17, 19, 24, 31}) {
+  for (const int n : {6, 10, 17, 19, 24, 31, 33, 70}) {
     RandomStream stream(3, "values", static_cast<uint64_t>(n));
     Values values;
     for (int i = 0; i < n; ++i) values.push_back(0.1 + stream.Normal());
@@ -140,6 +140,30 @@ TEST(StatisticsTest, SignFlipIntervalGoesWithTheTest) {
       }
     }
   }
+}
+
+// The verdict is the test's, the interval stands beside it: they must say the same of 0. Differences of accuracies of
+// few images lie on a grid, so that sums tie with 0, but for rounding.
+TEST(StatisticsTest, SignFlipIntervalExcludesZeroExactlyWhereTheTestRefusesIt) {
+  int64_t refused = 0, kept = 0, at_zero = 0;
+  for (int sample = 0; sample < 600; ++sample) {
+    RandomStream stream(7, "values", static_cast<uint64_t>(sample));
+    const int n = sample % 100 == 0 ? 33 + sample / 100 : 5 + sample % 16;  // a few beyond what is counted exactly
+    const double shift = 0.1 + 0.2 * (sample % 7);
+    Values values;
+    for (int i = 0; i < n; ++i) values.push_back(std::round(3 * (shift * 4 / std::sqrt(n) + stream.Normal())) / 360);
+    for (const double alpha : {0.05, 0.05 / 3}) {
+      const Interval interval = SignFlipInterval(values, 1 - alpha);
+      const bool excludes = interval.low > 0 || interval.high < 0;
+      EXPECT_EQ(excludes, SignFlip(values).p <= alpha)
+          << n << " " << alpha << " " << interval.low << " " << interval.high;
+      (excludes ? refused : kept) += 1;
+      at_zero += interval.low == 0 || interval.high == 0;
+    }
+  }
+  EXPECT_GT(refused, 100);
+  EXPECT_GT(kept, 100);
+  EXPECT_GT(at_zero, 5);
 }
 
 TEST(StatisticsTest, DrawnSignFlipIntervalIsNearStudents) {
@@ -211,16 +235,49 @@ TEST(StatisticsTest, Contrasts) {
 
 TEST(StatisticsTest, Holm) {
   for (const Json& c : Reference("holm")) {
-    const std::vector<HolmAdjusted> adjusted = Holm(c["p"].get<Values>());
+    const std::vector<HolmAdjusted> adjusted = Holm(c["p"].get<Values>(), 0.05);
     ASSERT_EQ(adjusted.size(), c["adjusted"].size());
     for (size_t i = 0; i < adjusted.size(); ++i) ExpectClose(adjusted[i].p, c["adjusted"][i], Case(c));
   }
-  const std::vector<HolmAdjusted> adjusted = Holm({0.03, 0.001, 0.2, 0.03});
+  const std::vector<HolmAdjusted> adjusted = Holm({0.03, 0.001, 0.2, 0.03}, 0.05);
   EXPECT_EQ(adjusted[1].divisor, 4);
   EXPECT_EQ(adjusted[0].divisor, 3);
   EXPECT_EQ(adjusted[3].divisor, 3);  // tied with the first
   EXPECT_EQ(adjusted[2].divisor, 1);
-  EXPECT_TRUE(Holm({}).empty());
+  EXPECT_TRUE(Holm({}, 0.05).empty());
+  const std::vector<HolmAdjusted> stopped = Holm({0.04, 0.02, 0.3}, 0.05);
+  EXPECT_EQ(stopped[1].p, 0.06);
+  EXPECT_EQ(stopped[0].p, 0.08);
+  EXPECT_EQ(stopped[0].divisor, 2);
+  // The smallest, 0.06, ends the procedure before it comes to the next, which would be refused by its own divisor.
+  const std::vector<HolmAdjusted> before = Holm({0.024, 0.02, 0.3}, 0.05);
+  EXPECT_EQ(before[0].p, 0.06);
+  EXPECT_EQ(before[0].divisor, 3);  // 2 * 0.024 is below 0.05, but 3 * 0.02 is not
+  EXPECT_EQ(before[2].divisor, 1);
+}
+
+// By the divisor that goes with its interval a comparison is refused exactly where it is by its adjusted p.
+TEST(StatisticsTest, HolmsDivisorsDecideAsItsAdjustedPDo) {
+  RandomStream stream(11, "values");
+  int64_t ended = 0;
+  for (int sample = 0; sample < 2000; ++sample) {
+    Values p;
+    for (uint64_t i = 0, n = 1 + stream.Below(8); i < n; ++i) {
+      p.push_back(static_cast<double>(1 + stream.Below(64)) / 1024);  // with ties
+    }
+    const std::vector<HolmAdjusted> adjusted = Holm(p, 0.05);
+    for (size_t i = 0; i < p.size(); ++i) {
+      EXPECT_EQ(static_cast<double>(adjusted[i].divisor) * p[i] <= 0.05, adjusted[i].p <= 0.05);
+      int64_t above = 0;  // what Holm's definition gives it by its rank
+      for (const double other : p) above += other >= p[i];
+      ended += adjusted[i].divisor != above;
+      if (adjusted[i].divisor != above) {
+        EXPECT_GT(adjusted[i].divisor, above);
+        EXPECT_LE(static_cast<double>(above) * p[i], 0.05);
+      }
+    }
+  }
+  EXPECT_GT(ended, 20);
 }
 
 TEST(StatisticsTest, Equivalence) {

@@ -132,12 +132,16 @@ def main():
     judged = [judge(rows, terms, metric, margin) for _, terms, metric, margin in comparisons]
     p = [result["p_sign_flip"] for _, result in judged]
     order = sorted(range(len(p)), key=lambda i: p[i])
-    largest, divisor = 0, len(p)
+    largest, divisor, ended_by = 0, len(p), None
     for rank, i in enumerate(order):
         if rank == 0 or p[i] != p[order[rank - 1]]:
             divisor = len(p) - rank
         largest = max(largest, min(1, divisor * p[i]))
-        judged[i][1].update(p_holm=largest, holm_divisor=divisor)
+        if largest > 0.05 and ended_by is None:
+            ended_by = divisor
+        # Holm ends with the first that is not refused: a later one whose own divisor would refuse it has that one's.
+        ended = largest > 0.05 and divisor * p[i] <= 0.05
+        judged[i][1].update(p_holm=largest, holm_divisor=ended_by if ended else divisor)
     for (name, terms, metric, margin), (d, result), report in zip(comparisons, judged, reported):
         result["ci_low"], result["ci_high"] = interval(d, 0.05 / result["holm_divisor"])
         verdict = "no conclusion"
