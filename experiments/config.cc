@@ -292,6 +292,28 @@ std::vector<absl::Status> CheckRun(const RunConfig& config, uint64_t seed) {
   return errors;
 }
 
+// The arm of these levels, base and patches merged and no more.
+absl::StatusOr<Arm> MergedArm(const Ablation& ablation, const std::vector<int>& levels) {
+  Arm arm;
+  arm.config = ablation.base();
+  for (int f = 0; f < ablation.factor_size(); ++f) {
+    const Level& level = ablation.factor(f).level(levels[f]);
+    arm.levels.push_back(level.name());
+    PRUNELAB_RETURN_IF_ERROR(MergePatch(level.patch(), &arm.config));
+  }
+  arm.name = arm.levels.empty() ? "base" : absl::StrJoin(arm.levels, "/");
+  return arm;
+}
+
+// Goes to the next arm's levels, the last factor's first; false behind the last arm.
+bool NextLevels(const Ablation& ablation, std::vector<int>* levels) {
+  for (int f = ablation.factor_size() - 1; f >= 0; --f) {
+    if (++(*levels)[f] < ablation.factor(f).level_size()) return true;
+    (*levels)[f] = 0;
+  }
+  return false;
+}
+
 // Turns the file and the override into a LoadedAblation, collecting errors.
 class Loader {
  public:
@@ -398,21 +420,14 @@ class Loader {
   }
 
   absl::Status MakeArms() {
-    const int factors = ablation().factor_size();
     std::vector<std::string> all_names;
     std::vector<Arm> all;
     std::vector<std::vector<int>> all_levels;
-    std::vector<int> index(factors, 0);
+    std::vector<int> index(ablation().factor_size(), 0);
     bool any_regularizer = false;
     std::optional<std::string> idle_weight;  // the place of a penalty's weight in an arm without a penalty
-    for (bool more = true; more;) {
-      Arm arm;
-      arm.config = ablation().base();
-      for (int f = 0; f < factors; ++f) {
-        const Level& level = ablation().factor(f).level(index[f]);
-        arm.levels.push_back(level.name());
-        PRUNELAB_RETURN_IF_ERROR(MergePatch(level.patch(), &arm.config));
-      }
+    do {
+      PRUNELAB_ASSIGN_OR_RETURN(Arm arm, MergedArm(ablation(), index));
       const Regularization& regularization = arm.config.regularization();
       if (regularization.has_regularizer()) {
         any_regularizer = true;
@@ -420,16 +435,10 @@ class Loader {
         idle_weight = PlaceInArm(arm, index, kPenaltyWeight);
       }
       FillIn(&arm.config);
-      arm.name = factors == 0 ? "base" : absl::StrJoin(arm.levels, "/");
       all_names.push_back(arm.name);
       all.push_back(std::move(arm));
       all_levels.push_back(index);
-      more = false;
-      for (int f = factors - 1; f >= 0 && !more; --f) {
-        more = ++index[f] < ablation().factor(f).level_size();
-        if (!more) index[f] = 0;
-      }
-    }
+    } while (NextLevels(ablation(), &index));
     // One arm without a penalty is a control; an ablation without any, but with a weight, is a regularizer forgotten.
     if (idle_weight && !any_regularizer) {
       errors_.Add(
@@ -601,11 +610,40 @@ class Loader {
   std::set<std::string> excluded_;
 };
 
-std::string CanonicalConfig(const RunConfig& config) {
-  const absl::StatusOr<std::string> text = CanonicalText(config);
+std::string CanonicalOf(const google::protobuf::Message& message) {
+  absl::StatusOr<std::string> text = CanonicalText(message);
   PRUNELAB_CHECK(text.ok()) << text.status();
+  return *std::move(text);
+}
+
+// What of a phase CanonicalText leaves out though it is another run for it: a field of sgd that the phase sets to its
+// default has a say where the run's, over which it is merged, is another.
+std::string DefaultsOverTheRuns(const RunConfig& config) {
+  using google::protobuf::FieldDescriptor;
+  const auto is_default = [](const Sgd& sgd, const FieldDescriptor* field) {
+    Sgd rest = sgd, alone;
+    sgd.GetReflection()->SwapFields(&rest, &alone, {field});
+    return CanonicalOf(alone).empty();
+  };
+  std::string text;
+  for (int i = 0; i < config.phase_size(); ++i) {
+    const Sgd& own = config.phase(i).sgd();
+    std::vector<const FieldDescriptor*> fields;
+    own.GetReflection()->ListFields(own, &fields);
+    for (const FieldDescriptor* field : fields) {
+      if (!is_default(own, field) || is_default(config.training().sgd(), field)) continue;
+      std::string value;
+      google::protobuf::TextFormat::PrintFieldValueToString(own, field, -1, &value);
+      absl::StrAppend(&text, "phase[", i, "].sgd.", field->name(), ": ", value, "\n");
+    }
+  }
+  return text;
+}
+
+std::string CanonicalConfig(const RunConfig& config) {
   // A removal with all its defaults is one too, and no other text says that it is there.
-  return absl::StrCat(*text, config.has_compression() ? "compression: {}\n" : "");
+  return absl::StrCat(CanonicalOf(config), config.has_compression() ? "compression: {}\n" : "",
+                      DefaultsOverTheRuns(config));
 }
 
 std::vector<std::pair<std::string, std::string>> CanonicalLines(const RunConfig& config) {
@@ -634,6 +672,24 @@ absl::StatusOr<LoadedAblation> LoadAblation(const std::string& path, absl::strin
   return Loader(file, **file_source, overriding, **override_source).Load();
 }
 
+absl::StatusOr<std::vector<Arm>> ArmsAsWritten(const std::string& text) {
+  Ablation ablation;
+  PRUNELAB_RETURN_IF_ERROR(TextProtoSource::Parse("ablation", text, &ablation).status());
+  int64_t count = 1;
+  for (const Factor& factor : ablation.factor()) {
+    count *= factor.level_size();
+    if (count < 1 || count > kMaxArms) return absl::InvalidArgumentError("has no arms, or more than can be");
+  }
+  std::vector<Arm> arms;
+  std::vector<int> levels(ablation.factor_size(), 0);
+  do {
+    PRUNELAB_ASSIGN_OR_RETURN(Arm arm, MergedArm(ablation, levels));
+    FillIn(&arm.config);
+    arms.push_back(std::move(arm));
+  } while (NextLevels(ablation, &levels));
+  return arms;
+}
+
 absl::StatusOr<std::vector<Arm>> SelectArms(const std::vector<Arm>& arms, absl::string_view glob) {
   std::vector<std::string> names;
   for (const Arm& arm : arms) names.push_back(arm.name);
@@ -659,8 +715,9 @@ absl::StatusOr<Seeds> ParseSeeds(absl::string_view text) {
         absl::StrCat(Quote(text), " ends before it begins; write ", last, "-", first, " for those seeds"));
   }
   if (last - first >= kMaxSeeds || first > std::numeric_limits<int64_t>::max() - kMaxSeeds) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(Quote(text), " is out of range; write at most ", kMaxSeeds, " seeds"));
+    return absl::InvalidArgumentError(absl::StrCat(Quote(text), " is out of range; write at most ", kMaxSeeds,
+                                                   " seeds, the first at most 2^63 - ", kMaxSeeds, " (",
+                                                   std::numeric_limits<int64_t>::max() - kMaxSeeds, ")"));
   }
   Seeds seeds;
   seeds.set_first(first);

@@ -41,6 +41,11 @@ struct LoadedAblation {
 // stands where the field was set last, one in the override at "--override:line:col".
 absl::StatusOr<LoadedAblation> LoadAblation(const std::string& path, absl::string_view override_text);
 
+// The arms that an Ablation's text (ablation.textproto of a results folder) makes, those excluded too, unchecked: a run
+// of an arm belongs to the ablation if it was made with this config. Errors: it does not parse, e.g. by plugins that
+// are not linked.
+absl::StatusOr<std::vector<Arm>> ArmsAsWritten(const std::string& text);
+
 // The arms that `glob` matches. An error, with the arms there are, if one of its comma-separated parts matches none.
 absl::StatusOr<std::vector<Arm>> SelectArms(const std::vector<Arm>& arms, absl::string_view glob);
 

@@ -6,6 +6,11 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <iterator>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,8 +20,14 @@
 #include "experiments/config.h"
 #include "experiments/records.h"
 #include "experiments/runner.h"
+#include "google/protobuf/any.pb.h"
+#include "google/protobuf/text_format.h"
+#include "ml/base/digest.h"
 #include "ml/base/files.h"
 #include "ml/base/fresh_folder.h"
+#include "ml/base/plugin.h"
+#include "ml/base/random.h"
+#include "ml/base/textproto.h"
 #include "ml/execution/safetensors.h"
 
 namespace prunelab {
@@ -390,6 +401,213 @@ TEST(PhasesTest, WhatIsMaskedStaysMasked) {
                      MaskOnly("DynamicL1] { rate: 0.3 period: 2 ranking { min_live_filters: 1 } }"), " } }"));
     EXPECT_EQ(Returned(before, dynamic).first > 0, first == filters);
   }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// What a run is follows from what is executed
+
+// Every field of a message as it reads, set or not, so that an equal text is an equal execution. Execution fields (how,
+// not what) are passed over. Messages whose being there counts by itself are named here, independently of the protos.
+void Everything(const google::protobuf::Message& message, const std::string& path, std::string* text) {
+  using google::protobuf::FieldDescriptor;
+  if (const auto* any = dynamic_cast<const google::protobuf::Any*>(&message)) {
+    absl::StrAppend(text, path, " [", any->type_url(), "]\n");
+    if (any->type_url().empty()) return;
+    const absl::StatusOr<std::unique_ptr<google::protobuf::Message>> inner = UnpackAny(*any);
+    ASSERT_TRUE(inner.ok()) << inner.status();
+    Everything(**inner, path, text);
+    return;
+  }
+  static const std::set<std::string> kExecution = {
+      "prunelab.Training.evaluation_batch_size", "prunelab.Training.checkpoint_every",
+      "prunelab.Training.checkpoint_minutes", "prunelab.Training.skipping", "prunelab.Training.cuda_graphs"};
+  static const std::set<std::string> kPresence = {"prunelab.Decov.nodes", "prunelab.Movement.ranking"};
+  const google::protobuf::Reflection* reflection = message.GetReflection();
+  for (int i = 0; i < message.GetDescriptor()->field_count(); ++i) {
+    const FieldDescriptor* field = message.GetDescriptor()->field(i);
+    if (kExecution.count(field->full_name()) > 0) continue;
+    const std::string own = absl::StrCat(path, ".", field->name());
+    const bool is_message = field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE;
+    const auto scalar = [&](int index) {
+      std::string value;
+      google::protobuf::TextFormat::PrintFieldValueToString(message, field, index, &value);
+      absl::StrAppend(text, own, ": ", value, "\n");
+    };
+    if (field->is_repeated()) {
+      for (int k = 0; k < reflection->FieldSize(message, field); ++k) {
+        is_message ? Everything(reflection->GetRepeatedMessage(message, field, k), own, text) : scalar(k);
+      }
+      continue;
+    }
+    const bool counts_when_set = field->real_containing_oneof() != nullptr || kPresence.count(field->full_name()) > 0 ||
+                                 (!is_message && !field->has_default_value());
+    if (counts_when_set) {
+      absl::StrAppend(text, own, reflection->HasField(message, field) ? " is set\n" : " is unset\n");
+      if (!reflection->HasField(message, field)) continue;
+    }
+    is_message ? Everything(reflection->GetMessage(message, field), own, text) : scalar(-1);
+  }
+}
+
+std::string Executed(const RunConfig& config) {
+  std::string text;
+  for (const RunPhase& phase : PhasesOf(config)) {
+    absl::StrAppend(&text, "phase ", phase.name, " from ", phase.first_epoch, " rewinds ",
+                    phase.rewind_to_epoch.value_or(-1), "\n");
+    Everything(phase.training, "training", &text);
+    Everything(phase.pruning, "pruning", &text);
+    Everything(phase.regularization, "regularization", &text);
+  }
+  return text;
+}
+
+// A config by named choices, each among a few ways to write a field.
+using Choices = std::map<std::string, int>;
+class ConfigWriter {
+ public:
+  ConfigWriter(Choices* choices, RandomStream* stream) : choices_(choices), stream_(stream) {}
+
+  std::string Pick(const std::string& name, const std::vector<std::string>& ways) {
+    const auto [choice, is_new] = choices_->emplace(name, 0);
+    if (is_new) choice->second = static_cast<int>(stream_->Below(ways.size()));
+    ways_[name] = static_cast<int>(ways.size());
+    return " " + ways[static_cast<size_t>(choice->second)];
+  }
+  std::string SgdText(const std::string& at) {
+    return absl::StrCat(" sgd {", Pick(at + "rate", {"", "learning_rate: 0.1", "learning_rate: 0.05"}),
+                        Pick(at + "momentum", {"", "momentum: 0", "momentum: 0.9"}),
+                        Pick(at + "decay", {"", "weight_decay: 0", "weight_decay: 0.01"}),
+                        Pick(at + "dampening", {"", "dampening: 0", "dampening: 0.5"}),
+                        Pick(at + "nesterov", {"", "nesterov: false"}), " }");
+  }
+  std::string ScheduleText(const std::string& at) {
+    return Pick(at + "schedule",
+                {"", "schedule {}", "schedule { constant {} }", "schedule { step {} }",
+                 "schedule { step { period: 30 } }", "schedule { step { period: 1 gamma: 0.1 } }",
+                 "schedule { cosine {} }", "schedule { cosine { final_learning_rate: 0 } }",
+                 "schedule { cosine {} warmup_epochs: 1 }", "schedule { constant {} warmup_epochs: 0 }",
+                 "schedule { multi_step { milestone: 1 } }", "schedule { multi_step { milestone: 1 gamma: 0.5 } }"});
+  }
+  std::string PluginsText(const std::string& at) {
+    const auto any = [](const std::string& name, const std::string& fields) {
+      return absl::StrCat("[type.googleapis.com/prunelab.", name, "] { ", fields, " }");
+    };
+    const auto pruning = [&](const std::string& name, const std::string& fields) {
+      return absl::StrCat("pruning { ", any(name, fields), " }");
+    };
+    const auto penalty = [&](const std::string& weight, const std::string& name, const std::string& fields) {
+      return absl::StrCat("regularization { ", weight, " regularizer { ", any(name, fields), " } }");
+    };
+    return absl::StrCat(
+        Pick(at + "pruning",
+             {"", pruning("NoPruning", ""), pruning("Unstructured", ""), pruning("Unstructured", "rate: 0.6"),
+              pruning("Unstructured", "one_shot {}"), pruning("Unstructured", "gradual { end_epoch: 1 }"),
+              pruning("Unstructured", "gradual { end_epoch: 1 period: 7 }"), pruning("Movement", ""),
+              pruning("Movement", "ranking {}"), pruning("Movement", "ranking { scope: GLOBAL }"),
+              pruning("Movement", "ranking { scope: PER_LAYER min_live_filters: 1 }"), pruning("Static", "layers {}"),
+              pruning("Static", "rate: 0.6")}),
+        Pick(at + "penalty",
+             {"", penalty("", "NoRegularizer", ""), penalty("weight: 1", "NoRegularizer", ""), penalty("", "Cov", ""),
+              penalty("weight: 1", "Cov", ""), penalty("weight: 0.5", "Cov", ""), penalty("", "Decov", ""),
+              penalty("", "Decov", "nodes {}"), penalty("", "Decov", "nodes { include: '*' }"),
+              penalty("", "Decov", "spatial: PIXELS")}));
+  }
+  std::string Text() {
+    std::string text = absl::StrCat(" training {", Pick("batch", {"", "batch_size: 128", "batch_size: 64"}),
+                                    Pick("evaluate", {"", "evaluate_every: 1", "evaluate_every: 2"}),
+                                    Pick("skipping", {"", "skipping: false"}), SgdText("run "), ScheduleText("run "));
+    const std::string phases = Pick("phases", {"0", "1", "2", "2"});
+    const int count = phases[1] - '0';
+    absl::StrAppend(&text, count == 0 ? " epochs: 2 }" : " }", PluginsText("run "));
+    for (int i = 0; i < count; ++i) {
+      const std::string at = absl::StrCat("phase ", i, " ");
+      absl::StrAppend(&text, " phase { name: \"", i, "\"", Pick(at + "epochs", {"epochs: 1", "epochs: 2"}), SgdText(at),
+                      ScheduleText(at), PluginsText(at), Pick(at + "rewind", {"", "", "rewind_to_epoch: 0"}), " }");
+    }
+    return text;
+  }
+  // The choices that the text was made of, with how many ways each has.
+  const std::map<std::string, int>& ways() const { return ways_; }
+
+ private:
+  Choices* choices_;
+  RandomStream* stream_;
+  std::map<std::string, int> ways_;
+};
+
+// The run of such a config, or no value where it is refused, e.g. nesterov without momentum.
+std::optional<RunConfig> ConfigOf(const std::string& text) {
+  const std::string path = JoinPath(testing::TempDir(), "identity.textproto");
+  EXPECT_TRUE(WriteFileAtomically(path, absl::StrCat("name: \"i\" seeds { count: 1 } base { network { "
+                                                     "[type.googleapis.com/prunelab.ResNetCifar] { depth: 8 width: 2 } "
+                                                     "} dataset { [type.googleapis.com/prunelab.Digits] {} }",
+                                                     text, " }"))
+                  .ok());
+  const absl::StatusOr<LoadedAblation> loaded = LoadAblation(path, "");
+  if (!loaded.ok()) return std::nullopt;
+  return loaded->arms[0].config;
+}
+
+TEST(IdentityTest, WhateverChangesWhatIsExecutedChangesTheRunId) {
+  RandomStream stream(1, "identity");
+  int64_t another = 0, same = 0, defaults_in_phases = 0;
+  for (int sample = 0; sample < 600; ++sample) {
+    Choices choices;
+    ConfigWriter writer(&choices, &stream);
+    const std::optional<RunConfig> config = ConfigOf(writer.Text());
+    if (!config) continue;
+    auto changed = std::next(writer.ways().begin(), static_cast<int64_t>(stream.Below(writer.ways().size())));
+    Choices other_choices = choices;
+    int& choice = other_choices[changed->first];
+    choice =
+        (choice + 1 + static_cast<int>(stream.Below(static_cast<uint64_t>(changed->second) - 1))) % changed->second;
+    ConfigWriter other_writer(&other_choices, &stream);
+    const std::string other_text = other_writer.Text();
+    const std::optional<RunConfig> other = ConfigOf(other_text);
+    if (!other) continue;
+    const bool is_same_run = RunId(*config, 1, "data") == RunId(*other, 1, "data");
+    const std::string told = absl::StrCat(changed->first, "\n", ArmDifference(*config, *other), other_text);
+    EXPECT_EQ(is_same_run, ArmDifference(*config, *other).empty()) << told;
+    if (Executed(*config) != Executed(*other)) {
+      ++another;
+      defaults_in_phases += absl::StartsWith(changed->first, "phase ");
+      EXPECT_FALSE(is_same_run) << told;
+    } else if (config->phase().empty() && other->phase().empty()) {
+      ++same;  // defaults written out
+      EXPECT_TRUE(is_same_run) << told;
+    }
+  }
+  EXPECT_GT(another, 80);
+  EXPECT_GT(same, 15);
+  EXPECT_GT(defaults_in_phases, 30);
+}
+
+// By hand: each field of a phase's sgd set to its default, over another value of the run's and over that default.
+TEST(IdentityTest, ADefaultInAPhaseIsAnotherRunWhereTheRunsIsAnother) {
+  const auto config = [](const std::string& run, const std::string& phase) {
+    const std::optional<RunConfig> found =
+        ConfigOf(absl::StrCat(" training { sgd { ", run,
+                              " } } phase { name: 'a' epochs: 1 } phase { name: 'b' epochs: 1 sgd { ", phase, " } }"));
+    EXPECT_TRUE(found.has_value()) << run << phase;
+    return *found;
+  };
+  const auto id = [&](const std::string& run, const std::string& phase) {
+    return RunId(config(run, phase), 1, "data");
+  };
+  for (const auto& [run, phase] : std::vector<std::pair<std::string, std::string>>{
+           {"weight_decay: 0.05", "weight_decay: 0"},
+           {"momentum: 0.9", "momentum: 0"},
+           {"learning_rate: 0.3", "learning_rate: 0.1"},
+           {"momentum: 0.9 nesterov: true", "nesterov: false"},
+           {"momentum: 0.9 dampening: 0.5", "dampening: 0"},
+       }) {
+    EXPECT_NE(id(run, ""), id(run, phase)) << phase;
+    EXPECT_EQ(ArmDifference(config(run, ""), config(run, phase)), absl::StrCat("+ phase[1].sgd.", phase, "\n"));
+  }
+  // Where the run has the default, too, it says nothing, and such runs keep the identity that they had.
+  EXPECT_EQ(id("momentum: 0.9", "weight_decay: 0 learning_rate: 0.1"), id("momentum: 0.9", ""));
+  const RunConfig plain = config("momentum: 0.9", "weight_decay: 0 learning_rate: 0.05");
+  EXPECT_EQ(RunId(plain, 1, "data"), Sha256(*CanonicalText(plain) + "seed: 1\ndata: data\n"));
 }
 
 TEST(PhasesTest, ARunWithoutPhasesIsOne) {

@@ -83,7 +83,11 @@
         order.sort((a, b) => {
           const x = column.value(a), y = column.value(b);
           if (blank(x) || blank(y)) return blank(x) - blank(y);
-          const less = isNaN(x) || isNaN(y) ? String(x).localeCompare(String(y)) : x - y;
+          // Whole numbers in texts may be larger than those that JavaScript tells apart.
+          const whole = [x, y].every((v) => typeof v === 'string' && /^-?[0-9]+$/.test(v));
+          const less = whole                ? Number(BigInt(x) > BigInt(y)) - Number(BigInt(x) < BigInt(y)) :
+              isNaN(x) || isNaN(y) ? String(x).localeCompare(String(y)) :
+                                     x - y;
           return up ? less : -less;
         });
         fill();

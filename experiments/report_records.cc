@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <thread>
 #include <utility>
@@ -17,6 +18,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "experiments/config.h"
+#include "experiments/phases.h"
 #include "google/protobuf/empty.pb.h"
 #include "google/protobuf/io/tokenizer.h"
 #include "google/protobuf/text_format.h"
@@ -33,11 +35,12 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr char kPlanFile[] = "planned.textproto";
+constexpr char kNoPruning[] = "prunelab.NoPruning";
 constexpr size_t kMaxDepth = 40;                          // of folders
 constexpr int kMaxNesting = 100;                          // of messages, as TextProtoSource has it
 constexpr int64_t kMaxArms = 10000, kMaxSeeds = 1000000;  // as for LoadAblation
 constexpr int64_t kMaxMissingRuns = 100000;               // that are listed where only the ablation tells of them
-constexpr float kNull = std::numeric_limits<float>::quiet_NaN();
+
 constexpr double kKnownVersion = 1;
 
 std::string RunName(const std::string& arm, int64_t seed) { return absl::StrCat(arm, " seed ", seed); }
@@ -108,13 +111,27 @@ int ColumnIndex(absl::string_view name) {
   return -1;
 }
 
+// A number of a record as it stands there: whole ones exactly, of whatever size.
+struct Number {
+  double real = std::nan("");  // also where it is null or not there
+  std::optional<int64_t> whole;
+};
+
+// What a run's epochs come to, exactly: curves are held in fewer digits.
+struct Epochs {
+  Number last[kEpochColumnCount];
+  double best_test_top1 = std::nan("");
+  std::optional<int64_t> returned_filters = 0;  // of all epochs; no value: more than can be held
+};
+
 class EpochReader : public nlohmann::json_sax<Json> {
  public:
   explicit EpochReader(RunRecords* run) : run_(run) {}
+  const Epochs& epochs() const { return epochs_; }
 
   // Appends the line's epoch to the run. "" or what is wrong.
   std::string Read(absl::string_view line) {
-    std::fill(std::begin(row_), std::end(row_), kNull);
+    std::fill(std::begin(row_), std::end(row_), Number());
     depth_ = 0;
     column_ = -1;
     layer_ = 0;
@@ -122,7 +139,7 @@ class EpochReader : public nlohmann::json_sax<Json> {
     problem_.clear();
     const size_t before = run_->live_filters.size();
     if (!Json::sax_parse(line.begin(), line.end(), this) && problem_.empty()) problem_ = "is no JSON object";
-    if (problem_.empty() && row_[0] != static_cast<float>(run_->epoch_count())) {
+    if (problem_.empty() && row_[0].real != static_cast<double>(run_->epoch_count())) {
       problem_ = absl::StrCat("is not of epoch ", run_->epoch_count());
     }
     if (problem_.empty() && layer_ != run_->layers.size()) problem_ = "names other layers than the line before";
@@ -130,15 +147,25 @@ class EpochReader : public nlohmann::json_sax<Json> {
       run_->live_filters.resize(before);
       return problem_;
     }
-    run_->epochs.insert(run_->epochs.end(), std::begin(row_), std::end(row_));
+    for (const Number& number : row_) run_->epochs.push_back(static_cast<float>(number.real));
+    std::copy(std::begin(row_), std::end(row_), std::begin(epochs_.last));
+    static const int kTop1 = ColumnIndex("test_top1"), kReturned = ColumnIndex("returned_filters");
+    epochs_.best_test_top1 = std::fmax(epochs_.best_test_top1, row_[kTop1].real);
+    int64_t sum = 0;
+    const bool too_many = !epochs_.returned_filters ||
+                          __builtin_add_overflow(*epochs_.returned_filters, row_[kReturned].whole.value_or(0), &sum);
+    epochs_.returned_filters = too_many ? std::nullopt : std::optional<int64_t>(sum);
     return "";
   }
 
   bool null() override { return true; }
-  bool boolean(bool value) override { return Set(value ? 1 : 0); }
-  bool number_integer(number_integer_t value) override { return Set(static_cast<double>(value)); }
-  bool number_unsigned(number_unsigned_t value) override { return Set(static_cast<double>(value)); }
-  bool number_float(number_float_t value, const string_t&) override { return Set(value); }
+  bool boolean(bool value) override { return Set({value ? 1.0 : 0.0, value}); }
+  bool number_integer(number_integer_t value) override { return Set({static_cast<double>(value), value}); }
+  bool number_unsigned(number_unsigned_t value) override {
+    const bool fits = value <= static_cast<number_unsigned_t>(std::numeric_limits<int64_t>::max());
+    return Set({static_cast<double>(value), fits ? std::optional<int64_t>(static_cast<int64_t>(value)) : std::nullopt});
+  }
+  bool number_float(number_float_t value, const string_t&) override { return Set({value, std::nullopt}); }
   bool string(string_t&) override { return true; }
   bool binary(binary_t&) override { return true; }
   bool start_object(std::size_t) override {
@@ -175,7 +202,8 @@ class EpochReader : public nlohmann::json_sax<Json> {
   bool parse_error(std::size_t, const std::string&, const Json::exception&) override { return false; }
 
  private:
-  bool Set(double value) {
+  bool Set(const Number& number) {
+    const double value = number.real;
     if (in_layers_ && depth_ == 2) {
       constexpr double kMost = std::numeric_limits<int32_t>::max();
       run_->live_filters.push_back(static_cast<int32_t>(std::clamp(value, -kMost, kMost)));
@@ -184,13 +212,14 @@ class EpochReader : public nlohmann::json_sax<Json> {
       problem_ = absl::StrCat("is of version ", value, ", which this program does not know");
       return false;
     } else if (depth_ == 1 && column_ >= 0) {
-      row_[column_] = static_cast<float>(value);
+      row_[column_] = number;
     }
     return true;
   }
 
   RunRecords* run_;
-  float row_[kEpochColumnCount];
+  Epochs epochs_;
+  Number row_[kEpochColumnCount];
   int depth_ = 0, column_ = -1;
   size_t layer_ = 0;
   bool in_layers_ = false, is_version_ = false;
@@ -198,7 +227,7 @@ class EpochReader : public nlohmann::json_sax<Json> {
 };
 
 // "" or why the run's epochs cannot be used.
-std::string ReadEpochs(const std::string& path, RunRecords* run) {
+std::string ReadEpochs(const std::string& path, RunRecords* run, Epochs* epochs) {
   const absl::StatusOr<std::string> text = ReadFile(path);
   if (!text.ok()) return absl::IsNotFound(text.status()) ? "" : std::string(text.status().message());
   EpochReader reader(run);
@@ -219,6 +248,7 @@ std::string ReadEpochs(const std::string& path, RunRecords* run) {
       problem = reader.Read(line);
     }
   }
+  *epochs = reader.epochs();
   if (problem.empty()) return "";
   run->epochs.clear();
   run->layers.clear();
@@ -227,42 +257,38 @@ std::string ReadEpochs(const std::string& path, RunRecords* run) {
 }
 
 // How the result differs from what its epochs say, or "".
-std::string Disagreement(const RunRecords& run) {
+std::string Disagreement(const RunRecords& run, const Epochs& epochs) {
   if (run.epochs.empty()) return "";
   const RunResult& result = run.result;
   if (run.epoch_count() != result.epochs) {
     return absl::StrCat("result.json tells of ", result.epochs, " epochs, epochs.jsonl of ", run.epoch_count());
   }
-  const auto at = [&](int64_t epoch, absl::string_view column) {
-    return run.epochs[static_cast<size_t>(epoch * kEpochColumnCount + ColumnIndex(column))];
-  };
-  double returned = 0;
-  float best = kNull;
-  for (int64_t epoch = 0; epoch < run.epoch_count(); ++epoch) {
-    returned += at(epoch, "returned_filters");
-    best = std::fmax(best, at(epoch, "test_top1"));
-  }
-  const auto differs = [](float line, const auto& value) {
-    if (!std::isfinite(line)) return false;  // null in one of them
-    return !value || static_cast<float>(*value) != line;
-  };
-  const int64_t last = run.epoch_count() - 1;
   std::string name;
-  const auto check = [&](const char* column, float line, const auto& value) {
-    if (name.empty() && differs(line, value)) name = column;
+  const auto check = [&](const char* column, bool agrees) {
+    if (name.empty() && !agrees) name = column;
   };
-  check("test_top1", at(last, "test_top1"), result.test_top1);
-  check("test_top5", at(last, "test_top5"), result.test_top5);
-  check("test_loss", at(last, "test_loss"), result.test_loss);
-  check("validation_top1", at(last, "validation_top1"), result.validation_top1);
-  check("filter_sparsity", at(last, "filter_sparsity"), result.filter_sparsity);
-  check("weight_sparsity", at(last, "weight_sparsity"), result.weight_sparsity);
-  check("paper_sparsity", at(last, "paper_sparsity"), result.paper_sparsity);
-  check("live_parameters", at(last, "live_parameters"), result.live_parameters);
-  check("live_macs", at(last, "live_macs"), result.live_macs);
-  check("mean_abs_rho", at(last, "mean_abs_rho"), result.mean_abs_rho);
-  check("test_top1_best", best, result.test_top1_best);
-  check("returned_filters", static_cast<float>(returned), result.returned_filters);
+  const auto check_real = [&](const char* column, double line, const std::optional<double>& value) {
+    check(column, !std::isfinite(line) || value == line);  // null in one of them
+  };
+  const auto last = [&](const char* column) -> const Number& { return epochs.last[ColumnIndex(column)]; };
+  const auto check_whole = [&](const char* column, const std::optional<int64_t>& value) {
+    const Number& line = last(column);
+    check(column, !std::isfinite(line.real) ||
+                      (line.whole ? value == line.whole : value && static_cast<double>(*value) == line.real));
+  };
+  check_real("test_top1", last("test_top1").real, result.test_top1);
+  check_real("test_top5", last("test_top5").real, result.test_top5);
+  check_real("test_loss", last("test_loss").real, result.test_loss);
+  check_real("validation_top1", last("validation_top1").real, result.validation_top1);
+  check_real("filter_sparsity", last("filter_sparsity").real, result.filter_sparsity);
+  check_real("weight_sparsity", last("weight_sparsity").real, result.weight_sparsity);
+  check_real("paper_sparsity", last("paper_sparsity").real, result.paper_sparsity);
+  check_whole("live_parameters", result.live_parameters);
+  check_whole("live_macs", result.live_macs);
+  check_real("mean_abs_rho", last("mean_abs_rho").real, result.mean_abs_rho);
+  check_real("test_top1_best", epochs.best_test_top1, result.test_top1_best);
+  check("returned_filters", !std::isfinite(last("returned_filters").real) ||
+                                (result.returned_filters && epochs.returned_filters == result.returned_filters));
   if (name.empty()) return "";
   return absl::StrCat("result.json and epochs.jsonl have another ", name,
                       ": one of them was changed after it was written");
@@ -340,7 +366,8 @@ ReadRun ReadOne(const FoundRun& found) {
   const auto file = [&](const char* name) { return JoinPath(found.folder, name); };
   run.records.provenance = ReadProvenance(file("provenance.json"));
   run.config = ReadFile(file("config.textproto")).value_or("");
-  const std::string damage = ReadEpochs(file("epochs.jsonl"), &run.records);
+  Epochs epochs;
+  const std::string damage = ReadEpochs(file("epochs.jsonl"), &run.records, &epochs);
   const absl::StatusOr<std::string> text = ReadFile(file("result.json"));
   if (!text.ok()) {
     if (run.records.epoch_count() > 0) run.unfinished = absl::StrCat(run.records.epoch_count(), " epochs");
@@ -375,7 +402,7 @@ ReadRun ReadOne(const FoundRun& found) {
   } else if (result.status != "failed") {
     if (run.records.epochs.empty())
       run.notes.push_back("has no epochs.jsonl; its result is used, its curves are not there");
-    run.left_out = Disagreement(run.records);
+    run.left_out = Disagreement(run.records, epochs);
   }
   return run;
 }
@@ -383,8 +410,23 @@ ReadRun ReadOne(const FoundRun& found) {
 // ---------------------------------------------------------------------------------------------------------------------
 // What the config of an arm tells
 
+// What of a network the phases of a run mask, or no value where that is not known.
+std::optional<MaskKind> MasksOf(const RunConfig& config, const NetworkInfo& network) {
+  bool filters = false, weights = false;
+  for (const RunPhase& phase : PhasesOf(config)) {
+    if (AnyTypeName(phase.pruning) == kNoPruning) continue;  // what the phases before masked stays
+    PruningSetup setup;
+    setup.network = &network;
+    const auto strategy = CreatePruningStrategy(phase.pruning, setup);
+    if (!strategy.ok()) return std::nullopt;
+    ((*strategy)->granularity() == Granularity::kFilter ? filters : weights) = true;
+  }
+  if (filters && weights) return MaskKind::kBoth;
+  return filters ? MaskKind::kFilters : weights ? MaskKind::kWeights : MaskKind::kNone;
+}
+
 void Describe(const std::string& config_text, ArmFacts* facts) {
-  if (PluginType(config_text, "pruning") == "prunelab.NoPruning") facts->masks = MaskKind::kNone;
+  if (PluginType(config_text, "pruning") == kNoPruning) facts->masks = MaskKind::kNone;
   RunConfig config;
   if (config_text.empty() || !TextProtoSource::Parse("config.textproto", config_text, &config).ok()) return;
   const auto dataset = DescribeRunDataset(config);
@@ -392,12 +434,7 @@ void Describe(const std::string& config_text, ArmFacts* facts) {
   const absl::StatusOr<NetworkInfo> network = BuildRunNetwork(config, info);
   if (!network.ok()) return;
   facts->classes = network->classes();
-  if (facts->masks == MaskKind::kNone) return;
-  PruningSetup setup;
-  setup.network = &*network;
-  const auto strategy = CreatePruningStrategy(config.pruning(), setup);
-  if (!strategy.ok()) return;
-  facts->masks = (*strategy)->granularity() == Granularity::kFilter ? MaskKind::kFilters : MaskKind::kWeights;
+  facts->masks = MasksOf(config, *network).value_or(facts->masks);
 }
 
 // How two configs of an arm differ, "" if they mean the same.
@@ -408,6 +445,15 @@ std::string ConfigDifference(const std::string& a, const std::string& b) {
     return ArmDifference(first, second);
   }
   return "their config.textproto differ\n";
+}
+
+// arm -> the config that the ablation gives it. Empty where that is not known: a plugin is not linked.
+std::map<std::string, std::string> WrittenConfigs(const std::string& ablation_text) {
+  std::map<std::string, std::string> configs;
+  const absl::StatusOr<std::vector<Arm>> arms = ArmsAsWritten(ablation_text);
+  if (!arms.ok()) return configs;
+  for (const Arm& arm : *arms) configs.emplace(arm.name, ResolvedText(arm.config));
+  return configs;
 }
 
 // Whether the run's id is not that of its config, seed and data, as far as its plugins are linked.
@@ -520,13 +566,17 @@ std::vector<std::string> ArmNames(const Ablation& ablation) {
 }
 
 std::string PluginType(const std::string& config, absl::string_view field) {
-  const size_t at = config.find(absl::StrCat(field, " {"));
-  if (at == std::string::npos) return "";
   constexpr absl::string_view kPrefix = "type.googleapis.com/";
-  const size_t type = config.find(std::string(kPrefix), at);
-  if (type == std::string::npos) return "";
-  const size_t begin = type + kPrefix.size();
-  return config.substr(begin, config.find(']', begin) - begin);
+  const std::string head = absl::StrCat(field, " {");
+  std::vector<std::string> types;
+  for (size_t at = config.find(head); at != std::string::npos; at = config.find(head, at + 1)) {
+    const size_t type = config.find(std::string(kPrefix), at);
+    if (type == std::string::npos) break;
+    const size_t begin = type + kPrefix.size();
+    const std::string name = config.substr(begin, config.find(']', begin) - begin);
+    if (std::find(types.begin(), types.end(), name) == types.end()) types.push_back(name);
+  }
+  return absl::StrJoin(types, "+");
 }
 
 absl::Status KeepPlan(const std::string& output, const std::string& ablation_text) {
@@ -615,6 +665,40 @@ absl::StatusOr<ReportRecords> ReadResults(const std::vector<std::string>& folder
   if (has_ablation && !strangers.empty()) {
     records.notes.push_back(absl::StrCat("Not in ablation.textproto, but with runs: ", Some(strangers), "."));
   }
+  // What the runs of an arm must have been made with to be compared: as the ablation says now, else as the first of
+  // them.
+  const std::map<std::string, std::string> written = WrittenConfigs(records.ablation_text);
+  std::map<std::string, std::string> first;
+  for (const ReadRun& run : read) {
+    if (run.left_out.empty() && IsFinished(run.records.result) && !run.config.empty()) {
+      first.emplace(run.records.result.arm, run.config);
+    }
+  }
+  std::map<std::pair<std::string, std::string>, std::string> differences;  // of configs that were held against others
+  const auto difference = [&](const std::string& from, const std::string& to) -> const std::string& {
+    const auto [found, is_new] = differences.try_emplace({from, to});
+    if (is_new) found->second = ConfigDifference(from, to);
+    return found->second;
+  };
+  // "" or why a run is not one of its arm.
+  const auto stranger_reason = [&](const ReadRun& run) {
+    const std::string& arm = run.records.result.arm;
+    const auto own = written.find(arm);
+    const auto other = first.find(arm);
+    // One that failed may have done so before it wrote its config, and has no numbers.
+    if (run.config.empty()) {
+      return IsFinished(run.records.result) && other != first.end()
+                 ? std::string("it has no config.textproto, so it is not known what it was trained with")
+                 : std::string();
+    }
+    const bool by_plan = own != written.end();
+    const std::string& wanted = by_plan ? own->second : other != first.end() ? other->second : run.config;
+    const std::string& changes = difference(wanted, run.config);
+    if (changes.empty()) return std::string();
+    return absl::StrCat(by_plan ? "another config than ablation.textproto gives the arm, "
+                                : "another config than the arm's first run has, ",
+                        absl::StrJoin(absl::StrSplit(changes, '\n', absl::SkipEmpty()), "; "));
+  };
   std::map<std::pair<std::string, int64_t>, RunRecords> usable;
   std::map<std::string, std::vector<std::string>> left_out;  // reason -> runs
   std::vector<std::string> unfinished, strange;
@@ -628,24 +712,28 @@ absl::StatusOr<ReportRecords> ReadResults(const std::vector<std::string>& folder
     }
     if (!run.unfinished.empty()) unfinished.push_back(absl::StrCat(name, " (", run.unfinished, ")"));
     if (!run.finished) continue;  // counted as missing
+    const std::string reason = stranger_reason(run);
+    if (!reason.empty()) {
+      left_out[reason].push_back(name);
+      continue;
+    }
     if (HasAnotherIdentity(run)) strange.push_back(name);
-    const auto config = records.configs.emplace(result.arm, run.config);
-    if (!config.second) {
-      const std::string difference = ConfigDifference(config.first->second, run.config);
-      if (!difference.empty()) {
-        left_out[absl::StrCat("another config than the arm's first run has, ",
-                              absl::StrJoin(absl::StrSplit(difference, '\n', absl::SkipEmpty()), "; "))]
-            .push_back(name);
-        continue;
-      }
-    }
+    if (!run.config.empty()) records.configs.emplace(result.arm, run.config);
     const auto [at, is_new] = usable.emplace(std::make_pair(result.arm, result.seed), run.records);
-    if (!is_new) {
-      left_out[at->second.result.run_id == result.run_id
-                   ? absl::StrCat("the same run is in ", at->second.folder, " too")
-                   : absl::StrCat("another run of that arm and seed is in ", at->second.folder)]
-          .push_back(absl::StrCat(name, " in ", run.records.folder));
+    if (is_new) continue;
+    RunRecords& there = at->second;
+    if (!IsFinished(there.result) && IsFinished(result)) {  // the one that failed stands for nothing
+      left_out[absl::StrCat("it failed there, and is done in ", run.records.folder)].push_back(
+          absl::StrCat(name, " in ", there.folder));
+      there = run.records;
+      continue;
     }
+    left_out[!IsFinished(result) && IsFinished(there.result)
+                 ? absl::StrCat("it failed there, and is done in ", there.folder)
+             : there.result.run_id == result.run_id
+                 ? absl::StrCat("the same run is in ", there.folder, " too")
+                 : absl::StrCat("another run of that arm and seed is in ", there.folder)]
+        .push_back(absl::StrCat(name, " in ", run.records.folder));
   }
   for (const auto& [reason, names] : left_out) {
     records.notes.push_back(absl::StrCat("Left out: ", Some(names), ": ", reason, "."));

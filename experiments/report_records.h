@@ -62,7 +62,7 @@ struct ReportRecords {
   std::optional<Ablation> planned;             // as it was before the first run
   std::vector<std::string> folders;            // as given
   std::vector<ArmFacts> arms;                  // in the ablation's order, then those that only folders know
-  std::map<std::string, std::string> configs;  // arm -> config.textproto of its first run
+  std::map<std::string, std::string> configs;  // arm -> config.textproto of its first run that is used
   std::vector<RunRecords> runs;  // by arm, then seed; those missing that results.csv or the ablation tell of included
   // What a reader must know first: what is incomplete, left out, or mixed.
   std::vector<std::string> notes;
@@ -71,8 +71,8 @@ struct ReportRecords {
 // Errors: a folder that cannot be read or holds no ablation and no runs.
 absl::StatusOr<ReportRecords> ReadResults(const std::vector<std::string>& folders);
 
-// The type of the plugin that a run's config.textproto chooses for a field, e.g. "prunelab.DynamicL1" for "pruning", or
-// "". Read from the text: the plugin may not be linked here.
+// The types of the plugins that a run's config.textproto chooses for a field, its phases' too, each once, joined by
+// "+", e.g. "prunelab.DynamicL1" for "pruning", or "". Read from the text: they may not be linked here.
 std::string PluginType(const std::string& config, absl::string_view field);
 
 // The ablation's arms by name, in their order, those excluded left out: what LoadAblation makes of it, without its

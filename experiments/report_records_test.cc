@@ -7,7 +7,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -195,6 +197,100 @@ TEST_F(ReportRecordsTest, RunsOfAnotherConfigAreLeftOut) {
               Contains(HasSubstr("Left out: some/cov seed 2: another config than the arm's first run has")));
 }
 
+// The config that counts is that of a run with a result, whichever comes first.
+TEST_F(ReportRecordsTest, ARunWithoutAConfigIsLeftOutAndNotTheOthers) {
+  ASSERT_EQ(std::remove(Path("some/cov/1/config.textproto").c_str()), 0);
+  const ReportRecords records = Load();
+  EXPECT_THAT(records.notes,
+              Contains("Left out: some/cov seed 1: it has no config.textproto, so it is not known what it "
+                       "was trained with."));
+  EXPECT_EQ(Status(records, "some/cov", 1), "missing");
+  EXPECT_EQ(Status(records, "some/cov", 2), "done");
+}
+
+TEST_F(ReportRecordsTest, ARunThatFailedWithoutAConfigIsOneThatFailed) {
+  Write("some/cov/1/result.json", R"({"arm":"some/cov","seed":1,"status":"failed","epochs":0,"run_id":""})");
+  for (const char* name : {"config.textproto", "epochs.jsonl"}) {
+    ASSERT_EQ(std::remove(Path(absl::StrCat("some/cov/1/", name)).c_str()), 0);
+  }
+  const ReportRecords records = Load();
+  EXPECT_THAT(records.notes, Not(Contains(HasSubstr("eft out"))));
+  EXPECT_EQ(Status(records, "some/cov", 1), "failed");
+  EXPECT_EQ(Status(records, "some/cov", 2), "done");
+}
+
+TEST_F(ReportRecordsTest, AFinishedRunInAnyFolderStandsForOneThatFailed) {
+  const std::string second = absl::StrCat(root_, "_second");
+  ASSERT_EQ(std::system(absl::StrCat("rm -rf '", second, "' && cp -r '", root_, "' '", second, "'").c_str()), 0);
+  Write("some/cov/1/result.json", R"({"arm":"some/cov","seed":1,"status":"failed","epochs":0,"run_id":""})");
+  for (const auto& folders : {std::vector<std::string>{root_, second}, std::vector<std::string>{second, root_}}) {
+    const ReportRecords records = ReadResults(folders).value();
+    EXPECT_EQ(Status(records, "some/cov", 1), "done");
+    EXPECT_THAT(records.notes,
+                Contains(absl::StrCat("Left out: some/cov seed 1 in ", root_,
+                                      "/some/cov/1: it failed there, and is done in ", second, "/some/cov/1.")));
+    EXPECT_THAT(records.notes, Not(Contains(HasSubstr("Incomplete"))));
+  }
+}
+
+// Beyond 2^24 a float, beyond 2^53 a double would not hold them.
+TEST_F(ReportRecordsTest, WholeNumbersOfAnySizeAreHeldAgainstTheResultExactly) {
+  for (const int64_t size : {int64_t{1} << 24, int64_t{1} << 40, (int64_t{1} << 53) + 1, int64_t{1} << 60}) {
+    std::string lines;
+    RunResult result = MissingResult("some/cov", 1);
+    result.status = "done";
+    result.epochs = 3;
+    result.returned_filters = 0;
+    for (int64_t epoch = 0; epoch < 3; ++epoch) {
+      EpochRecord record;
+      record.epoch = epoch;
+      record.returned_filters = size + epoch;
+      record.live_macs = size + 3;
+      *result.returned_filters += record.returned_filters;
+      absl::StrAppend(&lines, EpochLine(record), "\n");
+    }
+    result.live_macs = size + 3;
+    result.live_parameters = 0;
+    result.filter_sparsity = result.weight_sparsity = result.paper_sparsity = 0;
+    Write("some/cov/1/epochs.jsonl", lines);
+    Write("some/cov/1/result.json", ResultJson(result));
+    EXPECT_THAT(Load().notes, IsEmpty()) << size;
+    ASSERT_TRUE(WriteReport({root_}, Path("out")).ok());
+    EXPECT_THAT(Read("out/results.csv"), HasSubstr(absl::StrCat(",", 3 * size + 3, ",")));
+    EXPECT_THAT(Read("out/report.html"), HasSubstr(absl::StrCat("\"", 3 * size + 3, "\"")));
+    for (int64_t* changed : {&*result.live_macs, &*result.returned_filters}) {
+      ++*changed;
+      Write("some/cov/1/result.json", ResultJson(result));
+      EXPECT_THAT(Load().notes, Contains(HasSubstr("epochs.jsonl have another "))) << size;
+      --*changed;
+    }
+  }
+}
+
+TEST_F(ReportRecordsTest, SeedsOfAnySizeAreExact) {
+  const int64_t first = std::numeric_limits<int64_t>::max() - 1000000;
+  Write("ablation.textproto",
+        absl::StrReplaceAll(kAblation, {{"first: 1 count", absl::StrCat("first: ", first, " count")}}));
+  for (const char* arm : {"none/none", "some/none", "some/cov"}) {
+    ASSERT_EQ(std::system(absl::StrCat("rm -r '", Path(arm), "'").c_str()), 0);
+    for (const int64_t seed : {first, first + 1}) {
+      AddRun(arm, 1);
+      const std::string text = Read(absl::StrCat(arm, "/1/result.json"));
+      ASSERT_EQ(std::rename(Path(absl::StrCat(arm, "/1")).c_str(), Path(absl::StrCat(arm, "/", seed)).c_str()), 0);
+      Write(absl::StrCat(arm, "/", seed, "/result.json"),
+            absl::StrReplaceAll(text, {{"\"seed\": 1", absl::StrCat("\"seed\": ", seed)}}));
+    }
+  }
+  const ReportRecords records = Load();
+  EXPECT_THAT(records.notes, IsEmpty()) << absl::StrJoin(records.notes, "\n");
+  EXPECT_EQ(records.runs.size(), 6u);
+  ASSERT_TRUE(WriteReport({root_}, Path("out")).ok());
+  for (const char* name : {"out/results.csv", "out/report.html"}) {
+    for (const int64_t seed : {first, first + 1}) EXPECT_THAT(Read(name), HasSubstr(absl::StrCat(seed)));
+  }
+  EXPECT_THAT(Read("out/comparisons.json"), HasSubstr("\"n_pairs\": 2"));
+}
+
 TEST_F(ReportRecordsTest, MixedMachinesAreSaid) {
   Write("some/cov/2/provenance.json", "{\"cpu_capability\": \"AVX512\", \"threads\": 1}");
   EXPECT_THAT(Load().notes,
@@ -335,7 +431,8 @@ TEST_F(ReportRecordsTest, NumbersBeyondTheirTypesAreShownAsTheLargest) {
   const std::string line = WithChecksum(R"({"epoch":0,"test_top1":1e300,"live_filters":{"conv1":1e300,"b":-1e300}})");
   Write("some/none/1/epochs.jsonl", line + "\n");
   Write("some/none/1/result.json",
-        R"({"arm":"some/none","seed":1,"status":"done","epochs":1,"run_id":"","live_macs":1e300})");
+        R"({"arm":"some/none","seed":1,"status":"done","epochs":1,"run_id":"","live_macs":1e300,
+               "test_top1":1e300,"test_top1_best":1e300})");
   const absl::StatusOr<std::string> report = WriteReport({root_}, Path("out"));
   ASSERT_TRUE(report.ok()) << report.status();
   const ReportRecords records = Load();

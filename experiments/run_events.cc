@@ -24,7 +24,14 @@ absl::StatusOr<RunEvents> RunEvents::Create(const std::string& folder, const std
   std::map<std::string, std::string> texts = {{"arm", arm}};
   const std::vector<std::string> levels = absl::StrSplit(arm, '/');
   for (size_t i = 0; i < levels.size() && levels.size() > 1; ++i) texts[absl::StrCat("level_", i + 1)] = levels[i];
-  writer.AddHyperparameters(texts, {{"seed", static_cast<double>(seed)}}, arm);
+  std::map<std::string, double> numbers;
+  constexpr int64_t kMostExact = int64_t{1} << 53;  // as a double
+  if (seed <= kMostExact) {
+    numbers["seed"] = static_cast<double>(seed);
+  } else {
+    texts["seed"] = absl::StrCat(seed);  // a number would be another one
+  }
+  writer.AddHyperparameters(texts, numbers, arm);
   PRUNELAB_RETURN_IF_ERROR(writer.Flush());
   return RunEvents(std::move(writer), epochs);
 }

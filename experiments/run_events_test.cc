@@ -98,5 +98,27 @@ TEST(RunEventsTest, AnEpochsNumbersAndImportances) {
   EXPECT_EQ(start.group_name(), "static/cov");
 }
 
+// As a number, a double, it would be the seed below.
+TEST(RunEventsTest, ALargeSeedIsATextWithAllItsDigits) {
+  const std::string folder = FreshFolder("run_events_seed");
+  ASSERT_TRUE(RunEvents::Create(folder, "base", (int64_t{1} << 53) + 1, 1, 0).ok());
+  const std::string bytes = ReadFile(JoinPath(folder, "events.out.tfevents.0000000000.prunelab")).value();
+  int64_t found = 0;
+  for (size_t at = 0; at < bytes.size();) {
+    uint64_t size = 0;
+    std::memcpy(&size, bytes.data() + at, sizeof(size));
+    tensorboard::Event event;
+    ASSERT_TRUE(event.ParseFromString(bytes.substr(at + 12, size)));
+    at += size + 16;
+    for (const auto& value : event.summary().value()) {
+      tensorboard::HparamsPluginData data;
+      ASSERT_TRUE(data.ParseFromString(value.metadata().plugin_data().content()));
+      EXPECT_EQ(data.session_start_info().hparams().at("seed").string_value(), "9007199254740993");
+      ++found;
+    }
+  }
+  EXPECT_EQ(found, 1);
+}
+
 }  // namespace
 }  // namespace prunelab

@@ -7,8 +7,8 @@
 //
 // that is the path of the field, and its value; a line `path: [type]` for what an Any holds, whose fields follow under
 // the Any's own path; a line `path: {}` for a message whose being there says something by itself (the choice of a
-// oneof, an element of a repeated field). Lines stand in the order of field numbers. Strings are C-escaped, so that a
-// value cannot look like another line.
+// oneof, an element of a repeated field, a field marked (prunelab.says_by_presence)). Lines stand in the order of field
+// numbers. Strings are C-escaped, so that a value cannot look like another line.
 #include "ml/base/textproto.h"
 
 #include <charconv>
@@ -31,6 +31,7 @@
 #include "ml/base/files.h"
 #include "ml/base/options.pb.h"
 #include "ml/base/plugin.h"
+#include "ml/base/presence.pb.h"
 #include "ml/base/spelling.h"
 #include "ml/base/status_macros.h"
 
@@ -346,7 +347,8 @@ absl::Status AppendFields(const Message& message, const std::string& prefix, std
     if (field->is_repeated()) continue;
     const bool in_oneof = field->real_containing_oneof() != nullptr;
     if (is_message) {
-      PRUNELAB_RETURN_IF_ERROR(AppendMessage(reflection->GetMessage(message, field), path, in_oneof, text));
+      const bool keep_empty = in_oneof || field->options().GetExtension(says_by_presence);
+      PRUNELAB_RETURN_IF_ERROR(AppendMessage(reflection->GetMessage(message, field), path, keep_empty, text));
       continue;
     }
     const std::string value = ScalarText(message, field, 0);

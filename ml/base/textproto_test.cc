@@ -53,7 +53,7 @@ TEST(TextProtoErrorTest, UnknownFieldSuggestsTheNearest) {
   EXPECT_EQ(
       ParseError("name: \"a\"\n  epcohs: 3\n"),
       "f:2:3: prunelab.TestRoot has no field \"epcohs\"; did you mean \"epochs\"? fields there: name, epochs, fast, "
-      "color, single, number, part, piece, milestone, plugin, nothing, something, count, cache, storage");
+      "color, single, number, part, piece, milestone, plugin, nothing, something, count, cache, storage, given");
   // The place is that of the field, not of an equal word before it, and of whole words only.
   EXPECT_THAT(ParseError("name: \"siz\" part {\n size: 1\n siz: 1 }"),
               HasSubstr("f:3:2: prunelab.TestRoot.Part has no field"));
@@ -260,6 +260,12 @@ TEST(CanonicalTextTest, EmptyMessages) {
   EXPECT_EQ(Canonical("something {}"), "something: {}\n");
   EXPECT_EQ(Canonical(absl::StrCat("plugin { ", kOther, " {} }")), "plugin: [prunelab.TestOtherLeaf]\n");
   EXPECT_EQ(Canonical("plugin {}"), "");
+}
+
+TEST(CanonicalTextTest, AMessageMaySayMoreByBeingThere) {
+  EXPECT_EQ(Canonical("given {}"), "given: {}\n");
+  EXPECT_EQ(Canonical("given { size: 7 }"), "given: {}\n");
+  EXPECT_EQ(Canonical("given { size: 8 }"), "given.size: 8\n");
 }
 
 TEST(CanonicalTextTest, ExecutionIsLeftOut) {
