@@ -236,11 +236,12 @@ def main():
     with open(output / RUN / ".lock", "w") as lock:
         fcntl.lockf(lock, fcntl.LOCK_EX)
         process = ablation.start(output, *ONE_RUN)
-        time.sleep(6)
+        said = process.stderr.readline()
         waits = process.poll() is None and not children(process.pid)
     _, err = process.communicate()
+    err = said + err
     checks.check("a run that is held is waited for, which is said",
-                 ("" if waits and process.returncode == 0 and "seed 1: another process trains it" in err else err)
+                 ("" if waits and process.returncode == 0 and "seed 1: another process trains it" in said else err)
                  or same_run(output, reference))
 
     # A folder whose name is no UTF-8, as file systems allow.
