@@ -308,7 +308,7 @@ def main():
     output = folder / "overlap"
     shifted = ("--arms=dynamic_l1/cov", "--jobs=1", "--threads_per_run=1", "--retries=0")
     first = ablation.start(output, "--seeds=1-2", "--shard=0/2", *shifted)
-    held = wait_for(lambda: any(run_under_way(w) for w in children(first.pid)))
+    held = wait_for((output / RUN / "provenance.json").exists)  # written by the owner of the run's lock
     second = ablation.start(output, "--seeds=0-1", "--shard=1/2", *shifted)
     errors = [process.communicate()[1] for process in (first, second)]
     timing = output / RUN / "timing.jsonl"
@@ -320,7 +320,7 @@ def main():
     # One is killed in the middle: the other takes the run up. Then nobody touches what is finished.
     shutil.rmtree(output)
     first = ablation.start(output, "--seeds=1-2", "--shard=0/2", *shifted)
-    wait_for(lambda: (output / RUN / "checkpoint.safetensors").exists())
+    wait_for((output / RUN / "checkpoint.safetensors").exists)
     second = ablation.start(output, "--seeds=0-1", "--shard=1/2", *shifted)
     time.sleep(0.5)
     first.kill()
