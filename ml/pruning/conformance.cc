@@ -337,6 +337,15 @@ class Simulation {
     return masks;
   }
 
+  // Copies of the model's own, by name.
+  Tensors Parameters() const {
+    Tensors parameters;
+    for (const NamedTensor& parameter : model_.parameters()) {
+      parameters[parameter.name] = parameter.tensor.detach().clone();
+    }
+    return parameters;
+  }
+
   const NetworkInfo& network() const { return network_; }
 
  private:
@@ -683,6 +692,52 @@ TEST_P(PruningStrategyConformanceTest, MeetsTheAskedRate) {
       EXPECT_TRUE(each_layer_meets_it || std::abs(masked - rate * entries) <= 1)
           << masked << " of " << entries << " are masked after " << kEpochs << " epochs, at rate " << rate;
     }
+  }
+}
+
+// Sets every rate in a message to 0, also where rates rise from and those that share in another; no limits.
+void SetRatesToZero(Message& message) {
+  const google::protobuf::Reflection& reflection = *message.GetReflection();
+  for (int i = 0; i < message.GetDescriptor()->field_count(); ++i) {
+    const FieldDescriptor* field = message.GetDescriptor()->field(i);
+    if (field->is_repeated()) continue;
+    const bool is_rate = field->name() == "rate" || field->name() == "initial_rate" || field->name() == "norm_rate";
+    if (field->cpp_type() == FieldDescriptor::CPPTYPE_DOUBLE && is_rate) reflection.SetDouble(&message, field, 0);
+    if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE && reflection.HasField(message, field)) {
+      SetRatesToZero(*reflection.MutableMessage(&message, field));
+    }
+  }
+}
+
+// So that a dense control can be written as a level of the rate.
+TEST_P(PruningStrategyConformanceTest, ARateOfZeroMasksNothingAndChangesNothing) {
+  if (RateField(parameters()) == nullptr) return;  // nothing is asked
+  const std::unique_ptr<Message> zero = Copy(parameters());
+  SetRatesToZero(*zero);
+  const std::unique_ptr<PruningStrategy> strategy = CreateOrFail(*zero);
+  ASSERT_NE(strategy, nullptr);
+  Simulation simulation(network(), *strategy, at::kFloat);
+  const auto ask = [&](int64_t step, const char* function) {
+    const Tensors before = simulation.Parameters();
+    const StepPosition position = Simulation::Position(step);
+    std::optional<UpdateRecord> record =
+        ApplyAndRecord(function == std::string("Update") ? strategy->Update(position, simulation.Views())
+                                                         : strategy->EndEpoch(position, simulation.Views()),
+                       function, step, simulation);
+    if (!record) return;
+    for (const auto& [node, mask] : record->masks) {
+      EXPECT_TRUE(mask.eq(1).all().item<bool>()) << node << " at step " << step << ", " << function;
+    }
+    EXPECT_TRUE(SameTensors(before, simulation.Parameters())) << "step " << step << ", " << function;
+    EXPECT_TRUE(!record->update || record->update->weights != MaskUpdate::Weights::kRewind);
+  };
+  for (int64_t step = 0; step < kSteps; ++step) {
+    ask(step, "Update");
+    simulation.Backward(step);
+    strategy->Observe(Simulation::Position(step), simulation.ObservedViews());
+    simulation.Step(step);
+    if (IsLastOfEpoch(step)) ask(step, "EndEpoch");
+    if (HasFailure()) return;
   }
 }
 

@@ -1,6 +1,7 @@
 #include "ml/pruning/cubic_schedule.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "ml/base/field_error.h"
@@ -20,7 +21,11 @@ std::optional<double> CubicSchedule::RateAt(const StepPosition& position) const 
   }
   const int64_t t = position.step();
   if (t < begin || ((t - begin) % period != 0 && t != end)) return std::nullopt;
-  if (t <= end) return CubicRate(initial_rate, rate, begin, end, t);
+  if (t <= end) {
+    const double now = CubicRate(initial_rate, rate, begin, end, t);
+    // A rise from 0 begins with the smallest entry; a rate of 0 would mask nothing (ranking.h).
+    return rate > 0 ? std::max(now, std::numeric_limits<double>::min()) : now;
+  }
   if (!goes_on || (last_epoch != -1 && position.epoch > last_epoch)) return std::nullopt;
   return rate;
 }

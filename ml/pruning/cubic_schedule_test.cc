@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <vector>
 
 #include "ml/base/field_error.h"
@@ -37,6 +38,19 @@ TEST(CubicScheduleTest, RankingsComeEveryPeriodAndAtTheEnd) {
   schedule.last_epoch = 4;
   EXPECT_EQ(Steps(schedule), (std::vector<int64_t>{10, 20, 22, 34, 46}));
   EXPECT_EQ(*schedule.RateAt({2, 2, 10, 8}), 0.8);
+}
+
+// A rate of 0 masks nothing, but a rise from 0 to another begins with the smallest entry.
+TEST(CubicScheduleTest, OnlyARateOfZeroIsZero) {
+  CubicSchedule schedule;
+  schedule.rate = 0.8;
+  EXPECT_EQ(*schedule.RateAt({0, 0, 10, 8}), std::numeric_limits<double>::min());
+  schedule.initial_rate = 0.1;
+  EXPECT_DOUBLE_EQ(*schedule.RateAt({0, 0, 10, 8}), 0.1);
+  schedule.initial_rate = schedule.rate = 0;
+  schedule.goes_on = true;
+  for (const int64_t step : Steps(schedule)) EXPECT_EQ(*schedule.RateAt({step / 10, step % 10, 10, 8}), 0) << step;
+  EXPECT_FALSE(Steps(schedule).empty());
 }
 
 TEST(CubicScheduleTest, NoRankingComesAfterTheLastEpochThoughTheEndIsLeftToTheRun) {

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
+#include "ml/network/one_pixel_batch_norm.h"
 #include "ml/pruning/layers.h"
 #include "ml/pruning/one_time_pruning.h"
 #include "ml/pruning/parameter_checks.h"
@@ -18,6 +19,9 @@
 
 namespace prunelab {
 namespace {
+
+// Images that a half of them must have: the loss is differentiated with BN by the half's own statistics.
+int64_t LeastHalf(const NetworkInfo& network) { return OnePixelBatchNorm(network).empty() ? 1 : 2; }
 
 class GraspStrategy : public OneTimePruning {
  public:
@@ -71,7 +75,12 @@ absl::StatusOr<std::vector<ProbeBatch>> GraspBatches(const NetworkProbe& probe, 
     }
   }
   const int64_t half = static_cast<int64_t>(images.size()) / 2;
-  if (half == 0) return absl::FailedPreconditionError("grasp: needs two training images at least");
+  const int64_t least = LeastHalf(probe.network());
+  if (half < least) {
+    return absl::FailedPreconditionError(absl::StrCat("grasp: needs ", 2 * least,
+                                                      " training images at least, and finds ", images.size(),
+                                                      " of the ", classes, " classes"));
+  }
   const at::Tensor all = at::stack(images);
   const at::Tensor all_labels = at::tensor(labels, at::kLong).to(all.device());
   std::vector<ProbeBatch> batches;
@@ -121,6 +130,14 @@ absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateGrasp(const Grasp& parame
   PRUNELAB_RETURN_IF_ERROR(CheckRate("rate", parameters.rate()));
   PRUNELAB_RETURN_IF_ERROR(CheckEpoch("epoch", parameters.epoch()));
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("images_per_class", parameters.images_per_class(), 1));
+  const int64_t classes = setup.network->classes(), least = LeastHalf(*setup.network);
+  if (classes * parameters.images_per_class() / 2 < least) {
+    return FieldError(
+        "images_per_class",
+        absl::StrCat("is ", parameters.images_per_class(), ", of ", classes, " classes; must be ",
+                     (2 * least + classes - 1) / classes, " or more, so that each of the two batches has ", least,
+                     least == 1 ? "" : ", which a batch norm of maps of 1x1 pixel needs"));
+  }
   if (!(parameters.temperature() > 0 && std::isfinite(parameters.temperature()))) {
     return FieldError("temperature", absl::StrCat("is ", parameters.temperature(), "; must be above 0 and finite"));
   }

@@ -33,6 +33,7 @@ absl::StatusOr<std::vector<ProbeBatch>> GraspBatches(const NetworkProbe& probe, 
 std::map<std::string, at::Tensor> GraspScores(const NetworkProbe& probe, const std::vector<PrunableLayer>& layers,
                                               const std::vector<ProbeBatch>& batches, double temperature);
 
+// Refuses images_per_class of which a half has no image, or a single one where a batch norm has maps of one pixel.
 absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateGrasp(const Grasp& parameters, const PruningSetup& setup);
 
 }  // namespace prunelab

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "ml/base/field_error.h"
+#include "ml/models/network_writer.h"
 #include "ml/pruning/reference_network.h"
 
 namespace prunelab {
@@ -58,6 +59,30 @@ TEST(GraspTest, RefusesWhatItCannotRank) {
   parameters.clear_ranking();
   parameters.set_temperature(0);
   EXPECT_EQ(ErrorField(CreateGrasp(parameters, reference.Setup()).status()), "temperature");
+}
+
+// BN by the statistics of a half, which has no gradient where it sees one value a channel.
+TEST(GraspTest, HalvesOfOneImageNeedMapsOfMorePixels) {
+  for (const int64_t size : {1, 2}) {
+    NetworkWriter net;
+    const std::string conv = net.Conv("conv", net.Image(1, size, size), {2, 1, 1, 0});
+    net.Classifier("fc", net.BatchNorm("bn", conv), 3);
+    const NetworkInfo network = *NetworkInfo::Create(net.Take());
+    PruningSetup setup;
+    setup.network = &network;
+    Grasp parameters;
+    parameters.set_images_per_class(1);
+    const absl::Status status = CreateGrasp(parameters, setup).status();
+    EXPECT_EQ(status.ok(), size == 2) << status;
+    if (size == 1) {
+      EXPECT_EQ(ErrorField(status), "images_per_class");
+      EXPECT_EQ(ErrorText(status),
+                "is 1, of 3 classes; must be 2 or more, so that each of the two batches has 2, which a batch norm of "
+                "maps of 1x1 pixel needs");
+    }
+    parameters.set_images_per_class(2);
+    EXPECT_TRUE(CreateGrasp(parameters, setup).ok());
+  }
 }
 
 }  // namespace

@@ -39,7 +39,7 @@ class NetworkSlimmingStrategy : public OneTimePruning {
       ranked.push_back({layer.node, scales.back().view({-1, 1, 1, 1})});
     }
     const at::Tensor all = at::cat(scales);
-    if (all.numel() > 1 && all.eq(all[0]).all().item<bool>()) {
+    if (parameters_.rate() > 0 && all.numel() > 1 && all.eq(all[0]).all().item<bool>()) {
       return absl::FailedPreconditionError(
           absl::StrCat("network_slimming: the scales of all ", all.numel(), " filters are ", all[0].item<double>(),
                        ", so that they cannot be ranked; train with the regularizer BatchNormL1 until a later epoch"));
@@ -67,6 +67,12 @@ absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateNetworkSlimming(const Net
   PRUNELAB_RETURN_IF_ERROR(CheckRate("rate", parameters.rate()));
   PRUNELAB_RETURN_IF_ERROR(CheckEpoch("epoch", parameters.epoch()));
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("min_live_filters", parameters.min_live_filters(), 0));
+  if (setup.fresh_weights && parameters.epoch() == 0 && parameters.rate() > 0) {
+    return FieldError("epoch",
+                      "is 0, where the weights are fresh and all scales of batch norms are 1, so that they cannot be "
+                      "ranked; must be 1 or later (and train with the regularizer BatchNormL1 until then), or start "
+                      "from trained initial_weights");
+  }
   absl::StatusOr<std::vector<std::string>> nodes = SelectLayers(parameters.layers(), *setup.network);
   PRUNELAB_RETURN_IF_ERROR(InField("layers", nodes.status()));
   std::map<std::string, std::string> batch_norms;

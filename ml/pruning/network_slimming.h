@@ -21,8 +21,8 @@
 
 namespace prunelab {
 
-// Refuses a choice of layers in which no convolution has a batch norm behind it. Update's error: scales that are all
-// equal, as those of a fresh network are.
+// Refuses a choice of layers in which no convolution has a batch norm behind it, and epoch 0 where the weights are
+// fresh. Update's error: scales that are all equal, as those of a fresh network are.
 absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateNetworkSlimming(const NetworkSlimming& parameters,
                                                                        const PruningSetup& setup);
 

@@ -61,5 +61,27 @@ TEST(NetworkSlimmingTest, RefusesWhereThereIsNothingToRankBy) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("the scales of all 33 filters are 1"));
 }
 
+TEST(NetworkSlimmingTest, FreshWeightsAreRefusedBeforeTraining) {
+  const ReferenceNetwork reference;
+  PruningSetup setup = reference.Setup();
+  setup.fresh_weights = true;
+  NetworkSlimming parameters;
+  const absl::Status status = CreateNetworkSlimming(parameters, setup).status();
+  EXPECT_EQ(ErrorField(status), "epoch");
+  EXPECT_EQ(
+      ErrorText(status),
+      "is 0, where the weights are fresh and all scales of batch norms are 1, so that they cannot be ranked; must "
+      "be 1 or later (and train with the regularizer BatchNormL1 until then), or start from trained "
+      "initial_weights");
+  parameters.set_epoch(1);
+  EXPECT_TRUE(CreateNetworkSlimming(parameters, setup).ok());
+  parameters.set_epoch(0);
+  parameters.set_rate(0);  // nothing is ranked
+  EXPECT_TRUE(CreateNetworkSlimming(parameters, setup).ok());
+  parameters.clear_rate();
+  setup.fresh_weights = false;
+  EXPECT_TRUE(CreateNetworkSlimming(parameters, setup).ok());
+}
+
 }  // namespace
 }  // namespace prunelab

@@ -135,6 +135,9 @@ class PruningStrategy {
 struct PruningSetup {
   const NetworkInfo* network = nullptr;  // outlives the call only
   uint64_t seed = 0;                     // of the run
+  // The first step will be made with fresh weights (model.h: InitializeParameters): what cannot rank those is refused.
+  // False where the weights come trained, and where it is not known.
+  bool fresh_weights = false;
 };
 
 using PruningStrategyFactory = std::function<absl::StatusOr<std::unique_ptr<PruningStrategy>>(

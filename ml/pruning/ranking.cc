@@ -182,6 +182,11 @@ absl::StatusOr<std::map<std::string, at::Tensor>> RankMasks(const Ranking& ranki
   const at::Tensor importances = all;
   const absl::Status finite = CheckFinite(layers, all);
   if (!finite.ok()) return finite;
+  if (rate == 0) {
+    for (const RankedLayer& layer : layers) masks[layer.node] = at::ones_like(layer.importance);
+    MarkLost(importances, masks);
+    return masks;
+  }
   const bool scaled = ranking.scope() == Ranking::GLOBAL_LAYER_MEAN || ranking.scope() == Ranking::GLOBAL_LAMP;
   if (scaled) {
     for (at::Tensor& layer : scores) layer = Scores(ranking.scope(), layer);

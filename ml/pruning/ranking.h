@@ -3,9 +3,10 @@
 //   const auto masks = RankMasks(ranking, 0.6, {{"conv1", w1.abs().mean({1, 2, 3}, true)}, {"conv2", ...}});
 //
 // The rule is the paper's: of n entries, threshold = sorted[int(n * rate)] and mask = importance > threshold, strictly.
-// So int(n * rate) + 1 entries are off, and with them all that equal the threshold; a rate of 0 turns the smallest
-// entry off. A layer may lose all its filters, unless ranking.min_live_filters says otherwise. The threshold is found
-// by selection, not by a sort, on the tensors' own device.
+// So int(n * rate) + 1 entries are off, and with them all that equal the threshold; but a rate of 0 turns nothing off,
+// where the paper's rule would take the smallest entry. A layer may lose all its filters, unless
+// ranking.min_live_filters says otherwise. The threshold is found by selection, not by a sort, on the tensors' own
+// device.
 //
 // Scopes (ranking.proto): GLOBAL as the paper; PER_LAYER the same rule in each layer; GLOBAL_LAYER_MEAN divides by the
 // layer's mean (in float64; a layer of zeros keeps its zeros); GLOBAL_LAMP ranks the scores of Lee et al. 2021 (ICLR),

@@ -54,13 +54,33 @@ TEST(RankingTest, GlobalIsThePapersRule) {
   EXPECT_THAT(Values(masks["b"]), ElementsAre(0, 1));
 }
 
-TEST(RankingTest, RateZeroMasksTheSmallestAndItsTies) {
-  Masks masks = Rank(Ranking(), 0, {Filters("a", {5, 1, 4}), Filters("b", {2, 3})});
+// However small a rate is.
+constexpr double kLeastRate = std::numeric_limits<double>::min();
+
+TEST(RankingTest, AnyRateAboveZeroMasksTheSmallestAndItsTies) {
+  Masks masks = Rank(Ranking(), kLeastRate, {Filters("a", {5, 1, 4}), Filters("b", {2, 3})});
   EXPECT_THAT(Values(masks["a"]), ElementsAre(1, 0, 1));
   EXPECT_THAT(Values(masks["b"]), ElementsAre(1, 1));
-  masks = Rank(Ranking(), 0, {Filters("a", {1, 1, 4}), Filters("b", {1, 3})});
+  masks = Rank(Ranking(), kLeastRate, {Filters("a", {1, 1, 4}), Filters("b", {1, 3})});
   EXPECT_THAT(Values(masks["a"]), ElementsAre(0, 0, 1));
   EXPECT_THAT(Values(masks["b"]), ElementsAre(0, 1));
+}
+
+TEST(RankingTest, RateZeroMasksNothing) {
+  for (const Ranking::Scope scope :
+       {Ranking::GLOBAL, Ranking::PER_LAYER, Ranking::GLOBAL_LAYER_MEAN, Ranking::GLOBAL_LAMP}) {
+    for (const int64_t min_live_filters : {0, 1}) {
+      Ranking ranking = Scope(scope);
+      ranking.set_min_live_filters(min_live_filters);
+      Masks masks = Rank(ranking, 0, {Filters("a", {0, 0, 4}), Filters("b", {0, 3})});
+      EXPECT_THAT(Values(masks["a"]), ElementsAre(1, 1, 1));
+      EXPECT_THAT(Values(masks["b"]), ElementsAre(1, 1));
+      EXPECT_EQ(masks["a"].scalar_type(), at::kFloat);
+      EXPECT_TRUE(masks["a"].sizes() == at::IntArrayRef({3, 1, 1, 1}));
+    }
+  }
+  // What cannot be ranked is lost all the same.
+  EXPECT_EQ(RankMasks(Ranking(), 0, {Filters("a", {1, std::nanf("")})}).status().code(), absl::StatusCode::kDataLoss);
 }
 
 TEST(RankingTest, TiesAtTheThresholdAllGo) {
@@ -89,7 +109,7 @@ TEST(RankingTest, PerLayer) {
 TEST(RankingTest, GlobalByLayerMean) {
   // a / 2: 0.5, 0.5, 2; b / 10: 0.4, 0.6, 2.
   const std::vector<RankedLayer> layers = {Filters("a", {1, 1, 4}), Filters("b", {4, 6, 20})};
-  Masks masks = Rank(Scope(Ranking::GLOBAL_LAYER_MEAN), 0, layers);
+  Masks masks = Rank(Scope(Ranking::GLOBAL_LAYER_MEAN), kLeastRate, layers);
   EXPECT_THAT(Values(masks["a"]), ElementsAre(1, 1, 1));
   EXPECT_THAT(Values(masks["b"]), ElementsAre(0, 1, 1));
   masks = Rank(Scope(Ranking::GLOBAL_LAYER_MEAN), 0.5, layers);
@@ -97,7 +117,7 @@ TEST(RankingTest, GlobalByLayerMean) {
   EXPECT_THAT(Values(masks["b"]), ElementsAre(0, 0, 1));
   EXPECT_EQ(masks["a"].scalar_type(), at::kFloat);
   // A layer of zeros is the least important, not an error.
-  masks = Rank(Scope(Ranking::GLOBAL_LAYER_MEAN), 0, {Filters("a", {0, 0}), Filters("b", {1, 2})});
+  masks = Rank(Scope(Ranking::GLOBAL_LAYER_MEAN), kLeastRate, {Filters("a", {0, 0}), Filters("b", {1, 2})});
   EXPECT_THAT(Values(masks["a"]), ElementsAre(0, 0));
   EXPECT_THAT(Values(masks["b"]), ElementsAre(1, 1));
 }
@@ -186,6 +206,7 @@ Masks OneByOne(const Ranking& ranking, double rate, const std::vector<RankedLaye
     masks[layers[l].node] = at::ones_like(layers[l].importance, at::MemoryFormat::Contiguous);
   }
   std::sort(order.begin(), order.end());
+  if (rate == 0) return masks;
   const bool per_layer = ranking.scope() == Ranking::PER_LAYER;
   std::vector<int64_t> off(layers.size(), 0);
   int64_t total_off = 0;
@@ -219,7 +240,7 @@ TEST(RankingTest, LimitsEqualTheirRule) {
         if (ties) importance = importance.mul(3).round();
         layers.push_back({std::to_string(layers.size()), importance.contiguous(at::MemoryFormat::ChannelsLast)});
       }
-      for (const double rate : {0.0, 0.1, 0.5, 0.8, 0.999}) {
+      for (const double rate : {0.0, kLeastRate, 0.1, 0.5, 0.8, 0.999}) {
         for (const int64_t min_live_filters : {0, 1, 2, 7}) {
           for (const double max_rate : {1.0, 0.85, 0.5, 0.05}) {
             for (const Ranking::Scope scope : {Ranking::GLOBAL, Ranking::PER_LAYER}) {

@@ -52,6 +52,7 @@ class TaylorPruning : public PruningStrategy {
   absl::StatusOr<std::optional<MaskUpdate>> Update(const StepPosition& position,
                                                    const std::vector<PrunableLayer>& layers) override {
     const int64_t since = position.step() - parameters_.begin_epoch() * position.iterations_per_epoch;
+    if (parameters_.rate() == 0) return std::nullopt;
     if (since <= 0 || since % parameters_.period() != 0) return std::nullopt;
     std::map<std::string, at::Tensor> in_force;
     std::vector<at::Tensor> all;

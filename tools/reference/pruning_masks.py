@@ -5,7 +5,7 @@
 Needs torch and numpy. Weights are functions of their index (SplitMix64), so that the C++ test makes the same ones. They
 come in two kinds: `continuous`, with few ties, and `ties`, multiples of 1/8 in [-1, 1] with many equal filters besides.
 The importances are PyTorch's (float32), the thresholds numpy's, sorted(importances)[int(n * rate)]; a second
-computation, all numpy and in float64, must give the same masks.
+computation, all numpy and in float64, must give the same masks. A rate of 0 masks nothing.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ import torch
 
 SHAPES = [("stem", (16, 3, 3, 3)), ("conv1", (32, 16, 3, 3)), ("conv2", (32, 32, 3, 3)), ("shortcut", (32, 16, 1, 1))]
 SCALES = [1.0, 0.5, 0.25, 1.0]
-RATES = [0, 0.1, 0.6, 0.9, 0.999]
+RATES = [0, 1e-9, 0.1, 0.6, 0.9, 0.999]
 
 
 def splitmix64(index):
@@ -53,6 +53,8 @@ def weights(kind):
 def masks(importances, rate):
     """One flat array of 0 and 1 over all layers."""
     everything = np.concatenate([i.reshape(-1) for i in importances])
+    if rate == 0:
+        return np.ones(len(everything), np.uint8)
     threshold = np.sort(everything)[int(len(everything) * rate)]
     return (everything > threshold).astype(np.uint8)
 
