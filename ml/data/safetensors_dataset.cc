@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <map>
 #include <string>
@@ -14,6 +15,7 @@
 #include "ml/base/files.h"
 #include "ml/base/status_macros.h"
 #include "ml/data/channel_normalization.h"
+#include "ml/data/image_layout.h"
 #include "ml/execution/safetensors.h"
 
 namespace prunelab {
@@ -29,8 +31,19 @@ std::string ShapeText(const SafetensorsEntry& entry) {
 
 absl::Status InPath(const absl::Status& status) { return InField("path", status); }
 
+// What else labels of a wrong type or shape may be, and how they become integers [images]; "" where nobody knows.
+std::string LabelsHint(const SafetensorsEntry& labels) {
+  if (labels.shape.size() == 2 && labels.shape[1] == 1) return ", which labels.reshape(-1) makes of them";
+  if (labels.shape.size() == 2 && labels.shape[1] > 1) {
+    return ", which labels.argmax(1) makes of one-hot rows or probabilities";
+  }
+  if (labels.shape.size() != 1) return "";
+  return labels.dtype == at::kBool ? ", which a conversion to uint8 makes of them"
+                                   : ", which a conversion to int64 makes of whole numbers";
+}
+
 // All that is wrong with the four tensors' types and shapes.
-std::vector<std::string> Differences(const std::map<std::string, SafetensorsEntry>& tensors) {
+std::vector<std::string> Differences(const std::map<std::string, SafetensorsEntry>& tensors, bool channels_first) {
   std::vector<std::string> differences;
   const auto find = [&](const char* name, const char* wanted) -> const SafetensorsEntry* {
     const auto found = tensors.find(name);
@@ -44,14 +57,24 @@ std::vector<std::string> Differences(const std::map<std::string, SafetensorsEntr
     if (images == nullptr) return images;
     const bool fits = images->shape.size() == 4 && (images->dtype == at::kByte || images->dtype == at::kFloat) &&
                       std::all_of(images->shape.begin(), images->shape.end(), [](int64_t n) { return n >= 1; });
-    if (!fits) differences.push_back(absl::StrCat(name, " is ", ShapeText(*images), "; must be ", wanted));
-    return fits ? images : nullptr;
+    if (!fits) {
+      differences.push_back(absl::StrCat(name, " is ", ShapeText(*images), "; must be ", wanted));
+      return static_cast<const SafetensorsEntry*>(nullptr);
+    }
+    const std::array<int64_t, 3> axes = {images->shape[1], images->shape[2], images->shape[3]};
+    if (!channels_first && LooksChannelsLast(axes)) {
+      differences.push_back(absl::StrCat(name, " is ", ShapeText(*images), "; must be ", wanted, ", but ",
+                                         ChannelsLastText(axes), "; or, if ", axes[0], " channels of ", axes[1], "x",
+                                         axes[2], " pixels are meant, set channels_first: true"));
+    }
+    return images;
   };
   const auto check_labels = [&](const char* name, const SafetensorsEntry* images) {
     const SafetensorsEntry* labels = find(name, "integers [images]");
     if (labels == nullptr) return;
     if (labels->shape.size() != 1 || !c10::isIntegralType(labels->dtype, /*includeBool=*/false)) {
-      differences.push_back(absl::StrCat(name, " is ", ShapeText(*labels), "; must be integers [images]"));
+      differences.push_back(
+          absl::StrCat(name, " is ", ShapeText(*labels), "; must be integers [images]", LabelsHint(*labels)));
     } else if (images != nullptr && labels->shape[0] != images->shape[0]) {
       differences.push_back(absl::StrCat(name, " has ", labels->shape[0], " labels for ", images->shape[0], " images"));
     }
@@ -102,7 +125,7 @@ absl::StatusOr<Opened> OpenHeader(const SafetensorsDataset& parameters) {
   opened.path = UserPath(parameters.path());
   const absl::StatusOr<SafetensorsHeader> header = ReadSafetensorsHeader(opened.path);
   if (!header.ok()) return InPath(header.status());
-  const std::vector<std::string> differences = Differences(header->tensors);
+  const std::vector<std::string> differences = Differences(header->tensors, parameters.channels_first());
   if (!differences.empty()) {
     std::vector<std::string> names;
     for (const auto& [name, entry] : header->tensors) names.push_back(name);
@@ -131,10 +154,11 @@ absl::StatusOr<Opened> OpenHeader(const SafetensorsDataset& parameters) {
         std::max<int64_t>(2, std::max(trained->max().item<int64_t>(), tested->max().item<int64_t>()) + 1);
     const at::Tensor unseen = (at::bincount(*trained, {}, opened.info.classes) == 0).nonzero();
     if (unseen.size(0) > 0) {
-      return InPath(absl::InvalidArgumentError(absl::StrCat(
-          opened.path, ": no training image has label ", unseen[0][0].item<int64_t>(), " of the ", opened.info.classes,
-          " that the labels span; number the classes from 0 without gaps, or set "
-          "`classes` where this is meant")));
+      return InPath(absl::InvalidArgumentError(
+          absl::StrCat(opened.path, ": no training image has label ", unseen[0][0].item<int64_t>(), " of the ",
+                       opened.info.classes, " that the labels span; number the classes from 0 without gaps",
+                       unseen[0][0].item<int64_t>() == 0 ? " (labels from 1 on: subtract 1)" : "", ", or set ",
+                       "`classes` where this is meant")));
     }
   }
   return opened;

@@ -7,7 +7,8 @@
 //
 // Images are [N, channels, height, width] in uint8 or float32, both parts alike; labels [N] in any integer type. Sizes
 // are checked against the file's before anything is allocated; all that is wrong with names, types and shapes is said
-// at once. Further tensors in the file are left alone.
+// at once, also images that look like [N, height, width, channels] (image_layout.h). Further tensors in the file are
+// left alone.
 //
 // Errors are of the field "path" (NotFound where there is no file, DataLoss where it is damaged, InvalidArgument where
 // it holds something else), or of the field that is out of range.

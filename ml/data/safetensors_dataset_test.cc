@@ -4,12 +4,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <fstream>
 #include <functional>
 #include <limits>
+#include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "ml/base/field_error.h"
+#include "ml/data/image_layout.h"
 #include "ml/execution/safetensors.h"
 
 namespace prunelab {
@@ -100,6 +104,96 @@ TEST(SafetensorsDatasetTest, AllDifferencesAreListedAtOnce) {
   EXPECT_THAT(Error(Write(file)),
               AllOf(HasSubstr("test_labels has 3 labels for 2 images"), HasSubstr("must be alike")));
   EXPECT_THAT(Error(Write(Safetensors())), HasSubstr("it has no tensors"));
+}
+
+TEST(ImageLayoutTest, WhatLooksLikeHeightWidthChannels) {
+  for (const std::array<int64_t, 3>& axes : std::vector<std::array<int64_t, 3>>{{12, 12, 3},
+                                                                                {32, 32, 1},
+                                                                                {28, 28, 1},
+                                                                                {224, 224, 3},
+                                                                                {8, 8, 4},
+                                                                                {20, 30, 3},
+                                                                                {30, 20, 1},
+                                                                                {5, 5, 2},
+                                                                                {64, 64, 10},
+                                                                                {16, 16, 8}}) {
+    EXPECT_TRUE(LooksChannelsLast(axes)) << axes[0] << " " << axes[1] << " " << axes[2];
+  }
+  for (const std::array<int64_t, 3>& axes : std::vector<std::array<int64_t, 3>>{{3, 32, 32},
+                                                                                {1, 8, 8},
+                                                                                {3, 3, 3},
+                                                                                {1, 1, 1},
+                                                                                {2, 3, 4},
+                                                                                {3, 3, 1},
+                                                                                {4, 4, 3},
+                                                                                {12, 12, 12},
+                                                                                {16, 8, 8},
+                                                                                {3, 32, 1},
+                                                                                {2, 40, 1},
+                                                                                {64, 8, 8},
+                                                                                {8, 8, 16},
+                                                                                {3, 20, 30},
+                                                                                {10, 64, 64},
+                                                                                {512, 1, 1},
+                                                                                {16, 8, 5}}) {
+    EXPECT_FALSE(LooksChannelsLast(axes)) << axes[0] << " " << axes[1] << " " << axes[2];
+  }
+}
+
+TEST(SafetensorsDatasetTest, ImagesWithTheirChannelsLastAreRefusedUnlessTheyAreMeant) {
+  for (const at::ScalarType dtype : {at::kByte, at::kFloat}) {
+    Safetensors file = Good(dtype);
+    file.tensors["train_images"] = at::zeros({6, 12, 16, 3}, dtype);
+    file.tensors["test_images"] = at::zeros({2, 12, 16, 3}, dtype);
+    SafetensorsDataset parameters = Write(file);
+    const std::string type = dtype == at::kByte ? "Byte" : "Float";
+    const std::string text =
+        " [6, 12, 16, 3]; must be uint8 or float32 [images, channels, height, width], but [12, 16, 3] looks like "
+        "height, "
+        "width, channels; transpose the images to [N, 3, 12, 16], in numpy "
+        "numpy.ascontiguousarray(images.transpose(0, 3, 1, 2)), in PyTorch images.permute(0, 3, 1, 2).contiguous(); "
+        "or, "
+        "if 12 channels of 16x3 pixels are meant, set channels_first: true";
+    EXPECT_THAT(Error(parameters), AllOf(HasSubstr("train_images is " + type + text),
+                                         HasSubstr("test_images is " + type + " [2, 12, 16, 3]")));
+    EXPECT_EQ(ErrorField(CreateSafetensorsDataset().describe(parameters).status()), "path");
+    parameters.set_channels_first(true);
+    const absl::StatusOr<Dataset> data = CreateSafetensorsDataset().open(parameters);
+    ASSERT_TRUE(data.ok()) << data.status();
+    EXPECT_EQ(data->info.channels, 12);
+    EXPECT_EQ(data->info.height, 16);
+    EXPECT_EQ(data->info.width, 3);
+  }
+  // As they should be, and as many channels as there may be.
+  for (const std::vector<int64_t>& shape :
+       std::vector<std::vector<int64_t>>{{6, 3, 12, 16}, {6, 1, 8, 8}, {6, 3, 3, 3}, {6, 12, 12, 12}, {6, 16, 8, 8}}) {
+    Safetensors file = Good();
+    file.tensors["train_images"] = at::zeros(shape, at::kByte);
+    file.tensors["test_images"] = file.tensors["train_images"].narrow(0, 0, 2).clone();
+    const absl::StatusOr<Dataset> data = CreateSafetensorsDataset().open(Write(file));
+    ASSERT_TRUE(data.ok()) << data.status();
+    EXPECT_EQ(data->info.channels, shape[1]);
+  }
+}
+
+TEST(SafetensorsDatasetTest, LabelsOfAnotherKindSayHowTheyBecomeIntegers) {
+  const auto error = [](const at::Tensor& labels) {
+    Safetensors file = Good();
+    file.tensors["train_labels"] = labels;
+    return Error(Write(file));
+  };
+  EXPECT_THAT(error(at::zeros({6, 3})), HasSubstr("train_labels is Float [6, 3]; must be integers [images], which "
+                                                  "labels.argmax(1) makes of one-hot rows or probabilities"));
+  EXPECT_THAT(error(at::zeros({6, 3}, at::kLong)), HasSubstr("labels.argmax(1)"));
+  EXPECT_THAT(error(at::zeros({6, 1}, at::kLong)), HasSubstr("Long [6, 1]; must be integers [images], which "
+                                                             "labels.reshape(-1) makes of them"));
+  EXPECT_THAT(error(at::zeros({6})), HasSubstr("a conversion to int64 makes of whole numbers"));
+  EXPECT_THAT(error(at::zeros({6}, at::kBool)), HasSubstr("a conversion to uint8 makes of them"));
+  EXPECT_THAT(error(at::zeros({2, 3, 1}, at::kLong)), HasSubstr("Long [2, 3, 1]; must be integers [images]\n"));
+  EXPECT_THAT(
+      error(at::tensor({1, 2, 3, 3, 2, 1}, at::kLong)),
+      HasSubstr("no training image has label 0 of the 4 that the labels span; number the classes from 0 without "
+                "gaps (labels from 1 on: subtract 1), or set `classes`"));
 }
 
 TEST(SafetensorsDatasetTest, LabelsOutOfRange) {
