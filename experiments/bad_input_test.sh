@@ -80,8 +80,26 @@ for file in data_batch_1 data_batch_2 data_batch_3 data_batch_4 data_batch_5 tes
 bad_config "data file truncated" "30730000" "$cifar"
 rm -r cifar
 
+bad_config "typographic quotes" "config.textproto:1:7: “ is a typographic quote (U+201C); write \"" "$(echo "$good" | sed 's/"a"/“a”/')"
+bad_config "a decimal comma" "config.textproto:5:60: \"0,1\" has a comma in a number; write 0.1" \
+  "$(echo "$good" | sed 's/batch_size: 64/batch_size: 64 sgd { learning_rate: 0,1 }/')"
+printf '%s\n' "$good" | iconv -t UTF-16 >config.textproto
+refused "UTF-16" "config.textproto:1:1: the text is UTF-16" --config=config.textproto --output=out
+# Every file that an ablation leaves, and in other letters.
+level() { printf '%s\n' "$good factor { name: 'p' level { name: '$1' } }"; }
+for name in results.csv Report.HTML summary.md summary.tex comparisons.json ablation.textproto planned.textproto result.json; do
+  bad_config "a level called $name" "config.textproto:7:" "$(level "$name")"
+  bad_config "a level called $name, why" "which is the name of a file of the results" "$(level "$name")"
+done
+
 printf '%s\n' "$good" >config.textproto
 : >file
+refused "unknown flag" "--epochs is no flag; there are --arms" --config=config.textproto --epochs=3
+refused "misspelt flag" "--outptu is no flag; did you mean --output?" --config=config.textproto --outptu=x
+refused "flag without a value" "--output has no value" --config=config.textproto --output --dry_run
+refused "flag with an empty value" "--seeds= has no value" --config=config.textproto --seeds=
+refused "bad value" "--jobs=two: must be a whole number" --config=config.textproto --jobs=two
+refused "no flag" '"config.textproto" is no flag' config.textproto
 refused "output below a file" "file" --config=config.textproto --output=file/out
 refused "no such arm" "nobody" --config=config.textproto --output=out --arms=nobody
 refused "seeds backwards" "seeds" --config=config.textproto --output=out --seeds=5-2
@@ -94,6 +112,84 @@ refused "bad override" "--override:1:" --config=config.textproto --output=out --
 "$ablation" --config=config.textproto --output=out >/dev/null 2>&1 || { echo "FAIL the good config does not run"; failures=$((failures + 1)); }
 refused "a changed arm" "momentum" --config=config.textproto --output=out --override='base { training { sgd { momentum: 0.5 } } }'
 "$ablation" --config=config.textproto --output=out 2>/dev/null | grep -q "were done already" || { echo "FAIL the second call does not say that all is done"; failures=$((failures + 1)); }
+
+# holds NAME TEXT EXPECTED
+holds() {
+  case $2 in
+    *"$3"*) echo "ok $1" ;;
+    *)
+      echo "FAIL $1: no \"$3\" in: $2"
+      failures=$((failures + 1))
+      ;;
+  esac
+}
+flags=(--jobs=1 --threads_per_run=1)
+for name in $(cd out && find . -maxdepth 1 -type f ! -name '.*') $(cd out/base/1 && find . -type f ! -name '.*'); do
+  name=${name#./}
+  bad_config "a level called $name, which is there" "a file of the results" "$(level "$name")"
+done
+printf '%s\n' "$good" >config.textproto
+
+text=$("$ablation" --help 2>err.txt)
+holds "help" "$? $text" "0 ablation: runs an ablation over seeds"
+[ -s err.txt ] && echo "FAIL help says: $(cat err.txt)" && failures=$((failures + 1))
+for arguments in --help --list "--config=config.textproto --dry_run"; do
+  text=$("$ablation" $arguments 2>&1 >/dev/full)
+  holds "$arguments to a full disk" "$? $text" "1 the standard output cannot be written"
+done
+
+# A mark before the text, as some editors put it.
+(printf '\xef\xbb\xbf' && cat config.textproto) >marked.textproto
+text=$("$ablation" --config=marked.textproto --dry_run --output=out 2>&1)
+holds "a byte order mark" "$? $text" "1 of them done"
+
+# A home that the shell left alone.
+text=$(HOME=$work/home "$ablation" --config=config.textproto --dry_run --output='~/x' 2>&1)
+holds "a home" "$text" "output $work/home/x"
+
+# A report that cannot be written.
+mv out/report.html kept.html && mkdir out/report.html
+text=$("$ablation" --config=config.textproto --output=out 2>&1 >/dev/null)
+holds "no report" "$? $text" "1 no report could be made: $work/out/report.html: is a folder"
+rmdir out/report.html && mv kept.html out/report.html
+
+# What others have put there stays, also what is called like a temporary file.
+mkdir -p others/base/1
+for name in others/{notes.tmp.2024,results.csv.tmp.1,model.pt.tmp.0123456789abcdef0123456789abcdef} others/base/1/mine.tmp.7; do
+  echo precious >$name
+done
+"$ablation" --config=config.textproto --output=others "${flags[@]}" >/dev/null 2>&1
+holds "others' files" "$? $(cat others/*.tmp.* others/base/1/*.tmp.* | tr '\n' ' ')" "0 precious precious precious precious"
+
+# A run whose folder cannot be made, and which therefore never began.
+printf '%s\n' "$(level x)" >level.textproto
+mkdir blocked && : >blocked/x
+text=$("$ablation" --config=level.textproto --output=blocked "${flags[@]}" 2>&1 >/dev/null)
+holds "a run that never began" "$? $text" "[1/1] x seed 1  failed: "
+holds "a run that never began, its time" "$text" "  0 s"
+
+# The config is not written over by the ablation's own copy, unless they say the same.
+mkdir own && (echo "# mine" && cat config.textproto) >own/ablation.textproto
+refused "the config in the results" "is the file ablation.textproto of the results" --config=own/ablation.textproto --output=./own
+text=$("$ablation" --config=out/ablation.textproto --output=out 2>&1)
+holds "the ablation's own copy" "$? $text" "were done already"
+
+# Initial weights that the run would write over.
+mkdir -p started/base/1 && cp out/base/1/last.safetensors started/base/1/
+echo "$good" | sed "s/^  network.*/  initial_weights: 'started\/base\/.\/1\/last.safetensors'/" >weights.textproto
+refused "weights that the run writes" "is the file that base seed 1 writes" --config=weights.textproto --output=started
+
+# No shell sees the path of the workspace.
+if git --version >/dev/null 2>&1; then
+  workspace="$work/o'brien \$(touch ran)"
+  mkdir "$workspace" && git -C "$workspace" init -q && echo x >"$workspace/x"
+  git -C "$workspace" add x && git -C "$workspace" -c user.name=a -c user.email=a@b commit -qm x
+  text=$(BUILD_WORKSPACE_DIRECTORY=$workspace "$ablation" --config=config.textproto --output=revision "${flags[@]}" 2>&1)
+  holds "a workspace with a quote" "$(cat revision/base/1/provenance.json)" "\"code_revision\": \"$(git -C "$workspace" rev-parse HEAD)\""
+  BUILD_WORKSPACE_DIRECTORY="/x'; touch '$work/ran'; echo '" "$ablation" --config=config.textproto --output=unknown "${flags[@]}" >/dev/null 2>&1
+  holds "a workspace that is none" "$(cat unknown/base/1/provenance.json)" '"code_revision": "unknown"'
+  [ -z "$(find . -name 'ran*')" ] || { echo "FAIL the path of the workspace was run"; failures=$((failures + 1)); }
+fi
 
 echo "$failures failures"
 [ $failures = 0 ]

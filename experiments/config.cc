@@ -16,6 +16,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "experiments/output_files.h"
 #include "experiments/phases.h"
 #include "google/protobuf/any.pb.h"
 #include "google/protobuf/text_format.h"
@@ -399,6 +400,11 @@ class Loader {
         const std::string level = absl::StrCat(path, ".level[", l, "].name");
         CheckName(level, factor.level(l).has_name(), factor.level(l).name(),
                   "say what the level is called, e.g. name: \"cov\"");
+        if (IsOutputFile(factor.level(l).name())) {
+          Error(level, absl::StrCat("is ", Quote(factor.level(l).name()),
+                                    ", which is the name of a file of the results; levels become folders beside it: "
+                                    "choose another name"));
+        }
         CheckOnce(level, factor.level(l).name(), path + ".level", l, &levels);
       }
       arms *= std::max(1, factor.level_size());

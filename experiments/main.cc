@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "experiments/config.h"
+#include "experiments/output_files.h"
 #include "experiments/report.h"
 #include "experiments/runner.h"
 #include "experiments/shard.h"
@@ -17,8 +18,10 @@
 #include "experiments/worker.h"
 #include "ml/base/files.h"
 #include "ml/base/flags.h"
+#include "ml/base/output_guard.h"
 #include "ml/base/plugin.h"
 #include "ml/base/stop_signals.h"
+#include "ml/base/textproto.h"
 #include "ml/base/training_process.h"
 
 DEFINE_string(config, "", "The ablation: a text proto (docs/config.md), e.g. experiments/configs/digits.textproto.");
@@ -45,16 +48,8 @@ DEFINE_bool(list, false, "Say what is linked, with a line on each, and stop.");
 namespace prunelab {
 namespace {
 
-// Status of a refusal: something the person can mend, nothing was written.
-constexpr int kRefused = 2;
-
 // The signal that asked the ablation to stop, or 0.
 volatile std::sig_atomic_t stop_signal = 0;
-
-int Refuse(const absl::Status& status) {
-  std::cerr << status.message() << "\n";
-  return kRefused;
-}
 
 void List() {
   for (const PluginKind* kind : PluginKind::All()) {
@@ -67,32 +62,47 @@ void List() {
   }
 }
 
+// Refuses a config that the ablation would write over. Its own copy of one it may: that says the same.
+absl::Status CheckConfigStays(const std::string& config, const std::string& output, const Ablation& ablation) {
+  for (const char* name : kOutputFiles) {
+    if (!SameFile(config, JoinPath(output, name))) continue;
+    const absl::StatusOr<std::string> text = ReadFile(config);
+    if (absl::string_view(name) == kAblationFile && text.ok() && *text == PrettyText(ablation)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("--config=", FLAGS_config, ": is the file ", name,
+                     " of the results, which is written anew; keep the config elsewhere, or use another --output"));
+  }
+  return absl::OkStatus();
+}
+
 int Main() {
   if (FLAGS_list) {
     List();
     return 0;
   }
   if (FLAGS_config.empty()) {
-    return Refuse(
+    return ExitStatus(
         absl::InvalidArgumentError("--config is missing; e.g. --config=experiments/configs/digits.textproto"));
   }
   const absl::StatusOr<LoadedAblation> loaded = LoadAblation(FLAGS_config, FLAGS_override);
-  if (!loaded.ok()) return Refuse(loaded.status());
+  if (!loaded.ok()) return ExitStatus(loaded.status());
   RunnerOptions options;
   options.output = UserPath(FLAGS_output.empty() ? JoinPath("runs", loaded->ablation.name()) : FLAGS_output);
+  const absl::Status stays = CheckConfigStays(UserPath(FLAGS_config), options.output, loaded->ablation);
+  if (!stays.ok()) return ExitStatus(stays);
   options.device = FLAGS_device;
   for (const auto& [name, value] :
        {std::make_pair("jobs", FLAGS_jobs), std::make_pair("threads_per_run", FLAGS_threads_per_run),
         std::make_pair("retries", FLAGS_retries)}) {
     if (value >= 0) continue;
-    return Refuse(absl::InvalidArgumentError(absl::StrCat("--", name, "=", value, ": must be 0 or more")));
+    return ExitStatus(absl::InvalidArgumentError(absl::StrCat("--", name, "=", value, ": must be 0 or more")));
   }
   options.jobs = FLAGS_jobs;
   options.threads_per_run = FLAGS_threads_per_run;
   options.retries = FLAGS_retries;
   if (!FLAGS_shard.empty()) {
     const absl::StatusOr<Shard> shard = ParseShard(FLAGS_shard);
-    if (!shard.ok()) return Refuse(absl::InvalidArgumentError(absl::StrCat("--shard: ", shard.status().message())));
+    if (!shard.ok()) return ExitStatus(absl::InvalidArgumentError(absl::StrCat("--shard: ", shard.status().message())));
     options.shard = *shard;
   }
   options.worker_command = {"/proc/self/exe", "--worker"};
@@ -102,17 +112,17 @@ int Main() {
   options.seeds = loaded->ablation.seeds();
   if (!FLAGS_arms.empty()) {
     const absl::StatusOr<std::vector<Arm>> arms = SelectArms(loaded->arms, FLAGS_arms);
-    if (!arms.ok()) return Refuse(arms.status());
+    if (!arms.ok()) return ExitStatus(arms.status());
     options.arms = *arms;
   }
   if (!FLAGS_seeds.empty()) {
     const absl::StatusOr<Seeds> seeds = ParseSeeds(FLAGS_seeds);
-    if (!seeds.ok()) return Refuse(seeds.status());
+    if (!seeds.ok()) return ExitStatus(seeds.status());
     options.seeds = *seeds;
   }
   if (!FLAGS_shard.empty()) {
     const absl::Status shard = CheckShard(options.shard, options.seeds);
-    if (!shard.ok()) return Refuse(shard);
+    if (!shard.ok()) return ExitStatus(shard);
     std::cout << ShardText(options.shard, options.seeds) << std::endl;
   } else if (IsSlurmTask()) {
     std::cerr
@@ -120,9 +130,9 @@ int Main() {
   }
   if (FLAGS_dry_run) {
     const absl::StatusOr<std::string> text = DryRun(*loaded, options);
-    if (!text.ok()) return Refuse(text.status());
+    if (!text.ok()) return ExitStatus(text.status());
     if (!(FLAGS_expected_sd >= 0 && FLAGS_expected_sd <= std::numeric_limits<double>::max())) {
-      return Refuse(absl::InvalidArgumentError(
+      return ExitStatus(absl::InvalidArgumentError(
           absl::StrCat("--expected_sd=", FLAGS_expected_sd, ": must be 0 or more, and finite")));
     }
     std::cout << *text << "\n"
@@ -134,7 +144,7 @@ int Main() {
   // cannot be said is not said, and the runs go on or write their checkpoints.
   signal(SIGPIPE, SIG_IGN);
   const absl::StatusOr<AblationOutcome> outcome = RunAblation(*loaded, options);
-  if (!outcome.ok()) return Refuse(outcome.status());
+  if (!outcome.ok()) return ExitStatus(outcome.status());
   const absl::StatusOr<std::string> report = WriteReport({options.output}, options.output);
   if (!report.ok()) std::cerr << "no report could be made: " << report.status().message() << "\n";
   if (outcome->stopped) {
@@ -146,13 +156,13 @@ int Main() {
   if (outcome->trained == 0) std::cout << "All " << outcome->results.size() << " runs were done already.\n";
   std::cout << "\n"
             << ResultsTable(names, outcome->results) << "\nMean +- standard deviation over seeds, at the last epoch.\n"
-            << "Results: " << JoinPath(options.output, "results.csv") << "\n";
-  if (report.ok()) std::cout << "Report: " << JoinPath(options.output, "report.html") << "\n\n" << *report;
+            << "Results: " << JoinPath(options.output, kResultsFile) << "\n";
+  if (report.ok()) std::cout << "Report: " << JoinPath(options.output, kReportFile) << "\n\n" << *report;
   for (const RunResult& result : outcome->results) {
     if (result.status == "failed")
       std::cerr << result.arm << " seed " << result.seed << " failed: " << result.message << "\n";
   }
-  return outcome->failed > 0 ? 1 : 0;
+  return outcome->failed > 0 || !report.ok() ? kNotAllDone : 0;
 }
 
 }  // namespace
@@ -160,10 +170,6 @@ int Main() {
 
 int main(int argc, char** argv) {
   prunelab::SetUpTrainingProcess(argv);
-  // A file that may not grow is an error of its write, with a message, and not the end of the program.
-  signal(SIGXFSZ, SIG_IGN);
-  const absl::Status parsed =
-      prunelab::ParseFlags("runs an ablation over seeds and reports it; see README.md", argc, argv);
-  if (!parsed.ok()) return prunelab::Refuse(parsed);
-  return FLAGS_worker ? prunelab::RunWorker() : prunelab::Main();
+  return prunelab::RunMain("runs an ablation over seeds and reports it; see README.md", argc, argv,
+                           [] { return FLAGS_worker ? prunelab::RunWorker() : prunelab::Main(); });
 }

@@ -42,12 +42,15 @@ void ProgressDisplay::Update(const std::string& name, const RunProgress& progres
 }
 
 void ProgressDisplay::End(const std::string& name, const std::string& text, bool done) {
-  const InProgress run = in_progress_[name];
-  in_progress_.erase(name);
+  const auto found = in_progress_.find(name);
+  const bool begun = found != in_progress_.end();  // else it failed before
+  const InProgress run = begun ? found->second : InProgress();
+  if (begun) in_progress_.erase(found);
   trained_images_ += static_cast<double>(run.progress.images);
   done_ += done;
   if (!done) waiting_images_ += run.heard ? static_cast<double>(run.progress.images_left) : run.images;
-  Say(absl::StrFormat("[%d/%d] %s  %s  %s", done_, runs_, name, text, DurationText(SteadySeconds() - run.start)));
+  Say(absl::StrFormat("[%d/%d] %s  %s  %s", done_, runs_, name, text,
+                      DurationText(begun ? SteadySeconds() - run.start : 0)));
 }
 
 void ProgressDisplay::Say(const std::string& text) {

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "experiments/analysis.h"
+#include "experiments/output_files.h"
 #include "experiments/records.h"
 #include "experiments/report_page.h"
 #include "experiments/report_records.h"
@@ -41,11 +42,11 @@ absl::StatusOr<std::string> WriteReport(const std::vector<std::string>& results,
       Analyse(records.ablation, runs, records.arms, records.planned ? &*records.planned : nullptr);
   PRUNELAB_RETURN_IF_ERROR(CreateFolders(output));
   for (const auto& [name, text] : {
-           std::make_pair("results.csv", ResultsCsv(runs)),
-           std::make_pair("comparisons.json", ComparisonsJson(analysis)),
-           std::make_pair("summary.md", SummaryMarkdown(records.ablation, analysis, records.notes)),
-           std::make_pair("summary.tex", SummaryLatex(records.ablation, analysis, records.notes)),
-           std::make_pair("report.html", ReportPage(records, analysis, output)),
+           std::make_pair(kResultsFile, ResultsCsv(runs)),
+           std::make_pair(kComparisonsFile, ComparisonsJson(analysis)),
+           std::make_pair(kMarkdownFile, SummaryMarkdown(records.ablation, analysis, records.notes)),
+           std::make_pair(kLatexFile, SummaryLatex(records.ablation, analysis, records.notes)),
+           std::make_pair(kReportFile, ReportPage(records, analysis, output)),
        }) {
     PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(JoinPath(output, name), text));
   }

@@ -72,6 +72,18 @@ text=$("$report" --results=copy/a --output=copy/report 2>&1)
 holds "report program" "$text" "Report: copy/report/report.html"
 is_there copy/report/{report.html,comparisons.json,summary.md,summary.tex,results.csv}
 cmp runs/a/comparisons.json copy/report/comparisons.json || failures=$((failures + 1))
+mv copy/a 'copy/lr=0.1,wd=0'
+text=$("$report" --results='copy/lr=0.1,wd=0' --output=copy/comma 2>&1)
+holds "a folder with a comma" "$? $text" "0 "
+cmp runs/a/comparisons.json copy/comma/comparisons.json || failures=$((failures + 1))
+text=$("$report" --results='copy/lr=0.1\,wd=0,runs/a' --output=copy/comma 2>&1)
+holds "a comma of a name and one between" "$? $text" "0 "
+mkdir -p 'copy/lr=0.1' wd=0
+text=$("$report" --results='copy/lr=0.1,wd=0' --output=copy/comma 2>&1)
+holds "a comma that may be either" "$? $text" '2 --results: "copy/lr=0.1,wd=0" exists, and so do its parts'
+rmdir 'copy/lr=0.1' wd=0 && mv 'copy/lr=0.1,wd=0' copy/a
+text=$("$report" --results=copy/a --output=copy/full 2>&1 >/dev/full)
+holds "a report that cannot be printed" "$? $text" "1 the standard output cannot be written"
 sed -i 's/"test_top1":0/"test_top1":1/' copy/a/random/2/epochs.jsonl
 text=$("$report" --results=copy/a 2>&1)
 holds "an edited record" "$text" "Left out: random seed 2: epochs.jsonl line 1"

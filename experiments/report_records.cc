@@ -18,6 +18,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "experiments/config.h"
+#include "experiments/output_files.h"
 #include "experiments/phases.h"
 #include "google/protobuf/empty.pb.h"
 #include "google/protobuf/io/tokenizer.h"
@@ -34,7 +35,6 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr char kPlanFile[] = "planned.textproto";
 constexpr char kNoPruning[] = "prunelab.NoPruning";
 constexpr size_t kMaxDepth = 40;                          // of folders
 constexpr int kMaxNesting = 100;                          // of messages, as TextProtoSource has it
@@ -600,12 +600,12 @@ absl::StatusOr<ReportRecords> ReadResults(const std::vector<std::string>& folder
     }
     const std::vector<FoundRun> here = FindRuns(folder);
     found.insert(found.end(), here.begin(), here.end());
-    const absl::StatusOr<std::string> text = ReadFile(JoinPath(folder, "ablation.textproto"));
+    const absl::StatusOr<std::string> text = ReadFile(JoinPath(folder, kAblationFile));
     if (!text.ok() && here.empty()) {
       return absl::NotFoundError(absl::StrCat(
           folder, ": holds neither ablation.textproto nor a run; give a folder that an ablation has written"));
     }
-    if (const auto csv = ReadFile(JoinPath(folder, "results.csv")); csv.ok()) {
+    if (const auto csv = ReadFile(JoinPath(folder, kResultsFile)); csv.ok()) {
       for (auto& run : WantedRuns(*csv)) wanted.push_back(std::move(run));
     }
     if (!text.ok()) {

@@ -24,8 +24,10 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "experiments/allotment.h"
+#include "experiments/code_revision.h"
 #include "experiments/core_claim.h"
 #include "experiments/further.h"
+#include "experiments/output_files.h"
 #include "experiments/progress.h"
 #include "experiments/report_records.h"
 #include "experiments/run.h"
@@ -37,6 +39,7 @@
 #include "ml/base/field_error.h"
 #include "ml/base/file_lock.h"
 #include "ml/base/files.h"
+#include "ml/base/output_guard.h"
 #include "ml/base/status_macros.h"
 #include "ml/base/textproto.h"
 #include "ml/base/with_prefix.h"
@@ -155,6 +158,25 @@ class Inputs {
   std::map<std::string, InitialWeights> weights_;
 };
 
+// Refuses initial weights that a run without a result would write over.
+absl::Status CheckWeightsStay(const std::vector<Run>& runs, const std::vector<std::optional<RunResult>>& results) {
+  std::set<std::string> weights;
+  for (const Run& run : runs) {
+    if (run.arm->config.has_initial_weights()) weights.insert(run.arm->config.initial_weights());
+  }
+  for (const std::string& path : weights) {
+    for (size_t i = 0; i < runs.size(); ++i) {
+      const Run& run = runs[i];
+      for (const char* name : kRunFiles) {
+        if (results[i] || !SameFile(UserPath(path), JoinPath(run.folder, name))) continue;
+        return absl::InvalidArgumentError(absl::StrCat("initial_weights: ", path, " is the file that ", run.name(),
+                                                       " writes; copy it elsewhere, or use another --output"));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
 // For runs with `from_scratch`: the run whose shape they take, here or done before, by the data and weights that there
 // are now.
 absl::Status FindSources(const LoadedAblation& loaded, const RunnerOptions& options, Inputs& inputs,
@@ -199,19 +221,6 @@ absl::Status FindSources(const LoadedAblation& loaded, const RunnerOptions& opti
         FullRunId(run.arm->config, run.seed, run.dataset->fingerprint, /*weights_digest=*/"", run.source_run_id);
   }
   return absl::OkStatus();
-}
-
-std::string CodeRevision() {
-  const char* workspace = std::getenv("BUILD_WORKSPACE_DIRECTORY");
-  if (workspace == nullptr) return "unknown";
-  FILE* pipe =
-      popen(absl::StrCat("git -C '", workspace, "' describe --always --dirty --abbrev=40 2>/dev/null").c_str(), "r");
-  if (pipe == nullptr) return "unknown";
-  char line[128] = "";
-  const bool read = fgets(line, sizeof(line), pipe) != nullptr;
-  pclose(pipe);
-  const std::string revision(absl::StripAsciiWhitespace(line));
-  return read && !revision.empty() ? revision : "unknown";
 }
 
 Allotment AllotmentOf(const LoadedAblation& loaded, const RunnerOptions& options, const Machine& machine,
@@ -331,7 +340,7 @@ class Coordinator {
     std::stable_sort(all.begin(), all.end(), [&](const RunResult& a, const RunResult& b) {
       return std::make_pair(place[a.arm], a.seed) < std::make_pair(place[b.arm], b.seed);
     });
-    return WriteFileAtomically(JoinPath(options_.output, "results.csv"), ResultsCsv(all));
+    return WriteFileAtomically(JoinPath(options_.output, kResultsFile), ResultsCsv(all));
   }
 
   // `ours`: it was trained by this call.
@@ -716,6 +725,7 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
     if (results[i]) continue;  // also where another machine trained it
     PRUNELAB_RETURN_IF_ERROR(CheckArmPrecision(*runs[i].arm, chosen));
   }
+  PRUNELAB_RETURN_IF_ERROR(CheckWeightsStay(runs, results));
   PRUNELAB_RETURN_IF_ERROR(CreateFolders(options.output));
   PRUNELAB_ASSIGN_OR_RETURN(const std::vector<FileLock> locks, LockFolder(options));
   if (options.shard.count == 1) PRUNELAB_RETURN_IF_ERROR(RemoveTemporaries(options.output));
@@ -739,7 +749,7 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
   std::cerr << FurtherLines(further);
   const std::string ablation_text = PrettyText(loaded.ablation);
   PRUNELAB_RETURN_IF_ERROR(KeepPlan(options.output, ablation_text));
-  PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(JoinPath(options.output, "ablation.textproto"), ablation_text));
+  PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(JoinPath(options.output, kAblationFile), ablation_text));
   const Machine machine = ThisMachine();
   const Allotment allotment = AllotmentOf(loaded, options, machine, device);
   const bool all_done =

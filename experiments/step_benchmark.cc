@@ -306,10 +306,7 @@ absl::StatusOr<Json> Measure() {
 
 int Main() {
   const absl::StatusOr<Json> json = Measure();
-  if (!json.ok()) {
-    std::cerr << json.status().message() << "\n";
-    return 2;
-  }
+  if (!json.ok()) return ExitStatus(json.status());
   if (FLAGS_json) {
     std::cout << json->dump() << "\n";
   } else {
@@ -323,10 +320,5 @@ int Main() {
 
 int main(int argc, char** argv) {
   prunelab::SetUpTrainingProcess(argv);
-  const absl::Status parsed = prunelab::ParseFlags("times training steps on synthetic data", argc, argv);
-  if (!parsed.ok()) {
-    std::cerr << parsed.message() << "\n";
-    return 2;
-  }
-  return prunelab::Main();
+  return prunelab::RunMain("times training steps on synthetic data", argc, argv, prunelab::Main);
 }

@@ -12,11 +12,11 @@ it is there already and complete, nothing is done.
 Exit status: 0 done; 1 the download failed and may be tried again; 2 something is wrong that trying again does not mend.
 """
 
-import argparse
 import collections
 import hashlib
 import http.client
 import os
+import re
 import shutil
 import sys
 import tarfile
@@ -25,6 +25,9 @@ import time
 import urllib.error
 import urllib.request
 import zlib
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from command_line import Parser, status_of, user_path  # noqa: E402
 
 HOME = "https://www.cs.toronto.edu/~kriz/"
 PIXELS = 3 * 32 * 32
@@ -60,11 +63,6 @@ class Refusal(Exception):
 
 class DownloadError(Exception):
     """Trying again may help."""
-
-
-def user_path(path):
-    """A path as typed: "~" expanded, relative to the folder in which the command was typed."""
-    return os.path.join(os.environ.get("BUILD_WORKING_DIRECTORY", ""), os.path.expanduser(path))
 
 
 def file_bytes(data_set, name):
@@ -262,6 +260,9 @@ def run(arguments):
     if is_complete(folder, data_set):
         print(f"{folder}: {data_set.name} is there already")
         return
+    sha256 = (arguments.sha256 or data_set.sha256).strip().lower()
+    if not re.fullmatch("[0-9a-f]{64}", sha256):
+        raise Refusal(f"--sha256={arguments.sha256}: must be the 64 hexadecimal digits that sha256sum prints")
     if os.path.lexists(folder):
         raise Refusal(f"{folder}: is there, but not complete; remove it and run this again")
     url = arguments.url or HOME + data_set.archive
@@ -280,7 +281,7 @@ def run(arguments):
             sys.stderr.write(f"{data_set.name} from {url}\n")
             download(url, archive, arguments.retry_seconds)
     try:
-        check_archive(archive, data_set, arguments.sha256 or data_set.sha256)
+        check_archive(archive, data_set, sha256)
         temporary = tempfile.mkdtemp(prefix=f".{data_set.folder}.", dir=output)
         try:
             unpack(archive, temporary, data_set)
@@ -301,8 +302,7 @@ def run(arguments):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="cifar10", description=__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="cifar10", description=__doc__)
     parser.add_argument("--output", default="data", metavar="FOLDER", help="where the data's folder is put (data)")
     parser.add_argument("--from", dest="from_file", metavar="FILE", help="an archive that is there already")
     parser.add_argument("--cifar100", action="store_true", help="CIFAR-100 instead")
@@ -330,4 +330,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status_of(main))

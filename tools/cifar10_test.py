@@ -242,7 +242,24 @@ class Cifar10Test(unittest.TestCase):
         self.assertIn("is there, but not complete", self.refused("--from=" + self.write(GOOD)))
         self.write(b"", "file")
         self.assertIn("file", self.refused("--from=a.tar.gz", "--output=file/data"))
-        self.assertIn("unrecognized arguments", self.refused("--frm=x"))
+        self.assertIn("unrecognized arguments: --frm=x; did you mean --from?", self.refused("--frm=x"))
+
+    def test_a_checksum_may_be_written_in_capitals(self):
+        process = self.run_tool("--from=" + self.write(GOOD), sha256=hashlib.sha256(GOOD).hexdigest().upper())
+        self.assertEqual(process.returncode, 0, process)
+        self.assert_unpacked()
+
+    def test_what_is_no_checksum_is_refused(self):
+        for sha256 in ("abc", "x" * 64, hashlib.md5(GOOD).hexdigest()):
+            message = self.refused("--from=" + self.write(GOOD), sha256=sha256)
+            self.assertIn(f"--sha256={sha256}: must be the 64 hexadecimal digits", message)
+
+    def test_no_folder_is_called_by_a_tilde(self):
+        for output in ("~", "~/x"):
+            process = self.run_tool("--from=~/" + self.write(GOOD), "--output=" + output)
+            self.assertEqual(process.returncode, 0, process)
+            self.assert_unpacked(output.strip("~/"))
+        self.assertEqual([path for path in self.root.rglob("~*")], [])
 
 
 if __name__ == "__main__":

@@ -15,7 +15,9 @@
 #include "ml/base/files.h"
 #include "ml/base/flags.h"
 #include "ml/base/freed_memory.h"
+#include "ml/base/output_guard.h"
 #include "ml/base/parse_plugin.h"
+#include "ml/base/plugin.h"
 #include "ml/base/random.h"
 #include "ml/base/status_macros.h"
 #include "ml/base/with_prefix.h"
@@ -76,18 +78,29 @@ std::string Milliseconds(const Latency& latency) {
   return absl::StrFormat("%.3f +- %.3f", 1e3 * latency.median, 1e3 * latency.spread());
 }
 
+// The path that the data set's parameters name, if any.
+std::string PathOfDataset(const google::protobuf::Any& dataset) {
+  const absl::StatusOr<std::unique_ptr<google::protobuf::Message>> parameters = UnpackAny(dataset);
+  if (!parameters.ok()) return "";
+  const google::protobuf::FieldDescriptor* path = (*parameters)->GetDescriptor()->FindFieldByName("path");
+  const bool text =
+      path != nullptr && !path->is_repeated() && path->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_STRING;
+  return text ? (*parameters)->GetReflection()->GetString(**parameters, path) : "";
+}
+
 absl::Status CheckFlags() {
   const auto refuse = [](auto... text) { return absl::InvalidArgumentError(absl::StrCat(text...)); };
   if (FLAGS_checkpoint.empty()) return refuse("--checkpoint is missing: a .safetensors file");
   if (FLAGS_output.empty() && FLAGS_onnx.empty()) {
     return refuse("give --output=F.safetensors or --onnx=F.onnx, or both");
   }
-  const std::string checkpoint = UserPath(FLAGS_checkpoint);
-  if (UserPath(FLAGS_output) == checkpoint) return refuse("--output=", FLAGS_output, ": is the checkpoint itself");
-  if (UserPath(FLAGS_onnx) == checkpoint) return refuse("--onnx=", FLAGS_onnx, ": is the checkpoint itself");
-  if (!FLAGS_onnx.empty() && UserPath(FLAGS_onnx) == UserPath(FLAGS_output)) {
-    return refuse("--onnx=", FLAGS_onnx, ": is the --output too; give each a file of its own");
+  std::string data;
+  if (!FLAGS_dataset.empty()) {
+    PRUNELAB_ASSIGN_OR_RETURN(const google::protobuf::Any plugin, ParsePlugin("--dataset", FLAGS_dataset));
+    data = PathOfDataset(plugin);
   }
+  PRUNELAB_RETURN_IF_ERROR(CheckOutputs({{"--checkpoint", FLAGS_checkpoint}, {"--dataset's path", data}},
+                                        {{"--output", FLAGS_output}, {"--onnx", FLAGS_onnx}}));
   if (FLAGS_mode != "exact" && FLAGS_mode != "coupled") {
     return refuse("--mode=", FLAGS_mode, ": must be exact or coupled");
   }
@@ -193,6 +206,7 @@ std::vector<PassSaving> RemoveExactly(WeightedNetwork& network, CompressionOptio
 }
 
 absl::Status Main() {
+  ProtectWhatIsRead();
   PRUNELAB_RETURN_IF_ERROR(CheckFlags());
   ImageDefaults defaults;
   std::optional<Dataset> dataset;
@@ -312,10 +326,11 @@ absl::Status Main() {
 
 int main(int argc, char** argv) {
   prunelab::KeepFreedMemory();
-  absl::Status status = prunelab::ParseFlags(
-      "takes dead filters out of a checkpoint's network, and exports it; see docs/compression.md", argc, argv);
-  if (status.ok()) status = prunelab::Main();
-  if (!status.ok()) std::cerr << status.message() << "\n";
-  if (status.ok()) return 0;
-  return absl::IsInternal(status) ? 1 : 2;  // 1: what was computed is not right
+  return prunelab::RunMain("takes dead filters out of a checkpoint's network, and exports it; see docs/compression.md",
+                           argc, argv, [] {
+                             const absl::Status status = prunelab::Main();
+                             const int exit_status = prunelab::ExitStatus(status);
+                             // What was computed is not right.
+                             return absl::IsInternal(status) ? prunelab::kNotAllDone : exit_status;
+                           });
 }

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <iterator>
@@ -16,6 +17,7 @@
 #include "absl/strings/str_replace.h"
 #include "google/protobuf/text_format.h"
 #include "ml/base/files.h"
+#include "ml/base/fresh_folder.h"
 #include "ml/compression/random_models.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/model.h"
@@ -184,7 +186,78 @@ TEST(CompressToolTest, BadInputIsRefusedByName) {
   EXPECT_THAT(refusal(good, {"--calibration_images=9"}), HasSubstr("goes with --pruning and --dataset"));
   EXPECT_THAT(refusal(good, {"--seed=9", kDigits}), HasSubstr("goes with --pruning, or without --dataset"));
   const std::string path = Write("same.safetensors", good);
-  EXPECT_THAT(Compress({"--checkpoint=" + path, "--output=" + path}).err, HasSubstr("is the checkpoint itself"));
+  const std::string bytes = *ReadFile(path);
+  const auto at = [](const char* name) { return absl::StrCat(testing::TempDir(), "/", name); };
+  unlink(at("soft").c_str());
+  unlink(at("hard").c_str());
+  ASSERT_EQ(symlink("same.safetensors", at("soft").c_str()), 0);
+  ASSERT_EQ(link(path.c_str(), at("hard").c_str()), 0);
+  for (const std::string& name : {path, at("./same.safetensors"), at("soft"), at("hard")}) {
+    for (const char* flag : {"--output=", "--onnx="}) {
+      const ProgramResult result = Compress({"--checkpoint=" + path, flag + name});
+      EXPECT_EQ(result.status, 2) << name;
+      EXPECT_THAT(result.err, HasSubstr("is the file that --checkpoint=")) << name;
+    }
+  }
+  EXPECT_EQ(*ReadFile(path), bytes);
+  EXPECT_THAT(Compress({"--checkpoint=" + path, "--output=" + at("both"), "--onnx=" + at("./both")}).err,
+              HasSubstr("is the file that --output="));
+  EXPECT_THAT(Compress({"--checkpoint=" + path, "--output=" + testing::TempDir()}).err, HasSubstr("is a folder"));
+}
+
+// Images and labels are inputs, too.
+TEST(CompressToolTest, DoesNotWriteOverTheDataSet) {
+  const std::string checkpoint = Write("masked.safetensors", ModelToSafetensors(Masked()));
+  Safetensors data;
+  for (const char* part : {"train", "test"}) {
+    data.tensors[absl::StrCat(part, "_images")] = at::randint(0, 256, {20, 1, 8, 8}).to(at::kByte);
+    data.tensors[absl::StrCat(part, "_labels")] = at::arange(20).remainder(10).to(at::kLong);
+  }
+  const std::string path = Write("data.safetensors", data), bytes = *ReadFile(path);
+  const std::string dataset =
+      absl::StrCat("--dataset=[type.googleapis.com/prunelab.SafetensorsDataset] { path: '", path, "' }");
+  const ProgramResult result = Compress({"--checkpoint=" + checkpoint, dataset, "--output=" + path});
+  EXPECT_EQ(result.status, 2) << result.out;
+  EXPECT_THAT(result.err, HasSubstr("is the file that --dataset's path="));
+  EXPECT_EQ(*ReadFile(path), bytes);
+}
+
+TEST(CompressToolTest, WhatCannotBeWrittenIsSaid) {
+  const std::string checkpoint = "--checkpoint=" + Write("masked.safetensors", ModelToSafetensors(Masked()));
+  const std::string folder = FreshFolder("limited"), output = folder + "/small.safetensors";
+  const std::vector<std::string> arguments = {checkpoint, "--output=" + output, "--latency=false"};
+  ProgramSetting limited;
+  limited.most_file_bytes = 4096;
+  ProgramResult result = RunProgram(kCompress, arguments, limited);
+  EXPECT_EQ(result.status, 2);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("small.safetensors: cannot write: File too large"), HasSubstr("ulimit -f")));
+  EXPECT_EQ(ListFolder(folder)->size(), 0);
+  ProgramSetting full;
+  full.standard_output = "/dev/full";
+  result = RunProgram(kCompress, arguments, full);
+  EXPECT_EQ(result.status, 1);
+  EXPECT_THAT(result.err, HasSubstr("the standard output cannot be written: No space left on device"));
+  EXPECT_TRUE(ReadSafetensors(output).ok());
+  result = RunProgram(kCompress, {"--help"}, full);
+  EXPECT_EQ(result.status, 1);
+  // With a closed one, no file that is opened takes its place.
+  const std::string before = *ReadFile(output);
+  ProgramSetting closed;
+  closed.standard_output = "-";
+  result = RunProgram(kCompress, arguments, closed);
+  EXPECT_EQ(result.status, 1);
+  EXPECT_THAT(result.err, HasSubstr("the standard output cannot be written: Bad file descriptor"));
+  EXPECT_EQ(*ReadFile(output), before);
+}
+
+TEST(CompressToolTest, HelpAndFlagsThatAreWrong) {
+  const ProgramResult help = RunProgram(kCompress, {"--help"});
+  EXPECT_EQ(help.status, 0);
+  EXPECT_THAT(help.out, AllOf(HasSubstr("compress: takes dead filters out"), HasSubstr("-calibration_images (")));
+  EXPECT_EQ(help.err, "");
+  const ProgramResult wrong = RunProgram(kCompress, {"--ouput=x"});
+  EXPECT_EQ(wrong.status, 2);
+  EXPECT_EQ(wrong.err, "--ouput is no flag; did you mean --output?\n");
 }
 
 // The number behind `what` in a table, and the one behind that.

@@ -14,6 +14,7 @@
 #include "absl/strings/str_join.h"
 #include "ml/base/files.h"
 #include "ml/base/flags.h"
+#include "ml/base/output_guard.h"
 #include "ml/base/parse_plugin.h"
 #include "ml/base/status_macros.h"
 #include "ml/base/with_prefix.h"
@@ -88,10 +89,9 @@ absl::StatusOr<at::Tensor> ReadImages(const std::string& path) {
 }
 
 absl::Status WriteLogits(at::Device device) {
+  PRUNELAB_RETURN_IF_ERROR(
+      CheckOutputs({{"--input", FLAGS_input}, {"--checkpoint", FLAGS_checkpoint}}, {{"--output", FLAGS_output}}));
   const std::string input = UserPath(FLAGS_input), output = UserPath(FLAGS_output);
-  if (output == input || output == UserPath(FLAGS_checkpoint)) {
-    return absl::InvalidArgumentError(absl::StrCat("--output=", output, ": is one of the files that are read"));
-  }
   PRUNELAB_ASSIGN_OR_RETURN(const at::Tensor images, ReadImages(input));
   ImageDefaults defaults;
   defaults.channels = images.size(1);
@@ -116,6 +116,7 @@ absl::Status WriteLogits(at::Device device) {
 }
 
 absl::Status Main() {
+  ProtectWhatIsRead();
   if (FLAGS_checkpoint.empty()) return absl::InvalidArgumentError("--checkpoint is missing: a .safetensors file");
   const bool logits = !FLAGS_input.empty() || !FLAGS_output.empty();
   if (FLAGS_dataset.empty() != logits || (logits && (FLAGS_input.empty() || FLAGS_output.empty()))) {
@@ -137,9 +138,6 @@ absl::Status Main() {
 }  // namespace prunelab
 
 int main(int argc, char** argv) {
-  absl::Status status =
-      prunelab::ParseFlags("evaluates a checkpoint on a data set, or writes logits; see docs/tools.md", argc, argv);
-  if (status.ok()) status = prunelab::Main();
-  if (!status.ok()) std::cerr << status.message() << "\n";
-  return status.ok() ? 0 : 2;
+  return prunelab::RunMain("evaluates a checkpoint on a data set, or writes logits; see docs/tools.md", argc, argv,
+                           [] { return prunelab::ExitStatus(prunelab::Main()); });
 }

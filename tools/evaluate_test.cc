@@ -142,6 +142,20 @@ TEST(EvaluateTest, SizesThatTheNetworkLeavesUnsetAreTheData) {
   EXPECT_THAT(result.err, AllOf(HasSubstr("missing conv1.weight [16, 1, 3, 3]"), HasSubstr("missing fc.bias [10]")));
 }
 
+TEST(EvaluateTest, WhatCannotBePrintedIsSaid) {
+  const std::string weights = Write("means.safetensors", ModelToSafetensors(Means(3, 2)));
+  ProgramSetting full;
+  full.standard_output = "/dev/full";
+  const ProgramResult result = RunProgram(
+      kEvaluate,
+      {"--checkpoint=" + weights, "--input=" + WriteTensor("images.safetensors", "images", at::zeros({2, 3, 2, 2})),
+       "--output=" + Temporary("logits.safetensors")},
+      full);
+  EXPECT_EQ(result.status, 1);
+  EXPECT_EQ(result.err,
+            "the standard output cannot be written: No space left on device; what was printed there is not whole\n");
+}
+
 TEST(EvaluateTest, BadInput) {
   const std::string weights = Write("means.safetensors", ModelToSafetensors(Means(3, 2)));
   const std::string images = WriteTensor("images.safetensors", "images", at::zeros({2, 3, 2, 2}));
@@ -165,7 +179,9 @@ TEST(EvaluateTest, BadInput) {
       {{checkpoint, "--input=" + other, output}, "has no tensor `images`"},
       {{checkpoint, "--input=/no/such", output}, "/no/such"},
       {{checkpoint, "--input=" + images, "--output=/no/such/folder/y.safetensors"}, "/no/such/folder"},
-      {{checkpoint, "--input=" + images, "--output=" + images}, "is one of the files that are read"},
+      {{checkpoint, "--input=" + images, "--output=" + images}, "is the file that --input="},
+      {{checkpoint, "--input=" + images, "--output=" + testing::TempDir() + "/./means.safetensors"},
+       "is the file that --checkpoint="},
       {{checkpoint, digits}, "the data set's images are 1x8x8; the network takes 3x2x2"},
       {{checkpoint, digits, "--split=validation"}, "--split=validation: must be test or train"},
       {{checkpoint, digits, "--batch_size=0"}, "--batch_size=0: must be at least 1"},
@@ -179,6 +195,9 @@ TEST(EvaluateTest, BadInput) {
       {{"--checkpoint=" + images, digits, "--network=[type.googleapis.com/prunelab.Vgg] { depth: 12 }"},
        "--network: depth: is 12; must be 11, 13, 16 or 19"},
       {{checkpoint, digits, "test"}, "is no flag"},
+      {{checkpoint, digits, "--batchsize=3"}, "--batchsize is no flag; did you mean --batch_size?"},
+      {{checkpoint, digits, "--batch_size=abc"}, "--batch_size=abc: must be a whole number, e.g. 500"},
+      {{checkpoint, "--dataset"}, "--dataset has no value"},
   };
   for (const auto& bad : cases) {
     const ProgramResult result = RunProgram(kEvaluate, bad.arguments);

@@ -12,9 +12,13 @@ import array
 import csv
 import json
 import math
+import os
 import pathlib
 import struct
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from command_line import Parser, status_of, user_path  # noqa: E402
 
 QUANTILES = (0.1, 0.5, 0.9)
 COLUMNS = ["arm", "seed"] + [f"{which}_{name}" for which in ("on", "off") for name in ("filters", "q10", "median", "q90")]
@@ -62,18 +66,21 @@ def summary(values):
 
 
 def main():
-    if len(sys.argv) != 2 or not pathlib.Path(sys.argv[1]).is_dir():
-        sys.exit("usage: filter_norms.py RESULTS: the output folder of an ablation, <arm>/<seed>/last.safetensors below it")
-    folder = pathlib.Path(sys.argv[1])
+    parser = Parser(prog="filter_norms", description=__doc__)
+    parser.add_argument("results", metavar="RESULTS", help="the output folder of an ablation")
+    folder = pathlib.Path(user_path(parser.parse_args().results))
+    if not folder.is_dir():
+        parser.error(f"{folder}: is no folder; give the output folder of an ablation")
     paths = sorted(folder.rglob("last.safetensors"), key=lambda path: (str(path.parent.parent), int(path.parent.name)))
     if not paths:
-        sys.exit(f"{folder}: no <arm>/<seed>/last.safetensors below it")
+        parser.error(f"{folder}: no <arm>/<seed>/last.safetensors below it")
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(COLUMNS)
     for path in paths:
         on, off = norms(read_floats(path))
         writer.writerow([path.parent.parent.relative_to(folder).as_posix(), path.parent.name, *summary(on), *summary(off)])
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(status_of(main))

@@ -53,8 +53,27 @@ class FilterNormsTest(unittest.TestCase):
     def test_a_folder_without_runs_is_refused(self):
         with tempfile.TemporaryDirectory() as folder:
             result = run(folder)
-            self.assertNotEqual(result.returncode, 0)
+            self.assertEqual(result.returncode, 2)
             self.assertIn("no <arm>/<seed>/last.safetensors", result.stderr)
+            result = run(os.path.join(folder, "none"))
+            self.assertEqual(result.returncode, 2)
+            self.assertIn("none: is no folder; give the output folder of an ablation", result.stderr)
+
+    def test_help_and_what_cannot_be_printed(self):
+        self.assertEqual(run("--help").returncode, 0)
+        self.assertEqual(run().returncode, 2)
+        self.assertEqual(run("x", "y").returncode, 2)
+        with tempfile.TemporaryDirectory() as folder:
+            write(pathlib.Path(folder, "a/9/last.safetensors"), {"conv1.weight": ([1, 1, 1, 1], [-7])})
+            environment = dict(os.environ, HOME=folder)
+            at_home = subprocess.run([sys.executable, TOOL, "~"], env=environment, capture_output=True, text=True)
+            self.assertEqual((at_home.returncode, at_home.stdout.splitlines()[1:]), (0, ["a,9,1,7,7,7,0,,,"]))
+            with open("/dev/full", "w") as full:
+                for argument in (folder, "--help"):
+                    result = subprocess.run([sys.executable, TOOL, argument], stdout=full, stderr=subprocess.PIPE, text=True)
+                    self.assertEqual(result.returncode, 1)
+                    self.assertEqual(result.stderr, "the standard output cannot be written: No space left on device; "
+                                     "what was printed there is not whole\n")
 
 
 if __name__ == "__main__":

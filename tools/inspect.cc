@@ -71,9 +71,6 @@ absl::Status Main() {
 }  // namespace prunelab
 
 int main(int argc, char** argv) {
-  absl::Status status =
-      prunelab::ParseFlags("prints the layers of a network and how large it is; see docs/tools.md", argc, argv);
-  if (status.ok()) status = prunelab::Main();
-  if (!status.ok()) std::cerr << status.message() << "\n";
-  return status.ok() ? 0 : 2;
+  return prunelab::RunMain("prints the layers of a network and how large it is; see docs/tools.md", argc, argv,
+                           [] { return prunelab::ExitStatus(prunelab::Main()); });
 }

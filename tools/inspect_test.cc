@@ -149,6 +149,7 @@ TEST(InspectTest, BadInput) {
        "--network: depth: is 56; must be 18"},
       {{"--network=[type.googleapis.com/prunelab.Vgg] {}", "--arms=x"}, "--arms goes with --config"},
       {{"last.safetensors"}, "is no flag"},
+      {{"--chekpoint=x"}, "--chekpoint is no flag; did you mean --checkpoint?"},
   };
   for (const auto& bad : cases) {
     const ProgramResult result = RunProgram(kInspect, bad.arguments);

@@ -16,6 +16,9 @@ import pathlib
 import re
 import sys
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from command_line import status_of  # noqa: E402
+
 PACKAGE = "ml/pruning"
 
 PROTO = """\
@@ -278,4 +281,4 @@ passes. docs/adding_a_strategy.md says what an update may do.""")
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(status_of(lambda: main(sys.argv[1:])))

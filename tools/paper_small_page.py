@@ -457,7 +457,7 @@ rule was written down first, and kept.
     out += [line for line in summary.splitlines() if line.startswith("- ")]
     out.append("")
 
-    output = pathlib.Path(output)
+    output = pathlib.Path(output).expanduser()
     (output / "pictures").mkdir(parents=True, exist_ok=True)
     (output / "README.md").write_text("\n".join(out))
     pruned = [arm for arm in ("dynamic_l1/none", "dynamic_l1_scaled/none") if arm in records.rows]

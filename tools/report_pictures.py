@@ -20,7 +20,7 @@ PLOTS = ["accuracy", "tradeoff", "live"]  # and every forest
 def main():
     if len(sys.argv) != 3 or not os.path.isfile(sys.argv[1]):
         sys.exit("usage: report_pictures.py REPORT.html FOLDER; the report is made by //experiments:report")
-    folder = pathlib.Path(sys.argv[2])
+    folder = pathlib.Path(sys.argv[2]).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     with Chromium() as browser:
         url = pathlib.Path(sys.argv[1]).resolve().as_uri()

@@ -3,17 +3,25 @@
 //   const ProgramResult result = RunProgram("tools/inspect", {"--checkpoint=" + path});
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace prunelab {
 
 struct ProgramResult {
-  int status = -1;  // exit status
+  int status = -1;  // exit status; -1 where a signal ended it
   std::string out, err;
 };
 
+struct ProgramSetting {
+  std::string standard_output;              // where it goes instead of to `out`, e.g. "/dev/full"; "-": it is closed
+  std::optional<uint64_t> most_file_bytes;  // files may not grow larger
+};
+
 // `program` is a path from the root of the runfiles, where tests start.
-ProgramResult RunProgram(const std::string& program, const std::vector<std::string>& arguments);
+ProgramResult RunProgram(const std::string& program, const std::vector<std::string>& arguments,
+                         const ProgramSetting& setting = {});
 
 }  // namespace prunelab

@@ -12,7 +12,9 @@
 #include "ml/base/textproto.h"
 
 #include <charconv>
+#include <cstdint>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/ascii.h"
@@ -48,6 +50,7 @@ using google::protobuf::Reflection;
 using google::protobuf::TextFormat;
 
 constexpr uint64_t kMaxBytes = uint64_t{64} << 20;
+constexpr char kByteOrderMark[] = "\xEF\xBB\xBF";  // some editors begin UTF-8 files with it
 constexpr int kMaxDepth = 100;
 
 const Any* AsAny(const Message& message) {
@@ -191,6 +194,28 @@ std::string UnlinkedType(const std::string& url) {
   return absl::StrCat(UnlinkedTypeRemedy(name), DidYouMean(name, LinkedNames()));
 }
 
+// A number with a comma, "3,2", if the parser stumbled over what stands behind the comma, which it takes for the end of
+// the value. Moves the error to the number.
+std::string NumberWithComma(absl::string_view text, ParserError* error) {
+  const auto is_digit = [&](size_t i) { return i < text.size() && absl::ascii_isdigit(text[i]); };
+  const size_t behind = Offset(text, error->line, error->column);
+  if (behind < 2 || !is_digit(behind) || text[behind - 1] != ',' || !is_digit(behind - 2)) return "";
+  size_t begin = behind - 2, end = behind;
+  while (begin > 0 && is_digit(begin - 1)) --begin;
+  while (is_digit(end)) ++end;
+  const bool thousands = end - behind == 3 && text[begin] != '0';
+  if (end < text.size() && (text[end] == 'e' || text[end] == 'E')) {
+    size_t exponent = end + 1;
+    if (exponent < text.size() && (text[exponent] == '-' || text[exponent] == '+')) ++exponent;
+    if (is_digit(exponent)) end = exponent;
+    while (is_digit(end)) ++end;
+  }
+  const absl::string_view whole = text.substr(begin, behind - 1 - begin), rest = text.substr(behind, end - behind);
+  MoveTo(text, begin, error);
+  return absl::StrCat("\"", text.substr(begin, end - begin), "\" has a comma in a number; write ", whole, ".", rest,
+                      thousands ? absl::StrCat(", or ", whole, rest, " if thousands are meant") : "");
+}
+
 // What is wrong and what would be right; moves the error to the name that it is about.
 void Explain(absl::string_view text, const Descriptor* root, ParserError* error) {
   const std::string& message = error->message;
@@ -218,6 +243,10 @@ void Explain(absl::string_view text, const Descriptor* root, ParserError* error)
   } else if (absl::StartsWith(message, "Invalid value for boolean field ") && quoted.size() > 1) {
     MoveBackTo(text, quoted[1], error);
     error->message = absl::StrCat("\"", quoted[0], "\" is \"", quoted[1], "\"; must be true or false");
+  } else if (const std::string comma =
+                 absl::StartsWith(message, "Expected identifier, got: ") ? NumberWithComma(text, error) : "";
+             !comma.empty()) {
+    error->message = comma;
   } else if (absl::StartsWith(message, "Expected identifier, got: ") &&
              Offset(text, error->line, error->column) == text.size()) {
     error->message = "the text ends inside a message; close it with \"}\"";
@@ -263,6 +292,104 @@ size_t FirstNonUtf8(absl::string_view text) {
     i += length;
   }
   return absl::string_view::npos;
+}
+
+// What the text is instead of UTF-8, told by its first bytes, or "".
+std::string OtherEncoding(absl::string_view text) {
+  const auto starts = [&](const char* bytes, size_t size) {
+    return absl::StartsWith(text, absl::string_view(bytes, size));
+  };
+  if (starts("\xFF\xFE\0\0", 4) || starts("\0\0\xFE\xFF", 4)) return "UTF-32";
+  // Without a mark: letters of ASCII with a zero byte each.
+  const bool zeros = text.size() > 1 && (text[0] == '\0') != (text[1] == '\0');
+  return starts("\xFF\xFE", 2) || starts("\xFE\xFF", 2) || zeros ? "UTF-16" : "";
+}
+
+// Reads the UTF-8 character at `offset`, of a text that is UTF-8.
+uint32_t CharacterAt(absl::string_view text, size_t offset, size_t* length) {
+  const unsigned lead = static_cast<unsigned char>(text[offset]);
+  *length = lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+  uint32_t character = *length == 1 ? lead : lead & (0xFFu >> (*length + 1));
+  for (size_t k = 1; k < *length; ++k)
+    character = character << 6 | (static_cast<unsigned char>(text[offset + k]) & 0x3Fu);
+  return character;
+}
+
+bool IsTypographicQuote(uint32_t c) {
+  return (c >= 0x2018 && c <= 0x201F) || c == 0x2039 || c == 0x203A || c == 0xAB || c == 0xBB || c == 0xB4 ||
+         c == 0x2032 || c == 0x2033 || (c >= 0x300C && c <= 0x300F) || (c >= 0x301D && c <= 0x301F);
+}
+
+// What a character that is not ASCII is, and what to write for it outside of strings. Word processors, web pages and
+// other keyboards put them where ASCII was meant.
+std::string CharacterFault(uint32_t c, absl::string_view bytes) {
+  const std::string code = absl::AsciiStrToUpper(absl::StrCat("U+", absl::Hex(c, absl::kZeroPad4)));
+  if (IsTypographicQuote(c)) {
+    const bool is_single = (c >= 0x2018 && c <= 0x201B) || c == 0x2039 || c == 0x203A || c == 0xB4 || c == 0x2032;
+    return absl::StrCat(bytes, " is a typographic quote (", code, "); write ", is_single ? "'" : "\"");
+  }
+  if ((c >= 0x2010 && c <= 0x2015) || c == 0x2212) {
+    return absl::StrCat(bytes, " is a typographic dash (", code, "); write -");
+  }
+  if (c == 0xFEFF) return absl::StrCat("a byte order mark (", code, ") within the text; remove it");
+  if (c == 0xA0 || (c >= 0x2000 && c <= 0x200D) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
+      c == 0x2060 || c == 0x3000) {
+    return absl::StrCat("a special space (", code, "); write an ordinary one");
+  }
+  if (c >= 0xFF01 && c <= 0xFF5E) {
+    return absl::StrCat(bytes, " is a full-width character (", code, "); write ",
+                        std::string(1, static_cast<char>(c - 0xFEE0)));
+  }
+  return absl::StrCat(bytes, " (", code, ") may stand in strings and comments only; write it with ASCII characters");
+}
+
+// The characters outside of strings and comments that are not ASCII, and the typographic quotes that were to end a
+// string: the parser would speak of code points.
+std::vector<ParserError> CharacterErrors(absl::string_view text) {
+  constexpr size_t kShown = 10;
+  std::vector<ParserError> errors;
+  size_t left_out = 0;
+  const auto add = [&](size_t offset) {
+    if (errors.size() == kShown) {
+      ++left_out;
+      return;
+    }
+    size_t length;
+    const uint32_t character = CharacterAt(text, offset, &length);
+    ParserError error;
+    MoveTo(text, offset, &error);
+    error.message = CharacterFault(character, text.substr(offset, length));
+    errors.push_back(std::move(error));
+  };
+  char quote = '\0';                                 // of the string that we are in
+  size_t quote_in_string = absl::string_view::npos;  // the last typographic one in it
+  for (size_t i = 0, length = 1; i < text.size(); i += length) {
+    const uint32_t character = CharacterAt(text, i, &length);
+    const char c = text[i];
+    if (quote == '\0') {
+      if (length > 1) {
+        add(i);
+      } else if (c == '#') {
+        while (i + 1 < text.size() && text[i + 1] != '\n') ++i;
+      } else if (c == '"' || c == '\'') {
+        quote = c;
+        quote_in_string = absl::string_view::npos;
+      }
+    } else if (c == quote) {
+      quote = '\0';
+    } else if (c == '\n') {  // which no string may hold
+      if (quote_in_string != absl::string_view::npos) add(quote_in_string);
+      quote = '\0';
+    } else if (c == '\\' && i + 1 < text.size() && text[i + 1] != '\n') {
+      CharacterAt(text, i + 1, &length);
+      ++length;
+    } else if (IsTypographicQuote(character)) {
+      quote_in_string = i;
+    }
+  }
+  if (quote != '\0' && quote_in_string != absl::string_view::npos) add(quote_in_string);
+  if (left_out > 0) absl::StrAppend(&errors.back().message, "; and ", left_out, " more such places");
+  return errors;
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -376,6 +503,12 @@ absl::Status AppendMessage(const Message& message, const std::string& path, bool
 
 absl::StatusOr<std::unique_ptr<TextProtoSource>> TextProtoSource::Parse(absl::string_view name, absl::string_view text,
                                                                         Message* message) {
+  const std::string encoding = OtherEncoding(text);
+  if (!encoding.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(PlaceText(name, 0, 0), ": the text is ", encoding,
+                                                   ", which some editors call Unicode; save it as UTF-8"));
+  }
+  if (absl::StartsWith(text, kByteOrderMark)) text.remove_prefix(sizeof(kByteOrderMark) - 1);
   const size_t not_utf8 = FirstNonUtf8(text);
   if (not_utf8 != absl::string_view::npos) {
     ParserError error;
@@ -384,6 +517,14 @@ absl::StatusOr<std::unique_ptr<TextProtoSource>> TextProtoSource::Parse(absl::st
         absl::StrCat(PlaceText(name, error.line, error.column), ": byte 0x",
                      absl::Hex(static_cast<unsigned char>(text[not_utf8]), absl::kZeroPad2),
                      " is not UTF-8; save the file as UTF-8 text"));
+  }
+  const std::vector<ParserError> characters = CharacterErrors(text);
+  if (!characters.empty()) {
+    std::vector<std::string> lines;
+    for (const ParserError& error : characters) {
+      lines.push_back(absl::StrCat(PlaceText(name, error.line, error.column), ": ", error.message));
+    }
+    return absl::InvalidArgumentError(absl::StrJoin(lines, "\n"));
   }
   std::unique_ptr<TextProtoSource> source(new TextProtoSource);
   source->name_ = std::string(name);
@@ -409,7 +550,7 @@ absl::StatusOr<std::unique_ptr<TextProtoSource>> TextProtoSource::ParseFile(cons
     return absl::NotFoundError(absl::StrCat(text.status().message(), "; check the path"));
   }
   PRUNELAB_RETURN_IF_ERROR(text.status());
-  if (absl::StripAsciiWhitespace(*text).empty()) {
+  if (absl::StripAsciiWhitespace(absl::StripPrefix(*text, kByteOrderMark)).empty()) {
     return absl::InvalidArgumentError(absl::StrCat(
         path, ": is empty; it must hold a ", message->GetDescriptor()->full_name(), " in protobuf's text format"));
   }

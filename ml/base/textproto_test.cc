@@ -112,6 +112,69 @@ TEST(TextProtoErrorTest, NotUtf8) {
   EXPECT_EQ(Root("name: \"\xe2\x82\xac\xf0\x9f\x98\x80\"").name(), "\xe2\x82\xac\xf0\x9f\x98\x80");
 }
 
+TEST(TextProtoErrorTest, AByteOrderMarkIsPassedOver) {
+  EXPECT_EQ(Root("\xEF\xBB\xBFname: \"a\"\r\nepochs: 3\r\n").epochs(), 3);
+  EXPECT_EQ(ParseError("\xEF\xBB\xBF"
+                       "epochs: x"),
+            "f:1:9: expected integer, got: x");  // as an editor counts
+  EXPECT_EQ(ParseError("epochs: 3\n\xEF\xBB\xBF"
+                       "fast: true"),
+            "f:2:1: a byte order mark (U+FEFF) within the text; remove it");
+  TestRoot root;
+  const std::string path = ::testing::TempDir() + "/mark.textproto";
+  ASSERT_TRUE(WriteFileAtomically(path, "\xEF\xBB\xBF\n").ok());
+  EXPECT_THAT(std::string(TextProtoSource::ParseFile(path, &root).status().message()), HasSubstr("is empty"));
+}
+
+TEST(TextProtoErrorTest, OtherEncodingsAreNamed) {
+  const auto utf16 = [](const char* text, bool big_endian) {
+    std::string bytes;
+    for (; *text != '\0'; ++text) bytes += big_endian ? std::string{'\0', *text} : std::string{*text, '\0'};
+    return bytes;
+  };
+  const std::string expected = "f:1:1: the text is UTF-16, which some editors call Unicode; save it as UTF-8";
+  EXPECT_EQ(ParseError("\xFF\xFE" + utf16("name: \"a\"", false)), expected);
+  EXPECT_EQ(ParseError("\xFE\xFF" + utf16("name: \"a\"", true)), expected);
+  EXPECT_EQ(ParseError(utf16("name: \"a\"", false)), expected);
+  EXPECT_EQ(ParseError(utf16("name: \"a\"", true)), expected);
+  EXPECT_THAT(ParseError(std::string("\xFF\xFE\0\0n\0\0\0", 8)), HasSubstr("the text is UTF-32"));
+}
+
+TEST(TextProtoErrorTest, TypographicCharacters) {
+  EXPECT_EQ(ParseError("epochs: 3\nname: \u201ca\u201d"),
+            "f:2:7: \u201c is a typographic quote (U+201C); write \"\n"
+            "f:2:11: \u201d is a typographic quote (U+201D); write \"");
+  EXPECT_EQ(ParseError("name: \u2018a\u2019"),
+            "f:1:7: \u2018 is a typographic quote (U+2018); write '\n"
+            "f:1:11: \u2019 is a typographic quote (U+2019); write '");
+  EXPECT_EQ(ParseError("name: \"a\u201d\nepochs: 3"), "f:1:9: \u201d is a typographic quote (U+201D); write \"");
+  EXPECT_EQ(ParseError("name: \"a\u201d"), "f:1:9: \u201d is a typographic quote (U+201D); write \"");
+  EXPECT_EQ(ParseError("number: \u22123"), "f:1:9: \u2212 is a typographic dash (U+2212); write -");
+  EXPECT_EQ(ParseError("number:\u00a03"), "f:1:8: a special space (U+00A0); write an ordinary one");
+  EXPECT_EQ(ParseError("number\uff1a 3"), "f:1:7: \uff1a is a full-width character (U+FF1A); write :");
+  EXPECT_EQ(ParseError("\u00e9: 3"),
+            "f:1:1: \u00e9 (U+00E9) may stand in strings and comments only; write it with ASCII characters");
+  std::string many;
+  for (int i = 0; i < 12; ++i) many += "\u201c\n";
+  EXPECT_THAT(ParseError(many),
+              HasSubstr("f:10:1: \u201c is a typographic quote (U+201C); write \"; and 2 more such places"));
+  // In strings and comments they are text.
+  EXPECT_EQ(Root("# don\u2019t \u201c\nname: \"\u201ca\u201d \\\"\u2013 '\" # \u00e9 \"\nepochs: 3").name(),
+            "\u201ca\u201d \"\u2013 '");
+}
+
+TEST(TextProtoErrorTest, CommasInNumbers) {
+  EXPECT_EQ(ParseError("epochs: 1\nnumber: 3,2"), "f:2:9: \"3,2\" has a comma in a number; write 3.2");
+  EXPECT_EQ(ParseError("number: 0,02\nepochs: 1"), "f:1:9: \"0,02\" has a comma in a number; write 0.02");
+  EXPECT_EQ(ParseError("number: -1,5e-3 epochs: 1"), "f:1:10: \"1,5e-3\" has a comma in a number; write 1.5e-3");
+  EXPECT_EQ(ParseError("epochs: 1,000"),
+            "f:1:9: \"1,000\" has a comma in a number; write 1.000, or 1000 if thousands are meant");
+  EXPECT_EQ(ParseError(absl::StrCat("plugin { ", kLeaf, " { rate: 0,5 } }")),
+            "f:1:58: \"0,5\" has a comma in a number; write 0.5");
+  EXPECT_EQ(Root("epochs: 1, number: 2").number(), 2);  // commas between fields are fine
+  EXPECT_EQ(Root("milestone: [1,2]").milestone_size(), 2);
+}
+
 TEST(TextProtoErrorTest, NestingWithoutEndIsRefused) {
   std::string text = "plugin { ", end = " }";
   for (int i = 0; i < 5000; ++i) {

@@ -19,6 +19,7 @@
 #include "ml/base/files.h"
 #include "ml/base/flags.h"
 #include "ml/base/freed_memory.h"
+#include "ml/base/output_guard.h"
 #include "ml/base/status_macros.h"
 #include "ml/compression/compressed_model.h"
 #include "ml/compression/fastest_multiple.h"
@@ -59,6 +60,7 @@ absl::Status Main() {
   if (!(FLAGS_rate >= 0 && FLAGS_rate < 1)) {
     return absl::InvalidArgumentError(absl::StrCat("--rate=", FLAGS_rate, ": must be at least 0 and below 1"));
   }
+  PRUNELAB_RETURN_IF_ERROR(CheckOutputs({{"--checkpoint", FLAGS_checkpoint}}, {{"--export", FLAGS_export}}));
   at::set_num_threads(FLAGS_threads);
   const at::NoGradGuard no_gradients;
   PRUNELAB_ASSIGN_OR_RETURN(const Model masked, FLAGS_checkpoint.empty()
@@ -102,8 +104,6 @@ absl::Status Main() {
 
 int main(int argc, char** argv) {
   prunelab::KeepFreedMemory();
-  absl::Status status = prunelab::ParseFlags("dense against removed: latency of a batch", argc, argv);
-  if (status.ok()) status = prunelab::Main();
-  if (!status.ok()) std::cerr << status.message() << "\n";
-  return status.ok() ? 0 : 2;
+  return prunelab::RunMain("dense against removed: latency of a batch", argc, argv,
+                           [] { return prunelab::ExitStatus(prunelab::Main()); });
 }

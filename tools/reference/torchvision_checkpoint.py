@@ -46,6 +46,7 @@ def save(arguments):
     images = torch.randn(8, 3, arguments.image_size, arguments.image_size)
     with torch.no_grad():
         logits = model(images)
+    arguments.folder = os.path.expanduser(arguments.folder)
     os.makedirs(arguments.folder, exist_ok=True)
     save_file(model.state_dict(), os.path.join(arguments.folder, arguments.name + ".safetensors"))
     save_file({"images": images}, os.path.join(arguments.folder, "images.safetensors"))
