@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "experiments/config.h"
+#include "experiments/report.h"
 #include "experiments/report_records.h"
 #include "experiments/runner.h"
 #include "ml/base/files.h"
@@ -318,7 +319,130 @@ TEST(DivergedRunTest, ALostLossEndsTheRunAndTheOthersGoOn) {
   ASSERT_EQ(outcome->results.size(), 2u);
   EXPECT_EQ(outcome->results[0].status, "diverged");
   EXPECT_FALSE(outcome->results[0].test_top1.has_value());
+  EXPECT_THAT(outcome->results[0].message, HasSubstr("is not finite"));
   EXPECT_EQ(outcome->results[1].status, "done");
+}
+
+// Training losses stay finite; the weights after the last step, and what they make of the test data, do not.
+TEST(DivergedRunTest, WhatIsLostInTheVeryLastStepIsNoResult) {
+  LoadedAblation loaded = Load(R"pb(
+    base { training { epochs: 1 batch_size: 1438 } }
+    seeds { count: 6 }
+    factor {
+      name: "lr"
+      level {
+        name: "low"
+        patch { training { sgd { learning_rate: 0.01 } } }
+      }
+      level {
+        name: "lost"
+        patch { training { sgd { learning_rate: 1e39 } } }
+      }
+      level { name: "unused" }
+    }
+    exclude: "unused"
+    comparison { treatment: "lost" control: "low" metric: TEST_LOSS }
+    comparison { treatment: "lost" control: "low" metric: TEST_TOP1 }
+  )pb");
+  const std::string output = Folder("last_step");
+  const absl::StatusOr<AblationOutcome> outcome = RunAll(loaded, output);
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  ASSERT_EQ(outcome->results.size(), 12u);
+  for (const RunResult& result : outcome->results) {
+    const bool lost = result.arm == "lost";
+    EXPECT_EQ(result.status, lost ? "diverged" : "done");
+    EXPECT_EQ(result.test_top1.has_value(), !lost);
+    EXPECT_EQ(result.test_loss.has_value(), !lost);
+    EXPECT_EQ(result.message.empty(), !lost);
+    if (!lost) continue;
+    EXPECT_THAT(result.message, HasSubstr("in epoch 0: "));
+    EXPECT_THAT(result.message, HasSubstr("are not finite after the last step"));
+    const std::string line = Read(absl::StrCat(output, "/lost/", result.seed, "/epochs.jsonl"));
+    EXPECT_THAT(line, HasSubstr("\"test_loss\":null"));
+    EXPECT_THAT(line, HasSubstr("\"test_top1\":null"));
+    EXPECT_THAT(line, HasSubstr("\"diverged\":true"));
+  }
+  // In the report each pair is there, a diverged run as chance, and that is said.
+  ASSERT_TRUE(WriteReport({output}, output).ok());
+  const std::string comparisons = Read(absl::StrCat(output, "/comparisons.json"));
+  EXPECT_THAT(comparisons, HasSubstr("\"diverged\": 6"));
+  EXPECT_THAT(Read(absl::StrCat(output, "/summary.md")), HasSubstr("6 runs of its arms diverged and count as chance"));
+}
+
+// A batch norm of one pixel and a last batch of one image.
+TEST(LastBatchTest, OneValueAChannelIsRefusedBeforeAnythingIsTrained) {
+  const std::string path = absl::StrCat(testing::TempDir(), "/last_batch.textproto");
+  const auto text = [](const std::string& training) {
+    return absl::StrCat(R"(name: "t" base { network { [type.googleapis.com/prunelab.Vgg] { depth: 11 width: 4 } }
+      dataset { [type.googleapis.com/prunelab.Synthetic] { image_size: 16 classes: 3 train_images: 33 test_images: 20 } }
+      training { epochs: 1 )",
+                        training, " } } seeds { count: 1 }");
+  };
+  ASSERT_TRUE(WriteFileAtomically(path, text("batch_size: 32")).ok());
+  const absl::Status refused = LoadAblation(path, "").status();
+  EXPECT_THAT(std::string(refused.message()),
+              HasSubstr(":3:28: training.batch_size: is 32, which leaves a single one of 33 training images"));
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("use a batch_size of 31 or 33, or larger images"));
+  // With validation data only once the labels are read: one of the 11 images of each class is set aside.
+  for (const bool dry_run : {false, true}) {
+    ASSERT_TRUE(WriteFileAtomically(path, text("batch_size: 29 validation_fraction: 0.1")).ok());
+    const absl::StatusOr<LoadedAblation> loaded = LoadAblation(path, "");
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    RunnerOptions options;
+    options.output = Folder("last_batch");
+    options.arms = loaded->arms;
+    options.seeds = loaded->ablation.seeds();
+    options.device = "cpu";
+    const absl::Status status = dry_run ? DryRun(*loaded, options).status() : RunAblation(*loaded, options).status();
+    EXPECT_THAT(std::string(status.message()),
+                HasSubstr("arm \"base\": training.batch_size: is 29, which leaves a "
+                          "single one of 30 training images beside the validation data"));
+    EXPECT_FALSE(PathExists(options.output));
+  }
+}
+
+// A dense control as a level of the rate computes what a run without pruning computes, bit for bit.
+TEST_F(AblationTest, ARateOfZeroIsBitIdenticalToNone) {
+  const LoadedAblation loaded = Load(R"pb(
+    seeds { count: 1 }
+    factor {
+      name: "zero"
+      level {
+        name: "static"
+        patch {
+          pruning {
+            [type.googleapis.com/prunelab.Static] { rate: 0 epoch: 1 }
+          }
+        }
+      }
+      level {
+        name: "dynamic_l1"
+        patch {
+          pruning {
+            [type.googleapis.com/prunelab.DynamicL1] { rate: 0 granularity: WEIGHT }
+          }
+        }
+      }
+      level { name: "unused" }
+    }
+    exclude: "unused"
+  )pb");
+  const std::string output = Folder("zero");
+  const absl::StatusOr<AblationOutcome> outcome = RunAll(loaded, output);
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  const absl::StatusOr<Safetensors> dense = ReadSafetensors(output_ + "/none/none/1/last.safetensors");
+  ASSERT_TRUE(dense.ok()) << dense.status();
+  for (const RunResult& result : outcome->results) {
+    EXPECT_EQ(result.status, "done");
+    EXPECT_EQ(result.weight_sparsity, 0);
+    EXPECT_EQ(result.test_loss, results_.at({"none/none", 1}).test_loss) << result.arm;
+    const absl::StatusOr<Safetensors> zero =
+        ReadSafetensors(absl::StrCat(output, "/", result.arm, "/1/last.safetensors"));
+    ASSERT_TRUE(zero.ok()) << zero.status();
+    for (const auto& [name, tensor] : dense->tensors) {
+      EXPECT_TRUE(at::equal(tensor, zero->tensors.at(name))) << result.arm << ": " << name;
+    }
+  }
 }
 
 TEST(MaskedNothingTest, AStrategyThatStartsBeyondTheRunIsSaid) {

@@ -29,6 +29,7 @@
 #include "ml/base/spelling.h"
 #include "ml/base/status_macros.h"
 #include "ml/base/textproto.h"
+#include "ml/data/validation_split.h"
 #include "ml/execution/safetensors.h"
 #include "ml/models/dataset_defaults.h"
 #include "ml/models/model_builder.h"
@@ -221,11 +222,16 @@ struct ChosenPlugins {
   std::string field;                 // where they stand, relative to RunConfig: "" or "phase[i]"
   std::optional<Training> training;  // of a phase: the run's with what it changes
   const google::protobuf::Any* pruning = nullptr;
+  bool fresh_weights = false;  // at the first step of its strategy
   const Regularization* regularization = nullptr;
 };
 
 std::vector<ChosenPlugins> ChosenBy(const RunConfig& config) {
-  std::vector<ChosenPlugins> chosen = {{"", std::nullopt, &config.pruning(), &config.regularization()}};
+  // The first phase alone begins with what the run starts from.
+  const bool fresh = !config.has_initial_weights();
+  const bool first_has_own = config.phase_size() > 0 && config.phase(0).has_pruning();
+  std::vector<ChosenPlugins> chosen = {
+      {"", std::nullopt, &config.pruning(), fresh && !first_has_own, &config.regularization()}};
   const std::vector<RunPhase> phases = PhasesOf(config);
   for (int i = 0; i < config.phase_size(); ++i) {
     const Phase& phase = config.phase(i);
@@ -234,6 +240,7 @@ std::vector<ChosenPlugins> ChosenBy(const RunConfig& config) {
     // Of a phase without epochs that alone is said. The run's own schedule may not fit a phase's epochs.
     if (phase.epochs() >= 1) own.training = phases[i].training;
     if (phase.has_pruning()) own.pruning = &phase.pruning();
+    own.fresh_weights = fresh && i == 0;
     if (phase.regularization().has_regularizer()) own.regularization = &phase.regularization();
     chosen.push_back(std::move(own));
   }
@@ -277,12 +284,17 @@ std::vector<absl::Status> CheckRun(const RunConfig& config, uint64_t seed) {
   check(InField("compression", ValidateCompression(config.compression())));
   const absl::StatusOr<NetworkInfo> network = BuildRunNetwork(config, *dataset);
   if (!check(network.status())) return errors;
+  // How many images of each class there are to set aside, the data alone tell: RunAblation and DryRun look then.
+  if (training_ok && *dataset && config.training().validation_fraction() == 0) {
+    check(InField("training", CheckLastBatch(config.training(), *network, (*dataset)->train_images)));
+  }
   PruningSetup setup;
   setup.network = &*network;
   setup.seed = seed;
   for (size_t i = 0; i < chosen.size(); ++i) {
     const std::string& field = chosen[i].field;
     if (pruning_linked[i]) {
+      setup.fresh_weights = chosen[i].fresh_weights;
       check(InField(Under(field, "pruning"), CreatePruningStrategy(*chosen[i].pruning, setup).status()));
     }
     if (regularizer_linked[i]) {
@@ -536,6 +548,16 @@ class Loader {
     return false;
   }
 
+  // Of an arm that is there.
+  void CheckMeasures(const std::string& path, Metric metric, const std::string& name) {
+    if (metric != VALIDATION_TOP1) return;
+    const size_t index = std::find(arm_names_.begin(), arm_names_.end(), name) - arm_names_.begin();
+    if (loaded_.arms[index].config.training().validation_fraction() > 0) return;
+    Error(path, absl::StrCat("is VALIDATION_TOP1, but the arm ", Quote(name),
+                             " sets no images aside for validation; give its training a validation_fraction, e.g. 0.1, "
+                             "or compare another metric"));
+  }
+
   void CheckMargin(const std::string& path, double margin) {
     if (!(margin >= 0 && std::isfinite(margin))) {
       Error(path, absl::StrCat("is ", margin, "; must be a finite number, at least 0"));
@@ -551,6 +573,8 @@ class Loader {
       Error(path + ".control",
             absl::StrCat("is ", Quote(comparison.control()), ", as the treatment; compare two different arms"));
     }
+    if (treatment) CheckMeasures(path + ".metric", comparison.metric(), comparison.treatment());
+    if (control) CheckMeasures(path + ".metric", comparison.metric(), comparison.control());
     CheckMargin(path + ".margin", comparison.margin());
     for (int j = 0; j < i; ++j) {
       const Comparison& other = ablation().comparison(j);
@@ -589,8 +613,11 @@ class Loader {
     for (int t = 0; t < contrast.term_size(); ++t) {
       const Contrast::Term& term = contrast.term(t);
       const std::string term_path = absl::StrCat(path, ".term[", t, "]");
-      if (CheckIsArm(term_path + ".arm", term.has_arm(), term.arm()) && !arms.insert(term.arm()).second) {
-        Error(term_path + ".arm", absl::StrCat("is ", Quote(term.arm()), " a second time; give each arm one weight"));
+      if (CheckIsArm(term_path + ".arm", term.has_arm(), term.arm())) {
+        if (!arms.insert(term.arm()).second) {
+          Error(term_path + ".arm", absl::StrCat("is ", Quote(term.arm()), " a second time; give each arm one weight"));
+        }
+        CheckMeasures(path + ".metric", contrast.metric(), term.arm());
       }
       if (term.weight() == 0 || !std::isfinite(term.weight())) {
         Error(term_path + ".weight", absl::StrCat("is ", term.weight(), "; must be a finite number other than 0"));
@@ -732,14 +759,9 @@ absl::StatusOr<Seeds> ParseSeeds(absl::string_view text) {
 }
 
 absl::Status CheckTrainingFitsData(const Training& training, const DatasetInfo& dataset) {
-  const int64_t images = dataset.train_images - static_cast<int64_t>(static_cast<double>(dataset.train_images) *
-                                                                     training.validation_fraction());
-  if (training.batch_size() > images) {
-    return FieldError("batch_size",
-                      absl::StrCat("is ", training.batch_size(), ", but the data set has ", images, " training images",
-                                   training.validation_fraction() > 0 ? " beside the validation data" : "",
-                                   "; must be at most as many"));
-  }
+  Training whole = training;  // as if nothing were set aside: how much that is, the data alone tell
+  whole.clear_validation_fraction();
+  PRUNELAB_RETURN_IF_ERROR(CheckBatchSize(whole, dataset.train_images));
   const int64_t size = std::min(dataset.height, dataset.width);
   if (training.random_crop_padding() > size) {
     return FieldError("random_crop_padding",
@@ -747,6 +769,17 @@ absl::Status CheckTrainingFitsData(const Training& training, const DatasetInfo& 
                                    dataset.width, "; must be at most ", size));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<int64_t> CheckTrainingOnData(const Training& training, const NetworkInfo& network,
+                                            const Dataset& dataset) {
+  PRUNELAB_RETURN_IF_ERROR(CheckTrainingFitsData(training, dataset.info));
+  PRUNELAB_ASSIGN_OR_RETURN(const int64_t set_aside,
+                            CountValidation(dataset.train, dataset.info.classes, training.validation_fraction()));
+  const int64_t images = dataset.train.size() - set_aside;
+  PRUNELAB_RETURN_IF_ERROR(CheckBatchSize(training, images));
+  PRUNELAB_RETURN_IF_ERROR(CheckLastBatch(training, network, images));
+  return images;
 }
 
 absl::StatusOr<std::optional<DatasetInfo>> DescribeRunDataset(const RunConfig& config) {

@@ -56,9 +56,14 @@ absl::StatusOr<Seeds> ParseSeeds(absl::string_view text);
 // are field errors relative to RunConfig ("dataset...").
 absl::StatusOr<std::optional<DatasetInfo>> DescribeRunDataset(const RunConfig& config);
 
-// Whether a run's training can be done with the data: batches no larger than them, crop padding no larger than an
-// image. Field errors relative to Training.
+// Whether a run's training can be done with data of these sizes: batches no larger than them, crop padding no larger
+// than an image. Field errors relative to Training.
 absl::Status CheckTrainingFitsData(const Training& training, const DatasetInfo& dataset);
+
+// The same, and how many images an epoch trains on, once the data are read: a class of which validation would leave
+// nothing, batches larger than what is left, a last batch of one image that a batch norm of `network` cannot take.
+absl::StatusOr<int64_t> CheckTrainingOnData(const Training& training, const NetworkInfo& network,
+                                            const Dataset& dataset);
 
 // The network of a run on the data set (no value: unknown, the family's own defaults hold). Field errors relative to
 // RunConfig ("network..."): parameters refused, a network whose images or classes are not the data's.

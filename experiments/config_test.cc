@@ -1,5 +1,6 @@
 #include "experiments/config.h"
 
+#include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -56,7 +57,8 @@ absl::StatusOr<Network> CreateTestNetwork(const TestNetwork& parameters, const I
   conv->set_out_channels(parameters.width());
   conv->set_padding(1);
   add("pool", "conv")->mutable_global_average_pool();
-  add("flat", "pool")->mutable_flatten();
+  add("norm", "pool")->mutable_batch_norm2d();  // of maps of one pixel
+  add("flat", "norm")->mutable_flatten();
   add("fc", "flat")
       ->mutable_linear()
       ->set_out_features(or_default(parameters.has_classes(), parameters.classes(), defaults.classes, 10));
@@ -93,7 +95,10 @@ absl::Status CheckRate(double rate) {
                                : FieldError("rate", absl::StrCat("is ", rate, "; must be in [0, 1)"));
 }
 
-absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateTestPruning(const TestPruning& parameters, const PruningSetup&) {
+// It can rank no fresh weights at a period of 1.
+absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateTestPruning(const TestPruning& parameters,
+                                                                   const PruningSetup& setup) {
+  if (setup.fresh_weights && parameters.period() == 1) return FieldError("period", "is 1, where the weights are fresh");
   const absl::Status rate = CheckRate(parameters.rate());
   if (!rate.ok()) return rate;
   if (parameters.period() < 1)
@@ -445,6 +450,79 @@ TEST(BadConfigTest, Training) {
                                        "from 1 on")));
 }
 
+TEST(BadConfigTest, ALastBatchOfOneImageBeforeABatchNormOfOnePixel) {
+  EXPECT_THAT(
+      ErrorsWith([](Pieces* p) { p->training = "training { epochs: 1 batch_size: 33 }"; }),
+      ElementsAre(absl::StrCat(
+          kTraining,
+          "22: training.batch_size: is 33, which leaves a single one of 100 training images for an epoch's last "
+          "batch; the batch norm \"norm\" has maps of 1x1 pixel and needs more than one value a channel; use a "
+          "batch_size of 32 or 34, or larger images")));
+  // In a level's patch, and by an override of the data.
+  EXPECT_THAT(ErrorsWith([](Pieces* p) { p->half = "  training { batch_size: 11 } } } }"; }),
+              ElementsAre(HasSubstr(absl::StrCat(kHalf, "14: training.batch_size: is 11, which leaves a single one"))));
+  EXPECT_THAT(ErrorsWith([](Pieces*) {}, "base { dataset { [@TestData] { train_images: 101 } } }"),
+              ElementsAre(HasSubstr(absl::StrCat(kTraining, "22: training.batch_size: is 10, which leaves a single"))));
+  // How many images validation sets aside the data alone tell, and where they are not there, how many there are.
+  EXPECT_THAT(
+      ErrorsWith([](Pieces* p) { p->training = "training { epochs: 1 batch_size: 33 validation_fraction: 0.1 }"; }),
+      ElementsAre());
+  EXPECT_THAT(ErrorsWith([](Pieces* p) {
+                p->training = "training { epochs: 1 batch_size: 33 }";
+                p->dataset = "dataset { [@TestData] { missing: true } }";
+              }),
+              ElementsAre());
+}
+
+TEST(CheckTrainingOnDataTest, CountsWhatIsLeftOfTheClasses) {
+  const LoadedAblation loaded = Good(Pieces().Text());
+  const NetworkInfo network = *BuildRunNetwork(loaded.arms[0].config, *DescribeRunDataset(loaded.arms[0].config));
+  Dataset dataset;
+  dataset.train.labels = at::arange(9) % 4;  // 3, 2, 2, 2
+  dataset.train.images = at::zeros({9, 1, 8, 8}, at::kByte);
+  dataset.info = InfoOf(4, dataset.train, dataset.train);
+  Training training;
+  training.set_batch_size(5);
+  EXPECT_EQ(*CheckTrainingOnData(training, network, dataset), 9);
+  training.set_validation_fraction(0.1);
+  EXPECT_EQ(*CheckTrainingOnData(training, network, dataset), 5);  // one of each class
+  training.set_batch_size(6);
+  absl::Status status = CheckTrainingOnData(training, network, dataset).status();
+  EXPECT_EQ(ErrorText(status),
+            "is 6, but the data set has 5 training images beside the validation data; must be at most as many");
+  training.set_batch_size(4);
+  status = CheckTrainingOnData(training, network, dataset).status();
+  EXPECT_EQ(ErrorField(status), "batch_size");
+  EXPECT_THAT(ErrorText(status), HasSubstr("a single one of 5 training images beside the validation data"));
+  training.set_batch_size(3);
+  EXPECT_EQ(*CheckTrainingOnData(training, network, dataset), 5);
+  dataset.train.labels[7].fill_(0);  // class 3 has none left but image 3
+  status = CheckTrainingOnData(training, network, dataset).status();
+  EXPECT_EQ(ErrorField(status), "validation_fraction");
+  EXPECT_THAT(ErrorText(status), HasSubstr("1 of class 3's 1 training image aside"));
+}
+
+// What a strategy cannot rank at the run's first step is refused there, and where the weights come trained it is not.
+TEST(BadConfigTest, StrategiesThatCannotRankFreshWeights) {
+  const std::string one = "[@TestPruning] { period: 1 }", other = "[@TestOtherPruning] {}";
+  EXPECT_THAT(ErrorsWith([&](Pieces* p) { p->half = "  pruning { " + one + " } } } }"; }),
+              ElementsAre(absl::StrCat(kHalf, "58: pruning.period: is 1, where the weights are fresh")));
+  const auto phases = [&](const std::string& run, const std::string& first, const std::string& second) {
+    return ErrorsWith([&](Pieces* p) {
+      p->training = "training { batch_size: 10 }";
+      p->more_base = absl::StrCat(run, " phase { name: \"a\" epochs: 1 ", first, " } phase { name: \"b\" epochs: 1 ",
+                                  second, " }");
+      p->half = "} } }";
+    });
+  };
+  const std::string pruning_one = "pruning { " + one + " }", pruning_other = "pruning { " + other + " }";
+  EXPECT_THAT(phases("", pruning_one, ""), ElementsAre(HasSubstr("phase[0].pruning.period: is 1, where")));
+  EXPECT_THAT(phases("", "", pruning_one), ElementsAre());
+  EXPECT_THAT(phases(pruning_one, "", ""), ElementsAre(HasSubstr(": pruning.period: is 1, where the weights are")));
+  EXPECT_THAT(phases(pruning_one, pruning_other, ""), ElementsAre());
+  EXPECT_THAT(phases(pruning_one, pruning_other, pruning_one), ElementsAre());
+}
+
 TEST(BadConfigTest, PenaltyWeight) {
   for (const char* weight : {"-1", "nan", "inf"}) {
     EXPECT_THAT(ErrorsWith([&](Pieces* p) {
@@ -702,6 +780,34 @@ TEST(BadConfigTest, Comparisons) {
   EXPECT_THAT(ErrorsWith([](Pieces* p) { p->contrast = p->comparison; }),
               ElementsAre(absl::StrCat(kContrast, "1: comparison[1]: compares what that at ", kComparison,
                                        "1 compares; keep one")));
+}
+
+TEST(BadConfigTest, ValidationThatIsNotMeasured) {
+  const std::string validated = "training { epochs: 2 batch_size: 10 validation_fraction: 0.1 }";
+  const std::string comparison =
+      "comparison { treatment: \"half/test\" control: \"half/none\" metric: VALIDATION_TOP1 }";
+  EXPECT_THAT(
+      ErrorsWith([&](Pieces* p) { p->comparison = comparison; }),
+      ElementsAre(absl::StrCat(kComparison,
+                               "58: comparison[0].metric: is VALIDATION_TOP1, but the arm \"half/test\" sets no "
+                               "images aside for validation; give its training a validation_fraction, e.g. 0.1, "
+                               "or compare another metric"),
+                  HasSubstr("the arm \"half/none\" sets no")));
+  EXPECT_THAT(ErrorsWith([&](Pieces* p) {
+                p->training = validated;
+                p->comparison = comparison;
+              }),
+              ElementsAre());
+  // One of the arms alone measures it.
+  EXPECT_THAT(ErrorsWith([&](Pieces* p) {
+                p->test =
+                    "  regularization { weight: 0.7 regularizer { [@TestPenalty] {} } } "
+                    "training { validation_fraction: 0.1 } } } }";
+                p->contrast =
+                    "contrast { name: \"i\" metric: VALIDATION_TOP1 term { arm: \"half/test\" weight: 1 } "
+                    "term { arm: \"none/none\" weight: -1 } }";
+              }),
+              ElementsAre(HasSubstr("contrast[0].metric: is VALIDATION_TOP1, but the arm \"none/none\" sets no")));
 }
 
 TEST(BadConfigTest, Contrasts) {

@@ -287,6 +287,9 @@ RunResult Summarize(const std::vector<EpochRecord>& records, const NetworkInfo& 
   if (records.empty()) return result;
   const EpochRecord& last = records.back();
   result.status = last.diverged ? "diverged" : "done";
+  if (last.diverged && !last.divergence.empty()) {
+    result.message = absl::StrCat("in epoch ", last.epoch, ": ", last.divergence);
+  }
   if (last.test) {
     result.test_top1 = last.test->top1;
     result.test_top5 = last.test->top5;

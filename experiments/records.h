@@ -17,7 +17,7 @@ struct RunResult {
   std::string arm;
   int64_t seed = 0;
   std::string status;   // done, diverged, failed, missing
-  std::string message;  // why it failed
+  std::string message;  // why it failed or diverged
   int64_t epochs = 0;   // trained
   std::optional<double> test_top1, test_top5, test_loss, validation_top1, test_top1_best;
   std::optional<double> filter_sparsity, weight_sparsity, paper_sparsity, mean_abs_rho;

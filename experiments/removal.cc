@@ -53,7 +53,10 @@ absl::StatusOr<Model> FineTuned(const RemovalRequest& request, const Model& remo
   PRUNELAB_ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer, Trainer::Create(std::move(setup)));
   while (trainer->epoch() < request.config->compression().fine_tune_epochs()) {
     PRUNELAB_ASSIGN_OR_RETURN(const EpochRecord record, trainer->RunEpoch());
-    if (record.diverged) return absl::DataLossError("fine-tuning the removed network diverged");
+    if (record.diverged) {
+      return absl::DataLossError(absl::StrCat("fine-tuning the removed network diverged in its epoch ", record.epoch,
+                                              ": ", record.divergence));
+    }
   }
   return trainer->model();
 }
@@ -95,10 +98,19 @@ absl::Status RemoveAfterTraining(const RemovalRequest& request, Model& trained, 
   const Dataset& data = *request.dataset;
   const int64_t batch = request.config->training().evaluation_batch_size();
   ReferencePlan plan;
-  const auto top1 = [&](Model& model) { return Evaluate(model, plan, data.test, data.normalization, batch).top1; };
+  const auto top1 = [&](Model& model) -> absl::StatusOr<double> {
+    const Evaluation evaluation = Evaluate(model, plan, data.test, data.normalization, batch);
+    const std::string fault = EvaluationFault(evaluation);
+    if (!fault.empty()) return absl::DataLossError(absl::StrCat("after removal, test data: ", fault));
+    return evaluation.top1;
+  };
   if (compression.mode() == Compression::EXACT) {
     const Agreement agreement = CompareOnData(trained, removed, plan, data.test, data.normalization, batch,
                                               data.test.size(), kRemovalTolerance);
+    if (agreement.not_finite > 0) {
+      return absl::DataLossError(
+          absl::StrCat("after removal, test data: ", NotFiniteText(agreement.not_finite, agreement.images)));
+    }
     if (agreement.unexplained_predictions > 0) {
       return absl::InternalError(absl::StrFormat(
           "exact removal changed %d of %d predictions that rounding does not explain (largest difference of a logit / "
@@ -107,11 +119,11 @@ absl::Status RemoveAfterTraining(const RemovalRequest& request, Model& trained, 
     }
     result.removed_test_top1 = agreement.top1_of_b;
   } else {
-    result.removed_test_top1 = top1(removed);
+    PRUNELAB_ASSIGN_OR_RETURN(result.removed_test_top1, top1(removed));
   }
   if (compression.fine_tune_epochs() > 0) {
     PRUNELAB_ASSIGN_OR_RETURN(removed, FineTuned(request, removed));
-    result.fine_tuned_test_top1 = top1(removed);
+    PRUNELAB_ASSIGN_OR_RETURN(result.fine_tuned_test_top1, top1(removed));
   }
   PRUNELAB_RETURN_IF_ERROR(WriteSafetensors(JoinPath(folder, kRemovedFile), ModelToSafetensors(removed)));
   PRUNELAB_ASSIGN_OR_RETURN(const WeightedNetwork last, ToWeightedNetwork(removed));

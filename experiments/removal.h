@@ -26,7 +26,8 @@ inline constexpr char kRemovedFile[] = "removed.safetensors", kLatencyFile[] = "
 
 // Writes removed.safetensors and latency.json into `folder` and fills in the removal's fields of `result`. Errors: the
 // file system's; Cancelled when `stop` said so; Internal where exact removal changed a prediction that rounding does
-// not explain (two best logits further apart than kRemovalTolerance); what fine-tuning refuses.
+// not explain (two best logits further apart than kRemovalTolerance); DataLoss where the removed network's logits, or
+// fine-tuning, are not finite; what fine-tuning refuses.
 absl::Status RemoveAfterTraining(const RemovalRequest& request, Model& trained, const std::string& folder,
                                  RunResult& result);
 

@@ -453,7 +453,7 @@ absl::StatusOr<RunResult> TrainRun(const RunRequest& request, const Dataset& dat
     const absl::Status removed = RemoveAfterTraining(removal, trainer->model(), run.folder(), result);
     if (absl::IsCancelled(removed)) return removed;  // it is done again from the checkpoint behind the last step
     if (!removed.ok()) {
-      result.status = "failed";
+      result.status = absl::IsDataLoss(removed) ? "diverged" : "failed";  // the removed network gave no numbers
       result.message = std::string(removed.message());
     }
   }

@@ -350,9 +350,9 @@ class Coordinator {
     outcome_.trained += ours;
     outcome_.failed += result.status == "failed";
     if (result.status != "failed") AddTiming(run.folder, result);
-    std::string text = result.status == "failed" ? absl::StrCat("failed: ", result.message)
-                       : result.test_top1        ? absl::StrFormat("test %.2f %%", 100 * *result.test_top1)
-                                                 : result.status;
+    std::string text = result.status == "done" && result.test_top1
+                           ? absl::StrFormat("test %.2f %%", 100 * *result.test_top1)
+                           : absl::StrCat(result.status, result.message.empty() ? "" : ": ", result.message);
     if (!ours) text += ", trained by another process";
     results_[index] = std::move(result);
     elsewhere_.erase(index);
@@ -657,6 +657,15 @@ class Coordinator {
   AblationOutcome outcome_;
 };
 
+// How many images an epoch of the arm's runs trains on. Refuses what the loader could not know before the data were
+// read.
+absl::StatusOr<int64_t> CheckArmOnData(const Arm& arm, const NetworkInfo& network, const Dataset& dataset) {
+  const absl::StatusOr<int64_t> images = CheckTrainingOnData(arm.config.training(), network, dataset);
+  if (images.ok()) return images;
+  return absl::InvalidArgumentError(
+      absl::StrCat("arm \"", arm.name, "\": ", InField("training", images.status()).message()));
+}
+
 // Refuses an arm whose precision the device would emulate.
 absl::Status CheckArmPrecision(const Arm& arm, at::Device device) {
   const absl::Status status = InField("training", CheckPrecision(arm.config.training(), device));
@@ -692,9 +701,7 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
     PRUNELAB_ASSIGN_OR_RETURN(const Dataset* const opened, inputs.DatasetOf(arm));
     const Dataset& dataset = *opened;
     PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo network, BuildRunNetwork(arm.config, dataset.info));
-    // The loader has checked this too, but only where the data set's sizes were known without its data.
-    const absl::Status fits = InField("training", CheckTrainingFitsData(arm.config.training(), dataset.info));
-    if (!fits.ok()) return absl::InvalidArgumentError(absl::StrCat("arm \"", arm.name, "\": ", fits.message()));
+    PRUNELAB_ASSIGN_OR_RETURN(const int64_t train_images, CheckArmOnData(arm, network, dataset));
     PRUNELAB_ASSIGN_OR_RETURN(const InitialWeights* const weights, inputs.WeightsOf(arm));
     if (weights->tensors) {
       const absl::Status loads = CheckFits(*weights->tensors, arm.config.initial_weights(), network);
@@ -712,8 +719,7 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
       run.weights_digest = weights->digest;
       run.run_id = FullRunId(arm.config, run.seed, dataset.fingerprint, run.weights_digest);
       run.macs = network.MacCount();
-      run.images = static_cast<double>(dataset.info.train_images * arm.config.training().epochs()) *
-                   (1 - arm.config.training().validation_fraction());
+      run.images = static_cast<double>(train_images * arm.config.training().epochs());
       runs.push_back(run);
     }
   }
@@ -793,13 +799,20 @@ absl::StatusOr<std::string> DryRun(const LoadedAblation& loaded, const RunnerOpt
                     absl::StrCat(done, " of ", seed_count)});
   }
   std::set<std::string> looked_at;
+  std::map<std::string, std::optional<Dataset>> datasets;  // no value: it cannot be opened
   for (const Arm& arm : options.arms) {
-    if (looked_at.insert(arm.config.dataset().SerializeAsString()).second) {
-      const absl::StatusOr<Dataset> dataset = OpenDataset(arm.config.dataset());
+    const auto [entry, is_new] = datasets.try_emplace(arm.config.dataset().SerializeAsString());
+    if (is_new) {
+      absl::StatusOr<Dataset> dataset = OpenDataset(arm.config.dataset());
       report(dataset.status());
       if (dataset.ok()) {
         for (const std::string& note : dataset->notes) absl::StrAppend(&notes, note, "\n");
+        entry->second = *std::move(dataset);
       }
+    }
+    if (const std::optional<Dataset>& dataset = entry->second) {
+      PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo network, BuildRunNetwork(arm.config, dataset->info));
+      PRUNELAB_RETURN_IF_ERROR(CheckArmOnData(arm, network, *dataset).status());
     }
     const std::string& weights = arm.config.initial_weights();
     if (!weights.empty() && looked_at.insert(weights).second) {

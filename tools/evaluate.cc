@@ -5,6 +5,7 @@
 #include <gflags/gflags.h>
 
 #include <algorithm>
+#include <array>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -19,6 +20,7 @@
 #include "ml/base/status_macros.h"
 #include "ml/base/with_prefix.h"
 #include "ml/data/dataset.h"
+#include "ml/data/image_layout.h"
 #include "ml/execution/device.h"
 #include "ml/execution/plan.h"
 #include "ml/execution/safetensors.h"
@@ -68,6 +70,11 @@ absl::Status EvaluateDataset(at::Device device) {
   const LabelledImages& part = FLAGS_split == "train" ? dataset->train : dataset->test;
   ReferencePlan plan;
   const Evaluation evaluation = Evaluate(model, plan, part, dataset->normalization, FLAGS_batch_size);
+  const std::string fault = EvaluationFault(evaluation);
+  if (!fault.empty()) {
+    return absl::DataLossError(absl::StrCat(UserPath(FLAGS_checkpoint), ": ", fault, " (", AnyTypeName(plugin), ", ",
+                                            FLAGS_split, "); such an evaluation counts nothing as right or wrong"));
+  }
   std::cout << absl::StrFormat("%s, %s: %d images\ntop-1  %.4f %%\ntop-5  %.4f %%\nloss   %.6f\n", AnyTypeName(plugin),
                                FLAGS_split, part.size(), 100 * evaluation.top1, 100 * evaluation.top5, evaluation.loss);
   return absl::OkStatus();
@@ -97,9 +104,21 @@ absl::Status WriteLogits(at::Device device) {
   defaults.channels = images.size(1);
   defaults.height = images.size(2);
   defaults.width = images.size(3);
-  PRUNELAB_ASSIGN_OR_RETURN(Model model, OpenCheckpoint(FLAGS_checkpoint, FLAGS_network, defaults, device));
+  const std::array<int64_t, 3> axes = {images.size(1), images.size(2), images.size(3)};
+  // Of what does not fit, and may be images in another order of axes.
+  const auto hinted = [&](const absl::Status& status, bool channels_last) {
+    if (status.ok() || !channels_last) return status;
+    return absl::Status(status.code(),
+                        absl::StrCat(status.message(), "\n", input, ": `images`: ", ChannelsLastText(axes)));
+  };
+  absl::StatusOr<Model> opened = OpenCheckpoint(FLAGS_checkpoint, FLAGS_network, defaults, device);
+  // Only where --network takes its sizes from the images do these decide whether the weights fit.
+  if (!opened.ok()) return hinted(opened.status(), !FLAGS_network.empty() && LooksChannelsLast(axes));
+  Model model = *std::move(opened);
+  const NodeShape& wanted = model.info().input_shape();
   PRUNELAB_RETURN_IF_ERROR(
-      CheckImages(model.info(), absl::StrCat(input, ": `images`"), images.size(1), images.size(2), images.size(3)));
+      hinted(CheckImages(model.info(), absl::StrCat(input, ": `images`"), axes[0], axes[1], axes[2]),
+             axes == std::array<int64_t, 3>{wanted.height, wanted.width, wanted.channels} || LooksChannelsLast(axes)));
   ReferencePlan plan;
   const at::NoGradGuard no_gradients;
   std::vector<at::Tensor> logits;
@@ -110,6 +129,11 @@ absl::Status WriteLogits(at::Device device) {
   }
   Safetensors file;
   file.tensors["logits"] = at::cat(logits);
+  const int64_t not_finite = CountNotFinite(file.tensors["logits"]).item<int64_t>();
+  if (not_finite > 0) {
+    return absl::DataLossError(absl::StrCat(UserPath(FLAGS_checkpoint), ": ", NotFiniteText(not_finite, images.size(0)),
+                                            "; nothing is written"));
+  }
   PRUNELAB_RETURN_IF_ERROR(WriteSafetensors(output, file));
   std::cout << output << ": logits (" << images.size(0) << ", " << model.info().classes() << ")\n";
   return absl::OkStatus();

@@ -132,6 +132,63 @@ TEST(EvaluateTest, AccuracyAndLossOnADataSet) {
   EXPECT_THAT(result.out, AllOf(HasSubstr("train: 6 images"), HasSubstr("top-1  100.0000 %")));
 }
 
+// Weights are finite, and so are the images; a product of them is not.
+TEST(EvaluateTest, LogitsThatAreNotFiniteCountNothing) {
+  Model model = Means(3, 2);
+  model.Get("conv.weight").detach().mul_(1e38f);
+  model.Get("fc.weight").detach().mul_(1e38f);
+  const std::string weights = Write("large.safetensors", ModelToSafetensors(model));
+  at::Tensor pixels = at::zeros({4, 3, 2, 2});
+  pixels[1][2].fill_(1);
+  pixels[3].fill_(1);
+  Safetensors data;
+  data.tensors["train_images"] = at::zeros({3, 3, 2, 2});
+  data.tensors["train_labels"] = at::arange(3);
+  data.tensors["test_images"] = pixels;
+  data.tensors["test_labels"] = at::zeros({4}, at::kLong);
+  const std::string dataset = "--dataset=[type.googleapis.com/prunelab.SafetensorsDataset] { path: '" +
+                              Write("lost_data.safetensors", data) + "' }";
+  ProgramResult result = RunProgram(kEvaluate, {"--checkpoint=" + weights, dataset, "--batch_size=3"});
+  EXPECT_EQ(result.status, 2);
+  EXPECT_EQ(result.out, "");
+  EXPECT_THAT(result.err, AllOf(HasSubstr("large.safetensors: the logits of 2 of 4 images are not finite"),
+                                HasSubstr("SafetensorsDataset, test")));
+  result = RunProgram(kEvaluate, {"--checkpoint=" + weights, dataset, "--split=train"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  const std::string output = Temporary("lost.safetensors");
+  result = RunProgram(kEvaluate,
+                      {"--checkpoint=" + weights, "--input=" + WriteTensor("lost_images.safetensors", "images", pixels),
+                       "--output=" + output});
+  EXPECT_EQ(result.status, 2);
+  EXPECT_THAT(result.err, HasSubstr("the logits of 2 of 4 images are not finite; nothing is written"));
+  EXPECT_FALSE(ReadSafetensors(output).ok());
+}
+
+TEST(EvaluateTest, ImagesWithTheirChannelsLastSayHowToTransposeThem) {
+  const std::string weights = Write("means8.safetensors", ModelToSafetensors(Means(3, 8)));
+  const std::string images = WriteTensor("last.safetensors", "images", at::zeros({2, 8, 8, 3}));
+  const std::string output = "--output=" + Temporary("last_logits.safetensors");
+  ProgramResult result = RunProgram(kEvaluate, {"--checkpoint=" + weights, "--input=" + images, output});
+  EXPECT_EQ(result.status, 2);
+  EXPECT_THAT(result.err,
+              AllOf(HasSubstr("`images` are 8x8x3; the network takes 3x8x8"),
+                    HasSubstr("[8, 8, 3] looks like height, width, channels; transpose the images to [N, 3, "
+                              "8, 8], in numpy numpy.ascontiguousarray(images.transpose(0, 3, 1, 2))")));
+  // Where --network takes its sizes from the images, the weights do not fit.
+  Safetensors state;
+  state.tensors["conv1.weight"] = at::zeros({16, 3, 3, 3});
+  result = RunProgram(kEvaluate, {"--checkpoint=" + Write("rgb.safetensors", state), "--input=" + images, output,
+                                  "--network=[type.googleapis.com/prunelab.ResNetCifar] { depth: 8 classes: 10 }"});
+  EXPECT_EQ(result.status, 2);
+  EXPECT_THAT(result.err, HasSubstr("looks like height, width, channels"));
+  // Other images that do not fit are no such.
+  result = RunProgram(kEvaluate,
+                      {"--checkpoint=" + weights,
+                       "--input=" + WriteTensor("other8.safetensors", "images", at::zeros({2, 1, 8, 8})), output});
+  EXPECT_EQ(result.status, 2);
+  EXPECT_EQ(result.err.find("looks like"), std::string::npos) << result.err;
+}
+
 TEST(EvaluateTest, SizesThatTheNetworkLeavesUnsetAreTheData) {
   // ResNet-8 for the digits: 1x8x8, ten classes. Without its own network the weights do not say so.
   const ProgramResult result =

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "absl/status/statusor.h"
 #include "ml/data/dataset.h"
 
 namespace prunelab {
@@ -11,8 +12,13 @@ struct ValidationSplit {
   LabelledImages train, validation;  // each in the data's order
 };
 
-// int(n * fraction) of each class's n images, drawn by `seed`, become validation data; `fraction` is in [0, 1). A class
-// never changes how another is drawn.
-ValidationSplit SplitOffValidation(const LabelledImages& data, int64_t classes, double fraction, uint64_t seed);
+// int(n * fraction) of each class's n images, but at least one, drawn by `seed`, become validation data; `fraction` is
+// in [0, 1), and 0 sets nothing aside. A class never changes how another is drawn, and classes without images stay so.
+// Error, of the field "validation_fraction": a class of which no image would be left to train on.
+absl::StatusOr<ValidationSplit> SplitOffValidation(const LabelledImages& data, int64_t classes, double fraction,
+                                                   uint64_t seed);
+
+// How many images that sets aside, whatever the seed; the same error.
+absl::StatusOr<int64_t> CountValidation(const LabelledImages& data, int64_t classes, double fraction);
 
 }  // namespace prunelab

@@ -296,6 +296,7 @@ Activation RunConvUnit(Model& model, const ConvUnit& unit, Activation& input, co
   }
   const BatchNormLayout layout = LayoutOf(y, lists);
   if (train) {
+    PRUNELAB_CHECK(layout.rows > 1) << norm_name << ": one value a channel, of which there is no variance";
     // The statistics of the stored channels, then of all.
     const BatchNormLayout stored{layout.rows, layout.stored, layout.stored, nullptr};
     std::vector<double> stored_mean(layout.stored), stored_variance(layout.stored);

@@ -76,6 +76,9 @@ at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>
     }
     case Node::kBatchNorm2D: {
       const bool train = options.mode == Mode::kTrain;
+      // LibTorch would go on with a running variance that is not a number.
+      PRUNELAB_CHECK(!train || in[0].numel() > in[0].size(1))
+          << node.name() << ": one value a channel, of which there is no variance";
       if (train) model.Get(absl::StrCat(node.name(), ".num_batches_tracked")).add_(1);
       return at::batch_norm(in[0], parameter("weight"), parameter("bias"), parameter("running_mean"),
                             parameter("running_var"), train,

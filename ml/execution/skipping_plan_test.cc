@@ -115,6 +115,25 @@ TEST(SkippingPlanTest, ExecutesLessThanHalfOfTheWork) {
   EXPECT_LE(macs(), 0.42 * dense);
 }
 
+// LibTorch would go on, with a running variance that is not a number.
+TEST(SkippingPlanDeathTest, OneValueAChannelHasNoVariance) {
+  const NetworkInfo info = Build("ResNetCifar] { depth: 8 width: 2 image_size: 4 }");  // ends in maps of one pixel
+  ReferencePlan reference;
+  SkippingPlan skipping;
+  ForwardOptions options;
+  options.mode = Mode::kTrain;
+  for (Plan* plan : std::vector<Plan*>{&reference, &skipping}) {
+    Model model = MakeModel(info);
+    const auto images = [](int64_t n) { return Values({n, 3, 4, 4}, 0.37).contiguous(at::MemoryFormat::ChannelsLast); };
+    EXPECT_DEATH(plan->Forward(model, images(1), options), "one value a channel");
+    plan->Forward(model, images(2), options);
+    for (const NamedTensor& buffer : model.buffers()) {
+      EXPECT_TRUE(at::isfinite(buffer.tensor).all().item<bool>()) << buffer.name;
+    }
+    EXPECT_TRUE(at::isfinite(plan->Forward(model, images(1), {}).logits).all().item<bool>());
+  }
+}
+
 // Networks without BN, as BN folding leaves them, and what may stand between their nodes.
 constexpr char kImage[] = R"(node { name: "x" image { channels: 8 height: 7 width: 6 } })";
 std::string Conv3x3Node(const std::string& name, const std::string& input, int filters) {

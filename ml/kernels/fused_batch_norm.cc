@@ -108,6 +108,7 @@ void BackwardOnCpu(const FusedBatchNormResult& forward, const at::Tensor& y, boo
 FusedBatchNormResult FusedBatchNormTraining(const BatchNormTensors& norm, const at::Tensor& y, const at::Tensor& addend,
                                             bool relu) {
   Check(norm, y, addend);
+  PRUNELAB_CHECK(y.numel() > y.size(1)) << "one value a channel, of which there is no variance";
   const at::NoGradGuard no_gradients;
   const at::Tensor input = ChannelsLast(y), other = ChannelsLast(addend);
   FusedBatchNormResult result;

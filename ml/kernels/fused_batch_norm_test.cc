@@ -304,6 +304,10 @@ TEST(FusedBatchNormTest, NotANumberIsNotLost) {
   }
 }
 
+TEST(FusedBatchNormDeathTest, OneValueAChannelHasNoVariance) {
+  EXPECT_DEATH(Fused({1, 3, 1, 1, false, false}, at::kFloat, at::kCPU), "one value a channel");
+}
+
 TEST(FusedBatchNormTest, WithoutDataNothingIsComputed) {
   const at::TensorOptions meta = at::TensorOptions(at::kMeta).dtype(at::kFloat);
   BatchNormTensors norm;

@@ -17,6 +17,7 @@ Agreement Compare(const at::Tensor& logits_a, const at::Tensor& logits_b, double
   const double largest = a.abs().max().item<double>();
   Agreement agreement;
   agreement.images = a.size(0);
+  agreement.not_finite = CountNotFinite(at::cat({a, b}, 1)).item<int64_t>();
   const double difference = (a - b).abs().max().item<double>();
   agreement.largest_difference = largest > 0 ? difference / largest : difference;
   const at::Tensor differ = a.argmax(1) != b.argmax(1);

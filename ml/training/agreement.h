@@ -14,6 +14,8 @@ struct Agreement {
   int64_t differing_predictions = 0;  // images whose best class differs
   // Those of them whose two best logits in `a` are further apart than `tolerance` * max|a|: rounding explains them not.
   int64_t unexplained_predictions = 0;
+  // Images of which a logit of `a`, or of `b`, is infinite or not a number: what is above says nothing of them.
+  int64_t not_finite = 0;
   double top1_of_b = 0;  // where there are labels: as Evaluate (evaluate.h) of the same images
 };
 

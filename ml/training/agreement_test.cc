@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <limits>
 #include <vector>
 
 #include "ml/models/network_writer.h"
@@ -41,6 +43,16 @@ TEST(AgreementTest, PredictionsMayDifferOnlyWhereTheBestAreNear) {
   EXPECT_EQ(CompareOnImages(a, b, plan, images, 1e-5).unexplained_predictions, 1);
   b.Get("fc.bias").detach().copy_(at::tensor({0.0f, 2.0f}));
   EXPECT_EQ(CompareOnImages(a, b, plan, images, 1e-4).unexplained_predictions, 1);
+}
+
+TEST(AgreementTest, LogitsThatAreNotFiniteAreCounted) {
+  Model a = Identity(), b = Identity();
+  ReferencePlan plan;
+  const float infinity = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(CompareOnImages(a, b, plan, Images({1, 0, 10, 9, 0, 4}), 1e-4).not_finite, 0);
+  EXPECT_EQ(CompareOnImages(a, b, plan, Images({1, 0, 10, infinity, 0, 4}), 1e-4).not_finite, 1);
+  b.Get("fc.bias").detach().copy_(at::tensor({std::nanf(""), 0.0f}));  // of b alone
+  EXPECT_EQ(CompareOnImages(a, b, plan, Images({1, 0, 10, 9, 0, 4}), 1e-4).not_finite, 3);
 }
 
 TEST(AgreementTest, OnDataBatchByBatch) {

@@ -3,10 +3,26 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 
+#include "absl/strings/str_cat.h"
 #include "ml/data/batches.h"
 
 namespace prunelab {
+
+std::string NotFiniteText(int64_t not_finite, int64_t images) {
+  return absl::StrCat("the logits of ", not_finite, " of ", images, images == 1 ? " image" : " images",
+                      " are not finite");
+}
+
+std::string EvaluationFault(const Evaluation& evaluation) {
+  if (evaluation.not_finite > 0) return NotFiniteText(evaluation.not_finite, evaluation.images);
+  if (std::isfinite(evaluation.loss)) return "";
+  return absl::StrCat("the loss of ", evaluation.images, " images is ", evaluation.loss,
+                      ", though their logits are finite");
+}
+
+at::Tensor CountNotFinite(const at::Tensor& logits) { return at::isfinite(logits).all(1).logical_not().sum(); }
 
 at::Tensor LabelRanks(const at::Tensor& logits, const at::Tensor& labels) {
   const int64_t classes = logits.size(1);
@@ -23,7 +39,7 @@ Evaluation Evaluate(Model& model, Plan& plan, const LabelledImages& data, const 
   options.mode = Mode::kEvaluate;
   at::Tensor loss = at::zeros({}, at::TensorOptions(model.device()).dtype(at::kDouble));
   at::Tensor top1 = at::zeros({}, at::TensorOptions(model.device()).dtype(at::kLong));
-  at::Tensor top5 = at::zeros_like(top1);
+  at::Tensor top5 = at::zeros_like(top1), not_finite = at::zeros_like(top1);
   for (int64_t begin = 0; begin < data.size(); begin += batch_size) {
     const int64_t end = std::min(data.size(), begin + batch_size);
     const Batch batch = EvaluationBatch(data, normalization, begin, end, model.dtype(), model.device());
@@ -32,9 +48,11 @@ Evaluation Evaluate(Model& model, Plan& plan, const LabelledImages& data, const 
     const at::Tensor ranks = LabelRanks(logits, batch.labels);
     top1 += (ranks < 1).sum();
     top5 += (ranks < std::min<int64_t>(5, logits.size(1))).sum();
+    not_finite += CountNotFinite(logits);
   }
   const double count = static_cast<double>(data.size());
-  return {loss.item<double>() / count, top1.item<int64_t>() / count, top5.item<int64_t>() / count};
+  return {loss.item<double>() / count, top1.item<int64_t>() / count, top5.item<int64_t>() / count, data.size(),
+          not_finite.item<int64_t>()};
 }
 
 }  // namespace prunelab

@@ -24,6 +24,7 @@
 #include "ml/regularizers/correlation.h"
 #include "ml/training/precision.h"
 #include "ml/training/schedule.h"
+#include "ml/training/training_config.h"
 
 namespace prunelab {
 namespace {
@@ -70,10 +71,32 @@ bool SameShapes(const std::map<std::string, at::Tensor>& a, const std::map<std::
   });
 }
 
-ValidationSplit SplitOf(const TrainingSetup& setup) {
-  if (setup.config.validation_fraction() == 0) return {};
+absl::StatusOr<ValidationSplit> SplitOf(const TrainingSetup& setup) {
+  if (setup.config.validation_fraction() == 0) return ValidationSplit();
   return SplitOffValidation(setup.dataset->train, setup.dataset->info.classes, setup.config.validation_fraction(),
                             static_cast<uint64_t>(setup.config.validation_seed()));
+}
+
+// The first of the model's parameters and buffers that is not finite, for people; "" where all are. Waits for a GPU.
+std::string LostTensor(const Model& model) {
+  std::vector<at::Tensor> lost;  // whether each is, on the device
+  std::vector<const NamedTensor*> tensors;
+  for (const std::vector<NamedTensor>* named : {&model.parameters(), &model.buffers()}) {
+    for (const NamedTensor& entry : *named) {
+      if (!entry.tensor.is_floating_point()) continue;
+      tensors.push_back(&entry);
+      lost.push_back(at::isfinite(entry.tensor.detach()).all().logical_not());
+    }
+  }
+  if (lost.empty()) return "";
+  const at::Tensor flags = at::stack(lost).cpu();
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    if (!flags.const_data_ptr<bool>()[i]) continue;
+    const at::Tensor& tensor = tensors[i]->tensor;
+    return absl::StrCat(at::isfinite(tensor.detach()).logical_not().sum().item<int64_t>(), " of ", tensor.numel(),
+                        " numbers of ", tensors[i]->name, " are not finite after the last step");
+  }
+  return "";
 }
 
 // Names in a saved state; no parameter's name has a "/".
@@ -114,7 +137,12 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(TrainingSetup setup) {
   for (const std::optional<Safetensors>* state : {&setup.continued_from, &setup.rewind_to}) {
     if (*state) PRUNELAB_RETURN_IF_ERROR(CheckFits(**state, "the training before", model.info()));
   }
-  std::unique_ptr<Trainer> trainer = absl::WrapUnique(new Trainer(std::move(setup), std::move(model)));
+  absl::StatusOr<ValidationSplit> split = SplitOf(setup);
+  if (!split.ok()) return InField("training", split.status());
+  const int64_t images = setup.dataset->train.size() - split->validation.size();
+  PRUNELAB_RETURN_IF_ERROR(InField("training", CheckLastBatch(setup.config, setup.network, images)));
+  std::unique_ptr<Trainer> trainer =
+      absl::WrapUnique(new Trainer(std::move(setup), *std::move(split), std::move(model)));
   // After the constructor has kept the run's start.
   if (std::optional<Safetensors>& state = trainer->setup_.continued_from) {
     PRUNELAB_RETURN_IF_ERROR(LoadIntoModel(*state, "the training before", trainer->model_));
@@ -125,9 +153,9 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(TrainingSetup setup) {
   return trainer;
 }
 
-Trainer::Trainer(TrainingSetup setup, Model model)
+Trainer::Trainer(TrainingSetup setup, ValidationSplit split, Model model)
     : setup_(std::move(setup)),
-      split_(SplitOf(setup_)),
+      split_(std::move(split)),
       model_(std::move(model)),
       start_masks_(model_),
       step_plan_(StepPlanOf(setup_.config, setup_.device)),
@@ -219,6 +247,7 @@ StepPosition Trainer::Position(int64_t back) const {
 absl::Status Trainer::UpdateMasks(const absl::StatusOr<std::optional<MaskUpdate>>& update, EpochRecord& record) {
   if (absl::IsDataLoss(update.status())) {  // weights that are no longer finite: the step before lost them
     record.diverged = true;
+    record.divergence = std::string(update.status().message());
     return absl::OkStatus();
   }
   PRUNELAB_RETURN_IF_ERROR(update.status());
@@ -424,6 +453,7 @@ absl::Status Trainer::Step() {
   // On the CPU a loss that is lost ends the epoch at once; on a GPU looking would wait for the device at every step.
   if (setup_.device.is_cpu() && !std::isfinite(step.loss.item<double>())) {
     record_.diverged = true;
+    record_.divergence = absl::StrCat("the training loss of step ", iteration_, " is not finite");
     return absl::OkStatus();
   }
 
@@ -470,22 +500,37 @@ absl::StatusOr<EpochRecord> Trainer::RunEpoch() {
   record.mask_changes = mask_changes[0].item<int64_t>();
   record.returned_filters = mask_changes[1].item<int64_t>();
   sums_.Reset();
-  if (!std::isfinite(record.train_loss)) record.diverged = true;
-  if (!record.diverged) {
-    const int64_t every = setup_.config.evaluate_every();
-    if ((record.epoch + 1) % every == 0 || epoch_ + 1 == setup_.config.epochs()) {
-      if (setup_.config.bn_recalibration_batches() > 0) RecalibrateBatchNorm(record.epoch);
-      const auto evaluate = [&](const LabelledImages& images) {
-        return Evaluate(model_, *plan_, images, setup_.dataset->normalization, setup_.config.evaluation_batch_size());
-      };
-      record.test = evaluate(setup_.dataset->test);
-      if (split_.validation.size() > 0) record.validation = evaluate(split_.validation);
-    }
+  if (!record.diverged && !std::isfinite(record.train_loss)) {
+    record.diverged = true;
+    record.divergence = "the training loss is not finite";
   }
+  if (!record.diverged) EndRecord(record);
   Measure(record);
   ++epoch_;
   iteration_ = 0;
   return record;
+}
+
+void Trainer::EndRecord(EpochRecord& record) {
+  const bool due = (record.epoch + 1) % setup_.config.evaluate_every() == 0 || epoch_ + 1 == setup_.config.epochs();
+  if (due && setup_.config.bn_recalibration_batches() > 0) RecalibrateBatchNorm(record.epoch);
+  // Also where the network is not run again: what the last step lost, or a filter that is off hides.
+  record.divergence = LostTensor(model_);
+  const auto evaluate = [&](absl::string_view part, const LabelledImages& images) {
+    Evaluation evaluation =
+        Evaluate(model_, *plan_, images, setup_.dataset->normalization, setup_.config.evaluation_batch_size());
+    const std::string fault = EvaluationFault(evaluation);
+    if (!fault.empty() && record.divergence.empty()) record.divergence = absl::StrCat(part, ": ", fault);
+    return evaluation;
+  };
+  if (due && record.divergence.empty()) record.test = evaluate("test data", setup_.dataset->test);
+  if (due && record.divergence.empty() && split_.validation.size() > 0) {
+    record.validation = evaluate("validation data", split_.validation);
+  }
+  if (record.divergence.empty()) return;
+  record.diverged = true;
+  record.test.reset();
+  record.validation.reset();
 }
 
 Safetensors Trainer::SaveState() const {

@@ -78,9 +78,12 @@ struct TrainingSetup {
 
 // What is known at the end of an epoch. Fractions are of 1; what was not measured is absent.
 struct EpochRecord {
-  int64_t epoch = 0;                     // of the run
-  std::string phase;                     // of the run's training, where it has phases; the trainer leaves it empty
-  bool diverged = false;                 // the loss is not a number or infinite: training cannot go on
+  int64_t epoch = 0;  // of the run
+  std::string phase;  // of the run's training, where it has phases; the trainer leaves it empty
+  // The loss, a weight, a running statistic or a logit of an evaluation is infinite or not a number: training cannot go
+  // on, and the evaluations are absent.
+  bool diverged = false;
+  std::string divergence;                // which of them, for people; in no file of records
   double learning_rate = 0;              // of the last step
   double train_loss = 0;                 // mean over the epoch, without the penalty
   double train_top1 = 0;                 // by the logits of training
@@ -103,7 +106,8 @@ std::string StepPlanName(const Training& config, at::Device device);
 class Trainer {
  public:
   // Initial weights come from the seed, or from `setup.initial_weights`. Errors: those that do not fit the network; a
-  // precision that the device would emulate.
+  // precision that the device would emulate; validation data that leave a class nothing to train on; a last batch of
+  // one image before a batch norm of one pixel.
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(TrainingSetup setup);
 
   // Trains to the end of epoch() and evaluates. Errors: what the strategy refuses; Cancelled when `setup.stop` said so,
@@ -175,7 +179,7 @@ class Trainer {
     std::unique_ptr<Recording> differentiate, learn;
   };
 
-  Trainer(TrainingSetup setup, Model model);
+  Trainer(TrainingSetup setup, ValidationSplit split, Model model);
 
   const LabelledImages& train() const { return split_.train.size() > 0 ? split_.train : setup_.dataset->train; }
   absl::Status Step();
@@ -209,6 +213,8 @@ class Trainer {
   void AddPenalty(const Model& model, const ActivationPenalty& activations, std::vector<at::Tensor>& gradients,
                   bool last_step, EpochRecord& record) const;
   void RecalibrateBatchNorm(int64_t epoch);
+  // Evaluates the epoch in `record`, where that is due; what is not finite by then makes it one of a diverged epoch.
+  void EndRecord(EpochRecord& record);
   void Measure(EpochRecord& record) const;
 
   TrainingSetup setup_;

@@ -5,8 +5,11 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <cmath>
+#include <limits>
 
 #include "google/protobuf/text_format.h"
+#include "ml/base/field_error.h"
+#include "ml/data/validation_split.h"
 #include "ml/execution/checkpoint.h"
 
 namespace prunelab {
@@ -411,6 +414,136 @@ TEST(TrainerTest, ALossThatIsLostIsADivergedRecord) {
   ASSERT_TRUE(record.ok()) << record.status();
   EXPECT_TRUE(record->diverged);
   EXPECT_FALSE(record->test.has_value());
+  EXPECT_NE(record->divergence.find("the training loss of step "), std::string::npos) << record->divergence;
+}
+
+// One step an epoch: the loss of the only one is finite, what it leaves is not.
+TEST(TrainerTest, WeightsThatTheLastStepLosesMakeADivergedRecord) {
+  const Dataset data = SmallData();
+  for (const bool skipping : {true, false}) {
+    for (const int64_t evaluate_every : {1, 5}) {
+      TrainingSetup setup = SmallSetup(data, std::make_unique<WatchingStrategy>(false), 0);
+      setup.dtype = at::kFloat;
+      setup.config.set_skipping(skipping);
+      setup.config.set_batch_size(10);
+      setup.config.set_evaluate_every(evaluate_every);  // the last epoch's, or also the first's
+      setup.config.set_validation_fraction(0.3);
+      setup.config.mutable_sgd()->set_learning_rate(1e39);
+      const std::unique_ptr<Trainer> trainer = *Trainer::Create(std::move(setup));
+      const absl::StatusOr<EpochRecord> record = trainer->RunEpoch();
+      ASSERT_TRUE(record.ok()) << record.status();
+      EXPECT_TRUE(std::isfinite(record->train_loss));
+      EXPECT_TRUE(record->diverged);
+      EXPECT_FALSE(record->test.has_value());
+      EXPECT_FALSE(record->validation.has_value());
+      EXPECT_EQ(record->divergence, "36 of 36 numbers of conv.weight are not finite after the last step");
+    }
+  }
+}
+
+// What a filter that is off hides from every logit: no step and no evaluation would ever meet it.
+TEST(TrainerTest, ALostWeightUnderAMaskIsSeen) {
+  const Dataset data = SmallData();
+  class LosingStrategy : public EpochEndStrategy {
+   public:
+    absl::StatusOr<std::optional<MaskUpdate>> EndEpoch(const StepPosition& position,
+                                                       const std::vector<PrunableLayer>& layers) override {
+      MaskUpdate update;
+      update.masks["conv"] = at::ones({4, 1, 1, 1}, layers[0].weight.options());
+      update.masks["conv"][1].zero_();
+      update.new_weights["conv.weight"] = layers[0].weight.clone();
+      update.new_weights["conv.weight"][1][0][2][0] = std::numeric_limits<double>::infinity();
+      return std::optional<MaskUpdate>(update);
+    }
+  };
+  const std::unique_ptr<Trainer> trainer = *Trainer::Create(SmallSetup(data, std::make_unique<LosingStrategy>(), 0));
+  const absl::StatusOr<EpochRecord> record = trainer->RunEpoch();
+  ASSERT_TRUE(record.ok()) << record.status();
+  EXPECT_TRUE(record->diverged);
+  EXPECT_EQ(record->divergence, "1 of 36 numbers of conv.weight are not finite after the last step");
+}
+
+// Weights are finite; what they make of the images is not.
+TEST(TrainerTest, LogitsOfAnEvaluationThatAreNotFiniteMakeADivergedRecord) {
+  for (const bool of_validation : {false, true}) {
+    Dataset data = SmallData();
+    const float infinity = std::numeric_limits<float>::infinity();
+    for (LabelledImages* part : {&data.train, &data.test}) part->images = part->images.to(at::kFloat);
+    if (of_validation) {
+      // Which images these are, the split says.
+      const absl::StatusOr<ValidationSplit> split = SplitOffValidation(data.train, 3, 0.3, 0);
+      ASSERT_TRUE(split.ok());
+      for (int64_t i = 0; i < 10; ++i) {
+        for (int64_t j = 0; j < split->validation.size(); ++j) {
+          if (at::equal(data.train.images[i], split->validation.images[j])) data.train.images[i].fill_(infinity);
+        }
+      }
+    } else {
+      data.test.images[2].fill_(infinity);
+      data.test.images[5][0][1][1] = infinity;
+    }
+    TrainingSetup setup = SmallSetup(data, std::make_unique<WatchingStrategy>(false), 0);
+    setup.config.set_validation_fraction(0.3);
+    setup.config.set_batch_size(3);
+    const std::unique_ptr<Trainer> trainer = *Trainer::Create(std::move(setup));
+    const absl::StatusOr<EpochRecord> record = trainer->RunEpoch();
+    ASSERT_TRUE(record.ok()) << record.status();
+    EXPECT_TRUE(record->diverged);
+    EXPECT_FALSE(record->test.has_value());
+    EXPECT_FALSE(record->validation.has_value());
+    EXPECT_EQ(record->divergence, of_validation ? "validation data: the logits of 3 of 3 images are not finite"
+                                                : "test data: the logits of 2 of 7 images are not finite");
+  }
+}
+
+TEST(EvaluationTest, ItsFaultIsSaid) {
+  EXPECT_EQ(EvaluationFault({1, 0.5, 1, 10, 0}), "");
+  EXPECT_EQ(EvaluationFault({std::nan(""), 0, 0, 10, 3}), "the logits of 3 of 10 images are not finite");
+  EXPECT_EQ(EvaluationFault({std::nan(""), 0, 0, 1, 1}), "the logits of 1 of 1 image are not finite");
+  // Logits so far apart that their softmax overflows.
+  EXPECT_EQ(EvaluationFault({std::numeric_limits<double>::infinity(), 0, 0, 10, 0}),
+            "the loss of 10 images is inf, though their logits are finite");
+}
+
+TEST(TrainerTest, ALastBatchOfOneValueAChannelIsRefused) {
+  Network network = SmallNetwork().network();
+  Conv2d& conv = *network.mutable_node(1)->mutable_conv2d();
+  conv.set_kernel_height(6);
+  conv.set_kernel_width(6);  // maps of one pixel
+  const Dataset data = SmallData();
+  for (const int64_t batch_size : {1, 3, 9, 4, 5, 10, 16}) {
+    TrainingSetup setup = SmallSetup(data, std::make_unique<WatchingStrategy>(false), 0);
+    setup.network = *NetworkInfo::Create(network);
+    setup.config.set_batch_size(batch_size);
+    const absl::StatusOr<std::unique_ptr<Trainer>> trainer = Trainer::Create(std::move(setup));
+    EXPECT_EQ(trainer.ok(), batch_size != 1 && 10 % batch_size != 1) << batch_size;
+    if (trainer.ok()) {
+      const absl::StatusOr<EpochRecord> record = (*trainer)->RunEpoch();
+      ASSERT_TRUE(record.ok()) << record.status();
+      EXPECT_FALSE(record->diverged) << record->divergence;
+      continue;
+    }
+    EXPECT_EQ(ErrorField(trainer.status()), "training.batch_size");
+  }
+  // 10 images are a batch of 3 less than they were.
+  TrainingSetup setup = SmallSetup(data, std::make_unique<WatchingStrategy>(false), 0);
+  setup.network = *NetworkInfo::Create(network);
+  setup.config.set_batch_size(6);
+  setup.config.set_validation_fraction(0.3);
+  const absl::Status status = Trainer::Create(std::move(setup)).status();
+  EXPECT_EQ(ErrorField(status), "training.batch_size");
+  EXPECT_NE(status.message().find("a single one of 7 training images beside the validation data"),
+            absl::string_view::npos)
+      << status;
+}
+
+TEST(TrainerTest, AClassWithNothingLeftToTrainOnIsRefused) {
+  Dataset data = SmallData();
+  data.train.labels.fill_(0);
+  data.train.labels[4].fill_(2);
+  TrainingSetup setup = SmallSetup(data, std::make_unique<WatchingStrategy>(false), 0);
+  setup.config.set_validation_fraction(0.1);
+  EXPECT_EQ(ErrorField(Trainer::Create(std::move(setup)).status()), "training.validation_fraction");
 }
 
 TEST(TrainerTest, RecalibrationTakesTheBatchesStatistics) {

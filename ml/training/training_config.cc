@@ -2,11 +2,15 @@
 
 #include <cmath>
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
+#include "ml/network/one_pixel_batch_norm.h"
 
 namespace prunelab {
 namespace {
@@ -83,6 +87,11 @@ absl::Status ValidateSchedule(const Schedule& schedule, int64_t epochs) {
   return absl::OkStatus();
 }
 
+std::string ImagesText(const Training& training, int64_t images) {
+  return absl::StrCat(images, images == 1 ? " training image" : " training images",
+                      training.validation_fraction() > 0 ? " beside the validation data" : "");
+}
+
 }  // namespace
 
 absl::Status ValidateTraining(const Training& training) {
@@ -104,6 +113,35 @@ absl::Status ValidateTraining(const Training& training) {
                       absl::StrCat("is ", training.validation_fraction(), "; must be in [0, 1)"));
   }
   return CheckAtLeast("validation_seed", training.validation_seed(), 0);
+}
+
+absl::Status CheckBatchSize(const Training& training, int64_t images) {
+  if (training.batch_size() <= images) return absl::OkStatus();
+  return FieldError("batch_size", absl::StrCat("is ", training.batch_size(), ", but the data set has ",
+                                               ImagesText(training, images), "; must be at most as many"));
+}
+
+absl::Status CheckLastBatch(const Training& training, const NetworkInfo& network, int64_t images) {
+  const int64_t batch_size = training.batch_size();
+  const auto leaves_one = [images](int64_t size) { return size == 1 || images % size == 1; };
+  if (!leaves_one(batch_size)) return absl::OkStatus();
+  const std::string batch_norm = OnePixelBatchNorm(network);
+  if (batch_norm.empty()) return absl::OkStatus();
+  std::vector<int64_t> works;  // the nearest below and above
+  for (int64_t size = batch_size - 1; size >= 2 && works.empty(); --size) {
+    if (!leaves_one(size)) works.push_back(size);
+  }
+  const size_t below = works.size();
+  for (int64_t size = batch_size + 1; size <= images && works.size() == below; ++size) {
+    if (!leaves_one(size)) works.push_back(size);
+  }
+  return FieldError("batch_size",
+                    absl::StrCat("is ", batch_size, ", which leaves a single one of ", ImagesText(training, images),
+                                 " for an epoch's last batch; the batch norm \"", batch_norm,
+                                 "\" has maps of 1x1 pixel and needs more than one value a channel; ",
+                                 works.empty() ? "use more training images"
+                                               : absl::StrCat("use a batch_size of ", absl::StrJoin(works, " or ")),
+                                 ", or larger images"));
 }
 
 absl::Status ValidateRegularization(const Regularization& regularization) {

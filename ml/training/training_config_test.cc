@@ -8,6 +8,7 @@
 
 #include "google/protobuf/text_format.h"
 #include "ml/base/field_error.h"
+#include "ml/network/network.h"
 
 namespace prunelab {
 namespace {
@@ -79,6 +80,115 @@ TEST(TrainingConfigTest, BadOnesNameTheFieldTheValueAndTheRange) {
     EXPECT_EQ(ErrorField(status), c.field) << c.text;
     EXPECT_EQ(ErrorText(status), c.message) << c.text;
   }
+}
+
+// A batch norm behind a convolution of images of `size` x `size` pixels, with maps as large, and one of a single pixel.
+NetworkInfo WithBatchNorms(bool one_pixel) {
+  Network network;
+  EXPECT_TRUE(
+      google::protobuf::TextFormat::ParseFromString(one_pixel ? R"pb(
+                                                          node {
+                                                            name: "image"
+                                                            image { channels: 1 height: 2 width: 2 }
+                                                          }
+                                                          node {
+                                                            name: "bn1"
+                                                            input: "image"
+                                                            batch_norm2d {}
+                                                          }
+                                                          node {
+                                                            name: "conv"
+                                                            input: "bn1"
+                                                            conv2d { out_channels: 2 kernel_height: 2 kernel_width: 2 }
+                                                          }
+                                                          node {
+                                                            name: "layer.bn2"
+                                                            input: "conv"
+                                                            batch_norm2d {}
+                                                          }
+                                                          node {
+                                                            name: "flat"
+                                                            input: "layer.bn2"
+                                                            flatten {}
+                                                          }
+                                                          node {
+                                                            name: "fc"
+                                                            input: "flat"
+                                                            linear { out_features: 3 }
+                                                          })pb"
+                                                              : R"pb(
+                                                      node {
+                                                        name: "image"
+                                                        image { channels: 1 height: 2 width: 1 }
+                                                      }
+                                                      node {
+                                                        name: "bn1"
+                                                        input: "image"
+                                                        batch_norm2d {}
+                                                      }
+                                                      node {
+                                                        name: "flat"
+                                                        input: "bn1"
+                                                        flatten {}
+                                                      }
+                                                      node {
+                                                        name: "fc"
+                                                        input: "flat"
+                                                        linear { out_features: 3 }
+                                                      })pb",
+                                                    &network));
+  return *NetworkInfo::Create(network);
+}
+
+TEST(TrainingConfigTest, ALastBatchOfOneImageNeedsMapsOfMorePixels) {
+  const NetworkInfo one_pixel = WithBatchNorms(true), two_pixels = WithBatchNorms(false);
+  struct Case {
+    int64_t images, batch_size;
+    const char* remedy;  // "" where nothing is wrong
+  };
+  for (const Case& c : std::vector<Case>{
+           {65, 16, "use a batch_size of 15 or 17, or larger images"},
+           {65, 64, "use a batch_size of 63 or 65, or larger images"},
+           {65, 2, "use a batch_size of 3, or larger images"},
+           {65, 1, "use a batch_size of 3, or larger images"},
+           {4, 3, "use a batch_size of 2 or 4, or larger images"},
+           {3, 1, "use a batch_size of 3, or larger images"},
+           {1, 1, "use more training images, or larger images"},
+           {1, 16, "use more training images, or larger images"},
+           {65, 65, ""},
+           {65, 66, ""},
+           {65, 17, ""},
+           {65, 15, ""},
+           {64, 16, ""},
+           {2, 2, ""},
+       }) {
+    Training training;
+    training.set_batch_size(c.batch_size);
+    const absl::Status status = CheckLastBatch(training, one_pixel, c.images);
+    EXPECT_EQ(status.ok(), *c.remedy == '\0') << c.batch_size << " of " << c.images << ": " << status;
+    EXPECT_TRUE(CheckLastBatch(training, two_pixels, c.images).ok());
+    if (status.ok()) continue;
+    EXPECT_EQ(ErrorField(status), "batch_size");
+    EXPECT_EQ(ErrorText(status),
+              "is " + std::to_string(c.batch_size) + ", which leaves a single one of " + std::to_string(c.images) +
+                  (c.images == 1 ? " training image" : " training images") +
+                  " for an epoch's last batch; the batch norm \"layer.bn2\" has maps of 1x1 pixel and needs more than "
+                  "one value a channel; " +
+                  c.remedy);
+  }
+}
+
+TEST(TrainingConfigTest, ABatchIsNoLargerThanWhatIsTrainedOn) {
+  Training training;
+  training.set_batch_size(9);
+  EXPECT_TRUE(CheckBatchSize(training, 9).ok());
+  absl::Status status = CheckBatchSize(training, 8);
+  EXPECT_EQ(ErrorField(status), "batch_size");
+  EXPECT_EQ(ErrorText(status), "is 9, but the data set has 8 training images; must be at most as many");
+  training.set_validation_fraction(0.1);
+  status = CheckBatchSize(training, 8);
+  EXPECT_EQ(ErrorText(status),
+            "is 9, but the data set has 8 training images beside the validation data; must be at most as many");
 }
 
 TEST(TrainingConfigTest, PenaltyWeights) {
