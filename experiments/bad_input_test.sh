@@ -73,7 +73,8 @@ factor { name: 'p' level { name: 'x' } level { name: 'x' } }"
 bad_config "name that leaves the folder" "config.textproto:1:" "$(echo "$good" | sed 's/name: "a"/name: "..\/a"/')"
 
 cifar=$(echo "$good" | sed "s/prunelab.Digits\] {}/prunelab.Cifar10] { path: 'cifar' }/")
-bad_config "data folder missing" "cifar" "$cifar"
+bad_config "data folder missing" "config.textproto:4:54: arm \"base\": dataset.path: $work/cifar: no such folder" "$cifar"
+bad_config "data folder missing, where it was looked for" "; relative paths are taken from $work" "$cifar"
 mkdir cifar
 bad_config "data file missing" "data_batch_1.bin" "$cifar"
 for file in data_batch_1 data_batch_2 data_batch_3 data_batch_4 data_batch_5 test_batch; do head -c 5000 /dev/zero >cifar/$file.bin; done
@@ -91,6 +92,17 @@ for name in results.csv Report.HTML summary.md summary.tex comparisons.json abla
   bad_config "a level called $name" "config.textproto:7:" "$(level "$name")"
   bad_config "a level called $name, why" "which is the name of a file of the results" "$(level "$name")"
 done
+weights=$(echo "$good" | sed "6s/.*/  initial_weights: 'w.safetensors'\n}/")
+no_weights="config.textproto:6:3: arm \"base\": initial_weights: w.safetensors: no such file in $work; relative paths are taken from there"
+bad_config "weights missing" "$no_weights" "$weights"
+"$ablation" --config=config.textproto --output=out --dry_run 2>&1 | grep -qF "$no_weights" || { echo "FAIL a dry run does not say that weights are missing"; failures=$((failures + 1)); }
+bad_config "weights with the network missing" "config.textproto:6:3: initial_weights: w.safetensors: no such file in $work" "$(echo "$weights" | sed 3d | sed '5s/^/\n/')"
+printf 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n' >w.safetensors
+bad_config "weights that were not fetched" "config.textproto:6:3: arm \"base\": initial_weights: w.safetensors: not a valid safetensors file: it is a Git LFS pointer" "$weights"
+refused "weights that were not fetched, in a dry run" "git lfs pull" --config=config.textproto --output=out --dry_run
+bad_config "fresh weights of none" "config.textproto:6:3: fresh_weights: goes with initial_weights" "$(echo "$weights" | sed "s/initial_weights: .*/fresh_weights: 'fc.*'/")"
+bad_config "a prefix of none" "config.textproto:6:3: initial_weights_prefix: goes with initial_weights" "$(echo "$weights" | sed "s/initial_weights: .*/initial_weights_prefix: 'auto'/")"
+rm w.safetensors
 
 printf '%s\n' "$good" >config.textproto
 : >file

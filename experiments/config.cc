@@ -207,14 +207,32 @@ absl::Status ValidateCompression(const Compression& compression) {
 
 // The network that a file of weights carries.
 absl::StatusOr<Network> StoredNetwork(const std::string& path) {
-  PRUNELAB_ASSIGN_OR_RETURN(const SafetensorsHeader file, ReadSafetensorsHeader(UserPath(path)));
-  const auto text = file.metadata.find("network");
+  const absl::StatusOr<SafetensorsHeader> file = ReadSafetensorsHeader(UserPath(path));
+  if (absl::IsNotFound(file.status())) return NoSuchFile(path);
+  PRUNELAB_RETURN_IF_ERROR(file.status());
+  const auto text = file->metadata.find("network");
   Network network;
-  if (text == file.metadata.end() || !google::protobuf::TextFormat::ParseFromString(text->second, &network)) {
+  if (text == file->metadata.end() || !google::protobuf::TextFormat::ParseFromString(text->second, &network)) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": carries no network; say with `network` which one its weights belong to"));
   }
   return network;
+}
+
+// What says how initial weights are taken, where there are none or it says nothing.
+std::vector<absl::Status> CheckInitialWeightsFields(const RunConfig& config) {
+  std::vector<absl::Status> errors;
+  if (config.initial_weights().empty()) {
+    constexpr char kAlone[] = "goes with initial_weights, which is not set; all weights are fresh without it";
+    if (config.fresh_weights_size() > 0) errors.push_back(FieldError("fresh_weights", kAlone));
+    if (!config.initial_weights_prefix().empty()) errors.push_back(FieldError("initial_weights_prefix", kAlone));
+  }
+  for (int i = 0; i < config.fresh_weights_size(); ++i) {
+    if (!absl::StripAsciiWhitespace(config.fresh_weights(i)).empty()) continue;
+    errors.push_back(FieldError(absl::StrCat("fresh_weights[", i, "]"),
+                                "is empty; write a glob over names of weights, e.g. \"fc.*\""));
+  }
+  return errors;
 }
 
 // What a run's config, or one of its phases, sets itself.
@@ -257,6 +275,7 @@ std::vector<absl::Status> CheckRun(const RunConfig& config, uint64_t seed) {
   const absl::StatusOr<std::optional<DatasetInfo>> dataset = DescribeRunDataset(config);
   check(dataset.status());
   for (const absl::Status& status : CheckPhases(config)) check(status);
+  for (const absl::Status& status : CheckInitialWeightsFields(config)) check(status);
   const bool training_ok = check(InField("training", ValidateTraining(config.training())));
   if (training_ok && dataset.ok() && *dataset) {
     check(InField("training", CheckTrainingFitsData(config.training(), **dataset)));
@@ -345,6 +364,8 @@ class Loader {
     PRUNELAB_RETURN_IF_ERROR(MakeArms());
     for (size_t i = 0; i < loaded_.arms.size(); ++i) {
       CheckArm(loaded_.arms[i], arm_levels_[i]);
+      loaded_.arms[i].places = {{"initial_weights", PlaceInArm(loaded_.arms[i], arm_levels_[i], "initial_weights")},
+                                {"dataset", PlaceInArm(loaded_.arms[i], arm_levels_[i], "dataset.path")}};
       CheckFromScratch(loaded_.arms[i], arm_levels_[i]);
     }
     for (int i = 0; i < ablation().comparison_size(); ++i) CheckComparison(i);
@@ -807,6 +828,12 @@ absl::StatusOr<NetworkInfo> BuildRunNetwork(const RunConfig& config, const std::
         absl::StrCat("takes images of ", ImageText(images.channels, images.height, images.width),
                      ", but the data set's are ", ImageText(dataset->channels, dataset->height, dataset->width),
                      " (channels, height, width); leave the network's sizes unset to take the data's"));
+  }
+  if (info->classes() != dataset->classes && stored) {
+    return FieldError(
+        "initial_weights",
+        absl::StrCat("its network has ", info->classes(), " classes, but the data set has ", dataset->classes,
+                     "; set `network`, which then takes the data's, and start its last layer afresh by fresh_weights"));
   }
   if (info->classes() != dataset->classes) {
     return FieldError("network",

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -26,6 +27,9 @@ struct Arm {
   // Base and patches merged; pruning, regularizer, optimizer and schedule are always set (NoPruning, NoRegularizer with
   // weight 0, sgd, constant where the file sets none).
   RunConfig config;
+  // Where the fields that name files were set last, "file:line:col" by field ("initial_weights", "dataset"); for errors
+  // that only the files' contents can show.
+  std::map<std::string, std::string> places;
 };
 
 struct LoadedAblation {

@@ -36,6 +36,7 @@
 #include "ml/base/status_macros.h"
 #include "ml/base/steady_seconds.h"
 #include "ml/execution/checkpoint.h"
+#include "ml/execution/model.h"
 #include "ml/pruning/pruning_strategy.h"
 #include "ml/regularizers/regularizer.h"
 #include "ml/training/trainer.h"
@@ -181,6 +182,8 @@ class RunInFolder {
   absl::Status Checkpoint(const Trainer& trainer) {
     checkpoint_time_ = SteadySeconds();
     Safetensors state = trainer.SaveState();
+    // For the tools, which take weights and masks from it while the run is under way.
+    state.metadata[kNetworkKey] = NetworkText(trainer.model().info().network());
     if (phase_ > 0) state.metadata[kPhaseKey] = absl::StrCat(phase_);
     for (const auto& [epochs, kept] : kept_) {
       for (const auto& [name, tensor] : kept.tensors)
@@ -281,16 +284,39 @@ absl::StatusOr<TrainingSetup> SetUp(const RunRequest& request, const RunPhase& p
   return setup;
 }
 
+// What the run starts from: the file's tensors, and for the others those of a run of the same seed without a file.
+absl::StatusOr<Safetensors> WholeWeights(const RunRequest& request, const Safetensors& file,
+                                         const NetworkInfo& network) {
+  PRUNELAB_ASSIGN_OR_RETURN(Weights weights, TakeInitialWeights(request.config, file, network));
+  if (weights.fresh.empty()) return std::move(weights.file);
+  Model fresh = Model::Create(network, at::kFloat, at::kCPU);
+  InitializeParameters(fresh, static_cast<uint64_t>(request.seed));
+  for (const std::string& name : weights.fresh) weights.file.tensors[name] = fresh.Get(name).detach();
+  return std::move(weights.file);
+}
+
 }  // namespace
 
 absl::StatusOr<InitialWeights> ReadInitialWeights(const RunConfig& config) {
   InitialWeights weights;
   const std::string& path = config.initial_weights();
   if (path.empty()) return weights;
-  PRUNELAB_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(UserPath(path), uint64_t{1} << 36));
-  PRUNELAB_ASSIGN_OR_RETURN(weights.tensors, ParseSafetensors(bytes, path));
-  weights.digest = Sha256(bytes);
+  const absl::StatusOr<std::string> bytes = ReadFile(UserPath(path), uint64_t{1} << 36);
+  if (absl::IsNotFound(bytes.status())) return NoSuchFile(path);
+  PRUNELAB_RETURN_IF_ERROR(bytes.status());
+  PRUNELAB_ASSIGN_OR_RETURN(weights.tensors, ParseSafetensors(*bytes, path));
+  weights.digest = Sha256(*bytes);
   return weights;
+}
+
+absl::StatusOr<Weights> TakeInitialWeights(const RunConfig& config, const Safetensors& file,
+                                           const NetworkInfo& network) {
+  WeightsOptions options;
+  options.prefix = config.initial_weights_prefix();
+  options.fresh = {config.fresh_weights().begin(), config.fresh_weights().end()};
+  options.prefix_setting = "initial_weights_prefix: \"$0\"";
+  options.fresh_setting = "fresh_weights: \"$0\"";
+  return TakeWeights(file, config.initial_weights(), network, options);
 }
 
 std::string FullRunId(const RunConfig& config, int64_t seed, absl::string_view data_fingerprint,
@@ -312,13 +338,16 @@ absl::StatusOr<RunResult> TrainRun(const RunRequest& request, const Dataset& dat
   PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo network, request.config.has_from_scratch()
                                                            ? RemovedShape(request.source_folder)
                                                            : BuildRunNetwork(request.config, dataset.info));
-  PRUNELAB_ASSIGN_OR_RETURN(const InitialWeights weights, ReadInitialWeights(request.config));
+  PRUNELAB_ASSIGN_OR_RETURN(InitialWeights weights, ReadInitialWeights(request.config));
   const auto run_id_of = [&](const RunConfig& config) {
     return FullRunId(config, request.seed, dataset.fingerprint, weights.digest, request.source_run_id);
   };
   if (run_id_of(request.config) != request.run_id) {
     return absl::FailedPreconditionError(
         absl::StrCat(request.folder, ": the data or the initial weights have changed since the ablation was started"));
+  }
+  if (weights.tensors) {
+    PRUNELAB_ASSIGN_OR_RETURN(weights.tensors, WholeWeights(request, *weights.tensors, network));
   }
 
   RunInFolder run(request, hooks);

@@ -12,7 +12,9 @@
 #include "experiments/ablation.pb.h"
 #include "experiments/records.h"
 #include "ml/data/dataset.h"
+#include "ml/execution/checkpoint.h"
 #include "ml/execution/safetensors.h"
+#include "ml/network/network.h"
 
 namespace prunelab {
 
@@ -50,12 +52,16 @@ struct RunHooks {
 
 // What `config.initial_weights` names; nothing and "" where it names none.
 struct InitialWeights {
-  std::optional<Safetensors> tensors;
-  std::string digest;  // SHA-256 of the file
+  std::optional<Safetensors> tensors;  // as the file has them
+  std::string digest;                  // SHA-256 of the file
 };
 
-// Errors: the file cannot be read, or is no safetensors file.
+// Errors: the file cannot be read, or is no safetensors file; NotFound if it is not there.
 absl::StatusOr<InitialWeights> ReadInitialWeights(const RunConfig& config);
+
+// What of the file the config takes for the network, which is all but what it starts afresh. Errors: TakeWeights'.
+absl::StatusOr<Weights> TakeInitialWeights(const RunConfig& config, const Safetensors& file,
+                                           const NetworkInfo& network);
 
 // A run's identity: RunId with the digest of its initial weights, and the identity of the run whose shape it has.
 std::string FullRunId(const RunConfig& config, int64_t seed, absl::string_view data_fingerprint,

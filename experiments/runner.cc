@@ -43,7 +43,6 @@
 #include "ml/base/status_macros.h"
 #include "ml/base/textproto.h"
 #include "ml/base/with_prefix.h"
-#include "ml/execution/checkpoint.h"
 #include "ml/execution/device.h"
 #include "ml/training/precision.h"
 
@@ -131,16 +130,29 @@ std::string FurtherLines(const std::map<std::string, std::vector<std::string>>& 
   return lines;
 }
 
+// An error of a file that the arm's `field` names: where that is set, and in which arm.
+absl::Status InArm(const Arm& arm, const std::string& field, const absl::Status& status) {
+  const auto place = arm.places.find(field);
+  const absl::Status in_field = InField(field, status);
+  return absl::Status(status.code(), absl::StrCat(place == arm.places.end() ? "" : absl::StrCat(place->second, ": "),
+                                                  "arm \"", arm.name, "\": ", in_field.message()));
+}
+
+absl::StatusOr<Dataset> OpenArmDataset(const Arm& arm) {
+  absl::StatusOr<Dataset> dataset = OpenDataset(arm.config.dataset());
+  if (!dataset.ok()) return InArm(arm, "dataset", dataset.status());
+  return dataset;
+}
+
 // Each data set and each file of weights that arms use, read once.
 class Inputs {
  public:
   absl::StatusOr<const Dataset*> DatasetOf(const Arm& arm) {
     std::unique_ptr<Dataset>& dataset = datasets_[arm.config.dataset().SerializeAsString()];
     if (dataset == nullptr) {
-      absl::StatusOr<Dataset> opened = OpenDataset(arm.config.dataset());
-      if (!opened.ok()) return WithPrefix(absl::StrCat("data set of the arm \"", arm.name, "\""), opened.status());
-      for (const std::string& note : opened->notes) std::cerr << note << "\n";
-      dataset = std::make_unique<Dataset>(*std::move(opened));
+      PRUNELAB_ASSIGN_OR_RETURN(Dataset opened, OpenArmDataset(arm));
+      for (const std::string& note : opened.notes) std::cerr << note << "\n";
+      dataset = std::make_unique<Dataset>(std::move(opened));
     }
     return dataset.get();
   }
@@ -149,13 +161,28 @@ class Inputs {
     const std::string& path = arm.config.initial_weights();
     const auto known = weights_.find(path);
     if (known != weights_.end()) return &known->second;
-    PRUNELAB_ASSIGN_OR_RETURN(InitialWeights weights, ReadInitialWeights(arm.config));
-    return &weights_.emplace(path, std::move(weights)).first->second;
+    absl::StatusOr<InitialWeights> weights = ReadInitialWeights(arm.config);
+    if (!weights.ok()) return InArm(arm, kWeightsField, weights.status());
+    return &weights_.emplace(path, *std::move(weights)).first->second;
+  }
+
+  // Whether the arm's initial weights, if it has any, are those of the network. What is passed over of them is said.
+  absl::Status CheckWeightsFit(const Arm& arm, const NetworkInfo& network) {
+    PRUNELAB_ASSIGN_OR_RETURN(const InitialWeights* const file, WeightsOf(arm));
+    if (!file->tensors) return absl::OkStatus();
+    const absl::StatusOr<Weights> weights = TakeInitialWeights(arm.config, *file->tensors, network);
+    if (!weights.ok()) return InArm(arm, kWeightsField, weights.status());
+    for (const std::string& note : weights->notes) {
+      if (said_.insert(note).second) std::cerr << note << "\n";
+    }
+    return absl::OkStatus();
   }
 
  private:
+  static constexpr char kWeightsField[] = "initial_weights";
   std::map<std::string, std::unique_ptr<Dataset>> datasets_;
   std::map<std::string, InitialWeights> weights_;
+  std::set<std::string> said_;
 };
 
 // Refuses initial weights that a run without a result would write over.
@@ -702,14 +729,8 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
     const Dataset& dataset = *opened;
     PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo network, BuildRunNetwork(arm.config, dataset.info));
     PRUNELAB_ASSIGN_OR_RETURN(const int64_t train_images, CheckArmOnData(arm, network, dataset));
+    PRUNELAB_RETURN_IF_ERROR(inputs.CheckWeightsFit(arm, network));
     PRUNELAB_ASSIGN_OR_RETURN(const InitialWeights* const weights, inputs.WeightsOf(arm));
-    if (weights->tensors) {
-      const absl::Status loads = CheckFits(*weights->tensors, arm.config.initial_weights(), network);
-      if (!loads.ok()) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("initial weights of the arm \"", arm.name, "\": ", loads.message()));
-      }
-    }
     for (const int64_t seed : SeedsOf(options.shard, options.seeds)) {
       Run run;
       run.arm = &arm;
@@ -777,9 +798,15 @@ absl::StatusOr<std::string> DryRun(const LoadedAblation& loaded, const RunnerOpt
   const absl::StatusOr<at::Device> device = ChooseDevice(options.device);
   int64_t done_runs = 0;
   std::map<std::string, std::vector<std::string>> further;
+  Inputs inputs;
+  std::set<std::string> looked_at;
   for (const Arm& arm : options.arms) {
     PRUNELAB_ASSIGN_OR_RETURN(const std::optional<DatasetInfo> info, DescribeRunDataset(arm.config));
     PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo network, BuildRunNetwork(arm.config, info));
+    // Without the data the network's sizes are not known, which its weights must have.
+    const absl::Status found = info ? inputs.CheckWeightsFit(arm, network) : inputs.WeightsOf(arm).status();
+    if (!found.ok() && !absl::IsNotFound(found)) return found;
+    if (looked_at.insert(arm.config.initial_weights()).second) report(found);
     int64_t done = 0;
     for (const int64_t seed : seeds) {
       Run run;
@@ -798,12 +825,11 @@ absl::StatusOr<std::string> DryRun(const LoadedAblation& loaded, const RunnerOpt
                     absl::StrCat(network.FilterCount()), absl::StrCat(network.MacCount()),
                     absl::StrCat(done, " of ", seed_count)});
   }
-  std::set<std::string> looked_at;
   std::map<std::string, std::optional<Dataset>> datasets;  // no value: it cannot be opened
   for (const Arm& arm : options.arms) {
     const auto [entry, is_new] = datasets.try_emplace(arm.config.dataset().SerializeAsString());
     if (is_new) {
-      absl::StatusOr<Dataset> dataset = OpenDataset(arm.config.dataset());
+      absl::StatusOr<Dataset> dataset = OpenArmDataset(arm);
       report(dataset.status());
       if (dataset.ok()) {
         for (const std::string& note : dataset->notes) absl::StrAppend(&notes, note, "\n");
@@ -813,10 +839,6 @@ absl::StatusOr<std::string> DryRun(const LoadedAblation& loaded, const RunnerOpt
     if (const std::optional<Dataset>& dataset = entry->second) {
       PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo network, BuildRunNetwork(arm.config, dataset->info));
       PRUNELAB_RETURN_IF_ERROR(CheckArmOnData(arm, network, *dataset).status());
-    }
-    const std::string& weights = arm.config.initial_weights();
-    if (!weights.empty() && looked_at.insert(weights).second) {
-      report(ReadFile(UserPath(weights), uint64_t{1} << 36).status());
     }
   }
   const int64_t runs = static_cast<int64_t>(options.arms.size()) * seed_count;

@@ -1,9 +1,12 @@
 #include "tools/command_line.h"
 
-#include <algorithm>
-#include <utility>
+#include <gflags/gflags.h>
 
-#include "absl/strings/match.h"
+#include <iostream>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "ml/base/files.h"
 #include "ml/base/parse_plugin.h"
@@ -12,15 +15,24 @@
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/safetensors.h"
 
+DEFINE_string(strip_prefix, "",
+              "Taken off the names in --checkpoint, e.g. module. (DataParallel's); tensors without it are passed over. "
+              "auto: the one that makes most of the names the network's.");
+DEFINE_string(ignore, "",
+              "Tensors of --checkpoint that are passed over: a glob over names; a comma means or, e.g. 'epoch,ema.*'.");
+
 namespace prunelab {
 namespace {
 
 constexpr char kNetworkExample[] = "--network='[type.googleapis.com/prunelab.ResNetCifar] { depth: 56 }'";
 
-bool IsDataParallel(const Safetensors& file) {
-  return !file.tensors.empty() && std::all_of(file.tensors.begin(), file.tensors.end(), [](const auto& tensor) {
-    return absl::StartsWith(tensor.first, "module.");
-  });
+WeightsOptions OptionsOfFlags() {
+  WeightsOptions options;
+  options.prefix = FLAGS_strip_prefix;
+  if (!FLAGS_ignore.empty()) options.ignored.push_back(FLAGS_ignore);
+  options.prefix_setting = "--strip_prefix=$0";
+  options.ignored_setting = "--ignore='$0'";
+  return options;
 }
 
 }  // namespace
@@ -37,23 +49,28 @@ absl::StatusOr<NetworkInfo> ParseNetwork(absl::string_view text, const ImageDefa
 absl::StatusOr<Model> OpenCheckpoint(const std::string& path, absl::string_view network_text,
                                      const ImageDefaults& defaults, at::Device device) {
   const std::string file_path = UserPath(path);
-  if (network_text.empty()) {
-    absl::StatusOr<Model> model = LoadModel(file_path, at::kFloat, device);
-    if (!model.ok() && absl::StrContains(model.status().message(), "carries no network")) {
-      return absl::InvalidArgumentError(absl::StrCat(model.status().message(), ", e.g. ", kNetworkExample));
-    }
-    return model;
+  absl::StatusOr<Safetensors> file = ReadSafetensors(file_path);
+  if (absl::IsNotFound(file.status())) return WithPrefix("--checkpoint", NoSuchFile(path));
+  PRUNELAB_RETURN_IF_ERROR(file.status());
+  if (network_text.empty() && file->metadata.count(kNetworkKey) == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(file_path, ": carries no network; say which one its weights belong to, e.g. ", kNetworkExample));
   }
-  PRUNELAB_ASSIGN_OR_RETURN(NetworkInfo info, ParseNetwork(network_text, defaults));
-  PRUNELAB_ASSIGN_OR_RETURN(const Safetensors file, ReadSafetensors(file_path));
-  if (IsDataParallel(file)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        file_path, ": all names begin with \"module.\", as DataParallel makes them; save model.module.state_dict()"));
-  }
-  PRUNELAB_RETURN_IF_ERROR(CheckFits(file, file_path, info));
-  Model model = Model::Create(std::move(info), at::kFloat, device);
-  PRUNELAB_RETURN_IF_ERROR(LoadIntoModel(file, file_path, model));
+  PRUNELAB_ASSIGN_OR_RETURN(NetworkInfo info, network_text.empty() ? StoredNetwork(file->metadata, file_path)
+                                                                   : ParseNetwork(network_text, defaults));
+  std::vector<std::string> notes;
+  absl::StatusOr<Model> model =
+      ModelOf(*std::move(file), file_path, std::move(info), OptionsOfFlags(), at::kFloat, device, &notes);
+  for (const std::string& note : notes) std::cerr << note << "\n";
   return model;
+}
+
+absl::Status CheckNoCheckpointFlags() {
+  for (const auto& [name, value] :
+       {std::make_pair("strip_prefix", FLAGS_strip_prefix), std::make_pair("ignore", FLAGS_ignore)}) {
+    if (!value.empty()) return absl::InvalidArgumentError(absl::StrCat("--", name, " goes with --checkpoint"));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace prunelab

@@ -83,6 +83,10 @@ absl::Status EvaluateDataset(at::Device device) {
 absl::StatusOr<at::Tensor> ReadImages(const std::string& path) {
   PRUNELAB_ASSIGN_OR_RETURN(const Safetensors file, ReadSafetensors(path, {"images"}));
   const auto found = file.tensors.find("images");
+  if (const auto other = file.passed_over.find("images"); other != file.passed_over.end()) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": `images` are ", other->second.dtype_name,
+                                                   "; must be float32 (N, C, H, W), normalised as for training"));
+  }
   if (found == file.tensors.end()) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": has no tensor `images`; must have float32 (N, C, H, W)"));
   }

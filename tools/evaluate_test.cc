@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <string>
 
@@ -104,6 +105,42 @@ TEST(EvaluateTest, LogitsByHandWithAMask) {
   ASSERT_EQ(result.status, 0) << result.err;
   EXPECT_TRUE(at::equal(ReadSafetensors(output)->tensors.at("logits"),
                         at::tensor({1.5f, 0.f, 9.5f, 13.5f, 0.f, 21.5f}).view({2, 3})));
+}
+
+// As DataParallel writes them, a counter beside: refused in one line that says how to take them, and then the same.
+TEST(EvaluateTest, WeightsUnderAPrefix) {
+  const Safetensors plain = ModelToSafetensors(Means(3, 2));
+  Safetensors file;
+  file.metadata = plain.metadata;
+  for (const auto& [name, tensor] : plain.tensors) file.tensors["module." + name] = tensor;
+  file.tensors["epoch"] = at::tensor(7);
+  const std::string weights = Write("module.safetensors", file), output = Temporary("logits.safetensors");
+  const std::string images = WriteTensor("images.safetensors", "images", at::arange(24, at::kFloat).view({2, 3, 2, 2}));
+  std::vector<std::string> arguments = {"--checkpoint=" + weights, "--input=" + images, "--output=" + output};
+  ProgramResult result = RunProgram(kEvaluate, arguments);
+  EXPECT_EQ(result.status, 2);
+  EXPECT_EQ(result.err, weights +
+                            ": 3 of its 4 names begin with \"module.\", as DataParallel makes them; take it off by "
+                            "--strip_prefix=module., or save model.module.state_dict()\n");
+  for (const char* prefix : {"auto", "module."}) {
+    arguments.resize(3);
+    arguments.push_back(std::string("--strip_prefix=") + prefix);
+    result = RunProgram(kEvaluate, arguments);
+    ASSERT_EQ(result.status, 0) << result.err;
+    EXPECT_EQ(result.err, weights +
+                              ": \"module.\" is taken off its names; what does not begin with it is passed over: "
+                              "epoch\n");
+    EXPECT_TRUE(at::equal(ReadSafetensors(output)->tensors.at("logits"),
+                          at::tensor({1.5f, 5.5f, 9.5f, 13.5f, 17.5f, 21.5f}).view({2, 3})));
+  }
+  file = plain;
+  file.tensors["epoch"] = at::tensor(7);
+  arguments = {"--checkpoint=" + Write("epoch.safetensors", file), "--input=" + images, "--output=" + output};
+  result = RunProgram(kEvaluate, arguments);
+  EXPECT_EQ(result.status, 2);
+  EXPECT_THAT(result.err, HasSubstr("To pass over what is not the network's: --ignore='epoch'"));
+  arguments.push_back("--ignore=epoch");
+  EXPECT_EQ(RunProgram(kEvaluate, arguments).status, 0);
 }
 
 // Images whose brightest channel is their label, but for one of four in the test data.
@@ -219,6 +256,15 @@ TEST(EvaluateTest, BadInput) {
   const std::string bytes = WriteTensor("bytes.safetensors", "images", at::zeros({2, 3, 2, 2}, at::kByte));
   const std::string none = WriteTensor("none.safetensors", "images", at::zeros({0, 3, 2, 2}));
   const std::string large = WriteTensor("large.safetensors", "images", at::zeros({2, 3, 4, 4}));
+  const auto with_weight = [](const char* file_name, const at::Tensor& weight) {
+    Safetensors file = ModelToSafetensors(Means(3, 2));
+    file.tensors["fc.weight"] = weight;
+    return "--checkpoint=" + Write(file_name, file);
+  };
+  at::Tensor infinite = at::eye(3);
+  infinite[1][2] = INFINITY;
+  const std::string not_finite = with_weight("infinite.safetensors", infinite);
+  const std::string int8 = with_weight("int8.safetensors", at::eye(3).to(at::kChar));
   const std::string other = WriteTensor("other.safetensors", "pictures", at::zeros({2, 3, 2, 2}));
   const std::string checkpoint = "--checkpoint=" + weights, output = "--output=" + Temporary("never.safetensors");
   const std::string digits = "--dataset=[type.googleapis.com/prunelab.Digits] {}";
@@ -247,10 +293,16 @@ TEST(EvaluateTest, BadInput) {
       {{checkpoint, "--dataset=[type.googleapis.com/prunelab.Vgg] {}"}, "not a data set"},
       {{checkpoint, "--dataset=[type.googleapis.com/prunelab.Cifar10] { path: '/no/such' }"},
        "--dataset: path: /no/such: no such folder"},
+      {{checkpoint, "--dataset=[type.googleapis.com/prunelab.Cifar10] { path: 'no_such' }"},
+       "; relative paths are taken from /"},
       {{"--checkpoint=/no/such.safetensors", digits}, "/no/such.safetensors"},
       {{"--checkpoint=" + images, digits}, "carries no network; say which one its weights belong to, e.g. --network="},
       {{"--checkpoint=" + images, digits, "--network=[type.googleapis.com/prunelab.Vgg] { depth: 12 }"},
        "--network: depth: is 12; must be 11, 13, 16 or 19"},
+      {{not_finite, digits}, "infinite.safetensors: fc.weight[1, 2] is inf; must be finite"},
+      {{int8, digits}, "fc.weight is int8; must be a floating type"},
+      {{"--checkpoint=no_such.safetensors", digits}, "--checkpoint: no_such.safetensors: no such file in /"},
+      {{checkpoint, digits, "--strip_prefix=module."}, "as --strip_prefix=module. says"},
       {{checkpoint, digits, "test"}, "is no flag"},
       {{checkpoint, digits, "--batchsize=3"}, "--batchsize is no flag; did you mean --batch_size?"},
       {{checkpoint, digits, "--batch_size=abc"}, "--batch_size=abc: must be a whole number, e.g. 500"},

@@ -56,6 +56,7 @@ absl::Status Main() {
         "56 }' (with --checkpoint where its weights carry no network)");
   }
   if (!FLAGS_arms.empty() && FLAGS_config.empty()) return absl::InvalidArgumentError("--arms goes with --config");
+  if (FLAGS_checkpoint.empty()) PRUNELAB_RETURN_IF_ERROR(CheckNoCheckpointFlags());
   if (!FLAGS_config.empty()) return InspectConfig();
   if (FLAGS_checkpoint.empty()) {
     PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo info, ParseNetwork(FLAGS_network, {}));

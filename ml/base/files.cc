@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
@@ -289,6 +290,20 @@ std::string UserPath(absl::string_view path) {
   if (path[0] == '/') return std::string(path);
   const char* typed_in = std::getenv("BUILD_WORKING_DIRECTORY");
   return typed_in == nullptr ? std::string(path) : JoinPath(typed_in, path);
+}
+
+std::string UserFolder() {
+  if (const char* typed_in = std::getenv("BUILD_WORKING_DIRECTORY")) return typed_in;
+  std::string folder(PATH_MAX, '\0');
+  return getcwd(&folder[0], folder.size()) == nullptr ? "." : std::string(folder.c_str());
+}
+
+absl::Status NoSuchFile(absl::string_view path) {
+  if (absl::StartsWith(path, "/") || absl::StartsWith(path, "~/")) {
+    return absl::NotFoundError(absl::StrCat(path, ": no such file"));
+  }
+  return absl::NotFoundError(
+      absl::StrCat(path, ": no such file in ", UserFolder(), "; relative paths are taken from there"));
 }
 
 std::string JoinPath(absl::string_view folder, absl::string_view name) {

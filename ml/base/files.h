@@ -17,6 +17,13 @@ namespace prunelab {
 // (BUILD_WORKING_DIRECTORY under `bazel run`, else the current folder). "" stays "".
 std::string UserPath(absl::string_view path);
 
+// The folder from which UserPath takes relative paths, as an absolute path.
+std::string UserFolder();
+
+// NotFound, for a person who typed `path`: "w.safetensors: no such file in /home/me; relative paths are taken from
+// there". Of an absolute path the folder says nothing new and is left out.
+absl::Status NoSuchFile(absl::string_view path);
+
 std::string JoinPath(absl::string_view folder, absl::string_view name);
 bool PathExists(const std::string& path);
 bool IsFolder(const std::string& path);

@@ -80,6 +80,22 @@ TEST(UserPathTest, WithoutBazelIsFromTheCurrentFolder) {
   EXPECT_EQ(UserPath("runs/a"), "runs/a");
 }
 
+TEST(UserPathTest, AMissingFileIsNamedWithTheFolderLookedIn) {
+  {
+    const Variable typed("BUILD_WORKING_DIRECTORY", "/home/ada/project");
+    EXPECT_EQ(UserFolder(), "/home/ada/project");
+    EXPECT_EQ(NoSuchFile("runs/w.safetensors"),
+              absl::NotFoundError("runs/w.safetensors: no such file in /home/ada/project; relative paths are taken "
+                                  "from there"));
+    EXPECT_EQ(NoSuchFile("/data/w.safetensors"), absl::NotFoundError("/data/w.safetensors: no such file"));
+    EXPECT_EQ(NoSuchFile("~/w.safetensors"), absl::NotFoundError("~/w.safetensors: no such file"));
+  }
+  const Variable typed("BUILD_WORKING_DIRECTORY", nullptr);
+  char here[4096];
+  ASSERT_NE(getcwd(here, sizeof(here)), nullptr);
+  EXPECT_EQ(UserFolder(), std::string(here));
+}
+
 TEST(JoinPathTest, OneSlashBetween) {
   EXPECT_EQ(JoinPath("a", "b"), "a/b");
   EXPECT_EQ(JoinPath("a/", "b"), "a/b");

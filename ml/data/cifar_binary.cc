@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "ml/base/field_error.h"
+#include "ml/base/file_kind.h"
 #include "ml/base/files.h"
 #include "ml/base/status_macros.h"
 #include "ml/data/channel_normalization.h"
@@ -50,18 +51,21 @@ std::string UnpackRemedy(const CifarFormat& format, const std::string& folder) {
 // What a file that is no CIFAR batch is by its first bytes, or "" when they tell nothing.
 std::string KindOf(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
-  std::string bytes(32, '\0');
+  std::string bytes(kKindBytes, '\0');
   in.read(&bytes[0], static_cast<std::streamsize>(bytes.size()));
   bytes.resize(in.gcount());
-  if (absl::StartsWith(bytes, "\x1f\x8b")) return "a gzip archive";
-  if (absl::StartsWith(bytes, "PK\x03\x04")) return "a zip archive";
-  if (bytes.size() >= 2 && bytes[0] == '\x80' && bytes[1] >= 2 && bytes[1] <= 5) {
-    return "a Python pickle (the Python version)";
+  // Batches begin with a label. One that was cut short or padded is no file of another kind.
+  constexpr char kMostLabel = 19;
+  if (bytes.empty() || (bytes[0] >= 0 && bytes[0] <= kMostLabel)) return "";
+  const FoundKind found = KindOfBytes(bytes);
+  switch (found.kind) {
+    case FileKind::kPickle:
+      return absl::StrCat(found.what, " (the Python version)");
+    case FileKind::kMatlab:
+      return absl::StrCat(found.what, " (the Matlab version)");
+    default:
+      return found.what;
   }
-  if (absl::StartsWith(bytes, "MATLAB")) return "a Matlab file (the Matlab version)";
-  if (absl::StartsWith(bytes, "<")) return "a web page";
-  if (absl::StartsWith(bytes, "version https://git-lfs")) return "a Git LFS pointer, whose file was not fetched";
-  return "";
 }
 
 std::vector<std::string> AllFiles(const CifarFormat& format) {

@@ -26,7 +26,9 @@ constexpr char kTrainImages[] = "train_images", kTrainLabels[] = "train_labels";
 constexpr char kTestImages[] = "test_images", kTestLabels[] = "test_labels";
 
 std::string ShapeText(const SafetensorsEntry& entry) {
-  return absl::StrCat(c10::toString(entry.dtype), " [", absl::StrJoin(entry.shape, ", "), "]");
+  const bool read = entry.dtype != at::ScalarType::Undefined;
+  return absl::StrCat(read ? c10::toString(entry.dtype) : entry.dtype_name.c_str(), " [",
+                      absl::StrJoin(entry.shape, ", "), "]");
 }
 
 absl::Status InPath(const absl::Status& status) { return InField("path", status); }

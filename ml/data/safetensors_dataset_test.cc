@@ -230,7 +230,25 @@ TEST(SafetensorsDatasetTest, FilesThatAreNone) {
   std::ofstream(parameters.path(), std::ios::app) << "x";
   EXPECT_THAT(Error(parameters), HasSubstr("bytes after its tensors"));
   std::ofstream(parameters.path(), std::ios::trunc) << "PK\x03\x04 a zip archive";
-  EXPECT_THAT(Error(parameters), HasSubstr("not a valid safetensors file"));
+  EXPECT_THAT(Error(parameters), HasSubstr("not a valid safetensors file: it is a zip archive; unpack it"));
+  std::ofstream(parameters.path(), std::ios::trunc) << "version https://git-lfs.github.com/spec/v1\n";
+  EXPECT_THAT(Error(parameters), HasSubstr("it is a Git LFS pointer, whose file was not fetched"));
+}
+
+// A type that is not read is no fault of the file, but where it is needed.
+TEST(SafetensorsDatasetTest, TypesThatAreNotRead) {
+  const auto with_type = [](const std::string& name, const std::string& from, const std::string& to) {
+    std::string bytes = SerializeSafetensors(Good());
+    const size_t at = bytes.find("\"dtype\":\"" + from, bytes.find("\"" + name + "\"")) + 9;
+    bytes.replace(at, from.size(), to);
+    const SafetensorsDataset parameters = Write(Good());
+    std::ofstream(parameters.path(), std::ios::binary | std::ios::trunc) << bytes;
+    return parameters;
+  };
+  EXPECT_THAT(Error(with_type("train_labels", "I64", "U64")),
+              HasSubstr("train_labels is U64 [6]; must be integers [images], which a conversion to int64 makes"));
+  EXPECT_THAT(Error(with_type("test_images", "U8", "Q8")),
+              HasSubstr("test_images is Q8 [2, 2, 3, 4]; must be uint8 or float32"));
 }
 
 TEST(SafetensorsDatasetTest, RefusesBadParameters) {

@@ -4,6 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <cstring>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "google/protobuf/text_format.h"
 #include "ml/execution/plan.h"
 
@@ -11,7 +16,9 @@ namespace prunelab {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 Model MakeModel(uint64_t seed, at::ScalarType dtype = at::kFloat) {
   Network network;
@@ -118,6 +125,328 @@ TEST(CheckpointTest, ANetworkFarLargerThanTheFileIsRefusedBeforeItIsBuilt) {
   EXPECT_THAT(std::string(LoadModel(path, at::kFloat, at::kCPU).status().message()),
               AllOf(HasSubstr("large.safetensors: does not fit the network"),
                     HasSubstr("the network needs [200000, 200000, 32, 32]")));
+}
+
+// Weights of a network (conv, bn, conv2, fc) as another file calls them.
+Safetensors Renamed(const Safetensors& file, const std::string& prefix) {
+  Safetensors renamed;
+  for (const auto& [name, tensor] : file.tensors) renamed.tensors[prefix + name] = tensor;
+  return renamed;
+}
+
+WeightsOptions ToolOptions(const std::string& prefix = "") {
+  WeightsOptions options;
+  options.prefix = prefix;
+  options.prefix_setting = "--strip_prefix=$0";
+  options.ignored_setting = "--ignore='$0'";
+  return options;
+}
+
+WeightsOptions ConfigOptions(const std::vector<std::string>& fresh) {
+  WeightsOptions options;
+  options.fresh = fresh;
+  options.fresh_setting = "fresh_weights: \"$0\"";
+  return options;
+}
+
+std::string TakeError(const Safetensors& file, const WeightsOptions& options = ToolOptions()) {
+  return std::string(TakeWeights(file, "w.safetensors", MakeModel(1).info(), options).status().message());
+}
+
+TEST(TakeWeightsTest, OnlyFloatingTypesAreWeights) {
+  const Safetensors good = ModelToSafetensors(MakeModel(1));
+  for (const at::ScalarType type : {at::kHalf, at::kBFloat16, at::kFloat, at::kDouble}) {
+    Safetensors file = good;
+    file.tensors["conv.weight"] = good.tensors.at("conv.weight").to(type);
+    EXPECT_EQ(TakeError(file), "");
+  }
+  const std::pair<at::ScalarType, const char*> others[] = {{at::kChar, "int8"},   {at::kByte, "uint8"},
+                                                           {at::kShort, "int16"}, {at::kInt, "int32"},
+                                                           {at::kLong, "int64"},  {at::kBool, "bool"}};
+  for (const auto& [type, name] : others) {
+    Safetensors file = good;
+    file.tensors["bn.running_mean"] = good.tensors.at("bn.running_mean").to(type);
+    const std::string message = TakeError(file);
+    EXPECT_THAT(message, HasSubstr(absl::StrCat("w.safetensors: does not fit the network, in 1 place:\n  "
+                                                "bn.running_mean is ",
+                                                name, "; must be a floating type (float16,")));
+    EXPECT_EQ(absl::StrContains(message, "scale * (q - zero_point)"), type != at::kBool) << message;
+  }
+  Safetensors file = good;
+  file.tensors.erase("conv.weight");
+  file.tensors.erase("bn.num_batches_tracked");
+  file.passed_over["conv.weight"] = {at::ScalarType::Undefined, "U16", {3, 2, 3, 3}, 0, 0};
+  file.passed_over["bn.num_batches_tracked"] = {at::ScalarType::Undefined, "U64", {}, 0, 0};
+  EXPECT_THAT(TakeError(file), AllOf(HasSubstr("in 1 place:"), HasSubstr("conv.weight is U16; must be a floating")));
+}
+
+// What has a type that is not read, and is no weight, is in nobody's way.
+TEST(TakeWeightsTest, OtherTypesArePassedOver) {
+  Safetensors file = ModelToSafetensors(MakeModel(1));
+  file.passed_over["ema.counter"] = {at::ScalarType::Undefined, "U16", {1}, 0, 0};
+  const absl::StatusOr<Weights> weights = TakeWeights(file, "w", MakeModel(1).info(), {});
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  EXPECT_THAT(weights->notes, ElementsAre("w: ema.counter is U16, which is not read here; it is passed over"));
+}
+
+TEST(TakeWeightsTest, ValuesThatNothingCanBeComputedWith) {
+  const Safetensors good = ModelToSafetensors(MakeModel(1));
+  const struct {
+    const char* name;
+    int64_t at;
+    double value;
+    const char* message;
+  } cases[] = {
+      {"bn.running_var", 2, -0.5, "w.safetensors: bn.running_var[2] is -0.5; must be at least 0"},
+      {"bn.running_var", 0, std::nan(""), "w.safetensors: bn.running_var[0] is nan; must be finite in float32"},
+      {"conv.weight", 22, INFINITY, "w.safetensors: conv.weight[1, 0, 1, 1] is inf; must be finite in float32"},
+      {"fc.bias", 1, -INFINITY, "w.safetensors: fc.bias[1] is -inf; must be finite in float32"},
+      {"fc.weight", 5, 1e300, "w.safetensors: fc.weight[1, 1] is 1e+300; must be finite in float32"},
+  };
+  for (const auto& c : cases) {
+    Safetensors file = good;
+    at::Tensor values = good.tensors.at(c.name).detach().to(at::kDouble).contiguous().clone();
+    values.view(-1)[c.at] = c.value;
+    file.tensors[c.name] = values;
+    EXPECT_EQ(TakeError(file), c.message);
+    const std::string path = Temporary("bad_values.safetensors");
+    ASSERT_TRUE(WriteSafetensors(path, file).ok());
+    EXPECT_THAT(std::string(LoadModel(path, at::kFloat, at::kCPU).status().message()),
+                HasSubstr(std::string(c.message).substr(strlen("w.safetensors"))));
+  }
+  Safetensors file = good;
+  file.tensors["bn.running_mean"] = at::full({3}, NAN);
+  file.tensors["bn.running_var"] = at::full({3}, -1.);
+  EXPECT_EQ(TakeError(file),
+            "w.safetensors: holds values that no network can compute with, in 2 tensors:\n"
+            "  bn.running_mean[0] is nan; must be finite in float32 (and 2 more of it)\n"
+            "  bn.running_var[0] is -1; must be at least 0 (and 2 more of it)");
+  file = good;
+  file.tensors["bn.running_var"] = at::zeros({3});  // of a channel that never varies
+  EXPECT_EQ(TakeError(file), "");
+}
+
+TEST(TakeWeightsTest, APrefixIsNamedInOneLineAndTakenOff) {
+  const Model model = MakeModel(1);
+  const Safetensors good = ModelToSafetensors(model);
+  const std::pair<const char*, const char*> prefixes[] = {
+      {"module.",
+       "begin with \"module.\", as DataParallel makes them; take it off by --strip_prefix=module., or save "
+       "model.module.state_dict()"},
+      {"_orig_mod.", "as torch.compile makes them; take it off by --strip_prefix=_orig_mod., or save"},
+      {"module._orig_mod.",
+       "as DataParallel and torch.compile make them; take it off by "
+       "--strip_prefix=module._orig_mod., or save model.module._orig_mod.state_dict()"},
+      {"model.", "save model.model.state_dict()"},
+      {"state_dict.", "save checkpoint[\"state_dict\"] alone"},
+      {"nets.student.", "take it off by --strip_prefix=nets.student., or save model.nets.student.state_dict()"},
+      {"backbone_", "take it off by --strip_prefix=backbone_, or"},
+  };
+  for (const auto& [prefix, message] : prefixes) {
+    for (const bool with_others : {false, true}) {
+      Safetensors file = Renamed(good, prefix);
+      if (with_others) {
+        file.tensors["epoch"] = at::tensor(3);
+        file.tensors["optimizer.lr"] = at::tensor(0.1);
+        file.passed_over["step"] = {at::ScalarType::Undefined, "U64", {}, 0, 0};
+      }
+      const std::string refused = TakeError(file);
+      EXPECT_THAT(refused, AllOf(HasSubstr(absl::StrCat("w.safetensors: 9 of its ", with_others ? 12 : 9, " names")),
+                                 HasSubstr(message), Not(HasSubstr("\n"))));
+      for (const std::string& asked : {std::string("auto"), std::string(prefix)}) {
+        const absl::StatusOr<Weights> weights = TakeWeights(file, "w", model.info(), ToolOptions(asked));
+        ASSERT_TRUE(weights.ok()) << weights.status();
+        EXPECT_EQ(weights->file.tensors.size(), good.tensors.size());
+        for (const auto& [name, tensor] : good.tensors) {
+          EXPECT_TRUE(at::equal(weights->file.tensors.at(name), tensor)) << name;
+        }
+        EXPECT_THAT(weights->notes,
+                    ElementsAre(absl::StrCat("w: \"", prefix, "\" is taken off its names",
+                                             with_others ? "; what does not begin with it is passed over: epoch, "
+                                                           "optimizer.lr, step"
+                                                         : "")));
+      }
+    }
+  }
+  // Without its dot it is meant all the same; what is not there is not meant.
+  EXPECT_TRUE(TakeWeights(Renamed(good, "module."), "w", model.info(), ToolOptions("module")).ok());
+  EXPECT_THAT(TakeError(Renamed(good, "module."), ToolOptions("modul.")),
+              AllOf(HasSubstr("none of its names begins with \"modul.\", as --strip_prefix=modul. says"),
+                    HasSubstr("module.bn.bias")));
+  // Nothing to take off is no error of "auto".
+  EXPECT_TRUE(TakeWeights(good, "w", model.info(), ToolOptions("auto")).ok());
+}
+
+// Two networks in a file, of which nothing says which is meant.
+TEST(TakeWeightsTest, OfTwoPrefixesAPersonChooses) {
+  const Model first = MakeModel(1), second = MakeModel(2);
+  Safetensors file = Renamed(ModelToSafetensors(first), "encoder_q.");
+  for (const auto& [name, tensor] : ModelToSafetensors(second).tensors) file.tensors["encoder_k." + name] = tensor;
+  for (const char* asked : {"", "auto"}) {
+    EXPECT_EQ(TakeError(file, ToolOptions(asked)),
+              "w.safetensors: 9 of its 18 names begin with \"encoder_k.\", and 9 with \"encoder_q.\"; choose one by "
+              "--strip_prefix=encoder_k. or --strip_prefix=encoder_q.");
+  }
+  const absl::StatusOr<Weights> weights = TakeWeights(file, "w", first.info(), ToolOptions("encoder_k."));
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  EXPECT_TRUE(at::equal(weights->file.tensors.at("fc.weight"), second.Get("fc.weight")));
+}
+
+// torch.nn.utils.prune's names, torch.ao.pruning's, in front of which there may be a prefix; masks are kept where the
+// network has such, and multiplied in elsewhere.
+TEST(TakeWeightsTest, MasksOfTorchsPruning) {
+  const Model model = MakeModel(1);
+  const Safetensors good = ModelToSafetensors(model);
+  const at::Tensor conv = (at::arange(54).view({3, 2, 3, 3}) % 4 != 0).to(at::kFloat);
+  const at::Tensor conv2 = at::tensor({1, 0, 1, 1}).to(at::kBool).view({4, 1, 1, 1}).expand({4, 3, 3, 3}).contiguous();
+  const at::Tensor fc = (at::arange(12).view({3, 4}) % 2).to(at::kFloat), bias = at::tensor({1., 0., 1.});
+  for (const std::string prefix : {"", "module."}) {
+    Safetensors file = Renamed(good, prefix);
+    const auto replace = [&](const std::string& name, const std::string& raw, const std::string& mask,
+                             const at::Tensor& values) {
+      file.tensors[prefix + raw] = file.tensors.at(prefix + name);
+      file.tensors[prefix + mask] = values;
+      file.tensors.erase(prefix + name);
+    };
+    replace("conv.weight", "conv.weight_orig", "conv.weight_mask", conv);
+    replace("conv2.weight", "conv2.parametrizations.weight.original", "conv2.parametrizations.weight.0.mask", conv2);
+    replace("fc.weight", "fc.weight_orig", "fc.weight_mask", fc);
+    replace("fc.bias", "fc.bias_orig", "fc.bias_mask", bias);
+    std::vector<std::string> notes;
+    const absl::StatusOr<Model> loaded =
+        ModelOf(file, "w", model.info(), ToolOptions("auto"), at::kFloat, at::kCPU, &notes);
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    EXPECT_TRUE(at::equal(loaded->Get("conv.weight"), model.Get("conv.weight")));  // what is off keeps its value
+    EXPECT_TRUE(at::equal(loaded->masks().at("conv"), conv));
+    EXPECT_TRUE(at::equal(loaded->masks().at("conv2"), at::tensor({1.f, 0.f, 1.f, 1.f}).view({4, 1, 1, 1})));
+    EXPECT_TRUE(at::equal(loaded->Get("fc.weight"), model.Get("fc.weight") * fc));
+    EXPECT_TRUE(at::equal(loaded->Get("fc.bias"), model.Get("fc.bias") * bias));
+    EXPECT_THAT(notes[0], HasSubstr("are taken as masks: of " + prefix + "conv.weight, " + prefix + "conv2.weight"));
+    EXPECT_THAT(notes[1], HasSubstr("are multiplied in"));
+    EXPECT_THAT(notes[1], HasSubstr("of " + prefix + "fc.bias, " + prefix + "fc.weight"));
+  }
+}
+
+TEST(TakeWeightsTest, WeightsThatAreReparametrizedWithoutAMask) {
+  Safetensors file = ModelToSafetensors(MakeModel(1));
+  file.tensors["conv.weight_orig"] = file.tensors.at("conv.weight");  // spectral_norm's
+  file.tensors["conv.weight_u"] = at::ones({3});
+  file.tensors.erase("conv.weight");
+  EXPECT_THAT(TakeError(file), AllOf(HasSubstr("unexpected conv.weight_orig"), HasSubstr("remove_spectral_norm")));
+  file = ModelToSafetensors(MakeModel(1));
+  file.tensors["conv.weight_orig"] = file.tensors.at("conv.weight");
+  file.tensors["conv.weight_mask"] = at::full({3, 2, 3, 3}, 0.5);
+  file.tensors.erase("conv.weight");
+  EXPECT_THAT(TakeError(file), HasSubstr("conv.mask holds values other than 0 and 1"));
+  file.tensors["fc.bias_mask"] = at::ones({2});
+  file.tensors["fc.bias_orig"] = file.tensors.at("fc.bias");
+  file.tensors.erase("fc.bias");
+  EXPECT_EQ(TakeError(file), "w.safetensors: fc.bias_mask is [2]; must be [3], as fc.bias_orig");
+}
+
+TEST(TakeWeightsTest, WhatAProfilerLeftIsPassedOver) {
+  Safetensors file = ModelToSafetensors(MakeModel(1));
+  for (const char* name : {"total_ops", "conv.total_ops", "conv.total_params", "fc.total_params"}) {
+    file.tensors[name] = at::zeros({1}, at::kDouble);
+  }
+  const absl::StatusOr<Weights> weights = TakeWeights(file, "w", MakeModel(1).info(), {});
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  EXPECT_THAT(weights->notes, ElementsAre("w: what the profiler thop has left in it is passed over: conv.total_ops, "
+                                          "conv.total_params, fc.total_params, total_ops"));
+}
+
+TEST(TakeWeightsTest, OtherTensorsArePassedOverWhereThatIsAsked) {
+  Safetensors file = ModelToSafetensors(MakeModel(1));
+  file.tensors["epoch"] = at::tensor(3);
+  file.tensors["ema.fc.weight"] = at::zeros({3, 4});
+  file.tensors["ema.conv.weight"] = at::zeros({3, 2, 3, 3});
+  EXPECT_THAT(TakeError(file), AllOf(HasSubstr("in 3 places:"), HasSubstr("unexpected epoch [1]"),
+                                     HasSubstr("\nTo pass over what is not the network's: --ignore='ema.*,epoch'")));
+  WeightsOptions options = ToolOptions();
+  options.ignored = {"ema.*,epoch"};
+  const absl::StatusOr<Weights> weights = TakeWeights(file, "w", MakeModel(1).info(), options);
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  EXPECT_TRUE(weights->fresh.empty());
+  options.ignored = {"emma.*"};
+  EXPECT_THAT(TakeError(file, options),
+              HasSubstr("w.safetensors: --ignore='emma.*' matches no tensor of the file; the file has bn.bias, "));
+  options.ignored = {"fc.*", "ema.*,epoch"};  // the network cannot do without
+  EXPECT_THAT(TakeError(file, options), HasSubstr("missing fc.weight [3, 4]"));
+}
+
+TEST(TakeWeightsTest, AHeadIsLeftFresh) {
+  const Model model = MakeModel(1);
+  Safetensors other_head = ModelToSafetensors(MakeModel(2)), no_head = other_head, other_name = other_head;
+  other_head.tensors["fc.weight"] = at::zeros({1000, 4});
+  other_head.tensors["fc.bias"] = at::zeros({1000});
+  for (const char* name : {"fc.weight", "fc.bias"}) {
+    no_head.tensors.erase(name);
+    other_name.tensors.erase(name);
+  }
+  other_name.tensors["head.1.weight"] = at::zeros({1000, 4});
+  const std::pair<Safetensors, std::string> cases[] = {
+      {other_head, "fc.*"}, {no_head, "fc.*"}, {other_name, "fc.*,head.*"}};
+  for (const auto& [file, globs] : cases) {
+    EXPECT_THAT(TakeError(file, ConfigOptions({})),
+                HasSubstr(absl::StrCat("\nTo start with these afresh, and pass over what the file has of them: "
+                                       "fresh_weights: \"",
+                                       globs, "\"")));
+    const absl::StatusOr<Weights> weights = TakeWeights(file, "w", model.info(), ConfigOptions({globs}));
+    ASSERT_TRUE(weights.ok()) << weights.status();
+    EXPECT_THAT(weights->fresh, ElementsAre("fc.weight", "fc.bias"));
+    EXPECT_EQ(weights->file.tensors.size(), 7u);  // conv, bn's five, conv2: what has its name in the network
+    EXPECT_EQ(weights->file.tensors.count("fc.weight"), 0u);
+  }
+  EXPECT_THAT(TakeError(other_head, ConfigOptions({"fc.*", "head.*"})),
+              HasSubstr("fresh_weights: \"head.*\" matches no tensor of the network or of the file"));
+}
+
+// A mask says of old weights what is off; of fresh ones it says nothing.
+TEST(TakeWeightsTest, AMaskGoesWithItsWeight) {
+  Model model = MakeModel(1);
+  model.SetMasks({{"conv", at::tensor({1.f, 0.f, 1.f}).view({3, 1, 1, 1})},
+                  {"conv2", at::tensor({1.f, 0.f, 1.f, 0.f}).view({4, 1, 1, 1})}});
+  for (const std::string glob : {"conv.*", "conv.weight"}) {
+    const absl::StatusOr<Weights> weights =
+        TakeWeights(ModelToSafetensors(model), "w", model.info(), ConfigOptions({glob}));
+    ASSERT_TRUE(weights.ok()) << weights.status();
+    EXPECT_THAT(weights->fresh, ElementsAre("conv.weight"));
+    EXPECT_EQ(weights->file.tensors.count("conv.mask"), 0u);
+    EXPECT_EQ(weights->file.tensors.count("conv2.mask"), 1u);
+  }
+}
+
+TEST(TakeWeightsTest, AnotherLayoutIsRecognised) {
+  Safetensors file = ModelToSafetensors(MakeModel(1));
+  file.tensors["conv.weight"] = file.tensors.at("conv.weight").permute({2, 3, 1, 0});
+  file.tensors["fc.weight"] = file.tensors.at("fc.weight").t();
+  EXPECT_THAT(TakeError(file),
+              AllOf(HasSubstr("conv.weight is [3, 3, 2, 3]; the network needs [3, 2, 3, 3]; TensorFlow's layout? "
+                              "permute(3, 2, 0, 1) makes it PyTorch's"),
+                    HasSubstr("fc.weight is [4, 3]; the network needs [3, 4]; transposed? turn it by .t()")));
+}
+
+// A run's checkpoint: the network's tensors, masks under names of their own, and what training needs besides.
+TEST(TakeWeightsTest, AStateOfATrainingIsItsNetwork) {
+  const Model model = MakeModel(1);
+  Safetensors state = ModelToSafetensors(model);
+  state.tensors["mask/conv"] = at::tensor({1.f, 0.f, 1.f}).view({3, 1, 1, 1});
+  state.tensors["momentum/conv.weight"] = at::zeros({3, 2, 3, 3});
+  state.tensors["gradient/conv"] = at::zeros({3, 2, 3, 3});
+  state.tensors["strategy/scores"] = at::zeros({3});
+  state.tensors["rewind/1/conv.weight"] = at::zeros({3, 2, 3, 3});
+  state.tensors["training/sums"] = at::zeros({4}, at::kDouble);
+  state.tensors["training/position"] = at::zeros({8}, at::kLong);
+  const std::string path = Temporary("checkpoint.safetensors");
+  ASSERT_TRUE(WriteSafetensors(path, state).ok());
+  const absl::StatusOr<Model> loaded = LoadModel(path, at::kFloat, at::kCPU);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_TRUE(at::equal(loaded->Get("conv.weight"), model.Get("conv.weight")));
+  EXPECT_TRUE(at::equal(loaded->masks().at("conv"), state.tensors.at("mask/conv")));
+  state.tensors.erase("training/position");
+  ASSERT_TRUE(WriteSafetensors(path, state).ok());
+  EXPECT_THAT(std::string(LoadModel(path, at::kFloat, at::kCPU).status().message()),
+              HasSubstr("unexpected momentum/conv.weight"));
 }
 
 TEST(CheckpointTest, AFileWithoutOrWithABadNetworkIsRefused) {

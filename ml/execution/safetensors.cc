@@ -7,12 +7,14 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "ml/base/check.h"
+#include "ml/base/file_kind.h"
 #include "ml/base/files.h"
 #include "ml/base/status_macros.h"
 
@@ -23,13 +25,37 @@ constexpr uint64_t kLargestHeader = 100'000'000;  // the format's own limit
 constexpr uint64_t kLargestCount = uint64_t{1} << 48;
 constexpr int kDeepest = 3;  // header, tensor, its shape
 
-const std::vector<std::pair<std::string, at::ScalarType>>& DataTypes() {
-  static const auto* types = new std::vector<std::pair<std::string, at::ScalarType>>{
-      {"F64", at::kDouble}, {"F32", at::kFloat}, {"F16", at::kHalf}, {"BF16", at::kBFloat16}, {"I64", at::kLong},
-      {"I32", at::kInt},    {"I16", at::kShort}, {"I8", at::kChar},  {"U8", at::kByte},       {"BOOL", at::kBool},
-  };
-  return *types;
-}
+struct DataType {
+  const char* name;
+  int bits;                                         // of an element
+  at::ScalarType type = at::ScalarType::Undefined;  // where tensors of it are read
+};
+
+// The format's types. Of one that came later the size of an element is not known.
+constexpr DataType kDataTypes[] = {
+    {"F64", 64, at::kDouble},
+    {"F32", 32, at::kFloat},
+    {"F16", 16, at::kHalf},
+    {"BF16", 16, at::kBFloat16},
+    {"I64", 64, at::kLong},
+    {"I32", 32, at::kInt},
+    {"I16", 16, at::kShort},
+    {"I8", 8, at::kChar},
+    {"U8", 8, at::kByte},
+    {"BOOL", 8, at::kBool},
+    {"U64", 64},
+    {"U32", 32},
+    {"U16", 16},
+    {"C64", 64},
+    {"F8_E4M3", 8},
+    {"F8_E5M2", 8},
+    {"F8_E8M0", 8},
+    {"F8_E4M3FNUZ", 8},
+    {"F8_E5M2FNUZ", 8},
+    {"F6_E2M3", 6},
+    {"F6_E3M2", 6},
+    {"F4", 4},
+};
 
 absl::Status Refuse(absl::string_view file, absl::string_view message) {
   return absl::InvalidArgumentError(absl::StrCat(file, ": not a valid safetensors file: ", message));
@@ -46,15 +72,11 @@ absl::StatusOr<SafetensorsEntry> ParseEntry(absl::string_view file, const std::s
   }
   const nlohmann::json &dtype = value["dtype"], &shape = value["shape"], &offsets = value["data_offsets"];
   if (!dtype.is_string()) return refuse("dtype must be a string");
-  const auto& types = DataTypes();
-  const auto found =
-      std::find_if(types.begin(), types.end(), [&](const auto& t) { return t.first == dtype.get<std::string>(); });
-  if (found == types.end()) {
-    std::string known;
-    for (const auto& type : types) absl::StrAppend(&known, known.empty() ? "" : ", ", type.first);
-    return refuse(absl::StrCat("unknown dtype \"", dtype.get<std::string>(), "\"; known are ", known));
-  }
-  entry.dtype = found->second;
+  entry.dtype_name = dtype.get<std::string>();
+  const DataType* type = std::find_if(std::begin(kDataTypes), std::end(kDataTypes),
+                                      [&](const DataType& known) { return entry.dtype_name == known.name; });
+  if (type == std::end(kDataTypes)) type = nullptr;
+  entry.dtype = type == nullptr ? at::ScalarType::Undefined : type->type;
   if (!shape.is_array() || shape.size() > 64) return refuse("shape must be an array of at most 64 sizes");
   uint64_t count = 1, product = 1;
   for (const nlohmann::json& size : shape) {
@@ -72,12 +94,72 @@ absl::StatusOr<SafetensorsEntry> ParseEntry(absl::string_view file, const std::s
   }
   entry.begin = offsets[0].get<uint64_t>();
   entry.end = offsets[1].get<uint64_t>();
-  const uint64_t bytes = count * c10::elementSize(entry.dtype);
+  if (type == nullptr) {
+    if (entry.end >= entry.begin) return entry;
+    return refuse(absl::StrCat("data_offsets [", entry.begin, ", ", entry.end, "] run backwards"));
+  }
+  const uint64_t bits = count * type->bits;
+  if (bits % 8 != 0)
+    return refuse(absl::StrCat("its ", count, " elements of ", type->bits, " bits fill no whole byte"));
+  const uint64_t bytes = bits / 8;
   if (entry.end < entry.begin || entry.end - entry.begin != bytes) {
     return refuse(absl::StrCat("data_offsets [", entry.begin, ", ", entry.end, "] do not hold the ", bytes,
                                " bytes of its shape"));
   }
   return entry;
+}
+
+// How tensors come out of a file of another kind, for the end of an error; `name` is the file's.
+std::string Remedy(FileKind kind, absl::string_view name) {
+  const size_t slash = name.rfind('/');
+  const absl::string_view base = slash == absl::string_view::npos ? name : name.substr(slash + 1);
+  switch (kind) {
+    case FileKind::kPyTorch:
+    case FileKind::kPickle:
+      return absl::StrCat("write its tensors as safetensors in Python: safetensors.torch.save_file(torch.load(\"", base,
+                          "\", map_location=\"cpu\"), \"weights.safetensors\"); where the file holds more than the "
+                          "state_dict, save that part of it, e.g. torch.load(...)[\"state_dict\"]");
+    case FileKind::kNumpy:
+      return absl::StrCat("write its arrays as safetensors in Python: safetensors.numpy.save_file(dict(numpy.load(\"",
+                          base, "\")), \"weights.safetensors\")");
+    case FileKind::kHdf5:
+    case FileKind::kMatlab:
+      return "write its arrays as safetensors in Python: safetensors.numpy.save_file({name: array, ...}, "
+             "\"weights.safetensors\"), weights under PyTorch's names and in its layouts";
+    case FileKind::kOnnx:
+    case FileKind::kGguf:
+      return "save the weights where they come from: safetensors.torch.save_file(model.state_dict(), "
+             "\"weights.safetensors\")";
+    case FileKind::kZip:
+    case FileKind::kCompressed:
+    case FileKind::kTar:
+      return "unpack it, and give the .safetensors file that is in it";
+    case FileKind::kGitLfs:
+      return "fetch the file itself: git lfs pull";
+    case FileKind::kWebPage:
+    case FileKind::kText:
+      return "a download may have brought this in place of the file: look at it, then fetch the .safetensors file "
+             "itself";
+    case FileKind::kJson:
+      return "an index of weights in several files looks like this: join those files in one .safetensors file, and "
+             "give that";
+    case FileKind::kEmpty:
+    case FileKind::kZeros:
+      return "a copy or download may have been cut short: fetch the file again";
+    case FileKind::kPicture:
+    case FileKind::kUnknown:
+      break;
+  }
+  return "give a .safetensors file";
+}
+
+// What no header could be read of, for the reason `refused`: named for what it is, where its first bytes tell.
+absl::Status NamedForWhatItIs(const absl::Status& refused, absl::string_view head, absl::string_view name) {
+  // A header was begun, so it is a safetensors file, and a broken one.
+  if (head.size() > 8 && head[8] == '{') return refused;
+  const FoundKind found = KindOfBytes(head);
+  if (found.kind == FileKind::kUnknown) return refused;
+  return Refuse(name, absl::StrCat("it is ", found.what, "; ", Remedy(found.kind, name)));
 }
 
 // The JSON text of a header as a tree. Text that nests deeper than a header can is refused before a tree is made of it,
@@ -129,8 +211,8 @@ absl::StatusOr<uint64_t> HeaderBytes(absl::string_view first_bytes, uint64_t fil
   return header_bytes;
 }
 
-absl::StatusOr<SafetensorsHeader> ParseHeader(absl::string_view text, uint64_t data_bytes, absl::string_view name) {
-  PRUNELAB_ASSIGN_OR_RETURN(const nlohmann::json header, ParseHeaderText(text, name));
+absl::StatusOr<SafetensorsHeader> ParseHeader(const nlohmann::json& header, uint64_t data_bytes,
+                                              absl::string_view name) {
   SafetensorsHeader parsed;
   for (const auto& [key, value] : header.items()) {
     if (key == "__metadata__") {
@@ -174,34 +256,46 @@ struct OpenFile {
 absl::StatusOr<OpenFile> Open(const std::string& path) {
   struct stat info;
   if (stat(path.c_str(), &info) != 0) {
-    const std::string why = absl::StrCat(path, ": ", std::strerror(errno));
-    return errno == ENOENT ? absl::NotFoundError(why) : absl::InvalidArgumentError(why);
+    if (errno == ENOENT) return NoSuchFile(path);
+    return absl::InvalidArgumentError(absl::StrCat(path, ": ", std::strerror(errno)));
   }
   if (!S_ISREG(info.st_mode)) return absl::InvalidArgumentError(absl::StrCat(path, ": is no file"));
   OpenFile file;
   file.stream.open(path, std::ios::binary);
   if (!file.stream) return absl::PermissionDeniedError(absl::StrCat(path, ": cannot be opened for reading"));
-  std::string bytes(8, '\0');
-  file.stream.read(&bytes[0], 8);
-  bytes.resize(file.stream.gcount());
-  PRUNELAB_ASSIGN_OR_RETURN(const uint64_t header_bytes, HeaderBytes(bytes, info.st_size, path));
-  std::string text(header_bytes, '\0');
-  file.stream.read(&text[0], static_cast<std::streamsize>(header_bytes));
+  std::string head(kKindBytes, '\0');
+  file.stream.read(&head[0], static_cast<std::streamsize>(head.size()));
+  head.resize(file.stream.gcount());
+  const absl::StatusOr<uint64_t> header_bytes = HeaderBytes(head, info.st_size, path);
+  if (!header_bytes.ok()) return NamedForWhatItIs(header_bytes.status(), head, path);
+  std::string text(*header_bytes, '\0');
+  file.stream.clear();  // a short file ends within `head`
+  file.stream.seekg(8);
+  file.stream.read(&text[0], static_cast<std::streamsize>(*header_bytes));
   if (!file.stream) return absl::DataLossError(absl::StrCat(path, ": cannot be read"));
-  file.data_begin = 8 + header_bytes;
-  PRUNELAB_ASSIGN_OR_RETURN(file.header, ParseHeader(text, info.st_size - file.data_begin, path));
+  file.data_begin = 8 + *header_bytes;
+  const absl::StatusOr<nlohmann::json> tree = ParseHeaderText(text, path);
+  if (!tree.ok()) return NamedForWhatItIs(tree.status(), head, path);
+  PRUNELAB_ASSIGN_OR_RETURN(file.header, ParseHeader(*tree, info.st_size - file.data_begin, path));
   return file;
 }
 
 }  // namespace
 
 absl::StatusOr<Safetensors> ParseSafetensors(absl::string_view bytes, absl::string_view name) {
-  PRUNELAB_ASSIGN_OR_RETURN(const uint64_t header_bytes, HeaderBytes(bytes, bytes.size(), name));
-  const absl::string_view data = bytes.substr(8 + header_bytes);
-  PRUNELAB_ASSIGN_OR_RETURN(SafetensorsHeader header, ParseHeader(bytes.substr(8, header_bytes), data.size(), name));
+  const absl::StatusOr<uint64_t> header_bytes = HeaderBytes(bytes, bytes.size(), name);
+  if (!header_bytes.ok()) return NamedForWhatItIs(header_bytes.status(), bytes.substr(0, kKindBytes), name);
+  const absl::StatusOr<nlohmann::json> tree = ParseHeaderText(bytes.substr(8, *header_bytes), name);
+  if (!tree.ok()) return NamedForWhatItIs(tree.status(), bytes.substr(0, kKindBytes), name);
+  const absl::string_view data = bytes.substr(8 + *header_bytes);
+  PRUNELAB_ASSIGN_OR_RETURN(SafetensorsHeader header, ParseHeader(*tree, data.size(), name));
   Safetensors file;
   file.metadata = std::move(header.metadata);
   for (const auto& [key, entry] : header.tensors) {
+    if (entry.dtype == at::ScalarType::Undefined) {
+      file.passed_over[key] = entry;
+      continue;
+    }
     at::Tensor tensor = at::empty(entry.shape, entry.dtype);
     if (entry.end > entry.begin) std::memcpy(tensor.data_ptr(), data.data() + entry.begin, entry.end - entry.begin);
     file.tensors[key] = std::move(tensor);
@@ -219,6 +313,10 @@ absl::StatusOr<Safetensors> ReadSafetensors(const std::string& path, const std::
   Safetensors read;
   for (const auto& [key, entry] : file.header.tensors) {
     if (!wanted.empty() && wanted.count(key) == 0) continue;
+    if (entry.dtype == at::ScalarType::Undefined) {
+      read.passed_over[key] = entry;
+      continue;
+    }
     at::Tensor tensor = at::empty(entry.shape, entry.dtype);
     if (entry.end > entry.begin) {
       file.stream.seekg(static_cast<std::streamoff>(file.data_begin + entry.begin));
@@ -239,14 +337,14 @@ std::string SerializeSafetensors(const Safetensors& file) {
   uint64_t offset = 0;
   std::vector<at::Tensor> tensors;
   for (const auto& [name, tensor] : file.tensors) {
-    const auto& types = DataTypes();
-    const auto type = std::find_if(types.begin(), types.end(),
-                                   [dtype = tensor.scalar_type()](const auto& t) { return t.second == dtype; });
-    PRUNELAB_CHECK(type != types.end()) << name << ": dtype " << tensor.scalar_type() << " has no name in safetensors";
+    const DataType* type =
+        std::find_if(std::begin(kDataTypes), std::end(kDataTypes),
+                     [dtype = tensor.scalar_type()](const DataType& known) { return known.type == dtype; });
+    PRUNELAB_CHECK(tensor.defined() && type != std::end(kDataTypes))
+        << name << ": dtype " << tensor.scalar_type() << " has no name in safetensors";
     tensors.push_back(tensor.detach().cpu().contiguous());
     const uint64_t bytes = tensors.back().nbytes();
-    header[name] = {
-        {"dtype", type->first}, {"shape", tensor.sizes().vec()}, {"data_offsets", {offset, offset + bytes}}};
+    header[name] = {{"dtype", type->name}, {"shape", tensor.sizes().vec()}, {"data_offsets", {offset, offset + bytes}}};
     offset += bytes;
   }
   std::string text = header.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);

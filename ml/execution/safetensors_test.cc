@@ -57,7 +57,7 @@ TEST(SafetensorsTest, RefusesWhatIsBroken) {
     std::string bytes;
     const char* message;
   } cases[] = {
-      {"", "has 0 bytes"},
+      {"", "it is empty"},
       {std::string("\xFF\xFF\xFF\xFF\x18\0\0\0", 8), "at most 100000000 are allowed"},
       {std::string("\x40\0\0\0\0\0\0\0{}", 10), "is truncated: its header has 64"},
       {WithHeader("[]", ""), "no JSON object"},
@@ -68,7 +68,11 @@ TEST(SafetensorsTest, RefusesWhatIsBroken) {
       {WithHeader(std::string(1000000, '['), ""), "nests deeper"},
       {WithHeader(R"({"a":{"dtype":"F32","shape":[[1]],"data_offsets":[0,4]}})", four), "nests deeper"},
       {WithHeader(R"({"a":{"dtype":{"b":{"c":1}},"shape":[1],"data_offsets":[0,4]}})", four), "nests deeper"},
-      {WithHeader(R"({"a":{"dtype":"Q7","shape":[1],"data_offsets":[0,4]}})", four), "unknown dtype \"Q7\""},
+      {WithHeader(R"({"a":{"dtype":7,"shape":[1],"data_offsets":[0,4]}})", four), "dtype must be a string"},
+      {WithHeader(R"({"a":{"dtype":"Q7","shape":[1],"data_offsets":[4,0]}})", four), "[4, 0] run backwards"},
+      {WithHeader(R"({"a":{"dtype":"Q7","shape":[1],"data_offsets":[0,8]}})", four), "is truncated"},
+      {WithHeader(R"({"a":{"dtype":"U16","shape":[1],"data_offsets":[0,4]}})", four), "do not hold the 2 bytes"},
+      {WithHeader(R"({"a":{"dtype":"F4","shape":[3],"data_offsets":[0,2]}})", "ab"), "fill no whole byte"},
       {WithHeader(R"({"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", four), "no non-negative"},
       {WithHeader(R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,4]}})", four), "too large"},
       {WithHeader(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}})", four), "do not hold the 8 bytes"},
@@ -107,6 +111,71 @@ TEST(SafetensorsTest, RefusesWhatIsBroken) {
   }
 }
 
+// The format's own and those that it may be given: their places are checked, their bytes passed over.
+TEST(SafetensorsTest, TypesThatAreNotReadArePassedOver) {
+  const std::string bytes =
+      WithHeader(R"({"ema":{"dtype":"U16","shape":[2],"data_offsets":[4,8]},"f8":{"dtype":"F8_E4M3","shape":[1,3],)"
+                 R"("data_offsets":[8,11]},"four":{"dtype":"F4","shape":[2],"data_offsets":[19,20]},)"
+                 R"("later":{"dtype":"Q7","shape":[5],"data_offsets":[20,24]},"phase":{"dtype":"C64","shape":[],)"
+                 R"("data_offsets":[11,19]},"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})",
+                 std::string("\0\0\x80\x3f", 4) + std::string(20, 'x'));
+  const absl::StatusOr<Safetensors> read = ParseSafetensors(bytes, "x");
+  ASSERT_TRUE(read.ok()) << read.status();
+  ASSERT_EQ(read->tensors.size(), 1u);
+  EXPECT_EQ(read->tensors.at("w").item<float>(), 1);
+  std::string passed_over;
+  for (const auto& [name, entry] : read->passed_over) {
+    passed_over += name + " " + entry.dtype_name + " " + std::to_string(entry.shape.size()) + ", ";
+    EXPECT_EQ(entry.dtype, at::ScalarType::Undefined);
+  }
+  EXPECT_EQ(passed_over, "ema U16 1, f8 F8_E4M3 2, four F4 1, later Q7 1, phase C64 0, ");
+  const std::string path = testing::TempDir() + "/types.safetensors";
+  std::ofstream(path, std::ios::binary) << bytes;
+  const absl::StatusOr<Safetensors> file = ReadSafetensors(path), wanted = ReadSafetensors(path, {"later"});
+  ASSERT_TRUE(file.ok() && wanted.ok());
+  EXPECT_EQ(file->tensors.size(), 1u);
+  EXPECT_EQ(file->passed_over.size(), 5u);
+  EXPECT_EQ(wanted->tensors.size(), 0u);
+  EXPECT_EQ(wanted->passed_over.count("later"), 1u);
+}
+
+// What other programs write, or servers send, in place of a safetensors file is named, with what to do about it.
+TEST(SafetensorsTest, OtherKindsOfFilesAreNamed) {
+  std::string zip("PK\x03\x04", 4), arrays = zip;
+  zip.resize(26, '\0');
+  arrays.resize(26, '\0');
+  zip += std::string("\x10\0\0\0", 4) + "archive/data.pklFB";
+  arrays += std::string("\x0c\0\0\0", 4) + "weights0.npy" + std::string(100, '\0');
+  const struct {
+    std::string bytes;
+    const char *what, *remedy;
+  } cases[] = {
+      {zip, "a PyTorch file", "safetensors.torch.save_file(torch.load(\"w.pth\", map_location=\"cpu\")"},
+      {std::string("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02", 17), "a PyTorch file",
+       "torch.load(...)[\"state_dict\"]"},
+      {"\x80\x04\x95\x10\0\0\0\0", "a Python pickle", "torch.load(\"w.pth\""},
+      {arrays, "a NumPy archive (.npz)", "dict(numpy.load(\"w.pth\"))"},
+      {"<!DOCTYPE html><html><body>404 Not Found</body></html>\n", "a web page", "fetch the .safetensors file itself"},
+      {"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "a Git LFS pointer", "git lfs pull"},
+      {"\x1f\x8b\x08\0\0\0\0\0\0\x03{", "a gzip archive", "unpack it"},
+      {"\x08\x08\x12\x07pytorch\x1a\x05", "an ONNX file", "model.state_dict()"},
+      {"\x89HDF\r\n\x1a\n\0\0\0\0", "an HDF5 file (.h5)", "safetensors.numpy.save_file"},
+      {"{\"weight_map\": {}}", "JSON text", "join those files"},
+      {"Entry not found", "text that begins with \"Entry not found\"", "fetch the .safetensors file itself"},
+      {"", "empty", "may have been cut short"},
+      {std::string(1000, '\0'), "zeros", "may have been cut short"},
+  };
+  for (const auto& c : cases) {
+    const std::string path = testing::TempDir() + "/w.pth";
+    std::ofstream(path, std::ios::binary | std::ios::trunc) << c.bytes;
+    for (const absl::Status& status : {ParseSafetensors(c.bytes, "w.pth").status(), ReadSafetensors(path).status(),
+                                       ReadSafetensorsHeader(path).status()}) {
+      EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("w.pth: not a valid safetensors file: it is "),
+                                                       HasSubstr(c.what), HasSubstr(c.remedy)));
+    }
+  }
+}
+
 // Whatever one wrong byte of the header makes of it, it is read or refused; sanitizers watch.
 TEST(SafetensorsTest, EveryByteMayBeWrong) {
   Safetensors file;
@@ -142,7 +211,8 @@ TEST(SafetensorsTest, FilesAreCheckedBeforeTheyAreRead) {
   }
   EXPECT_THAT(std::string(ReadSafetensors(path).status().message()), HasSubstr("is truncated: its tensors take"));
   EXPECT_THAT(std::string(ReadSafetensorsHeader(path).status().message()), HasSubstr("is truncated"));
-  EXPECT_EQ(ReadSafetensors("/no/such.safetensors").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(ReadSafetensors("/no/such.safetensors").status(),
+            absl::NotFoundError("/no/such.safetensors: no such file"));
   EXPECT_THAT(std::string(ReadSafetensors(testing::TempDir()).status().message()), HasSubstr("is no file"));
 }
 

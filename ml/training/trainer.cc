@@ -100,9 +100,9 @@ std::string LostTensor(const Model& model) {
 }
 
 // Names in a saved state; no parameter's name has a "/".
-constexpr char kMask[] = "mask/", kMomentum[] = "momentum/", kGradient[] = "gradient/", kStrategy[] = "strategy/";
+constexpr char kMomentum[] = "momentum/", kGradient[] = "gradient/", kStrategy[] = "strategy/";
 constexpr char kStartMask[] = "start_mask/";
-constexpr char kPosition[] = "training/position", kSums[] = "training/sums";
+constexpr char kSums[] = "training/sums";
 constexpr char kTotalEpochsRead[] = "training/total_epochs_read", kNotRead[] = "no";
 
 // Square of the norm, in float64, as a tensor: on a GPU nothing waits.
@@ -542,7 +542,7 @@ Safetensors Trainer::SaveState() const {
   for (const NamedTensor& parameter : model_.parameters()) add(parameter.name, parameter.tensor);
   for (const NamedTensor& buffer : model_.buffers()) add(buffer.name, buffer.tensor);
   // In the shape that they have: a weight mask that happens to be the same in each filter stays a weight mask.
-  for (const auto& [node, mask] : model_.masks()) add(absl::StrCat(kMask, node), mask);
+  for (const auto& [node, mask] : model_.masks()) add(absl::StrCat(kStateMask, node), mask);
   for (const auto& [node, mask] : start_masks_.masks()) add(absl::StrCat(kStartMask, node), mask);
   for (size_t i = 0; i < optimizer_.momentum().size(); ++i) {
     add(absl::StrCat(kMomentum, model_.parameters()[i].name), optimizer_.momentum()[i]);
@@ -551,10 +551,10 @@ Safetensors Trainer::SaveState() const {
   const StrategyState strategy = setup_.strategy->SaveState();
   for (const auto& [name, tensor] : strategy.tensors) add(absl::StrCat(kStrategy, name), tensor);
   for (const auto& [name, value] : strategy.values) state.metadata[absl::StrCat(kStrategy, name)] = value;
-  add(kPosition, at::tensor({epoch_, iteration_, sums_.images, sums_.correct.item<int64_t>(), record_.mask_updates,
-                             sums_.mask_changes[0].item<int64_t>(), sums_.mask_changes[1].item<int64_t>(),
-                             int64_t{optimizer_.started()}},
-                            at::kLong));
+  add(kStatePosition, at::tensor({epoch_, iteration_, sums_.images, sums_.correct.item<int64_t>(), record_.mask_updates,
+                                  sums_.mask_changes[0].item<int64_t>(), sums_.mask_changes[1].item<int64_t>(),
+                                  int64_t{optimizer_.started()}},
+                                 at::kLong));
   add(kSums,
       at::tensor({sums_.loss.item<double>(), record_.learning_rate, record_.penalty, record_.penalty_gradient_ratio},
                  at::kDouble));
@@ -563,7 +563,7 @@ Safetensors Trainer::SaveState() const {
 }
 
 std::optional<Trainer::SavedPlace> Trainer::PlaceOf(const Safetensors& state) {
-  const auto position = state.tensors.find(kPosition);
+  const auto position = state.tensors.find(kStatePosition);
   if (position == state.tensors.end() || position->second.numel() < 2 || position->second.scalar_type() != at::kLong) {
     return std::nullopt;
   }
@@ -611,7 +611,7 @@ absl::Status Trainer::LoadState(const Safetensors& state, const std::string& nam
       continue;
     }
     const bool is_start_mask = absl::ConsumePrefix(&rest, kStartMask);
-    const bool is_mask = is_start_mask || absl::ConsumePrefix(&rest, kMask);
+    const bool is_mask = is_start_mask || absl::ConsumePrefix(&rest, kStateMask);
     if (!is_mask && !absl::ConsumePrefix(&rest, kGradient)) continue;
     const auto conv = conv_weight_.find(std::string(rest));
     if (conv == conv_weight_.end()) continue;  // reported as not used
@@ -625,7 +625,7 @@ absl::Status Trainer::LoadState(const Safetensors& state, const std::string& nam
       last_gradients_[conv->first] = LaidOutAs(saved.to(weight.device()), weight);
     }
   }
-  const at::Tensor position = find(kPosition, at::zeros({8}, at::kLong));
+  const at::Tensor position = find(kStatePosition, at::zeros({8}, at::kLong));
   const at::Tensor sums = find(kSums, at::zeros({4}, at::kDouble));
   for (const auto& [key, unused] : state.tensors) {
     if (!used.count(key)) differences.push_back(absl::StrCat("unexpected ", key));
