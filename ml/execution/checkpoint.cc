@@ -235,8 +235,7 @@ void TakeNetworkOfState(Weights& weights, const std::string& name, const Names& 
     if (absl::ConsumePrefix(&rest, kStateMask)) return absl::StrCat(rest, kMaskSuffix);
     return wanted.count(tensor) > 0 || !absl::StrContains(tensor, "/") ? tensor : "";
   });
-  weights.notes.push_back(
-      absl::StrCat(name, ": is a run's checkpoint; its weights and masks are taken"));
+  weights.notes.push_back(absl::StrCat(name, ": is a run's checkpoint; its weights and masks are taken"));
 }
 
 // Where a tool puts a weight and its mask in place of the weight: name of the weight, of its raw values, of its mask.
