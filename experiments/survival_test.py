@@ -236,7 +236,7 @@ def main():
     with open(output / RUN / ".lock", "w") as lock:
         fcntl.lockf(lock, fcntl.LOCK_EX)
         process = ablation.start(output, *ONE_RUN)
-        said = process.stderr.readline()
+        said = next((line for line in process.stderr if "seed 1" in line), "")
         waits = process.poll() is None and not children(process.pid)
     _, err = process.communicate()
     err = said + err
