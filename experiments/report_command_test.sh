@@ -89,6 +89,10 @@ text=$("$report" --results=copy/a 2>&1)
 holds "an edited record" "$text" "Left out: random seed 2: epochs.jsonl line 1"
 sed -i 's/width: 8/width: 16/' copy/a/none/*/config.textproto
 text=$("$report" --results=copy/a 2>&1)
-holds "an edited config" "$text" "with a run_id that is not that of their config, seed and data"
+holds "an edited config" "$text" "none seed 1, none seed 2: another config than ablation.textproto gives the arm, - network.width: 8"
+# Edited so that it says what the ablation says: the run's identity tells.
+sed -i 's/width: 8/width: 16/' copy/a/ablation.textproto
+text=$("$report" --results=copy/a 2>&1)
+holds "both edited" "$text" "with a run_id that is not that of their config, seed and data"
 
 [ $failures = 0 ] || exit 1

@@ -91,18 +91,23 @@ def made_up_run(folder, arm, seed, epochs, layers, lift, status="done", check=Tr
         (path / "latency.json").write_text(record_line({"latency_64_dense": 0.03, "latency_64_removed": 0.02}))
     (path / "result.json").write_text(json.dumps(result))
     pruning = "DynamicL1" if pruned else "NoPruning"
-    regularizer = "Cov" if arm.endswith("cov") else "NoRegularizer"
+    weight, regularizer = ("", "Cov") if arm.endswith("cov") else ("weight: 0 ", "NoRegularizer")
     (path / "config.textproto").write_text(
+        "training { sgd {} schedule { constant {} } }\n"
         f"pruning {{\n  [type.googleapis.com/prunelab.{pruning}] {{}}\n}}\n"
-        f"regularization {{ regularizer {{\n  [type.googleapis.com/prunelab.{regularizer}] {{}}\n}} }}\n"
+        f"regularization {{ {weight}regularizer {{\n  [type.googleapis.com/prunelab.{regularizer}] {{}}\n}} }}\n"
     )
     (path / "provenance.json").write_text('{"code_revision": "0123abc", "cpu": "a CPU", "threads": 1, "device": "cpu"}')
 
 
 def ablation_text(prunings, seeds, comparisons=True):
     text = 'name: "made_up"\ndescription: "Does it show what is there? <b>bold</b>"\nfactor { name: "pruning" '
-    text += " ".join(f'level {{ name: "{name}" }}' for name in prunings)
-    text += ' }\nfactor { name: "regularizer" level { name: "none" } level { name: "cov" } }\n'
+    dynamic = " patch { pruning { [type.googleapis.com/prunelab.DynamicL1] {} } }"
+    text += " ".join(
+        f'level {{ name: "{name}"{"" if name.startswith("none") else dynamic} }}' for name in prunings
+    )
+    cov = "patch { regularization { regularizer { [type.googleapis.com/prunelab.Cov] {} } } }"
+    text += ' }\nfactor { name: "regularizer" level { name: "none" } level { name: "cov" ' + cov + " } }\n"
     text += f"seeds {{ first: 1 count: {seeds} }}\n"
     if comparisons:
         for name in prunings[:4]:

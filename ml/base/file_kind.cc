@@ -104,7 +104,8 @@ FoundKind KindOfBytes(absl::string_view head) {
   if (text[0] == '<') return {FileKind::kWebPage, "a web page"};
   if (!IsText(text)) return {};
   if (text[0] == '{' || text[0] == '[') return {FileKind::kJson, "JSON text"};
-  constexpr size_t kShown = 40;
+  constexpr size_t kLeast = 4, kShown = 40;
+  if (text.size() < kLeast) return {};  // one or two letters are as well the beginning of anything
   const absl::string_view line = absl::StripAsciiWhitespace(text.substr(0, std::min(text.find('\n'), kShown)));
   return {FileKind::kText, absl::StrCat("text that begins with \"", absl::Utf8SafeCEscape(line), "\"")};
 }
