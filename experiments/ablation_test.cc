@@ -654,136 +654,137 @@ TEST(ReportTest, WhatAnArmMasksIsWhatItsPhasesMask) {
   EXPECT_EQ(masks_of("both", phases({"Unstructured", "Static", "NoPruning"})), MaskKind::kBoth);
   EXPECT_EQ(masks_of("by_the_run", "pruning { [type.googleapis.com/prunelab.Lamp] {} } " + phases({"NoPruning"})),
             MaskKind::kWeights);
-  // Ablations that start from weights: one arm, one seed, and a learning rate so small that in float32 the weights stay
-  // what they were at the start.
-  class InitialWeightsTest : public testing::Test {
-   protected:
-    static void SetUpTestSuite() {
-      output_ = Folder("trained");
-      const absl::StatusOr<AblationOutcome> outcome =
-          RunAll(Load("include: 'none/none' seeds { first: 2 count: 1 } base { training { epochs: 1 } }"), output_);
-      ASSERT_TRUE(outcome.ok()) << outcome.status();
-    }
-    static std::string Write(const std::string& name, const Safetensors& file) {
-      const std::string path = absl::StrCat(testing::TempDir(), "/", name, ".safetensors");
-      EXPECT_TRUE(WriteSafetensors(path, file).ok());
-      return path;
-    }
-    // The trained weights of another run, without metadata, as from elsewhere.
-    static Safetensors Trained() {
-      Safetensors file = *ReadSafetensors(JoinPath(output_, "none/none/2/last.safetensors"));
-      file.metadata.clear();
-      return file;
-    }
-    static LoadedAblation LoadStart(const std::string& base) {
-      return Load(
-          absl::StrCat("include: 'none/none' seeds { count: 1 } base { training { epochs: 1 sgd { learning_rate: "
-                       "1e-30 momentum: 0 weight_decay: 0 } } ",
-                       base, " }"));
-    }
-    static std::string Error(const std::string& base) {
-      const LoadedAblation loaded = LoadStart(base);
-      const std::string output = Folder("refused");
-      const absl::Status status = RunAll(loaded, output).status();
-      EXPECT_FALSE(PathExists(output));
-      RunnerOptions options;
-      options.output = output;
-      options.arms = loaded.arms;
-      options.seeds = loaded.ablation.seeds();
-      EXPECT_EQ(DryRun(loaded, options).status().message(), status.message());  // found before anything is trained
-      return std::string(status.message());
-    }
-    static Safetensors Last(const std::string& name, const std::string& base, std::string* run_id = nullptr) {
-      const std::string output = Folder(name);
-      const absl::StatusOr<AblationOutcome> outcome = RunAll(LoadStart(base), output);
-      EXPECT_TRUE(outcome.ok()) << outcome.status();
-      if (run_id != nullptr && outcome.ok()) *run_id = outcome->results[0].run_id;
-      return *ReadSafetensors(JoinPath(output, "none/none/1/last.safetensors"));
-    }
-    static std::string output_;
-  };
-  std::string InitialWeightsTest::output_;
+}
 
-  TEST_F(InitialWeightsTest, AnotherHeadIsLeftFresh) {
-    Safetensors file = Trained();
-    file.tensors["fc.weight"] = at::zeros({1000, 32});
-    file.tensors["fc.bias"] = at::zeros({1000});
-    const std::string path = Write("thousand_classes", file);
-    const std::string given = absl::StrCat("initial_weights: '", path, "'");
-    EXPECT_THAT(Error(given), AllOf(HasSubstr("--override:1:"), HasSubstr("arm \"none/none\": initial_weights: "),
-                                    HasSubstr("fc.weight is [1000, 32]; the network needs [10, 32]"),
-                                    HasSubstr("fresh_weights: \"fc.*\"")));
-    const Safetensors fresh = Last("fresh", "");
-    const Safetensors last = Last("other_head", given + " fresh_weights: 'fc.*'");
-    for (const char* name : {"fc.weight", "fc.bias"}) {
-      EXPECT_TRUE(at::equal(last.tensors.at(name), fresh.tensors.at(name))) << name;  // of the same seed
-    }
-    int compared = 0;
-    for (const auto& [name, tensor] : file.tensors) {
-      if (absl::StartsWith(name, "fc.") || absl::StrContains(name, "running_") || absl::EndsWith(name, "_tracked"))
-        continue;
-      EXPECT_TRUE(at::equal(last.tensors.at(name), tensor)) << name;
-      ++compared;
-    }
-    EXPECT_EQ(compared, 9 * 3);  // convolutions and what BatchNorm learns behind them
-    EXPECT_THAT(Error(given + " fresh_weights: ['fc.*', 'head.*']"),
-                HasSubstr("fresh_weights: \"head.*\" matches no tensor of the network or of the file"));
+// Ablations that start from weights: one arm, one seed, and a learning rate so small that in float32 the weights stay
+// what they were at the start.
+class InitialWeightsTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    output_ = Folder("trained");
+    const absl::StatusOr<AblationOutcome> outcome =
+        RunAll(Load("include: 'none/none' seeds { first: 2 count: 1 } base { training { epochs: 1 } }"), output_);
+    ASSERT_TRUE(outcome.ok()) << outcome.status();
   }
-
-  TEST_F(InitialWeightsTest, HowWeightsAreTakenIsPartOfTheRun) {
-    const Safetensors file = Trained();
-    Safetensors prefixed;
-    for (const auto& [name, tensor] : file.tensors) prefixed.tensors["module." + name] = tensor;
-    const std::string plain = absl::StrCat("initial_weights: '", Write("plain", file), "'");
-    const std::string module = absl::StrCat("initial_weights: '", Write("module", prefixed), "'");
-    EXPECT_THAT(Error(module),
-                HasSubstr("56 of its 56 names begin with \"module.\", as DataParallel makes them; take it "
-                          "off by initial_weights_prefix: \"module.\", or save"));
-    std::string plain_id, module_id, fresh_id;
-    const Safetensors last = Last("plain", plain, &plain_id);
-    const Safetensors same = Last("module", module + " initial_weights_prefix: 'module.'", &module_id);
-    Last("fresh_bias", plain + " fresh_weights: 'fc.bias'", &fresh_id);
-    for (const auto& [name, tensor] : last.tensors) EXPECT_TRUE(at::equal(same.tensors.at(name), tensor)) << name;
-    EXPECT_NE(plain_id, module_id);
-    EXPECT_NE(plain_id, fresh_id);
+  static std::string Write(const std::string& name, const Safetensors& file) {
+    const std::string path = absl::StrCat(testing::TempDir(), "/", name, ".safetensors");
+    EXPECT_TRUE(WriteSafetensors(path, file).ok());
+    return path;
   }
-
-  TEST_F(InitialWeightsTest, BrokenWeightsAreRefusedBeforeTraining) {
-    Safetensors file = Trained();
-    file.tensors["bn1.running_var"][3] = -0.5;
-    EXPECT_THAT(Error(absl::StrCat("initial_weights: '", Write("negative", file), "'")),
-                HasSubstr("bn1.running_var[3] is -0.5; must be at least 0"));
-    file = Trained();
-    file.tensors["conv1.weight"] = file.tensors["conv1.weight"].to(at::kChar);
-    EXPECT_THAT(Error(absl::StrCat("initial_weights: '", Write("int8", file), "'")),
-                HasSubstr("conv1.weight is int8; must be a floating type"));
+  // The trained weights of another run, without metadata, as from elsewhere.
+  static Safetensors Trained() {
+    Safetensors file = *ReadSafetensors(JoinPath(output_, "none/none/2/last.safetensors"));
+    file.metadata.clear();
+    return file;
   }
-
-  // The checkpoint of a run that was stopped is weights and masks for the tools, and for another run to start from.
-  TEST_F(InitialWeightsTest, TheCheckpointOfARunUnderWay) {
-    const LoadedAblation loaded = Load("include: 'dynamic_l1/none' seeds { count: 1 }");
+  static LoadedAblation LoadStart(const std::string& base) {
+    return Load(
+        absl::StrCat("include: 'none/none' seeds { count: 1 } base { training { epochs: 1 sgd { learning_rate: "
+                     "1e-30 momentum: 0 weight_decay: 0 } } ",
+                     base, " }"));
+  }
+  static std::string Error(const std::string& base) {
+    const LoadedAblation loaded = LoadStart(base);
+    const std::string output = Folder("refused");
+    const absl::Status status = RunAll(loaded, output).status();
+    EXPECT_FALSE(PathExists(output));
     RunnerOptions options;
-    options.output = Folder("stopped");
+    options.output = output;
     options.arms = loaded.arms;
     options.seeds = loaded.ablation.seeds();
-    options.device = "cpu";
-    int asked = 0;
-    options.stop = [&] { return ++asked > 30; };
-    const absl::StatusOr<AblationOutcome> outcome = RunAblation(loaded, options);
-    ASSERT_TRUE(outcome.ok()) << outcome.status();
-    ASSERT_TRUE(outcome->stopped);
-    const std::string path = JoinPath(options.output, "dynamic_l1/none/1/checkpoint.safetensors");
-    const absl::StatusOr<Model> model = LoadModel(path, at::kFloat, at::kCPU);
-    ASSERT_TRUE(model.ok()) << model.status();
-    const Safetensors state = *ReadSafetensors(path);
-    EXPECT_TRUE(at::equal(model->Get("conv1.weight"), state.tensors.at("conv1.weight")));
-    ASSERT_EQ(model->masks().size(), 9u);
-    for (const auto& [node, mask] : model->masks()) {
-      EXPECT_TRUE(at::equal(mask, state.tensors.at(absl::StrCat("mask/", node)))) << node;
-    }
-    const Safetensors last = Last("from_checkpoint", absl::StrCat("initial_weights: '", path, "'"));
-    EXPECT_TRUE(at::equal(last.tensors.at("conv1.weight"), state.tensors.at("conv1.weight")));
+    EXPECT_EQ(DryRun(loaded, options).status().message(), status.message());  // found before anything is trained
+    return std::string(status.message());
   }
+  static Safetensors Last(const std::string& name, const std::string& base, std::string* run_id = nullptr) {
+    const std::string output = Folder(name);
+    const absl::StatusOr<AblationOutcome> outcome = RunAll(LoadStart(base), output);
+    EXPECT_TRUE(outcome.ok()) << outcome.status();
+    if (run_id != nullptr && outcome.ok()) *run_id = outcome->results[0].run_id;
+    return *ReadSafetensors(JoinPath(output, "none/none/1/last.safetensors"));
+  }
+  static std::string output_;
+};
+std::string InitialWeightsTest::output_;
+
+TEST_F(InitialWeightsTest, AnotherHeadIsLeftFresh) {
+  Safetensors file = Trained();
+  file.tensors["fc.weight"] = at::zeros({1000, 32});
+  file.tensors["fc.bias"] = at::zeros({1000});
+  const std::string path = Write("thousand_classes", file);
+  const std::string given = absl::StrCat("initial_weights: '", path, "'");
+  EXPECT_THAT(Error(given), AllOf(HasSubstr("--override:1:"), HasSubstr("arm \"none/none\": initial_weights: "),
+                                  HasSubstr("fc.weight is [1000, 32]; the network needs [10, 32]"),
+                                  HasSubstr("fresh_weights: \"fc.*\"")));
+  const Safetensors fresh = Last("fresh", "");
+  const Safetensors last = Last("other_head", given + " fresh_weights: 'fc.*'");
+  for (const char* name : {"fc.weight", "fc.bias"}) {
+    EXPECT_TRUE(at::equal(last.tensors.at(name), fresh.tensors.at(name))) << name;  // of the same seed
+  }
+  int compared = 0;
+  for (const auto& [name, tensor] : file.tensors) {
+    if (absl::StartsWith(name, "fc.") || absl::StrContains(name, "running_") || absl::EndsWith(name, "_tracked"))
+      continue;
+    EXPECT_TRUE(at::equal(last.tensors.at(name), tensor)) << name;
+    ++compared;
+  }
+  EXPECT_EQ(compared, 9 * 3);  // convolutions and what BatchNorm learns behind them
+  EXPECT_THAT(Error(given + " fresh_weights: ['fc.*', 'head.*']"),
+              HasSubstr("fresh_weights: \"head.*\" matches no tensor of the network or of the file"));
+}
+
+TEST_F(InitialWeightsTest, HowWeightsAreTakenIsPartOfTheRun) {
+  const Safetensors file = Trained();
+  Safetensors prefixed;
+  for (const auto& [name, tensor] : file.tensors) prefixed.tensors["module." + name] = tensor;
+  const std::string plain = absl::StrCat("initial_weights: '", Write("plain", file), "'");
+  const std::string module = absl::StrCat("initial_weights: '", Write("module", prefixed), "'");
+  EXPECT_THAT(Error(module), HasSubstr("56 of its 56 names begin with \"module.\", as DataParallel makes them; take it "
+                                       "off by initial_weights_prefix: \"module.\", or save"));
+  std::string plain_id, module_id, fresh_id;
+  const Safetensors last = Last("plain", plain, &plain_id);
+  const Safetensors same = Last("module", module + " initial_weights_prefix: 'module.'", &module_id);
+  Last("fresh_bias", plain + " fresh_weights: 'fc.bias'", &fresh_id);
+  for (const auto& [name, tensor] : last.tensors) EXPECT_TRUE(at::equal(same.tensors.at(name), tensor)) << name;
+  EXPECT_NE(plain_id, module_id);
+  EXPECT_NE(plain_id, fresh_id);
+}
+
+TEST_F(InitialWeightsTest, BrokenWeightsAreRefusedBeforeTraining) {
+  Safetensors file = Trained();
+  file.tensors["bn1.running_var"][3] = -0.5;
+  EXPECT_THAT(Error(absl::StrCat("initial_weights: '", Write("negative", file), "'")),
+              HasSubstr("bn1.running_var[3] is -0.5; must be at least 0"));
+  file = Trained();
+  file.tensors["conv1.weight"] = file.tensors["conv1.weight"].to(at::kChar);
+  EXPECT_THAT(Error(absl::StrCat("initial_weights: '", Write("int8", file), "'")),
+              HasSubstr("conv1.weight is int8; must be a floating type"));
+}
+
+// The checkpoint of a run that was stopped is weights and masks for the tools, and for another run to start from.
+TEST_F(InitialWeightsTest, TheCheckpointOfARunUnderWay) {
+  const LoadedAblation loaded = Load("include: 'dynamic_l1/none' seeds { count: 1 }");
+  RunnerOptions options;
+  options.output = Folder("stopped");
+  options.arms = loaded.arms;
+  options.seeds = loaded.ablation.seeds();
+  options.device = "cpu";
+  int asked = 0;
+  options.stop = [&] { return ++asked > 30; };
+  const absl::StatusOr<AblationOutcome> outcome = RunAblation(loaded, options);
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  ASSERT_TRUE(outcome->stopped);
+  const std::string path = JoinPath(options.output, "dynamic_l1/none/1/checkpoint.safetensors");
+  const absl::StatusOr<Model> model = LoadModel(path, at::kFloat, at::kCPU);
+  ASSERT_TRUE(model.ok()) << model.status();
+  const Safetensors state = *ReadSafetensors(path);
+  EXPECT_TRUE(at::equal(model->Get("conv1.weight"), state.tensors.at("conv1.weight")));
+  ASSERT_EQ(model->masks().size(), 9u);
+  for (const auto& [node, mask] : model->masks()) {
+    EXPECT_TRUE(at::equal(mask, state.tensors.at(absl::StrCat("mask/", node)))) << node;
+  }
+  const Safetensors last = Last("from_checkpoint", absl::StrCat("initial_weights: '", path, "'"));
+  EXPECT_TRUE(at::equal(last.tensors.at("conv1.weight"), state.tensors.at("conv1.weight")));
+}
 
 }  // namespace
 }  // namespace prunelab

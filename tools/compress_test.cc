@@ -202,7 +202,9 @@ TEST(CompressToolTest, BadInputIsRefusedByName) {
   EXPECT_EQ(*ReadFile(path), bytes);
   EXPECT_THAT(Compress({"--checkpoint=" + path, "--output=" + at("both"), "--onnx=" + at("./both")}).err,
               HasSubstr("is the file that --output="));
-  EXPECT_THAT(Compress({"--checkpoint=" + path, "--output=" + testing::TempDir()}).err, HasSubstr("is a folder"));
+  EXPECT_THAT(Compress({"--checkpoint=" + path, "--output=" + testing::TempDir()}).err,
+              HasSubstr("is the name of a folder"));
+  EXPECT_THAT(Compress({"--checkpoint=" + path, "--output=" + testing::TempDir() + "."}).err, HasSubstr("is a folder"));
 }
 
 // Images and labels are inputs, too.
