@@ -125,6 +125,8 @@ TEST(SkippingPlanDeathTest, OneValueAChannelHasNoVariance) {
   for (Plan* plan : std::vector<Plan*>{&reference, &skipping}) {
     Model model = MakeModel(info);
     const auto images = [](int64_t n) { return Values({n, 3, 4, 4}, 0.37).contiguous(at::MemoryFormat::ChannelsLast); };
+    // A fork of a process whose threads compute would wait for them for ever.
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
     EXPECT_DEATH(plan->Forward(model, images(1), options), "one value a channel");
     plan->Forward(model, images(2), options);
     for (const NamedTensor& buffer : model.buffers()) {

@@ -305,6 +305,8 @@ TEST(FusedBatchNormTest, NotANumberIsNotLost) {
 }
 
 TEST(FusedBatchNormDeathTest, OneValueAChannelHasNoVariance) {
+  // A fork of a process whose threads compute would wait for them for ever.
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(Fused({1, 3, 1, 1, false, false}, at::kFloat, at::kCPU), "one value a channel");
 }
 
