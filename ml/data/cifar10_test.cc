@@ -292,7 +292,8 @@ TEST_F(Cifar10Test, PathIsAFile) {
               Fails(absl::StatusCode::kInvalidArgument,
                     AllOf(HasSubstr("is a gzip archive, where the folder"), HasSubstr("-C " + folder))));
   Put(folder + "/notes", "hello");
-  EXPECT_THAT(OpenError(folder + "/notes"), Fails(absl::StatusCode::kInvalidArgument, HasSubstr("is a file, where")));
+  EXPECT_THAT(OpenError(folder + "/notes"), Fails(absl::StatusCode::kInvalidArgument,
+                                                  HasSubstr("is text that begins with \"hello\", where the folder")));
 }
 
 }  // namespace
