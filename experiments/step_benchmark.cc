@@ -54,8 +54,8 @@
 
 DEFINE_string(network, "[type.googleapis.com/prunelab.ResNetCifar] { depth: 56 }", "The network.");
 DEFINE_int64(batch, 128, "Images a step.");
-DEFINE_string(pruning, "", "The strategy; empty: none.");
-DEFINE_string(regularizer, "", "The regularizer, at weight 0.7; empty: none.");
+DEFINE_string(pruning, "", "The strategy; left out: none.");
+DEFINE_string(regularizer, "", "The regularizer, at weight 0.7; left out: none.");
 DEFINE_string(masks, "strategy",
               "strategy: the strategy's own; uniform:0.6: this fraction of each convolution's filters off, chosen at "
               "random from a fixed seed; or a .safetensors file with `<conv>.mask`. With other masks than its own the "
