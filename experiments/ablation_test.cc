@@ -15,12 +15,12 @@
 #include "experiments/report_records.h"
 #include "experiments/runner.h"
 #include "ml/base/files.h"
-#include "ml/base/fresh_folder.h"
+#include "ml/base/testing/fresh_folder.h"
 #include "ml/base/textproto.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/model.h"
-#include "ml/execution/safetensors.h"
 #include "ml/kernels/instruction_set.h"
+#include "ml/safetensors/safetensors.h"
 
 namespace prunelab {
 namespace {

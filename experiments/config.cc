@@ -30,11 +30,11 @@
 #include "ml/base/status_macros.h"
 #include "ml/base/textproto.h"
 #include "ml/data/validation_split.h"
-#include "ml/execution/safetensors.h"
 #include "ml/models/dataset_defaults.h"
 #include "ml/models/model_builder.h"
 #include "ml/pruning/pruning_strategy.h"
 #include "ml/regularizers/regularizer.h"
+#include "ml/safetensors/safetensors.h"
 #include "ml/training/training_config.h"
 
 namespace prunelab {

@@ -18,10 +18,10 @@
 #include "ml/base/files.h"
 #include "ml/base/plugin.h"
 #include "ml/base/textproto.h"
-#include "ml/execution/safetensors.h"
 #include "ml/models/model_builder.h"
 #include "ml/pruning/pruning_strategy.h"
 #include "ml/regularizers/regularizer.h"
+#include "ml/safetensors/safetensors.h"
 
 namespace prunelab {
 namespace {

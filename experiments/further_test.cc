@@ -18,7 +18,7 @@
 #include "experiments/records.h"
 #include "experiments/runner.h"
 #include "ml/base/files.h"
-#include "ml/base/fresh_folder.h"
+#include "ml/base/testing/fresh_folder.h"
 
 namespace prunelab {
 namespace {

@@ -24,11 +24,11 @@
 #include "google/protobuf/text_format.h"
 #include "ml/base/digest.h"
 #include "ml/base/files.h"
-#include "ml/base/fresh_folder.h"
 #include "ml/base/plugin.h"
 #include "ml/base/random.h"
+#include "ml/base/testing/fresh_folder.h"
 #include "ml/base/textproto.h"
-#include "ml/execution/safetensors.h"
+#include "ml/safetensors/safetensors.h"
 
 namespace prunelab {
 namespace {

@@ -15,13 +15,13 @@
 #include "ml/compression/compressed_model.h"
 #include "ml/compression/coupled.h"
 #include "ml/execution/checkpoint.h"
+#include "ml/execution/latency.h"
 #include "ml/execution/plan.h"
 #include "ml/execution/skipping_plan.h"
 #include "ml/pruning/pruning_strategy.h"
 #include "ml/regularizers/regularizer.h"
 #include "ml/training/agreement.h"
 #include "ml/training/evaluate.h"
-#include "ml/training/latency.h"
 #include "ml/training/trainer.h"
 
 namespace prunelab {

@@ -13,8 +13,8 @@
 #include "experiments/records.h"
 #include "ml/data/dataset.h"
 #include "ml/execution/checkpoint.h"
-#include "ml/execution/safetensors.h"
 #include "ml/network/network.h"
+#include "ml/safetensors/safetensors.h"
 
 namespace prunelab {
 

@@ -10,7 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "ml/execution/safetensors.h"
+#include "ml/safetensors/safetensors.h"
 
 namespace prunelab {
 

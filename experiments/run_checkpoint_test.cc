@@ -9,7 +9,7 @@
 #include "absl/strings/str_replace.h"
 #include "experiments/records.h"
 #include "ml/base/files.h"
-#include "ml/base/fresh_folder.h"
+#include "ml/base/testing/fresh_folder.h"
 
 namespace prunelab {
 namespace {

@@ -10,7 +10,7 @@
 #include "experiments/tensorboard_events.pb.h"
 #include "google/protobuf/text_format.h"
 #include "ml/base/files.h"
-#include "ml/base/fresh_folder.h"
+#include "ml/base/testing/fresh_folder.h"
 
 namespace prunelab {
 namespace {

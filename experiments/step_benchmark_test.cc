@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "ml/execution/safetensors.h"
 #include "ml/kernels/instruction_set.h"
+#include "ml/safetensors/safetensors.h"
 #include "tools/run_program.h"
 
 namespace prunelab {

@@ -12,7 +12,7 @@
 #include "experiments/tensorboard_events.pb.h"
 #include "experiments/tensorboard_values.h"
 #include "ml/base/files.h"
-#include "ml/base/fresh_folder.h"
+#include "ml/base/testing/fresh_folder.h"
 
 namespace prunelab {
 namespace {

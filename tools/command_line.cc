@@ -13,7 +13,7 @@
 #include "ml/base/status_macros.h"
 #include "ml/base/with_prefix.h"
 #include "ml/execution/checkpoint.h"
-#include "ml/execution/safetensors.h"
+#include "ml/safetensors/safetensors.h"
 
 DEFINE_string(strip_prefix, "",
               "Taken off the names in --checkpoint, e.g. module. (DataParallel's); tensors without it are passed over. "

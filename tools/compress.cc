@@ -28,10 +28,10 @@
 #include "ml/compression/onnx_export.h"
 #include "ml/data/dataset.h"
 #include "ml/execution/checkpoint.h"
+#include "ml/execution/latency.h"
 #include "ml/execution/skipping_plan.h"
 #include "ml/models/dataset_defaults.h"
 #include "ml/training/agreement.h"
-#include "ml/training/latency.h"
 #include "ml/training/one_shot.h"
 #include "tools/command_line.h"
 

@@ -23,8 +23,8 @@
 #include "ml/data/image_layout.h"
 #include "ml/execution/device.h"
 #include "ml/execution/plan.h"
-#include "ml/execution/safetensors.h"
 #include "ml/models/dataset_defaults.h"
+#include "ml/safetensors/safetensors.h"
 #include "tools/command_line.h"
 
 DEFINE_string(checkpoint, "", "The weights, a .safetensors file; masks in it are applied.");

@@ -11,11 +11,11 @@
 #include "absl/strings/str_cat.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/model.h"
-#include "ml/execution/safetensors.h"
 #include "ml/models/network_writer.h"
-#include "ml/models/torchvision_formula.h"
-#include "ml/models/torchvision_values.h"
+#include "ml/models/testing/torchvision_formula.h"
+#include "ml/models/testing/torchvision_values.h"
 #include "ml/network/network.h"
+#include "ml/safetensors/safetensors.h"
 #include "tools/run_program.h"
 
 namespace prunelab {

@@ -10,9 +10,9 @@
 #include "absl/strings/str_cat.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/model.h"
-#include "ml/execution/safetensors.h"
 #include "ml/models/network_writer.h"
 #include "ml/network/network.h"
+#include "ml/safetensors/safetensors.h"
 #include "tools/inspection.h"
 #include "tools/run_program.h"
 

@@ -6,7 +6,7 @@
 #include <cstdlib>
 
 #include "ml/base/files.h"
-#include "ml/base/fresh_folder.h"
+#include "ml/base/testing/fresh_folder.h"
 
 namespace prunelab {
 namespace {

@@ -18,7 +18,7 @@
 #include "ml/compression/compressed_model.h"
 #include "ml/compression/coupled.h"
 #include "ml/compression/fold_batch_norm.h"
-#include "ml/compression/random_models.h"
+#include "ml/compression/testing/random_models.h"
 #include "ml/execution/plan.h"
 #include "ml/models/resnet_cifar.h"
 #include "ml/models/resnet_imagenet.h"

@@ -14,7 +14,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/text_format.h"
-#include "ml/compression/random_models.h"
+#include "ml/compression/testing/random_models.h"
 #include "ml/execution/skipping_plan.h"
 #include "ml/kernels/conv3x3.h"
 #include "ml/models/resnet_cifar.h"

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "ml/compression/compress.h"
-#include "ml/training/latency.h"
+#include "ml/execution/latency.h"
 
 namespace prunelab {
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "ml/compression/compressed_model.h"
-#include "ml/compression/random_models.h"
+#include "ml/compression/testing/random_models.h"
 #include "ml/models/resnet_cifar.h"
 
 namespace prunelab {

@@ -25,10 +25,10 @@
 #include "ml/compression/fastest_multiple.h"
 #include "ml/compression/onnx_export.h"
 #include "ml/execution/checkpoint.h"
+#include "ml/execution/latency.h"
 #include "ml/execution/skipping_plan.h"
 #include "ml/execution/uniform_masks.h"
 #include "ml/models/resnet_cifar.h"
-#include "ml/training/latency.h"
 
 DEFINE_string(checkpoint, "", "A .safetensors file with its network and masks: those of a real run.");
 DEFINE_int32(depth, 56, "Without --checkpoint: of the ResNet for CIFAR.");

@@ -14,7 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/text_format.h"
 #include "ml/compression/compressed_model.h"
-#include "ml/compression/random_models.h"
+#include "ml/compression/testing/random_models.h"
 #include "ml/models/resnet_cifar.h"
 #include "ml/models/vgg.h"
 

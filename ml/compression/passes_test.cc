@@ -19,8 +19,8 @@
 #include "ml/compression/dead_blocks.h"
 #include "ml/compression/fold_batch_norm.h"
 #include "ml/compression/kept_channels.h"
-#include "ml/compression/random_models.h"
 #include "ml/compression/shrink.h"
+#include "ml/compression/testing/random_models.h"
 #include "ml/execution/plan.h"
 
 namespace prunelab {

@@ -13,7 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "ml/base/field_error.h"
 #include "ml/base/files.h"
-#include "ml/data/cifar100_fake.h"
+#include "ml/data/testing/cifar100_fake.h"
 
 namespace prunelab {
 namespace {

@@ -13,7 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "ml/base/field_error.h"
 #include "ml/base/files.h"
-#include "ml/data/cifar10_fake.h"
+#include "ml/data/testing/cifar10_fake.h"
 
 namespace prunelab {
 namespace {

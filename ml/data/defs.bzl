@@ -50,6 +50,6 @@ def dataset(name, summary, config, message = None, deps = [], test_files = [], *
         env = {"PRUNELAB_DATASET": "[type.googleapis.com/prunelab.%s] { %s }" % (message, config)},
         deps = test_files + [
             ":%s_registration" % name,
-            "//ml/data:dataset_conformance",
+            "//ml/data/testing:dataset_conformance",
         ],
     )

@@ -14,7 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "ml/base/field_error.h"
 #include "ml/base/files.h"
-#include "ml/data/picture_fake.h"
+#include "ml/data/testing/picture_fake.h"
 
 namespace prunelab {
 namespace {

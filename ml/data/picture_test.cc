@@ -5,8 +5,8 @@
 
 #include <string>
 
-#include "ml/data/picture_fake.h"
 #include "ml/data/picture_values.h"
+#include "ml/data/testing/picture_fake.h"
 
 namespace prunelab {
 namespace {

@@ -16,7 +16,7 @@
 #include "ml/base/status_macros.h"
 #include "ml/data/channel_normalization.h"
 #include "ml/data/image_layout.h"
-#include "ml/execution/safetensors.h"
+#include "ml/safetensors/safetensors.h"
 
 namespace prunelab {
 namespace {

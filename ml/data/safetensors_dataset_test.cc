@@ -14,7 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "ml/base/field_error.h"
 #include "ml/data/image_layout.h"
-#include "ml/execution/safetensors.h"
+#include "ml/safetensors/safetensors.h"
 
 namespace prunelab {
 namespace {

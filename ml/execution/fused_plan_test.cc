@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "ml/execution/norm_units.h"
-#include "ml/execution/plan_comparison.h"
-#include "ml/execution/waiting_calls.h"
+#include "ml/execution/testing/plan_comparison.h"
+#include "ml/execution/testing/waiting_calls.h"
 
 namespace prunelab {
 namespace {

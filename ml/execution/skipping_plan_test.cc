@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "google/protobuf/text_format.h"
-#include "ml/execution/plan_comparison.h"
+#include "ml/execution/testing/plan_comparison.h"
 
 namespace prunelab {
 namespace {

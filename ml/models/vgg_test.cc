@@ -5,7 +5,7 @@
 #include <string>
 
 #include "ml/base/field_error.h"
-#include "ml/models/built_network.h"
+#include "ml/models/testing/built_network.h"
 #include "ml/network/network.h"
 
 namespace prunelab {

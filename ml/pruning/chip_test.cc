@@ -7,7 +7,7 @@
 
 #include "ml/base/field_error.h"
 #include "ml/pruning/ranking.h"
-#include "ml/pruning/reference_network.h"
+#include "ml/pruning/testing/reference_network.h"
 
 namespace prunelab {
 namespace {

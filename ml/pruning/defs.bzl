@@ -63,6 +63,6 @@ def pruning_strategy(name, summary, config, message = None, deps = [], proto_dep
         },
         deps = [
             ":%s_registration" % name,
-            "//ml/pruning:conformance",
+            "//ml/pruning/testing:conformance",
         ],
     )

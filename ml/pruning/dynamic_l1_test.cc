@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "ml/base/field_error.h"
-#include "ml/pruning/example_layers.h"
+#include "ml/pruning/testing/example_layers.h"
 
 namespace prunelab {
 namespace {

@@ -7,7 +7,7 @@
 #include <cmath>
 
 #include "ml/base/field_error.h"
-#include "ml/pruning/example_layers.h"
+#include "ml/pruning/testing/example_layers.h"
 
 namespace prunelab {
 namespace {

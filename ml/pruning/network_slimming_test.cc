@@ -5,8 +5,8 @@
 #include <gtest/gtest.h>
 
 #include "ml/base/field_error.h"
-#include "ml/pruning/example_layers.h"
-#include "ml/pruning/reference_network.h"
+#include "ml/pruning/testing/example_layers.h"
+#include "ml/pruning/testing/reference_network.h"
 
 namespace prunelab {
 namespace {

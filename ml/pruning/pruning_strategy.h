@@ -22,7 +22,7 @@
 #include "ml/base/plugin.h"
 #include "ml/network/masks.h"
 #include "ml/network/network.h"
-#include "ml/pruning/network_probe.h"
+#include "ml/network/network_probe.h"
 
 namespace prunelab {
 

@@ -4,9 +4,9 @@
 #include <gtest/gtest.h>
 
 #include "ml/base/field_error.h"
-#include "ml/pruning/example_layers.h"
-#include "ml/pruning/reference_layers.h"
-#include "ml/pruning/strategy_reference.h"
+#include "ml/pruning/testing/example_layers.h"
+#include "ml/pruning/testing/reference_layers.h"
+#include "ml/pruning/testing/strategy_reference.h"
 
 namespace prunelab {
 namespace {

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "ml/base/field_error.h"
-#include "ml/pruning/reference_network.h"
+#include "ml/pruning/testing/reference_network.h"
 
 namespace prunelab {
 namespace {

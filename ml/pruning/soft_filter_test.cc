@@ -3,9 +3,9 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "ml/pruning/example_layers.h"
-#include "ml/pruning/reference_layers.h"
-#include "ml/pruning/strategy_reference.h"
+#include "ml/pruning/testing/example_layers.h"
+#include "ml/pruning/testing/reference_layers.h"
+#include "ml/pruning/testing/strategy_reference.h"
 
 namespace prunelab {
 namespace {

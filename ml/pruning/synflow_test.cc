@@ -9,7 +9,7 @@
 #include "ml/base/field_error.h"
 #include "ml/models/network_writer.h"
 #include "ml/pruning/ranking.h"
-#include "ml/pruning/reference_network.h"
+#include "ml/pruning/testing/reference_network.h"
 
 namespace prunelab {
 namespace {

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "ml/base/field_error.h"
-#include "ml/pruning/example_layers.h"
+#include "ml/pruning/testing/example_layers.h"
 
 namespace prunelab {
 namespace {

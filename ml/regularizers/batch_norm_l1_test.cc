@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "ml/base/field_error.h"
-#include "ml/regularizers/expect_reference.h"
+#include "ml/regularizers/testing/expect_reference.h"
 
 namespace prunelab {
 namespace {

@@ -5,8 +5,8 @@
 #include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
 
-#include "ml/regularizers/example_layers.h"
 #include "ml/regularizers/live_filters.h"
+#include "ml/regularizers/testing/example_layers.h"
 
 namespace prunelab {
 namespace {

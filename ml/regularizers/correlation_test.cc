@@ -5,8 +5,8 @@
 
 #include <cmath>
 
-#include "ml/regularizers/example_layers.h"
-#include "ml/regularizers/reference_values.h"
+#include "ml/regularizers/testing/example_layers.h"
+#include "ml/regularizers/testing/reference_values.h"
 
 namespace prunelab {
 namespace {

@@ -7,7 +7,7 @@
 #include <set>
 #include <string>
 
-#include "ml/regularizers/expect_reference.h"
+#include "ml/regularizers/testing/expect_reference.h"
 
 namespace prunelab {
 namespace {

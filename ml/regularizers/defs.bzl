@@ -53,6 +53,6 @@ def regularizer(name, summary, config, refused = {}, message = None, deps = [], 
         },
         deps = [
             ":%s_registration" % name,
-            "//ml/regularizers:conformance",
+            "//ml/regularizers/testing:conformance",
         ],
     )

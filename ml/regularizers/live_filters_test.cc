@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include "ml/regularizers/example_layers.h"
+#include "ml/regularizers/testing/example_layers.h"
 
 namespace prunelab {
 namespace {

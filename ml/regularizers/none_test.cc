@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "ml/regularizers/example_layers.h"
+#include "ml/regularizers/testing/example_layers.h"
 
 namespace prunelab {
 namespace {

@@ -6,7 +6,7 @@
 
 #include <cmath>
 
-#include "ml/regularizers/expect_reference.h"
+#include "ml/regularizers/testing/expect_reference.h"
 
 namespace prunelab {
 namespace {

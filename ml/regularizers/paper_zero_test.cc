@@ -3,8 +3,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "ml/regularizers/example_layers.h"
-#include "ml/regularizers/reference_values.h"
+#include "ml/regularizers/testing/example_layers.h"
+#include "ml/regularizers/testing/reference_values.h"
 
 namespace prunelab {
 namespace {

@@ -5,8 +5,8 @@
 #include <gtest/gtest.h>
 
 #include "ml/network/layer_selection.pb.h"
-#include "ml/regularizers/example_layers.h"
 #include "ml/regularizers/none.pb.h"
+#include "ml/regularizers/testing/example_layers.h"
 
 namespace prunelab {
 namespace {

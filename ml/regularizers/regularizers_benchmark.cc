@@ -10,8 +10,8 @@
 #include "google/protobuf/any.pb.h"
 #include "ml/base/check.h"
 #include "ml/regularizers/correlation.h"
-#include "ml/regularizers/example_layers.h"
 #include "ml/regularizers/regularizer.h"
+#include "ml/regularizers/testing/example_layers.h"
 
 namespace prunelab {
 namespace {

@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "ml/regularizers/expect_reference.h"
+#include "ml/regularizers/testing/expect_reference.h"
 
 namespace prunelab {
 namespace {

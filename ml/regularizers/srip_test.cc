@@ -5,7 +5,7 @@
 
 #include <set>
 
-#include "ml/regularizers/expect_reference.h"
+#include "ml/regularizers/testing/expect_reference.h"
 
 namespace prunelab {
 namespace {

@@ -7,7 +7,7 @@
 #include <cmath>
 
 #include "ml/regularizers/correlation.h"
-#include "ml/regularizers/expect_reference.h"
+#include "ml/regularizers/testing/expect_reference.h"
 
 namespace prunelab {
 namespace {

@@ -7,9 +7,9 @@
 #include <limits>
 #include <vector>
 
+#include "ml/execution/latency.h"
 #include "ml/models/network_writer.h"
 #include "ml/training/evaluate.h"
-#include "ml/training/latency.h"
 
 namespace prunelab {
 namespace {

@@ -15,10 +15,10 @@
 #include "absl/strings/str_join.h"
 #include "ml/base/status_macros.h"
 #include "ml/data/batches.h"
+#include "ml/execution/model_probe.h"
 #include "ml/execution/plan.h"
 #include "ml/pruning/field_options.pb.h"
 #include "ml/pruning/pruning_strategy.h"
-#include "ml/training/model_probe.h"
 #include "ml/training/start_masks.h"
 
 namespace prunelab {

@@ -14,10 +14,10 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/text_format.h"
-#include "ml/execution/safetensors.h"
 #include "ml/execution/skipping_plan.h"
-#include "ml/models/built_network.h"
 #include "ml/models/model_builder.h"
+#include "ml/models/testing/built_network.h"
+#include "ml/safetensors/safetensors.h"
 #include "ml/training/trainer.h"
 
 namespace prunelab {

@@ -14,9 +14,9 @@
 #include "google/protobuf/text_format.h"
 #include "ml/base/field_error.h"
 #include "ml/kernels/instruction_set.h"
-#include "ml/models/built_network.h"
 #include "ml/models/dataset_defaults.h"
 #include "ml/models/model_builder.h"
+#include "ml/models/testing/built_network.h"
 #include "ml/training/trainer.h"
 
 namespace prunelab {

@@ -11,9 +11,9 @@
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/text_format.h"
 #include "ml/base/random.h"
-#include "ml/models/built_network.h"
 #include "ml/models/dataset_defaults.h"
 #include "ml/models/model_builder.h"
+#include "ml/models/testing/built_network.h"
 #include "ml/training/trainer.h"
 
 namespace prunelab {

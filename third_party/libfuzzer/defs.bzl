@@ -7,12 +7,12 @@ def fuzz_target(name, srcs, corpus, deps):
 
     <name>_corpus_test runs it on the corpus, as part of //...; <name> fuzzes it:
 
-      bazel run --config=fuzz //ml/execution:safetensors_fuzz -- $PWD/ml/execution/safetensors_corpus -max_total_time=600
+      bazel run --config=fuzz //ml/safetensors:safetensors_fuzz -- $PWD/ml/safetensors/safetensors_corpus -max_total_time=600
 
     Args:
       name: ends in _fuzz.
       srcs: the source.
-      corpus: files, at least one: a good input of each kind, and what was found.
+      corpus: files or groups of files, at least one: a good input of each kind, and what was found.
       deps: what the source needs.
     """
     torch_library(
@@ -25,7 +25,7 @@ def fuzz_target(name, srcs, corpus, deps):
     )
     native.cc_test(
         name = name + "_corpus_test",
-        args = ["$(location %s)" % file for file in corpus],
+        args = ["$(locations %s)" % files for files in corpus],
         data = corpus,
         deps = [
             ":%s_entry" % name,

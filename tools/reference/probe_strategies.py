@@ -1,6 +1,6 @@
-"""Writes ml/pruning/probe_reference.safetensors: scores and masks of strategies that look at the whole network.
+"""Writes ml/pruning/testing/probe_reference.safetensors: scores and masks of strategies that look at the whole network.
 
-    python3 tools/reference/probe_strategies.py ml/pruning/probe_reference.safetensors
+    python3 tools/reference/probe_strategies.py ml/pruning/testing/probe_reference.safetensors
 
 Needs torch, numpy and safetensors. A small residual network in float64 with random tensors (by PyTorch's names), images
 and labels; and what PyTorch's autograd, its nuclear norm and numpy make of them, each by the method's definition:

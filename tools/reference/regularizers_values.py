@@ -1,10 +1,10 @@
-"""Writes ml/regularizers/reference_values.h: values and gradients of the regularizers by numpy and PyTorch's autograd.
+"""Writes ml/regularizers/testing/reference_values.h: values and gradients of the regularizers by numpy and PyTorch's autograd.
 
-    python3 tools/reference/regularizers_values.py > ml/regularizers/reference_values.h
+    python3 tools/reference/regularizers_values.py > ml/regularizers/testing/reference_values.h
 
 Needs numpy and torch. Values are by numpy (corrcoef, cov, linalg.norm, or loops over the papers' formulas), gradients
 by autograd through other code than the project's; the script checks the two against each other. The layers are those of
-FormulaLayers in ml/regularizers/example_layers.h; clang-format sets the header's lines.
+FormulaLayers in ml/regularizers/testing/example_layers.h; clang-format sets the header's lines.
 """
 
 import math

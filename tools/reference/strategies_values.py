@@ -1,6 +1,6 @@
-"""Writes ml/pruning/strategy_reference.h: masks and scores of published pruning methods, by numpy in float64.
+"""Writes ml/pruning/testing/strategy_reference.h: masks and scores of published pruning methods, by numpy in float64.
 
-    python3 tools/reference/strategies_values.py > ml/pruning/strategy_reference.h
+    python3 tools/reference/strategies_values.py > ml/pruning/testing/strategy_reference.h
 
 Each is computed from its paper's equation, layer by layer or globally as there, and where Torch-Pruning (1.6) has the
 criterion its scores must agree. Needs numpy, scipy, torch, torch-pruning. Weights and gradients are functions of their

@@ -1,8 +1,8 @@
-"""Writes ml/models/torchvision_values.h: what torchvision's and other public networks are and compute.
+"""Writes ml/models/testing/torchvision_values.h: what torchvision's and other public networks are and compute.
 
-Usage: torchvision_values.py > ml/models/torchvision_values.h    (torch 2.11.0, torchvision 0.26.0, numpy)
+Usage: torchvision_values.py > ml/models/testing/torchvision_values.h    (torch 2.11.0, torchvision 0.26.0, numpy)
 
-Weights and images come from a formula that ml/models/torchvision_formula.cc computes too (see `values`), so that the
+Weights and images come from a formula that ml/models/testing/torchvision_formula.cc computes too (see `values`), so that the
 file holds only names, shapes and some logits. Everything in float64.
 """
 

@@ -1,0 +1,414 @@
+#include "ml/compression/testing/random_models.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "ml/base/random.h"
+
+namespace prunelab {
+namespace {
+
+void Fill(const at::Tensor& tensor, RandomStream& stream, double mean, double deviation) {
+  at::Tensor values = at::empty(tensor.sizes(), at::kDouble);
+  double* data = values.data_ptr<double>();
+  for (int64_t i = 0; i < values.numel(); ++i) data[i] = mean + deviation * stream.Normal();
+  tensor.detach().copy_(values);
+}
+
+// "layer1.0" of "layer1.0.conv2".
+std::string BlockOf(const std::string& node) {
+  const size_t first = node.find('.');
+  if (first == std::string::npos) return "";
+  const size_t second = node.find('.', first + 1);
+  return second == std::string::npos ? "" : node.substr(0, second);
+}
+
+// Draws a network node by node.
+class NetworkDrawer {
+ public:
+  explicit NetworkDrawer(uint64_t seed) : stream_(seed, "random_network") {}
+
+  Network Draw() {
+    Image();
+    const int64_t steps = Between(2, 7);
+    for (block_ = 1; block_ <= steps; ++block_) Step();
+    Tail();
+    return std::move(network_);
+  }
+
+ private:
+  struct Output {
+    std::string name;
+    int64_t channels = 0, height = 1, width = 1;
+  };
+
+  int64_t Between(int64_t least, int64_t most) {
+    return least + static_cast<int64_t>(stream_.Uniform() * static_cast<double>(most - least + 1));
+  }
+  bool Happens(double p) { return stream_.Uniform() < p; }
+
+  Node* Append(const std::string& kind, const std::vector<Output>& inputs) {
+    Node* node = network_.add_node();
+    node->set_name(absl::StrCat("layer", block_, ".0.", kind, ++nodes_));
+    for (const Output& input : inputs) node->add_input(input.name);
+    return node;
+  }
+
+  Output Keep(const Node* node, int64_t channels, int64_t height, int64_t width) {
+    outputs_.push_back({node->name(), channels, height, width});
+    return outputs_.back();
+  }
+
+  // Mostly the last picture, else one of a few before it.
+  Output Pick() {
+    const int64_t size = static_cast<int64_t>(outputs_.size());
+    return Happens(0.6) ? outputs_.back() : outputs_[size - Between(1, std::min<int64_t>(size, 6))];
+  }
+
+  void Image() {
+    Node* node = Append("image", {});
+    InputOp* image = node->mutable_image();
+    image->set_channels(Between(1, 3));
+    image->set_height(Happens(0.1) ? 1 : Between(2, 7));
+    image->set_width(Happens(0.1) ? 1 : Between(2, 7));
+    Keep(node, image->channels(), image->height(), image->width());
+  }
+
+  static int64_t Slid(int64_t size, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation) {
+    const int64_t room = size + 2 * padding - dilation * (kernel - 1) - 1;
+    return room < 0 ? 0 : room / stride + 1;
+  }
+
+  // Of any window that fits.
+  Output Conv(const Output& in, int64_t out_channels, int64_t groups) {
+    for (;;) {
+      Conv2d conv;
+      conv.set_kernel_height(Between(1, 3));
+      conv.set_kernel_width(Between(1, 3));
+      conv.set_stride(Happens(0.3) ? 2 : 1);
+      conv.set_padding(Between(0, 2));
+      conv.set_dilation(Happens(0.2) ? 2 : 1);
+      const auto slid = [&](int64_t size, int64_t kernel) {
+        return Slid(size, kernel, conv.stride(), conv.padding(), conv.dilation());
+      };
+      const int64_t height = slid(in.height, conv.kernel_height()), width = slid(in.width, conv.kernel_width());
+      if (height < 1 || width < 1 || height > 9 || width > 9) continue;
+      return Conv(in, conv, out_channels, groups, height, width);
+    }
+  }
+
+  Output Conv(const Output& in, Conv2d conv, int64_t out_channels, int64_t groups, int64_t height, int64_t width) {
+    conv.set_out_channels(out_channels);
+    conv.set_groups(groups);
+    conv.set_bias(Happens(0.4));
+    Node* node = Append("conv", {in});
+    *node->mutable_conv2d() = conv;
+    return Keep(node, out_channels, height, width);
+  }
+
+  // Of a size that stays: 3x3 with padding, or 1x1.
+  Output SameConv(const Output& in, int64_t out_channels) {
+    Conv2d conv;
+    const int64_t kernel = Happens(0.7) ? 3 : 1;
+    conv.set_kernel_height(kernel);
+    conv.set_kernel_width(kernel);
+    conv.set_padding(kernel / 2);
+    return Conv(in, conv, out_channels, 1, in.height, in.width);
+  }
+
+  Output GroupedConv(const Output& in) {
+    std::vector<int64_t> divisors;
+    for (int64_t d = 1; d <= in.channels; ++d) {
+      if (in.channels % d == 0) divisors.push_back(d);
+    }
+    const int64_t groups = divisors[Between(0, static_cast<int64_t>(divisors.size()) - 1)];
+    return Conv(in, groups * Between(1, 2), groups);
+  }
+
+  Output BatchNorm(const Output& in) {
+    Node* node = Append("bn", {in});
+    node->mutable_batch_norm2d()->set_epsilon(Happens(0.5) ? 1e-5 : 1e-3);
+    return Keep(node, in.channels, in.height, in.width);
+  }
+
+  Output Relu(const Output& in) {
+    Node* node = Append("relu", {in});
+    node->mutable_relu();
+    return Keep(node, in.channels, in.height, in.width);
+  }
+
+  Output Pool(const Output& in) {
+    for (;;) {
+      const int64_t kernel = Between(1, 4), stride = Between(1, 2), padding = Between(0, kernel / 2);
+      const int64_t height = Slid(in.height, kernel, stride, padding, 1),
+                    width = Slid(in.width, kernel, stride, padding, 1);
+      if (height < 1 || width < 1) continue;
+      const bool max = Happens(0.5);
+      Node* node = Append(max ? "max" : "avg", {in});
+      const auto set = [&](auto* pool) {
+        pool->set_kernel(kernel);
+        pool->set_stride(stride);
+        pool->set_padding(padding);
+      };
+      max ? set(node->mutable_max_pool2d()) : set(node->mutable_average_pool2d());
+      return Keep(node, in.channels, height, width);
+    }
+  }
+
+  Output GlobalPool(const Output& in) {
+    Node* node = Append("gap", {in});
+    node->mutable_global_average_pool();
+    return Keep(node, in.channels, 1, 1);
+  }
+
+  // Of the size of the largest.
+  Output Add(const std::vector<Output>& inputs) {
+    Node* node = Append("add", inputs);
+    node->mutable_add();
+    int64_t height = 1, width = 1;
+    for (const Output& input : inputs) {
+      height = std::max(height, input.height);
+      width = std::max(width, input.width);
+    }
+    return Keep(node, inputs[0].channels, height, width);
+  }
+
+  Output Stored(const Output& like) {
+    Node* node = Append("constant", {});
+    Constant* constant = node->mutable_constant();
+    constant->set_channels(like.channels);
+    if (Happens(0.4)) return {node->name(), like.channels, 1, 1};
+    constant->set_height(like.height);
+    constant->set_width(like.width);
+    if (Happens(0.6)) {
+      const auto repeat = [&](auto* repeats, int64_t size) {
+        while (size > 0) {
+          const int64_t run = Between(1, size);
+          repeats->Add(run);
+          size -= run;
+        }
+      };
+      repeat(constant->mutable_row_repeats(), like.height);
+      repeat(constant->mutable_column_repeats(), like.width);
+    }
+    return {node->name(), like.channels, like.height, like.width};
+  }
+
+  Output Scattered(const Output& in) {
+    Node* node = Append("scatter", {in});
+    Scatter* scatter = node->mutable_scatter();
+    scatter->set_channels(in.channels + Between(0, 2));
+    std::vector<int64_t> places(scatter->channels());
+    for (size_t i = 0; i < places.size(); ++i) places[i] = static_cast<int64_t>(i);
+    for (int64_t i = 0; i < in.channels; ++i) {
+      std::swap(places[i], places[Between(i, scatter->channels() - 1)]);
+      scatter->add_index(places[i]);
+    }
+    return Keep(node, scatter->channels(), in.height, in.width);
+  }
+
+  // After activation, as ResNets: relu(x + bn(conv(relu(bn(conv(x)))))).
+  void Block(const Output& x) {
+    const int64_t inner = Between(2, 5);
+    Output branch = BatchNorm(SameConv(Relu(BatchNorm(SameConv(x, inner))), x.channels));
+    Relu(Add({branch, x}));
+  }
+
+  // Before activation: x + conv(relu(bn(conv(relu(bn(x)))))).
+  void PreActivationBlock(const Output& x) {
+    const Output inner = SameConv(Relu(BatchNorm(x)), Between(2, 5));
+    Add({x, SameConv(Relu(BatchNorm(inner)), x.channels)});
+  }
+
+  void Step() {
+    const Output in = Pick();
+    switch (Between(0, 13)) {
+      case 0:
+        Conv(in, Between(1, 6), 1);
+        return;
+      case 1:
+        BatchNorm(in);
+        return;
+      case 2:
+        Relu(in);
+        return;
+      case 3:
+      case 4:
+        Relu(BatchNorm(Conv(in, Between(2, 6), 1)));
+        return;
+      case 5:
+        Block(in);
+        return;
+      case 6:
+        PreActivationBlock(in);
+        return;
+      case 7:
+        Pool(in);
+        return;
+      case 8:
+      case 9: {
+        const Output grouped = GroupedConv(in);
+        if (Happens(0.7)) Relu(BatchNorm(grouped));
+        return;
+      }
+      case 10: {
+        std::vector<Output> inputs = {in};
+        for (const Output& other : outputs_) {
+          if (other.channels == in.channels && other.height == in.height && other.width == in.width && Happens(0.6)) {
+            inputs.push_back(other);
+          }
+        }
+        if (inputs.size() == 1) inputs.push_back(SameConv(in, in.channels));
+        Add(inputs);
+        return;
+      }
+      case 11:
+        Add({in, GlobalPool(Conv(in, in.channels, 1))});
+        return;
+      case 12:
+        Add(Happens(0.5) ? std::vector<Output>{in, Stored(in)} : std::vector<Output>{Stored(in), in, Relu(in)});
+        return;
+      default:
+        Scattered(in);
+    }
+  }
+
+  Output Features(const Node* node, int64_t channels) const { return {node->name(), channels, 1, 1}; }
+
+  Output Linear(const Output& in, int64_t features) {
+    Node* node = Append("fc", {in});
+    node->mutable_linear()->set_out_features(features);
+    node->mutable_linear()->set_bias(Happens(0.7));
+    return Features(node, features);
+  }
+
+  Output FlatRelu(const Output& in) {
+    Node* node = Append("relu", {in});
+    node->mutable_relu();
+    return Features(node, in.channels);
+  }
+
+  Output FlatAdd(const std::vector<Output>& in) {
+    Node* node = Append("add", in);
+    node->mutable_add();
+    return Features(node, in[0].channels);
+  }
+
+  void Tail() {
+    Output last = outputs_.back();
+    if (Happens(0.5) || last.channels * last.height * last.width > 60) last = GlobalPool(last);
+    Node* node = Append("flatten", {last});
+    node->mutable_flatten();
+    Output x = Features(node, last.channels * last.height * last.width);
+    if (Happens(0.3)) x = FlatRelu(Linear(x, Between(2, 5)));
+    if (Happens(0.2)) x = FlatAdd({x, Linear(FlatRelu(Linear(x, Between(2, 5))), x.channels)});
+    if (Happens(0.1)) return;
+    const int64_t classes = Between(1, 4);
+    if (Happens(0.1)) {
+      FlatAdd({Linear(x, classes), Linear(x, classes)});
+    } else {
+      x = Linear(x, classes);
+      if (Happens(0.1)) FlatRelu(x);
+    }
+  }
+
+  RandomStream stream_;
+  Network network_;
+  std::vector<Output> outputs_;  // pictures
+  int64_t block_ = 0, nodes_ = 0;
+};
+
+}  // namespace
+
+Network RandomNetwork(uint64_t seed) { return NetworkDrawer(seed).Draw(); }
+
+void SetRandomZeros(Model& model, uint64_t seed) {
+  RandomStream stream(seed, "random_zeros");
+  for (const Node& node : model.info().network().node()) {
+    if (node.op_case() != Node::kConv2D && node.op_case() != Node::kLinear) continue;
+    const at::Tensor weight = model.Get(absl::StrCat(node.name(), ".weight")).detach();
+    for (const int64_t dimension : {0, 1}) {
+      if (stream.Uniform() < 0.7) continue;
+      for (int64_t k = 0; k < weight.size(dimension); ++k) {
+        if (stream.Uniform() < 0.3) weight.select(dimension, k).zero_();
+      }
+    }
+  }
+}
+
+Model RandomModel(const NetworkInfo& info, at::ScalarType dtype, uint64_t seed, bool zero_scales) {
+  Model model = Model::Create(info, dtype, at::kCPU);
+  InitializeParameters(model, seed);
+  RandomStream stream(seed, "random_model");
+  for (const Node& node : info.network().node()) {
+    const auto get = [&](const char* suffix) { return model.Get(absl::StrCat(node.name(), ".", suffix)); };
+    if (node.op_case() == Node::kBatchNorm2D) {
+      Fill(get("weight"), stream, 0.6, 0.6);
+      Fill(get("bias"), stream, 0, 0.5);
+      Fill(get("running_mean"), stream, 0, 0.4);
+      Fill(get("running_var"), stream, 0, 0.8);
+      get("running_var").abs_().add_(0.2);
+      if (zero_scales) get("weight").detach().slice(0, 0, c10::nullopt, 3).zero_();
+    } else if (model.Has(absl::StrCat(node.name(), ".bias"))) {
+      Fill(get("bias"), stream, 0, 0.3);
+    } else if (node.op_case() == Node::kConstant) {
+      Fill(get("value"), stream, 0, 0.5);
+    }
+  }
+  return model;
+}
+
+void SetRandomMasks(Model& model, MaskKind kind, uint64_t seed) {
+  RandomStream stream(seed, "random_masks");
+  const double rate = 0.1 + 0.8 * stream.Uniform();
+  std::map<std::string, bool> dead_block;
+  std::map<std::string, std::string> last_of_block;
+  for (const ConvInfo& conv : model.info().convs()) {
+    if (!absl::StrContains(conv.node, "downsample")) last_of_block[BlockOf(conv.node)] = conv.node;
+    if (dead_block.count(BlockOf(conv.node)) == 0) dead_block[BlockOf(conv.node)] = stream.Uniform() < 0.5;
+  }
+  dead_block[""] = false;
+  std::map<std::string, at::Tensor> masks;
+  for (const ConvInfo& conv : model.info().convs()) {
+    const at::Tensor weight = model.Get(absl::StrCat(conv.node, ".weight")).detach();
+    at::Tensor mask = at::ones({conv.filters, 1, 1, 1}, at::kDouble);
+    const auto each = [&](at::Tensor& of, double p) {
+      double* data = of.data_ptr<double>();
+      for (int64_t i = 0; i < of.numel(); ++i) data[i] = stream.Uniform() < p ? 0 : 1;
+    };
+    switch (kind) {
+      case MaskKind::kNone:
+        continue;
+      case MaskKind::kUniform:
+        each(mask, rate);
+        break;
+      case MaskKind::kWeights:
+        mask = at::ones(weight.sizes(), at::kDouble);
+        each(mask, 1 - (1 - rate) / static_cast<double>(conv.weights_per_filter) * 3);
+        break;
+      case MaskKind::kDeadLayers:
+        if (stream.Uniform() < 0.33) mask.zero_();
+        break;
+      case MaskKind::kDeadBlocks:
+        each(mask, dead_block[BlockOf(conv.node)] && !absl::StrContains(conv.node, "downsample") ? 1 : rate / 2);
+        break;
+      case MaskKind::kLastOfBlock:
+        if (dead_block[BlockOf(conv.node)] && last_of_block[BlockOf(conv.node)] == conv.node) mask.zero_();
+        break;
+      case MaskKind::kOneAlive:
+        mask.zero_();
+        mask[static_cast<int64_t>(stream.Uniform() * static_cast<double>(conv.filters))].fill_(1);
+        break;
+    }
+    masks[conv.node] = mask;
+  }
+  model.SetMasks(masks);
+}
+
+}  // namespace prunelab

@@ -1,0 +1,75 @@
+// NetworkProbe: how a strategy looks at more than its layers: the network's other tensors, training images, and what
+// the network makes of them. Declared here, served by ml/execution (model_probe.h).
+//
+// A strategy that wants one says so (needs_probe) and is given it once (Attach):
+//
+//   bool needs_probe() const override { return true; }
+//   void Attach(const NetworkProbe& probe) override { probe_ = &probe; }
+//   ...
+//   PRUNELAB_ASSIGN_OR_RETURN(const ProbeBatch batch, probe_->TrainingImages(0, 128));
+//   ProbeRequest request;
+//   request.images = batch.images;
+//   request.parameters["conv1.weight"] = layers[0].weight.clone().requires_grad_(true);
+//   const at::Tensor loss = at::cross_entropy_loss(probe_->Forward(request).logits, batch.labels);
+//   const at::Tensor gradient = torch::autograd::grad({loss}, {request.parameters["conv1.weight"]})[0];
+//
+// What a probe tells depends on the weights, the seed and the arguments alone, so a restarted run is told the same.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "ml/network/network.h"
+
+namespace prunelab {
+
+struct ProbeBatch {
+  at::Tensor images;  // [n, C, H, W], normalised, in the model's dtype and on its device
+  at::Tensor labels;  // [n] int64, on the same device
+};
+
+enum class ProbeMode {
+  kEvaluation,       // BN by the running statistics
+  kTrainStatistics,  // BN by the batch's statistics; the running ones stay as they are all the same
+};
+
+struct ProbeRequest {
+  at::Tensor images;  // [n, C, H, W]; the network runs in their dtype
+  // In place of the network's own, by PyTorch's name; buffers too. Those that require gradients are differentiated;
+  // the network's own are constants.
+  std::map<std::string, at::Tensor> parameters;
+  // In place of those in force, by node. The gradient of a weight is multiplied by its mask, as calculus has it,
+  // whatever the strategy's gradient policy.
+  std::map<std::string, at::Tensor> masks;
+  ProbeMode mode = ProbeMode::kEvaluation;
+  std::set<std::string> capture;  // nodes whose outputs are wanted
+};
+
+struct ProbeResult {
+  at::Tensor logits;                           // [n, classes]
+  std::map<std::string, at::Tensor> captured;  // by node name, [n, C, H, W]
+};
+
+class NetworkProbe {
+ public:
+  virtual ~NetworkProbe() = default;
+
+  virtual const NetworkInfo& network() const = 0;
+
+  // A parameter or buffer by PyTorch's name (it must exist), detached: read only.
+  virtual at::Tensor Tensor(const std::string& name) const = 0;
+
+  // Images [first, first + count) of the training data in a random order that the run's seed fixes, not augmented, with
+  // their labels; fewer, or none, behind the end. Error: FailedPrecondition where there are no data.
+  virtual absl::StatusOr<ProbeBatch> TrainingImages(int64_t first, int64_t count) const = 0;
+
+  // Runs the network, one LibTorch call a node. The result can be differentiated twice; nothing of the network changes.
+  virtual ProbeResult Forward(const ProbeRequest& request) const = 0;
+};
+
+}  // namespace prunelab
