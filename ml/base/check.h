@@ -1,5 +1,5 @@
-// Checks of invariants. What a user can cause is an absl::Status; a failed check is a bug in the program, so it says
-// where and what, and ends the process.
+// Checks of invariants. Errors that a user can cause are an absl::Status. A failed check is a bug in the program, so it
+// says where and what, and aborts the process.
 //
 //   PRUNELAB_CHECK(mask.size(0) == weight.size(0)) << node << ": mask of " << mask.size(0) << " filters";
 #pragma once

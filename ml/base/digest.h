@@ -1,4 +1,4 @@
-// Digests: SHA-256 for identities, CRC32C for records (as in TensorBoard's), both by libraries.
+// Digests: SHA-256 for identities, and CRC32C for records (the one that TensorBoard uses). Libraries compute both.
 #pragma once
 
 #include <cstdint>

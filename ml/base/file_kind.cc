@@ -16,7 +16,7 @@ using Sign = absl::string_view;
 
 uint8_t Byte(absl::string_view head, size_t at) { return static_cast<uint8_t>(head[at]); }
 
-// The name of the first entry of a zip archive. Its length stands at byte 26, the name at 30.
+// The name of the first entry of a zip archive. Its length is at byte 26 and the name is at byte 30.
 absl::string_view FirstEntry(absl::string_view head) {
   if (head.size() < 30) return "";
   return head.substr(30, Byte(head, 26) | Byte(head, 27) << 8);
@@ -25,7 +25,8 @@ absl::string_view FirstEntry(absl::string_view head) {
 FoundKind KindOfZip(absl::string_view head) {
   const absl::string_view entry = FirstEntry(head);
   if (absl::EndsWith(entry, ".npy")) return {FileKind::kNumpy, "a NumPy archive (.npz)"};
-  // torch.save puts all into one folder, whose first file is the pickle or, by version, a small file about the format.
+  // torch.save puts everything into one folder. Its first file is the pickle or, in some versions, a small file about
+  // the format.
   for (const Sign name : {"/data.pkl", "/constants.pkl", "/version", "/byteorder", "/.format_version",
                           "/.storage_alignment", "/.data/serialization_id", "/data/0"}) {
     if (absl::EndsWith(entry, name)) return {FileKind::kPyTorch, "a PyTorch file (.pth, .pt or .bin, a zip archive)"};
@@ -34,7 +35,7 @@ FoundKind KindOfZip(absl::string_view head) {
 }
 
 FoundKind KindOfPickle(absl::string_view head) {
-  // torch.save before version 1.6 begins with this number as a pickle of its own.
+  // Before version 1.6, torch.save begins with this number as a separate pickle.
   constexpr Sign kMagicNumber = "\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
   if (absl::StartsWith(head.substr(2), kMagicNumber)) {
     return {FileKind::kPyTorch, "a PyTorch file (.pth, .pt or .bin, in the pickle format before version 1.6)"};
@@ -42,8 +43,8 @@ FoundKind KindOfPickle(absl::string_view head) {
   return {FileKind::kPickle, "a Python pickle"};
 }
 
-// The fields that a ModelProto begins with: the version of its format, and then the producer's name, the operator
-// sets, or a text.
+// The fields that a ModelProto begins with: the version of its format, and then the producer's name, the operator sets,
+// or a text.
 bool LooksLikeOnnx(absl::string_view head) {
   if (head.size() < 4 || Byte(head, 0) != 0x08 || Byte(head, 1) < 1 || Byte(head, 1) > 30) return false;
   const uint8_t next = Byte(head, 2);
@@ -105,7 +106,7 @@ FoundKind KindOfBytes(absl::string_view head) {
   if (!IsText(text)) return {};
   if (text[0] == '{' || text[0] == '[') return {FileKind::kJson, "JSON text"};
   constexpr size_t kLeast = 4, kShown = 40;
-  if (text.size() < kLeast) return {};  // one or two letters are as well the beginning of anything
+  if (text.size() < kLeast) return {};  // one or two letters could be the beginning of anything
   const absl::string_view line = absl::StripAsciiWhitespace(text.substr(0, std::min(text.find('\n'), kShown)));
   return {FileKind::kText, absl::StrCat("text that begins with \"", absl::Utf8SafeCEscape(line), "\"")};
 }

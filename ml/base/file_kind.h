@@ -1,5 +1,5 @@
-// What a file is by its first bytes, for errors: who expects weights or data and finds something else is told what it
-// is.
+// Recognizes a file by its first bytes. Errors use this: if weights or data were expected and the file is something
+// else, the error says what it is.
 //
 //   const FoundKind found = KindOfBytes(head);
 //   if (found.kind == FileKind::kGitLfs) ...  // absl::StrCat(path, ": is ", found.what)
@@ -15,18 +15,18 @@ namespace prunelab {
 enum class FileKind {
   kUnknown,
   kEmpty,
-  kZeros,       // begins with nothing but zero bytes
+  kZeros,       // all of the first bytes are zero
   kPyTorch,     // torch.save's, as a zip or as the older pickle
   kPickle,      // any other Python pickle
   kNumpy,       // .npz or .npy
-  kHdf5,        // .h5, .keras of old, .mat of Matlab 7.3
-  kOnnx,        // also other protobufs that begin alike
+  kHdf5,        // .h5, old .keras, .mat of Matlab 7.3
+  kOnnx,        // also other protobufs that begin the same way
   kGguf,        // llama.cpp's
   kMatlab,      // .mat before 7.3
   kZip,         // any other zip
   kCompressed,  // gzip, bzip2, xz, zstd, lz4, 7z, rar
   kTar,
-  kGitLfs,   // a pointer in place of the file
+  kGitLfs,   // a pointer instead of the file
   kWebPage,  // HTML or XML
   kJson,
   kPicture,
@@ -35,13 +35,13 @@ enum class FileKind {
 
 struct FoundKind {
   FileKind kind = FileKind::kUnknown;
-  std::string what;  // with its article, to stand behind "is": "a gzip archive"; "" for kUnknown
+  std::string what;  // with an article, to follow "is": "a gzip archive"; "" for kUnknown
 };
 
-// As many of the first bytes as KindOfBytes looks at.
+// The number of bytes that KindOfBytes looks at.
 constexpr size_t kKindBytes = 512;
 
-// `head`: the file's first kKindBytes, or all that it has.
+// `head`: the file's first kKindBytes, or the whole file if it is shorter.
 FoundKind KindOfBytes(absl::string_view head);
 
 }  // namespace prunelab

@@ -36,7 +36,7 @@ absl::StatusOr<FileLock> FileLock::Take(const std::string& path, Kind kind) {
     char host[128] = "";
     gethostname(host, sizeof(host) - 1);
     const std::string owner = absl::StrCat("process ", getpid(), " on ", host, "\n");
-    // Only for a message: the lock holds without it, e.g. on a full disk.
+    // Only for a message: the lock is valid without it, e.g. on a full disk.
     if (ftruncate(lock.fd_, 0) != 0 || pwrite(lock.fd_, owner.data(), owner.size(), 0) < 0) errno = 0;
   }
   return lock;
@@ -45,7 +45,7 @@ absl::StatusOr<FileLock> FileLock::Take(const std::string& path, Kind kind) {
 absl::Status FileLock::CheckInPlace() const {
   struct stat held = {}, found = {};
   const bool seen = fstat(fd_, &held) == 0 && stat(path_.c_str(), &found) == 0;
-  // A server that does not answer for a while has not lost the file.
+  // If a server does not answer for a while, the file is not lost.
   if (!seen && errno != ENOENT && errno != ENOTDIR && errno != ESTALE) return absl::OkStatus();
   if (seen && held.st_dev == found.st_dev && held.st_ino == found.st_ino) return absl::OkStatus();
   return absl::NotFoundError(absl::StrCat(

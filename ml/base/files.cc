@@ -29,7 +29,7 @@
 namespace prunelab {
 namespace {
 
-// A temporary is called NAME.tmp.RANDOM16CHECKSUM16, in hexadecimal digits.
+// A temporary file is called NAME.tmp.RANDOM16CHECKSUM16, in hexadecimal digits.
 constexpr char kTemporary[] = ".tmp.";
 constexpr size_t kHalfDigits = 16;
 
@@ -38,7 +38,7 @@ absl::Status SystemError(absl::string_view what, absl::string_view path, int err
   const std::string text = absl::StrCat(path, ": cannot ", what, ": ", std::strerror(error));
   switch (error) {
     case ENOENT:
-      return absl::NotFoundError(text);  // the caller knows what should be there
+      return absl::NotFoundError(text);  // the caller knows what should be there and adds the remedy
     case ENOTDIR:
       return absl::InvalidArgumentError(absl::StrCat(text, "; a part of the path is a file where a folder should be"));
     case EACCES:
@@ -86,7 +86,7 @@ absl::Status SyncFolder(const std::string& folder) {
   const int result = fsync(fd);
   const int error = errno;
   close(fd);
-  // Some file systems cannot sync a folder; the rename itself is then all there is.
+  // Some file systems cannot sync a folder; then the rename itself has to be enough.
   if (result != 0 && error != EINVAL) return SystemError("sync the folder", folder, error);
   return absl::OkStatus();
 }
@@ -96,7 +96,7 @@ std::string BaseName(const std::string& path) {
   return slash == std::string::npos ? path : path.substr(slash + 1);
 }
 
-// The home of a user, or of who runs this where `user` is ""; "" where there is none.
+// The home folder of a user, or of the current user if `user` is ""; "" if there is none.
 std::string HomeOf(const std::string& user) {
   const char* home = user.empty() ? std::getenv("HOME") : nullptr;
   if (home != nullptr && *home != '\0') return home;
@@ -112,16 +112,16 @@ std::string HomeOf(const std::string& user) {
 
 bool IsOneFile(const struct stat& a, const struct stat& b) { return a.st_dev == b.st_dev && a.st_ino == b.st_ino; }
 
-// Where a path leads to by the links that its last part may be: itself where that is none. What it leads to may be
-// missing. Links in the folders above are left to the system.
+// Follows the links that the last part of a path may be, and returns where they end; a path that is not a link is
+// returned unchanged. The end may be missing. Links in the folders above are left to the system.
 absl::StatusOr<std::string> FollowLinks(const std::string& path) {
-  constexpr int kMostLinks = 40;  // as the system's
+  constexpr int kMostLinks = 40;  // the system's own limit
   std::string target = path;
   for (int links = 0; links <= kMostLinks; ++links) {
     char text[PATH_MAX];
     const ssize_t size = readlink(target.c_str(), text, sizeof(text));
     if (size < 0) {
-      if (errno == EINVAL || errno == ENOENT) return target;  // no link, or nothing
+      if (errno == EINVAL || errno == ENOENT) return target;  // not a link, or nothing there
       return SystemError("follow the links of", path, errno);
     }
     const std::string link(text, size);
@@ -130,8 +130,8 @@ absl::StatusOr<std::string> FollowLinks(const std::string& path) {
   return SystemError("follow the links of", path, ELOOP);
 }
 
-// What tells files apart: device and inode of what exists, with an empty name; else those of the folder in which it
-// would appear and its name there; where that is missing too, the text.
+// Identifies a file. If it exists: device and inode, with an empty name. Else: those of the folder in which it would
+// appear, and its name there. If that folder is missing too: the text of the path.
 using Identity = std::tuple<dev_t, ino_t, std::string>;
 
 Identity IdentityOf(const std::string& path) {
@@ -168,11 +168,11 @@ bool WasRead(const struct stat& info) {
 // ---------------------------------------------------------------------------------------------------------------------
 // Writing
 
-// What a path that is to be written leads to.
+// What lies at the end of a path that will be written.
 struct Target {
-  std::string path;        // behind all links
-  bool exists = false;     // a regular file is there, `info`
-  bool is_stream = false;  // nothing to rename over: a terminal, a pipe, a file without a name
+  std::string path;        // after following all links
+  bool exists = false;     // a regular file exists; see `info`
+  bool is_stream = false;  // cannot be replaced by renaming: a terminal, a pipe, a file without a name
   struct stat info = {};
 };
 
@@ -198,14 +198,14 @@ absl::StatusOr<Target> FindTarget(const std::string& path) {
   if (target.is_stream) return target;
   target.exists = true;
   PRUNELAB_ASSIGN_OR_RETURN(target.path, FollowLinks(path));
-  // A link of /proc may lead to a file whose name is gone or means another file here.
+  // A link in /proc may lead to a file whose name is gone or belongs to another file by now.
   struct stat found = {};
   target.is_stream = stat(target.path.c_str(), &found) != 0 || !IsOneFile(found, target.info);
   return target;
 }
 
 absl::Status WriteIntoStream(const std::string& path, absl::string_view contents) {
-  // A pipe that nobody reads would keep us waiting for ever.
+  // Opening a pipe that nobody reads would block forever.
   const int fd = open(path.c_str(), O_WRONLY | O_TRUNC | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
   if (fd < 0 && errno == ENXIO) {
     return absl::FailedPreconditionError(
@@ -226,14 +226,14 @@ std::string TemporaryChecksum(absl::string_view begin) {
   return absl::BytesToHexString(bytes);
 }
 
-// A name for a temporary of the file `name`, of which it keeps as much as fits into `name_max` bytes. Random, since
-// processes on several machines may write the same file.
+// A name for a temporary file for `name`. It keeps as much of `name` as fits into `name_max` bytes. It is random
+// because processes on several machines may write the same file.
 std::string TemporaryName(std::string name, size_t name_max) {
   uint64_t random = 0;
   if (getrandom(&random, sizeof(random), 0) != sizeof(random)) random = static_cast<uint64_t>(getpid());
   const size_t added = sizeof(kTemporary) - 1 + 2 * kHalfDigits;
   size_t kept = std::min(name.size(), name_max - std::min(name_max, added));
-  // Not in the middle of a UTF-8 character, which some file systems refuse.
+  // Do not cut within a UTF-8 character, which some file systems would refuse.
   while (kept < name.size() && kept > 1 && (static_cast<unsigned char>(name[kept]) & 0xC0) == 0x80) --kept;
   const std::string begin = absl::StrCat(name.substr(0, kept), kTemporary, absl::Hex(random, absl::kZeroPad16));
   return absl::StrCat(begin, TemporaryChecksum(begin));
@@ -246,7 +246,8 @@ bool IsTemporaryName(const std::string& name) {
   return name.substr(end) == TemporaryChecksum(name.substr(0, end));
 }
 
-// Makes and locks a temporary beside `path`. The lock, which dies with its process, keeps RemoveTemporaries away.
+// Creates and locks a temporary file next to `path`. The lock ends with its process and until then keeps
+// RemoveTemporaries away.
 absl::StatusOr<int> MakeTemporary(const std::string& path, mode_t mode, std::string* temporary) {
   const std::string folder = Folder(path);
   const long name_max = pathconf(folder.c_str(), _PC_NAME_MAX);
@@ -255,17 +256,17 @@ absl::StatusOr<int> MakeTemporary(const std::string& path, mode_t mode, std::str
     *temporary = path.find('/') == std::string::npos ? name : JoinPath(folder, name);
     const int fd = open(temporary->c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     if (fd < 0 && errno == EEXIST) continue;
-    // Of the folder, or of the file's own name, whose length may be too much.
+    // The error is about the folder, or about the file's own name if that may be too long.
     if (fd < 0) return SystemError("create", path, errno);
     const bool taken = flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
     struct stat info = {};
     if (!taken && !(fstat(fd, &info) == 0 && info.st_nlink == 0)) return fd;
-    close(fd);  // somebody removed it before it was locked
+    close(fd);  // another process removed it before it was locked
   }
   return absl::InternalError(absl::StrCat(path, ": no temporary file can be kept beside it"));
 }
 
-// Gives a new file the owner, group and mode of the one that it replaces, as far as the system lets us.
+// Gives a new file the owner, group and mode of the file that it replaces, as far as the system allows.
 void TakeOver(const struct stat& old, int fd) {
   struct stat own = {};
   if (fstat(fd, &own) != 0) return;
@@ -273,7 +274,7 @@ void TakeOver(const struct stat& old, int fd) {
   if (own.st_uid != old.st_uid || own.st_gid != old.st_gid) {
     const bool all = fchown(fd, old.st_uid, old.st_gid) == 0;
     if (!all && fchown(fd, -1, old.st_gid) != 0) errno = 0;
-    if (!all) mode &= 01777;  // no rights of an owner that it does not have
+    if (!all) mode &= 01777;  // no set-user-ID or set-group-ID of another owner
   }
   if (fchmod(fd, mode) != 0) errno = 0;  // e.g. on file systems without modes
 }
@@ -362,7 +363,7 @@ absl::Status WriteFileAtomically(const std::string& path, absl::string_view cont
         absl::StrCat(path, ": is a file that was read, which writing would destroy; choose another name"));
   }
   if (target.is_stream) return WriteIntoStream(path, contents);
-  // One that others may not read is not to be read while it is written.
+  // A file that others may not read must not be readable while it is being written.
   std::string temporary;
   PRUNELAB_ASSIGN_OR_RETURN(const int fd, MakeTemporary(target.path, target.exists ? 0600 : 0666, &temporary));
   absl::Status status = WriteAll(fd, contents, path);
@@ -372,7 +373,7 @@ absl::Status WriteFileAtomically(const std::string& path, absl::string_view cont
     status = SystemError("rename a file to", target.path, errno);
   }
   if (!status.ok()) unlink(temporary.c_str());
-  close(fd);  // and with it the lock
+  close(fd);  // which releases the lock
   return status.ok() ? SyncFolder(Folder(target.path)) : status;
 }
 
@@ -459,7 +460,8 @@ absl::Status CreateFolders(const std::string& path) {
     if (end != path.size() && path[end] != '/') continue;
     const std::string part = path.substr(0, end);
     if (mkdir(part.c_str(), 0777) == 0) {
-      // Else a power cut could take it away with what is in it. A folder may allow this, but not to be read.
+      // Otherwise a power cut could remove it with its contents. Some folders can be synced even if they cannot be
+      // read.
       const absl::Status synced = SyncFolder(Folder(part));
       if (!synced.ok() && !absl::IsPermissionDenied(synced)) return synced;
     } else if (errno != EEXIST) {

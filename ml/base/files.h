@@ -1,6 +1,6 @@
-// Files and paths. Every file appears whole: written to a temporary beside it, synced, renamed, its folder synced.
-// Errors name the path, the system's reason, and a remedy; NotFound leaves the remedy to the caller, who knows what
-// should be there.
+// Files and paths. Every file appears whole: it is written to a temporary file in the same folder, synced and renamed,
+// and then the folder is synced. Errors name the path, the system's reason and a remedy. NotFound leaves the remedy to
+// the caller, who knows what should be there.
 #pragma once
 
 #include <cstdint>
@@ -13,15 +13,15 @@
 
 namespace prunelab {
 
-// A path as a person typed it: "~" expanded, relative ones taken from the folder in which the command was typed
+// A path as a person typed it: "~" is expanded, and relative paths start from the folder in which the command was typed
 // (BUILD_WORKING_DIRECTORY under `bazel run`, else the current folder). "" stays "".
 std::string UserPath(absl::string_view path);
 
-// The folder from which UserPath takes relative paths, as an absolute path.
+// The folder from which UserPath resolves relative paths, as an absolute path.
 std::string UserFolder();
 
 // NotFound, for a person who typed `path`: "w.safetensors: no such file in /home/me; relative paths are taken from
-// there". Of an absolute path the folder says nothing new and is left out.
+// there". For an absolute path the folder would add nothing, so it is left out.
 absl::Status NoSuchFile(absl::string_view path);
 
 std::string JoinPath(absl::string_view folder, absl::string_view name);
@@ -33,16 +33,18 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes
 
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view contents);
 
-// Removes what killed writers left in the folder: the temporaries of WriteFileAtomically. For the folder's only owner.
+// Removes the temporary files that killed calls of WriteFileAtomically left in the folder. Only the owner of the folder
+// may call it.
 absl::Status RemoveTemporaries(const std::string& folder);
 
 // Appends `line` and a newline in one write, then syncs.
 absl::Status AppendLine(const std::string& path, absl::string_view line);
 
-// Makes the folder and its parents.
+// Creates the folder and its parents.
 absl::Status CreateFolders(const std::string& path);
 
-// OK if `path` is a folder that can be written, or could be made: nothing is created. For refusing a config early.
+// OK if `path` is a folder that can be written to, or could be created; nothing is created. Use it to refuse a config
+// early.
 absl::Status CheckFolderCanBeWritten(const std::string& path);
 
 // Names in a folder, sorted, without "." and "..".

@@ -25,7 +25,7 @@ namespace {
 
 using gflags::CommandLineFlagInfo;
 
-// The program's flags, without those that gflags brings.
+// The program's flags, without those that gflags itself defines.
 std::vector<CommandLineFlagInfo> Flags() {
   std::vector<CommandLineFlagInfo> flags;
   gflags::GetAllFlags(&flags);
@@ -43,7 +43,7 @@ const CommandLineFlagInfo* Find(const std::vector<CommandLineFlagInfo>& flags, c
   return found == flags.end() ? nullptr : &*found;
 }
 
-// "; did you mean --seeds?", or all flags where none is near. A flag that begins with what was written is.
+// "; did you mean --seeds?", or all flags if none is similar. A flag that begins with the typed word counts as similar.
 std::string FlagChoices(const std::string& name, const std::vector<CommandLineFlagInfo>& flags) {
   std::vector<std::string> names;
   for (const CommandLineFlagInfo& flag : flags) {
@@ -82,21 +82,21 @@ void PrintHelp(const char* usage, const char* program) {
   for (const CommandLineFlagInfo& flag : Flags()) std::cout << gflags::DescribeOneFlag(flag);
 }
 
-// A file that is opened while one of the standard streams is closed would take its place, and with it what is printed.
+// If a standard stream is closed, the next file that is opened takes its number, and would receive what is printed.
 void OpenStandardStreams() {
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
-    // The lowest free number, which is this one. Using it goes wrong, as with a closed one.
+    // open returns the lowest free number, which is this one. Using it fails, just like using a closed stream.
     if (fcntl(fd, F_GETFD) < 0 && errno == EBADF) open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
   }
 }
 
-// Whether all that was printed has arrived; else says so.
+// Whether everything that was printed has been written; prints an error if not.
 bool StandardOutputWritten() {
   errno = 0;
   std::cout.flush();
   bool written = std::cout.good() && std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
   if (written) {
-    // Some file systems tell only when a file is closed.
+    // Some file systems report errors only when a file is closed.
     const int copy = dup(STDOUT_FILENO);
     written = copy < 0 || close(copy) == 0;
   }
@@ -117,7 +117,7 @@ int ExitStatus(const absl::Status& status) {
 absl::Status ParseFlags(const std::vector<std::string>& arguments) {
   const auto refuse = [](auto... text) { return absl::InvalidArgumentError(absl::StrCat(text...)); };
   const std::vector<CommandLineFlagInfo> flags = Flags();
-  std::string last_switch;  // the bool flag without a value just before
+  std::string last_switch;  // the bool flag without a value right before this argument
   for (size_t i = 0; i < arguments.size(); ++i) {
     const std::string& argument = arguments[i];
     absl::string_view text = argument;
@@ -150,7 +150,7 @@ absl::Status ParseFlags(const std::vector<std::string>& arguments) {
       value = "true";
     }
     if (!value) {
-      // What looks like the next flag is hardly meant as a value.
+      // A word that looks like the next flag is hardly meant as a value.
       const bool there = i + 1 < arguments.size();
       const std::string next = there ? arguments[i + 1] : "";
       const bool like_a_flag = next.size() > 1 && next[0] == '-' && (next[1] == '-' || absl::ascii_isalpha(next[1]));

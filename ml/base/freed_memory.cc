@@ -11,7 +11,7 @@
 #include "c10/core/Device.h"
 #include "c10/util/Exception.h"
 
-// The address sanitizer sees more of an allocator's every block than of a block within another.
+// The address sanitizer sees more if each block comes from the allocator itself and not from inside another block.
 #if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
 #define PRUNELAB_TENSOR_MEMORY
 #endif
@@ -21,11 +21,12 @@ namespace {
 
 #ifdef PRUNELAB_TENSOR_MEMORY
 
-constexpr size_t kAlignment = 64;  // a cache line, and what LibTorch's own allocator gives
+constexpr size_t kAlignment = 64;  // a cache line, and the alignment of LibTorch's own allocator
 
-// LibTorch's own asks posix_memalign, which (seen in glibc 2.36) looks for a hole larger than what it will use: never
-// the one that a tensor of the same size left. This one takes what malloc gives for a size that is always the same for
-// the same tensor, and aligns within it; where malloc's block began is written in front of the data.
+// LibTorch's own allocator calls posix_memalign, which (seen in glibc 2.36) looks for a hole larger than what it will
+// use, and so never takes the one that a tensor of the same size left. This allocator asks malloc for a size that
+// depends on the tensor's size alone and aligns within the block. The address of malloc's block is stored right before
+// the data.
 class TensorMemory final : public c10::Allocator {
  public:
   c10::DataPtr allocate(size_t bytes) override {
@@ -64,9 +65,9 @@ class TensorMemory final : public c10::Allocator {
 
 void KeepFreedMemory() {
 #ifdef __GLIBC__
-  mallopt(M_MMAP_MAX, 0);         // no allocation of its own mapping, which free would give back
-  mallopt(M_TRIM_THRESHOLD, -1);  // the top of the heap is never given back
-  mallopt(M_TOP_PAD, 64 << 20);   // and grows in large steps
+  mallopt(M_MMAP_MAX, 0);         // no allocation with a mapping of its own, which free would unmap
+  mallopt(M_TRIM_THRESHOLD, -1);  // never return the top of the heap
+  mallopt(M_TOP_PAD, 64 << 20);   // and grow it in large steps
 #endif
 #ifdef PRUNELAB_TENSOR_MEMORY
   static TensorMemory* memory = new TensorMemory;  // tensors may outlive every other static object

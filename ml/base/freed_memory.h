@@ -1,13 +1,13 @@
-// What becomes of freed memory.
+// How the process treats freed memory.
 #pragma once
 
 namespace prunelab {
 
-// From now on the process keeps what it frees for its next allocations, and tensors on the CPU fit into the holes that
-// tensors of their size left. A training step allocates and frees the same hundreds of megabytes as the one before;
-// given back to the system, each of their pages would come as a page fault again, which cost a sixth of a step, and
-// where they did not fit again a dense ResNet-56 step held 825 MB, not 463 (measured). Call at the start of main.
-// Nothing where the C library is not glibc.
+// From this call on, the process keeps memory that it frees for its next allocations, and a tensor on the CPU fits into
+// the hole that a tensor of its size left. A training step allocates and frees the same hundreds of megabytes as the
+// one before. If that memory went back to the system, each of its pages would cost a page fault again, which took a
+// sixth of a step; and when tensors did not fit into the holes, a dense ResNet-56 step held 825 MB instead of 463
+// (measured). Call it at the start of main. It does nothing if the C library is not glibc.
 void KeepFreedMemory();
 
 }  // namespace prunelab

@@ -7,7 +7,7 @@ namespace prunelab {
 namespace {
 
 bool Matches(absl::string_view glob, absl::string_view name) {
-  // Greedy with one point of return: the last "*" takes one character more.
+  // Greedy with one point to return to: the last "*" then takes one more character.
   size_t g = 0, n = 0, star = absl::string_view::npos, from = 0;
   while (n < name.size()) {
     if (g < glob.size() && glob[g] == '*') {

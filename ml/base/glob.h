@@ -1,5 +1,5 @@
-// Globs over names of arms and layers: "*" matches any run of characters ("." and "/" included), "?" one, and a comma
-// means or. Spaces around a comma do not count.
+// Globs over names of arms and layers: "*" matches any number of characters (including "." and "/"), "?" matches one,
+// and a comma means or. Spaces around a comma are ignored.
 #pragma once
 
 #include "absl/strings/string_view.h"

@@ -28,7 +28,7 @@ absl::StatusOr<std::vector<std::string>> PathsOf(absl::string_view list) {
   const auto is_there = [](const std::string& path) { return !path.empty() && PathExists(UserPath(path)); };
   std::vector<std::string> paths;
   for (size_t begin = 0; begin < pieces.size();) {
-    // The most pieces that make an existing path.
+    // As many pieces as possible that together make an existing path.
     size_t end = pieces.size();
     while (end > begin + 1 && !is_there(joined(begin, end))) --end;
     bool each_is_there = end > begin + 1;

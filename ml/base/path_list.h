@@ -9,8 +9,9 @@
 
 namespace prunelab {
 
-// The paths of a list with commas between, each as UserPath has it. Names with commas are seen where they are there:
-// "a,b" is one path if it exists. InvalidArgument where a and b exist too; "\," is a comma of a name whatever there is.
+// The paths of a comma-separated list, each resolved by UserPath. A name that contains a comma is recognized if it
+// exists: "a,b" is one path if there is such a file, and InvalidArgument if a and b exist too. "\," always means a
+// comma within a name.
 absl::StatusOr<std::vector<std::string>> PathsOf(absl::string_view list);
 
 }  // namespace prunelab

@@ -1,5 +1,5 @@
 // Random numbers from counter-based streams (Philox 4x32-10, Salmon et al. 2011). A stream is a pure function of its
-// key: it depends on no thread count, no order of use, and needs no state to be saved.
+// key: it does not depend on the number of threads or on the order of use, and it has no state that must be saved.
 //
 //   RandomStream stream(seed, "augmentation", epoch, sample);
 //   const int64_t dx = stream.Below(9);
@@ -13,12 +13,12 @@
 
 namespace prunelab {
 
-// The generator under the streams: Philox 4x32 with ten rounds, a bijection of the counter for each key.
+// The generator that the streams use: Philox 4x32 with ten rounds, a bijection of the counter for each key.
 std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key);
 
 class RandomStream {
  public:
-  // `purpose` keeps uses apart that share a seed: "shuffle", "augmentation", "weights/layer1.0.conv1.weight", ...
+  // `purpose` separates uses that share a seed: "shuffle", "augmentation", "weights/layer1.0.conv1.weight", ...
   RandomStream(uint64_t seed, absl::string_view purpose, uint64_t a = 0, uint64_t b = 0);
 
   uint32_t Next32();
@@ -31,7 +31,7 @@ class RandomStream {
   double Normal();
 
  private:
-  // The engine's state: key, counter, and what is left of the last block of four.
+  // The generator's state: key, counter, and what is left of the last block of four.
   std::array<uint32_t, 2> key_;
   std::array<uint32_t, 4> counter_;
   std::array<uint32_t, 4> block_;

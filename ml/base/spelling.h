@@ -1,4 +1,4 @@
-// The hint for a misspelt name.
+// A hint for a misspelled name.
 //
 //   absl::StrCat("no arm is called \"", name, "\"", DidYouMean(name, arms))  // ...; did you mean "static/cov"?
 #pragma once
@@ -11,10 +11,11 @@
 
 namespace prunelab {
 
-// `; did you mean "x"?` with the nearest of `names`, or "" when none is near: at most a third of the letters differ.
+// `; did you mean "x"?` with the most similar of `names`, or "" if none is similar: at most a third of the letters may
+// differ.
 std::string DidYouMean(absl::string_view name, const std::vector<std::string>& names);
 
-// The least number of letters inserted, deleted, replaced, or swapped with their neighbour that turns `a` into `b`
+// The smallest number of insertions, deletions, replacements, and swaps of neighbouring letters that turn `a` into `b`
 // (optimal string alignment).
 size_t EditDistance(absl::string_view a, absl::string_view b);
 

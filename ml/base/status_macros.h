@@ -1,4 +1,4 @@
-// Early return on an absl::Status that is not OK.
+// Early return if an absl::Status is not OK.
 //
 //   PRUNELAB_RETURN_IF_ERROR(Validate(config));
 //   PRUNELAB_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));

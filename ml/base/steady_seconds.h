@@ -4,7 +4,7 @@
 
 namespace prunelab {
 
-// Seconds on a clock that never goes back, from some start: for durations.
+// Seconds on a clock that never goes back, from an arbitrary start. Use it for durations.
 inline double SteadySeconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }

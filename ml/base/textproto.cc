@@ -1,14 +1,14 @@
-// The canonical text has a line for each value that is set and says something:
+// The canonical text has a line for each value that is set and means something:
 //
 //   pruning: [prunelab.DynamicL1]
 //   pruning.rate: 0.6
 //   training.schedule.multi_step: {}
 //   training.schedule.multi_step.milestone[0]: 100
 //
-// that is the path of the field, and its value; a line `path: [type]` for what an Any holds, whose fields follow under
-// the Any's own path; a line `path: {}` for a message whose being there says something by itself (the choice of a
-// oneof, an element of a repeated field, a field marked (prunelab.says_by_presence)). Lines stand in the order of field
-// numbers. Strings are C-escaped, so that a value cannot look like another line.
+// Such a line is the path of the field and its value. A line `path: [type]` says what an Any holds; the fields of that
+// message follow under the Any's own path. A line `path: {}` is a message whose presence alone means something (the
+// choice of a oneof, an element of a repeated field, a field marked (prunelab.says_by_presence)). Lines are in the
+// order of field numbers. Strings are C-escaped, so that a value cannot look like another line.
 #include "ml/base/textproto.h"
 
 #include <charconv>
@@ -61,7 +61,7 @@ const Any* AsAny(const Message& message) {
 // Errors of syntax
 
 struct ParserError {
-  int line = 0, column = 0;  // from 0, in the tokenizer's sense: bytes, but a tab leads to the next multiple of 8
+  int line = 0, column = 0;  // from 0, as the tokenizer counts: in bytes, but a tab moves to the next multiple of 8
   std::string message;
 };
 
@@ -99,7 +99,7 @@ void MoveTo(absl::string_view text, size_t offset, ParserError* error) {
 
 bool IsNameCharacter(char c) { return absl::ascii_isalnum(c) || c == '_'; }
 
-// The parser complains about a name when it stands behind it: goes back to where the name begins. Returns its offset.
+// The parser reports a name at the position after it. This goes back to where the name begins, and returns its offset.
 size_t MoveBackTo(absl::string_view text, absl::string_view name, ParserError* error) {
   const size_t behind = Offset(text, error->line, error->column);
   size_t at = behind;
@@ -117,7 +117,7 @@ size_t MoveBackTo(absl::string_view text, absl::string_view name, ParserError* e
   return behind;
 }
 
-// The parts of the parser's message between double quotes.
+// The parts of the parser's message that are between double quotes.
 std::vector<std::string> QuotedParts(absl::string_view message) {
   const std::vector<std::string> parts = absl::StrSplit(message, '"');
   std::vector<std::string> quoted;
@@ -131,7 +131,8 @@ std::vector<std::string> FieldNames(const Descriptor& type) {
   return names;
 }
 
-// The enum types of fields called `field` in `type`, in what it holds, and in the linked plugins' parameters.
+// The enum types of fields called `field` in `type`, in the messages that it contains, and in the linked plugins'
+// parameters.
 void FindEnums(const Descriptor* type, const std::string& field, std::set<const Descriptor*>* seen,
                std::set<const EnumDescriptor*>* found) {
   if (!seen->insert(type).second) return;
@@ -164,7 +165,7 @@ std::vector<std::string> LinkedNames() {
   return names;
 }
 
-// The nearest of `names`, and all of them.
+// The most similar of `names`, and all of them.
 std::string Choices(absl::string_view name, absl::string_view what, const std::vector<std::string>& names) {
   const std::string hint = DidYouMean(name, names);
   return absl::StrCat(hint, hint.empty() ? "; " : " ", what, ": ", names.empty() ? "none" : absl::StrJoin(names, ", "));
@@ -194,8 +195,8 @@ std::string UnlinkedType(const std::string& url) {
   return absl::StrCat(UnlinkedTypeRemedy(name), DidYouMean(name, LinkedNames()));
 }
 
-// A number with a comma, "3,2", if the parser stumbled over what stands behind the comma, which it takes for the end of
-// the value. Moves the error to the number.
+// A number with a comma, "3,2", if the parser failed at the text after the comma. (It takes the comma for the end of
+// the value.) Moves the error to the number.
 std::string NumberWithComma(absl::string_view text, ParserError* error) {
   const auto is_digit = [&](size_t i) { return i < text.size() && absl::ascii_isdigit(text[i]); };
   const size_t behind = Offset(text, error->line, error->column);
@@ -216,7 +217,7 @@ std::string NumberWithComma(absl::string_view text, ParserError* error) {
                       thousands ? absl::StrCat(", or ", whole, rest, " if thousands are meant") : "");
 }
 
-// What is wrong and what would be right; moves the error to the name that it is about.
+// Says what is wrong and what would be right; moves the error to the name that it is about.
 void Explain(absl::string_view text, const Descriptor* root, ParserError* error) {
   const std::string& message = error->message;
   const std::vector<std::string> quoted = QuotedParts(message);
@@ -251,7 +252,7 @@ void Explain(absl::string_view text, const Descriptor* root, ParserError* error)
              Offset(text, error->line, error->column) == text.size()) {
     error->message = "the text ends inside a message; close it with \"}\"";
   } else {
-    // The parser's own words, which say what would be right: "Expected integer, got: 0.5".
+    // The parser's own message already says what would be right: "Expected integer, got: 0.5".
     const bool in_type_name = absl::StartsWith(message, "Expected \"/\"");
     std::string plain(absl::StripSuffix(message, "."));
     if (!plain.empty()) plain[0] = absl::ascii_tolower(plain[0]);
@@ -294,18 +295,18 @@ size_t FirstNonUtf8(absl::string_view text) {
   return absl::string_view::npos;
 }
 
-// What the text is instead of UTF-8, told by its first bytes, or "".
+// What the text is if it is not UTF-8, by its first bytes, or "".
 std::string OtherEncoding(absl::string_view text) {
   const auto starts = [&](const char* bytes, size_t size) {
     return absl::StartsWith(text, absl::string_view(bytes, size));
   };
   if (starts("\xFF\xFE\0\0", 4) || starts("\0\0\xFE\xFF", 4)) return "UTF-32";
-  // Without a mark: letters of ASCII with a zero byte each.
+  // Without a byte order mark: ASCII letters with a zero byte each.
   const bool zeros = text.size() > 1 && (text[0] == '\0') != (text[1] == '\0');
   return starts("\xFF\xFE", 2) || starts("\xFE\xFF", 2) || zeros ? "UTF-16" : "";
 }
 
-// Reads the UTF-8 character at `offset`, of a text that is UTF-8.
+// Reads the character at `offset` of a text that is valid UTF-8.
 uint32_t CharacterAt(absl::string_view text, size_t offset, size_t* length) {
   const unsigned lead = static_cast<unsigned char>(text[offset]);
   *length = lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
@@ -320,8 +321,8 @@ bool IsTypographicQuote(uint32_t c) {
          c == 0x2032 || c == 0x2033 || (c >= 0x300C && c <= 0x300F) || (c >= 0x301D && c <= 0x301F);
 }
 
-// What a character that is not ASCII is, and what to write for it outside of strings. Word processors, web pages and
-// other keyboards put them where ASCII was meant.
+// Names a character that is not ASCII, and says what to write instead of it outside of strings. Word processors, web
+// pages and other keyboards insert such characters where ASCII was meant.
 std::string CharacterFault(uint32_t c, absl::string_view bytes) {
   const std::string code = absl::AsciiStrToUpper(absl::StrCat("U+", absl::Hex(c, absl::kZeroPad4)));
   if (IsTypographicQuote(c)) {
@@ -343,8 +344,8 @@ std::string CharacterFault(uint32_t c, absl::string_view bytes) {
   return absl::StrCat(bytes, " (", code, ") may stand in strings and comments only; write it with ASCII characters");
 }
 
-// The characters outside of strings and comments that are not ASCII, and the typographic quotes that were to end a
-// string: the parser would speak of code points.
+// Finds characters outside of strings and comments that are not ASCII, and typographic quotes that were meant to end a
+// string. The parser itself would report code points.
 std::vector<ParserError> CharacterErrors(absl::string_view text) {
   constexpr size_t kShown = 10;
   std::vector<ParserError> errors;
@@ -361,8 +362,8 @@ std::vector<ParserError> CharacterErrors(absl::string_view text) {
     error.message = CharacterFault(character, text.substr(offset, length));
     errors.push_back(std::move(error));
   };
-  char quote = '\0';                                 // of the string that we are in
-  size_t quote_in_string = absl::string_view::npos;  // the last typographic one in it
+  char quote = '\0';                                 // the one that opened the current string
+  size_t quote_in_string = absl::string_view::npos;  // the last typographic quote in it
   for (size_t i = 0, length = 1; i < text.size(); i += length) {
     const uint32_t character = CharacterAt(text, i, &length);
     const char c = text[i];
@@ -377,7 +378,7 @@ std::vector<ParserError> CharacterErrors(absl::string_view text) {
       }
     } else if (c == quote) {
       quote = '\0';
-    } else if (c == '\n') {  // which no string may hold
+    } else if (c == '\n') {  // which a string may not contain
       if (quote_in_string != absl::string_view::npos) add(quote_in_string);
       quote = '\0';
     } else if (c == '\\' && i + 1 < text.size() && text[i + 1] != '\n') {
@@ -408,7 +409,7 @@ std::string ShortestText(float value) {
   return std::string(buffer, result.ptr);
 }
 
-// The value of a scalar field, or of its element `index` where it is repeated.
+// The value of a scalar field, or of its element `index` if it is repeated.
 std::string ScalarText(const Message& message, const FieldDescriptor* field, int index) {
   const Reflection* reflection = message.GetReflection();
   const bool repeated = field->is_repeated();
@@ -479,7 +480,7 @@ absl::Status AppendFields(const Message& message, const std::string& prefix, std
       continue;
     }
     const std::string value = ScalarText(message, field, 0);
-    // Without a default in the descriptor it is being set that says something: "unset: no limit" is not 0.
+    // If the descriptor has no default, the fact that the field is set means something: "unset: no limit" is not 0.
     const bool is_default = !in_oneof && field->has_default_value() && value == ScalarText(*defaults, field, 0);
     if (!is_default) absl::StrAppend(text, path, ": ", value, "\n");
   }
@@ -563,12 +564,12 @@ bool TextProtoSource::Locate(absl::string_view path, int* line, int* column) con
   const TextFormat::ParseInfoTree* tree = tree_.get();
   std::vector<std::unique_ptr<Message>> unpacked;
   for (const absl::string_view piece : absl::StrSplit(path, '.', absl::SkipEmpty())) {
-    if (message == nullptr) return false;  // a scalar holds no fields
+    if (message == nullptr) return false;  // a scalar has no fields
     if (const Any* any = AsAny(*message)) {
       absl::StatusOr<std::unique_ptr<Message>> inner = UnpackAny(*any);
       if (!inner.ok()) return false;
       unpacked.push_back(*std::move(inner));
-      message = unpacked.back().get();  // the Any's tree is that of what it holds
+      message = unpacked.back().get();  // the Any's tree describes the message inside it
     }
     const std::vector<absl::string_view> name_and_index = absl::StrSplit(piece, absl::MaxSplits('[', 1));
     int index = 0;
@@ -632,7 +633,7 @@ absl::Status MergePatch(const Message& patch, Message* message) {
   const Reflection* reflection = message->GetReflection();
   std::vector<const FieldDescriptor*> fields;
   patch.GetReflection()->ListFields(patch, &fields);
-  // Scalars and repeated fields are copied in one go; a choice of a oneof ends the other choice by itself.
+  // Scalars and repeated fields are copied in one go; setting one choice of a oneof clears the other by itself.
   const std::unique_ptr<Message> rest(patch.New());
   rest->CopyFrom(patch);
   for (const FieldDescriptor* field : fields) {

@@ -11,7 +11,7 @@ void SetUpTrainingProcess(char** arguments) {
   if (getenv("OMP_WAIT_POLICY") == nullptr && getenv("GOMP_SPINCOUNT") == nullptr) {
     setenv("OMP_WAIT_POLICY", "PASSIVE", 1);
     setenv("GOMP_SPINCOUNT", "20000", 1);
-    execv("/proc/self/exe", arguments);  // on failure it goes on, only slower
+    execv("/proc/self/exe", arguments);  // if this fails, the program continues, only slower
   }
   KeepFreedMemory();
 }

@@ -6,7 +6,8 @@
 
 namespace prunelab {
 
-// An error that says first where it comes from, e.g. a flag: "--network: ...". The code stays.
+// Puts a prefix before an error's message that says where it comes from, e.g. a flag: "--network: ...". The code stays
+// the same.
 inline absl::Status WithPrefix(absl::string_view prefix, const absl::Status& status) {
   return absl::Status(status.code(), absl::StrCat(prefix, ": ", status.message()));
 }

@@ -1,11 +1,12 @@
-// A folder for a test.
+// An empty folder for a test.
 #pragma once
 
 #include <string>
 
 namespace prunelab {
 
-// An empty folder of this name under the test's temporary folder: made, and emptied of what an earlier test left.
+// Creates a folder of this name under the test's temporary folder, or empties it if an earlier test left something
+// there.
 std::string FreshFolder(const std::string& name);
 
 }  // namespace prunelab
