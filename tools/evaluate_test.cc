@@ -11,10 +11,10 @@
 #include "absl/strings/str_cat.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/model.h"
-#include "ml/models/network_writer.h"
 #include "ml/models/testing/torchvision_formula.h"
 #include "ml/models/testing/torchvision_values.h"
 #include "ml/network/network.h"
+#include "ml/network/network_writer.h"
 #include "ml/safetensors/safetensors.h"
 #include "tools/run_program.h"
 

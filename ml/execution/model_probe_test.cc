@@ -9,7 +9,7 @@
 #include <string>
 
 #include "ml/base/random.h"
-#include "ml/models/network_writer.h"
+#include "ml/network/network_writer.h"
 
 namespace prunelab {
 namespace {

@@ -24,7 +24,7 @@ def network_family(name, summary, message = None, deps = [], **kwargs):
             "//ml/base:field_error",
             "//ml/base:status_macros",
             "//ml/models:image_sizes",
-            "//ml/models:network_writer",
+            "//ml/network:network_writer",
             "//third_party/absl:strings",
         ],
         **kwargs

@@ -7,7 +7,7 @@
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
 #include "ml/models/image_sizes.h"
-#include "ml/models/network_writer.h"
+#include "ml/network/network_writer.h"
 
 namespace prunelab {
 namespace {

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "ml/base/field_error.h"
-#include "ml/models/network_writer.h"
+#include "ml/network/network_writer.h"
 #include "ml/pruning/testing/reference_network.h"
 
 namespace prunelab {

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "ml/models/network_writer.h"
+#include "ml/network/network_writer.h"
 
 namespace prunelab {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "ml/base/field_error.h"
-#include "ml/models/network_writer.h"
+#include "ml/network/network_writer.h"
 #include "ml/pruning/ranking.h"
 #include "ml/pruning/testing/reference_network.h"
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "ml/execution/latency.h"
-#include "ml/models/network_writer.h"
+#include "ml/network/network_writer.h"
 #include "ml/training/evaluate.h"
 
 namespace prunelab {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "ml/base/parse_plugin.h"
-#include "ml/models/network_writer.h"
+#include "ml/network/network_writer.h"
 
 namespace prunelab {
 namespace {

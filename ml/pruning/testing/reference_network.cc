@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "ml/base/check.h"
-#include "ml/models/network_writer.h"
+#include "ml/network/network_writer.h"
 
 namespace prunelab {
 namespace {

@@ -1,4 +1,4 @@
-#include "ml/models/network_writer.h"
+#include "ml/network/network_writer.h"
 
 #include <utility>
 
