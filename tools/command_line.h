@@ -1,8 +1,8 @@
-// What the tools take from their command lines alike: plugins in text form, networks, checkpoints.
+// What the tools share in reading their command lines: plugins in text form, networks, checkpoints.
 //
 //   --network='[type.googleapis.com/prunelab.ResNetCifar] { depth: 56 }'
 //
-// Errors are one line or more that begin with the flag or the file, and say what would be right.
+// Errors are one or more lines that begin with the flag or the file, and say what would be right.
 #pragma once
 
 #include <string>
@@ -17,16 +17,16 @@
 
 namespace prunelab {
 
-// The network that --network names; what it leaves unset is `defaults`.
+// The network that --network names; `defaults` fill in what it leaves unset.
 absl::StatusOr<NetworkInfo> ParseNetwork(absl::string_view text, const ImageDefaults& defaults);
 
-// A checkpoint in float32 with the network that it carries, or, where `network_text` is not empty, with that of
-// --network: a PyTorch state_dict carries none. By --strip_prefix and --ignore, which every program that links this
-// has; what was passed over is said on the standard error.
+// A checkpoint in float32 with the network that it contains or, if `network_text` is not empty, with the network of
+// --network: a PyTorch state_dict contains none. It follows --strip_prefix and --ignore, which every program that links
+// this library has. Skipped tensors are listed on standard error.
 absl::StatusOr<Model> OpenCheckpoint(const std::string& path, absl::string_view network_text,
                                      const ImageDefaults& defaults, at::Device device);
 
-// Refuses --strip_prefix and --ignore where no checkpoint is read.
+// Refuses --strip_prefix and --ignore if no checkpoint is read.
 absl::Status CheckNoCheckpointFlags();
 
 }  // namespace prunelab

@@ -1,4 +1,4 @@
-// Makes a checkpoint's network smaller: takes out what its masks (or zero weights) have killed, folds, exports.
+// Makes a checkpoint's network smaller: removes what its masks (or zero weights) have killed, folds BN, exports ONNX.
 #include <ATen/ATen.h>
 #include <gflags/gflags.h>
 #include <sys/stat.h>
@@ -78,7 +78,7 @@ std::string Milliseconds(const Latency& latency) {
   return absl::StrFormat("%.3f +- %.3f", 1e3 * latency.median, 1e3 * latency.spread());
 }
 
-// The path that the data set's parameters name, if any.
+// The path that the data set's parameters contain, if any.
 std::string PathOfDataset(const google::protobuf::Any& dataset) {
   const absl::StatusOr<std::unique_ptr<google::protobuf::Message>> parameters = UnpackAny(dataset);
   if (!parameters.ok()) return "";
@@ -140,7 +140,7 @@ WeightedNetwork Widened(WeightedNetwork network) {
   return network;
 }
 
-// How far two networks are apart on the images that the flags name.
+// How far apart the logits of two networks are on the images that the flags select.
 Agreement Compared(const WeightedNetwork& before, const WeightedNetwork& after, const Dataset* dataset) {
   constexpr int64_t kBatch = 64;
   Model a = ToModel(before, at::kCPU), b = ToModel(after, at::kCPU);
@@ -160,13 +160,13 @@ std::string Text(const Agreement& agreement) {
       agreement.differing_predictions);
 }
 
-// Whether rounding explains the difference. (One that is no number is not explained.)
+// Whether rounding explains the difference. (It does not explain NaN.)
 bool IsExact(const Agreement& agreement) {
   return agreement.largest_difference <= kRemovalTolerance && agreement.unexplained_predictions == 0;
 }
 
-// Refuses what exact removal must not leave. In float32 sums of large terms of both signs may round further apart than
-// the bound; then float64 decides, where nothing but the values that removal stored is rounded.
+// Refuses a result that exact removal must not produce. In float32, sums of large terms of both signs may round further
+// apart than the bound; then float64 decides, where nothing is rounded except the values that removal stored.
 absl::Status CheckExact(const WeightedNetwork& before, const WeightedNetwork& after, const Agreement& agreement,
                         const Dataset* dataset) {
   if (IsExact(agreement)) return absl::OkStatus();
@@ -186,7 +186,7 @@ int64_t FileBytes(const WeightedNetwork& network) {
   return static_cast<int64_t>(SerializeSafetensors(ModelToSafetensors(ToModel(network, at::kCPU))).size());
 }
 
-// Exact removal as `options` say; --round is left out where it would make a larger file than the checkpoint's.
+// Exact removal as `options` say; --round is ignored if it would make the file larger than the checkpoint's.
 std::vector<PassSaving> RemoveExactly(WeightedNetwork& network, CompressionOptions options) {
   const WeightedNetwork before = network;
   std::vector<PassSaving> savings = Compress(network, options);
@@ -227,11 +227,11 @@ absl::Status Main() {
                      " and ", *defaults.classes, " classes; the network takes ", shape.channels, "x", shape.height, "x",
                      shape.width, " (channels, height, width) and has ", model.info().classes()));
   }
-  // What is not finite is refused before anything is computed with it.
+  // Values that are not finite are refused before anything is computed with them.
   absl::StatusOr<WeightedNetwork> network = ToWeightedNetwork(model);
   if (!network.ok()) return WithPrefix(UserPath(FLAGS_checkpoint), network.status());
   WeightedNetwork given = *network;
-  for (auto& [name, tensor] : given.tensors) tensor = tensor.clone();  // pruning may write to the model's
+  for (auto& [name, tensor] : given.tensors) tensor = tensor.clone();  // pruning may write to the model's tensors
   if (!FLAGS_pruning.empty()) {
     PRUNELAB_ASSIGN_OR_RETURN(const google::protobuf::Any plugin, ParsePlugin("--pruning", FLAGS_pruning));
     const absl::Status pruned = PruneOnce(model, plugin, static_cast<uint64_t>(FLAGS_seed),
@@ -300,7 +300,7 @@ absl::Status Main() {
     rows.push_back({"file, bytes", FileSize(UserPath(FLAGS_checkpoint)), FileSize(UserPath(FLAGS_output)), ""});
   }
   if (FLAGS_latency) {
-    // As one runs them: BN folded, masks multiplied into the weights.
+    // As one would run them: BN folded, masks multiplied into the weights.
     SkippingPlan plan;
     Model before = ToInferenceModel(dense, at::kCPU), after = ToInferenceModel(*network, at::kCPU);
     for (const int64_t batch : {1, 64}) {
@@ -330,7 +330,7 @@ int main(int argc, char** argv) {
                            argc, argv, [] {
                              const absl::Status status = prunelab::Main();
                              const int exit_status = prunelab::ExitStatus(status);
-                             // What was computed is not right.
+                             // The result is wrong.
                              return absl::IsInternal(status) ? prunelab::kNotAllDone : exit_status;
                            });
 }

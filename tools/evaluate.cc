@@ -109,14 +109,14 @@ absl::Status WriteLogits(at::Device device) {
   defaults.height = images.size(2);
   defaults.width = images.size(3);
   const std::array<int64_t, 3> axes = {images.size(1), images.size(2), images.size(3)};
-  // Of what does not fit, and may be images in another order of axes.
+  // For tensors that do not fit, and may be images with another order of axes.
   const auto hinted = [&](const absl::Status& status, bool channels_last) {
     if (status.ok() || !channels_last) return status;
     return absl::Status(status.code(),
                         absl::StrCat(status.message(), "\n", input, ": `images`: ", ChannelsLastText(axes)));
   };
   absl::StatusOr<Model> opened = OpenCheckpoint(FLAGS_checkpoint, FLAGS_network, defaults, device);
-  // Only where --network takes its sizes from the images do these decide whether the weights fit.
+  // Only if --network takes its sizes from the images do these decide whether the weights fit.
   if (!opened.ok()) return hinted(opened.status(), !FLAGS_network.empty() && LooksChannelsLast(axes));
   Model model = *std::move(opened);
   const NodeShape& wanted = model.info().input_shape();

@@ -1,4 +1,5 @@
-// Prints the layers of a network and how large it is: of a config's arms, a checkpoint, or a network by itself.
+// Prints the layers of a network and its size. The network comes from a config's arms, a checkpoint, or a network by
+// itself.
 #include <gflags/gflags.h>
 
 #include <iostream>
@@ -29,7 +30,7 @@ absl::Status InspectConfig() {
   if (!FLAGS_arms.empty()) {
     PRUNELAB_ASSIGN_OR_RETURN(arms, SelectArms(loaded.arms, FLAGS_arms));
   }
-  // Arms that differ in other things share a table.
+  // Arms that differ only in other settings share a table.
   std::vector<std::pair<std::vector<std::string>, std::string>> tables;
   for (const Arm& arm : arms) {
     PRUNELAB_ASSIGN_OR_RETURN(const std::optional<DatasetInfo> dataset, DescribeRunDataset(arm.config));

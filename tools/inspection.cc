@@ -40,7 +40,7 @@ std::string Ratio(int64_t original, int64_t now) {
   return absl::StrFormat("%.2f", static_cast<double>(original) / static_cast<double>(now));
 }
 
-// Conv weights that a mask turns off, by node.
+// The number of masked convolution weights, by node.
 std::map<std::string, int64_t> MaskedWeights(const Model& model) {
   std::map<std::string, int64_t> masked;
   for (const auto& [node, mask] : model.masks()) {
@@ -100,7 +100,7 @@ std::string Inspect(const NetworkInfo& info, const Model* model) {
                   Percent(measures.masked_weights, measures.conv_weights), ")\n");
   absl::StrAppend(&text, "the paper's sparsity ", measures.masked_weights, " of all ", measures.parameters,
                   " parameters (", Percent(measures.masked_weights, measures.parameters), ")\n");
-  // With stored constants, as removal counts.
+  // Includes stored constants, as removal does.
   const int64_t all_parameters = measures.parameters + info.StoredConstantCount();
   int64_t live_parameters = all_parameters, live_macs = macs;
   if (model != nullptr) {

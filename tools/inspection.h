@@ -1,5 +1,5 @@
-// A network's layers as a table, and the measures of its size, always together: filters, weights, the paper's sparsity,
-// and what exact removal of dead filters leaves.
+// A network's layers as a table, and the measures of its size, which always appear together: filters, weights, the
+// paper's sparsity, and what exact removal of dead filters leaves.
 #pragma once
 
 #include <string>
@@ -9,10 +9,10 @@
 
 namespace prunelab {
 
-// Dense: every filter counts as live.
+// A dense network: every filter counts as live.
 std::string InspectNetwork(const NetworkInfo& info);
 
-// With the model's masks, weights and running statistics.
+// A network with the model's masks, weights and running statistics.
 std::string InspectModel(const Model& model);
 
 }  // namespace prunelab

@@ -14,7 +14,7 @@
 namespace prunelab {
 namespace {
 
-// Opens `path` as the standard stream `fd`; only calls that are safe between fork and exec.
+// Opens `path` as the standard stream `fd`. It uses only calls that are safe between fork and exec.
 void Redirect(const char* path, int fd) {
   const int opened = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666);
   if (opened < 0 || dup2(opened, fd) != fd) _exit(126);

@@ -1,4 +1,4 @@
-// Runs a built program in a test, as a person would.
+// Runs a built program in a test, as a user would.
 //
 //   const ProgramResult result = RunProgram("tools/inspect", {"--checkpoint=" + path});
 #pragma once
@@ -11,16 +11,16 @@
 namespace prunelab {
 
 struct ProgramResult {
-  int status = -1;  // exit status; -1 where a signal ended it
+  int status = -1;  // exit status; -1 if a signal ended it
   std::string out, err;
 };
 
 struct ProgramSetting {
-  std::string standard_output;              // where it goes instead of to `out`, e.g. "/dev/full"; "-": it is closed
-  std::optional<uint64_t> most_file_bytes;  // files may not grow larger
+  std::string standard_output;              // a file to write to instead of `out`, e.g. "/dev/full"; "-": closed
+  std::optional<uint64_t> most_file_bytes;  // files may not become larger
 };
 
-// `program` is a path from the root of the runfiles, where tests start.
+// `program` is a path relative to the root of the runfiles, where tests start.
 ProgramResult RunProgram(const std::string& program, const std::vector<std::string>& arguments,
                          const ProgramSetting& setting = {});
 

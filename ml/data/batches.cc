@@ -11,15 +11,16 @@
 namespace prunelab {
 namespace {
 
-// Where a sample's pixels come from: output pixel (y, x) is the source's (y + dy, x + dx), black outside of it, with
-// the output mirrored when `flip`.
+// Where a sample's pixels come from: the output pixel (y, x) is the source's (y + dy, x + dx), black outside of the
+// source, and the output is mirrored if `flip`.
 struct Placement {
   int64_t image = 0;
   int64_t dy = 0, dx = 0;
   bool flip = false;
 };
 
-// Normalised values of one channel's pixels, by table for uint8: a division for each of 256 values, not for each pixel.
+// Normalized values of one channel's pixels. For uint8 this is a table: one division for each of 256 values instead of
+// one per pixel.
 template <typename Source, typename Out>
 class ChannelValues;
 
@@ -49,8 +50,8 @@ struct ImageShape {
   int64_t channels, height, width;
 };
 
-// One sample: `source` is [C, H, W], `out` is [H, W, C]. kChannels is the number of channels, or 0 for any: known at
-// compile time, the pixel's channels are written together without a loop.
+// One sample: `source` is [C, H, W], `out` is [H, W, C]. kChannels is the number of channels, or 0 for any number: if
+// it is known at compile time, a pixel's channels are written together without a loop.
 template <int64_t kChannels, typename Source, typename Out>
 void WriteSample(const Source* source, const ImageShape& shape, const Placement& place,
                  const std::vector<ChannelValues<Source, Out>>& values, Out* out) {
@@ -86,7 +87,7 @@ void WriteSample(const Source* source, const ImageShape& shape, const Placement&
   }
 }
 
-// Samples are shared among threads in groups of at least this many pixel values.
+// Threads share the samples in groups of at least this many pixel values.
 constexpr int64_t kValuesPerTask = 1 << 15;
 
 template <typename Source, typename Out>
@@ -129,14 +130,14 @@ void Check(const LabelledImages& data, const Normalization& normalization) {
       << data.images.size(1);
 }
 
-// On the host, for `device`.
+// On the host, to be copied to `device`.
 Batch Assemble(const LabelledImages& data, const Normalization& normalization, const std::vector<Placement>& placements,
                at::ScalarType dtype, at::Device device, bool parallel) {
   const int64_t n = static_cast<int64_t>(placements.size());
-  // Narrower types than float32 are rounded from it.
+  // Types narrower than float32 are rounded from float32.
   const at::ScalarType computed = dtype == at::kDouble ? at::kDouble : at::kFloat;
-  // From page-locked memory a GPU fetches a batch while the host goes on; LibTorch gives that memory to nobody else
-  // before.
+  // A GPU copies a batch from page-locked memory while the host continues; until the copy is done, LibTorch does not
+  // reuse that memory.
   const bool pinned = device.is_cuda();
   Batch batch;
   batch.images = at::empty({n, data.images.size(1), data.images.size(2), data.images.size(3)},

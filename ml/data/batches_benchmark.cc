@@ -1,4 +1,5 @@
-// Images a second of training batches in CIFAR-10's shape: bazel run //ml/data:batches_benchmark
+// Measures the training batches per second, as images per second, in CIFAR-10's shape: bazel run
+// //ml/data:batches_benchmark
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -29,7 +30,7 @@ void BM_BytesCropFlip(benchmark::State& state) { Measure(state, at::kByte, true)
 void BM_BytesPlain(benchmark::State& state) { Measure(state, at::kByte, false); }
 void BM_FloatsCropFlip(benchmark::State& state) { Measure(state, at::kFloat, true); }
 
-// The argument is the number of threads; the real time is what a training step waits.
+// The argument is the number of threads; the real time is how long a training step would wait.
 BENCHMARK(BM_BytesCropFlip)->Arg(1)->Arg(2)->UseRealTime();
 BENCHMARK(BM_BytesPlain)->Arg(1)->UseRealTime();
 BENCHMARK(BM_FloatsCropFlip)->Arg(1)->UseRealTime();

@@ -3,10 +3,10 @@
 // 2009.
 //
 // Reads the "binary version" (cifar-10-binary.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html): six files of
-// 10,000 records, each a label byte (0 to 9) and 3 x 32 x 32 pixels, all of red first, row by row. Everything is
+// 10,000 records. A record is a label byte (0 to 9) and 3 x 32 x 32 pixels, first all of red, row by row. Everything is
 // checked: the files' sizes, every label, and that each class has its 5,000 training and 1,000 test images.
 //
-// Errors: cifar_binary.h, which this shares with CIFAR-100.
+// For errors see cifar_binary.h, which CIFAR-100 uses too.
 #pragma once
 
 #include "ml/data/cifar10.pb.h"

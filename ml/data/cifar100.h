@@ -3,8 +3,9 @@
 // report, University of Toronto, 2009.
 //
 // Reads the "binary version" (cifar-100-binary.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html): train.bin and
-// test.bin, records of a coarse label byte (0 to 19), a fine one (0 to 99) and the pixels. Checked: the files' sizes,
-// every label, the images of each class, and that each fine class lies in one coarse class. Errors: cifar_binary.h.
+// test.bin, with records of a coarse label byte (0 to 19), a fine one (0 to 99) and the pixels. It checks the files'
+// sizes, every label, the number of images of each class, and that each fine class belongs to one coarse class. For
+// errors see cifar_binary.h.
 #pragma once
 
 #include "ml/data/cifar100.pb.h"

@@ -37,7 +37,8 @@ std::string Parent(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
-// How to get the files into `folder`. The archive holds them in a folder of the fixed name, which is then made beside.
+// Says how to get the files into `folder`. The archive contains them in a folder of the fixed name, which unpacking
+// creates next to it.
 std::string UnpackRemedy(const CifarFormat& format, const std::string& folder) {
   std::string trimmed = folder;
   while (trimmed.size() > 1 && trimmed.back() == '/') trimmed.pop_back();
@@ -48,13 +49,13 @@ std::string UnpackRemedy(const CifarFormat& format, const std::string& folder) {
                       format.archive, " -C ", where);
 }
 
-// What a file that is no CIFAR batch is by its first bytes, or "" when they tell nothing.
+// What a file that is not a CIFAR batch is, by its first bytes, or "" if they do not tell.
 std::string KindOf(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   std::string bytes(kKindBytes, '\0');
   in.read(&bytes[0], static_cast<std::streamsize>(bytes.size()));
   bytes.resize(in.gcount());
-  // Batches begin with a label. One that was cut short or padded is no file of another kind.
+  // Batches begin with a label. A batch that was cut short or padded is not a file of another kind.
   constexpr char kMostLabel = 19;
   if (bytes.empty() || (bytes[0] >= 0 && bytes[0] <= kMostLabel)) return "";
   const FoundKind found = KindOfBytes(bytes);
@@ -74,7 +75,7 @@ std::vector<std::string> AllFiles(const CifarFormat& format) {
   return names;
 }
 
-// What a folder without any of the files seems to hold, or "".
+// What a folder without any of the files seems to contain, or "".
 std::string OtherVersion(const CifarFormat& format, const std::string& folder) {
   if (PathExists(JoinPath(folder, format.archive))) {
     return absl::StrCat("holds the archive, not yet unpacked (", format.archive, ")");
@@ -101,7 +102,7 @@ std::string OtherVersion(const CifarFormat& format, const std::string& folder) {
   return "";
 }
 
-// The folder that holds the files.
+// The folder that contains the files.
 absl::StatusOr<std::string> FindFolder(const CifarFormat& format, const std::string& path) {
   if (path.empty()) {
     return PathError(absl::StatusCode::kInvalidArgument,
@@ -145,10 +146,10 @@ absl::StatusOr<std::string> FindFolder(const CifarFormat& format, const std::str
                    UnpackRemedy(format, folder)));
 }
 
-// The labels of one file's records, a vector for each label byte, and its pixels.
+// The labels of one file's records, as a vector for each label byte, and the pixels.
 struct Records {
   std::vector<std::vector<int64_t>> labels;
-  uint8_t* pixels = nullptr;  // the next record's place
+  uint8_t* pixels = nullptr;  // where the next record's pixels go
 };
 
 // Appends the records of one file.
@@ -189,7 +190,8 @@ absl::Status ReadRecords(const CifarFormat& format, const std::string& file, int
   return absl::OkStatus();
 }
 
-// Every class has its share of the images; every coarse class (the first label of two) consists of whole fine ones.
+// Checks that every class has its share of the images, and that every coarse class (the first label of two) consists of
+// whole fine classes.
 absl::Status CheckLabels(const CifarFormat& format, const std::string& place,
                          const std::vector<std::vector<int64_t>>& labels) {
   const std::string remedy = absl::StrCat("; unpack ", format.archive, " again");

@@ -1,8 +1,9 @@
-// The binary versions of CIFAR-10 and CIFAR-100: what cifar10.h and cifar100.h share. 50,000 training and 10,000 test
-// images of 32x32 pixels; a record is one or two label bytes and 3 x 32 x 32 pixels, all of red first, row by row.
+// The binary versions of CIFAR-10 and CIFAR-100: the part that cifar10.h and cifar100.h share. There are 50,000
+// training and 10,000 test images of 32x32 pixels. A record is one or two label bytes and 3 x 32 x 32 pixels, first all
+// of red, row by row.
 //
-// Errors are of the field "path", or of the field that is out of range. Their codes: NotFound where the folder or one
-// of its files is missing, DataLoss where a file is damaged or holds something else, InvalidArgument where the path
+// Errors are about the field "path", or about the field that is out of range. Their codes: NotFound if the folder or
+// one of its files is missing, DataLoss if a file is damaged or contains something else, InvalidArgument if the path
 // cannot be right.
 #pragma once
 
@@ -15,7 +16,7 @@
 
 namespace prunelab {
 
-// A label byte of each record. Every class has equally many images.
+// One label byte of each record. Every class has equally many images.
 struct CifarLabel {
   std::string name;  // for errors: "label", "coarse label", ...
   int64_t classes = 0;
@@ -23,14 +24,14 @@ struct CifarLabel {
 
 struct CifarFormat {
   std::string name;                      // "CIFAR-10"
-  std::string stream;                    // prefix of the subsets' random streams
-  std::string fetch;                     // the command that gets it
-  std::string archive;                   // the file to be had from the data set's home page
-  std::string folder;                    // that the archive unpacks to
-  std::vector<std::string> train_files;  // share the training images equally
+  std::string stream;                    // prefix of the names of the subsets' random streams
+  std::string fetch;                     // the command that downloads it
+  std::string archive;                   // the file on the data set's home page
+  std::string folder;                    // the folder that the archive contains
+  std::vector<std::string> train_files;  // each has the same number of training images
   std::string test_file;
-  std::vector<CifarLabel> labels;  // in the order of their bytes; of two the first is the coarser
-  int64_t label = 0;               // index of the one that is used
+  std::vector<CifarLabel> labels;  // in the order of their bytes; the first of two is the coarser one
+  int64_t label = 0;               // index of the label that is used
   int64_t train_images = 50000, test_images = 10000;
 };
 

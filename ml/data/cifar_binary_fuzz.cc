@@ -1,5 +1,5 @@
-// Any bytes as files of CIFAR: the input is cut into a training and a test file of a CIFAR with few images, after a
-// first byte that chooses one label byte or two.
+// Reads arbitrary bytes as CIFAR files. The first byte chooses one or two label bytes; the rest is split into a
+// training and a test file of a CIFAR with few images.
 #include <unistd.h>
 
 #include <cstdlib>

@@ -29,7 +29,8 @@ std::string TensorLine(const at::Tensor& tensor) {
   return absl::StrCat(type, " ", absl::StrJoin(tensor.sizes(), "x"), " ", Sha256(bytes), "\n");
 }
 
-// "; relative paths are taken from ...", where the data are looked for by one, and the error does not say it.
+// "; relative paths are taken from ...", if the data were looked for under a relative path and the error does not say
+// so.
 std::string FolderNote(const google::protobuf::Message& parameters, const absl::Status& error) {
   const google::protobuf::FieldDescriptor* field = parameters.GetDescriptor()->FindFieldByName("path");
   if (field == nullptr || field->cpp_type() != google::protobuf::FieldDescriptor::CPPTYPE_STRING ||

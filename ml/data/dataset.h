@@ -1,10 +1,10 @@
-// A data set: images with labels, in memory, split into training and test data, and how to normalise a pixel.
+// A data set: images with labels, in memory, split into training and test data, and how to normalize a pixel.
 //
 //   google.protobuf.Any parameters;  // dataset { [type.googleapis.com/prunelab.Digits] {} }
 //   PRUNELAB_ASSIGN_OR_RETURN(const Dataset digits, OpenDataset(parameters));
 //   digits.train.images;             // [1438, 1, 8, 8] uint8
 //
-// Each data set is one target made by dataset() in defs.bzl; docs/data.md tells how to write one.
+// Each data set is one target made by dataset() in defs.bzl; docs/data.md explains how to write one.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -22,7 +22,7 @@
 
 namespace prunelab {
 
-// What is known of a data set without reading it.
+// What is known about a data set without reading it.
 struct DatasetInfo {
   int64_t classes = 0;
   int64_t channels = 0;
@@ -47,16 +47,16 @@ struct Dataset {
   LabelledImages train, test;
   Normalization normalization;
   std::string fingerprint;         // DataFingerprint(train, test): part of a run's identity
-  std::vector<std::string> notes;  // what a person should know, e.g. files that were left out; a paragraph each
+  std::vector<std::string> notes;  // what the user should know, e.g. files that were left out; one paragraph each
 };
 
 // A linked data set: both functions take the plugin's parameters.
 struct DatasetFactory {
-  // Sizes, from the parameters alone where they are fixed by the format; reads as little as it can. Errors: parameters
-  // refused (a field error); NotFound when the data must be read and are not there.
+  // Sizes, from the parameters alone if the format fixes them; reads as little as it can. Errors: parameters that are
+  // refused (a field error); NotFound if the data must be read and do not exist.
   std::function<absl::StatusOr<DatasetInfo>(const google::protobuf::Message& parameters)> describe;
-  // Reads and checks everything. Errors name the file, the place, the value, and what would be right; NotFound when the
-  // data are not there.
+  // Reads and checks everything. Errors name the file, the place, the value, and what would be right; NotFound if the
+  // data do not exist.
   std::function<absl::StatusOr<Dataset>(const google::protobuf::Message& parameters)> open;
 };
 

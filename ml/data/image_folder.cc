@@ -43,7 +43,7 @@ absl::StatusOr<Normalization> NormalizationOf(const ImageFolder& parameters) {
                              {parameters.stddev().begin(), parameters.stddev().end()}, parameters.grey() ? 1 : 3, {});
 }
 
-// All that can be said without opening a picture.
+// Everything that is known without opening a picture.
 absl::StatusOr<DatasetInfo> InfoFor(const ImageFolder& parameters, const PictureFolders& folders) {
   DatasetInfo info;
   info.classes = static_cast<int64_t>(folders.train.classes.size());
@@ -74,9 +74,9 @@ absl::StatusOr<PictureFolders> CheckAndList(const ImageFolder& parameters) {
   return folders;
 }
 
-// What a person should know of a picture that was decoded.
+// What the user should know about a picture that was decoded.
 struct PictureKind {
-  bool not_turned = false;  // though its EXIF data say so
+  bool not_turned = false;  // although its EXIF data say that it should be
   bool exif_damaged = false;
   bool deep_grey = false;
 };
@@ -94,7 +94,7 @@ absl::Status DecodeInto(const std::string& file, const ImageFolder& parameters, 
 struct DecodedPart {
   LabelledImages data;
   std::vector<std::string> bad;  // what is wrong with each picture that was left out
-  // Of those that were not, the names from the part's folder.
+  // The names, within the part's folder, of the pictures that were not left out.
   std::vector<std::string> not_turned, exif_damaged, deep_grey;
 };
 
@@ -104,7 +104,7 @@ DecodedPart Decode(const PictureListing& listing, const ImageFolder& parameters)
   const int64_t image_bytes = channels * size * size;
   const at::Tensor images = at::empty({n, channels, size, size}, at::kByte);
   uint8_t* pixels = images.mutable_data_ptr<uint8_t>();
-  // Each picture has its place whichever thread decodes it.
+  // Each picture has a fixed place, whichever thread decodes it.
   std::vector<absl::Status> statuses(n);
   std::vector<PictureKind> kinds(n);
   std::atomic<int64_t> next{0};
@@ -143,7 +143,7 @@ DecodedPart Decode(const PictureListing& listing, const ImageFolder& parameters)
   return part;
 }
 
-// What is wrong with pictures, a line each; of many the first.
+// What is wrong with pictures, one line each; only the first ones if there are many.
 std::string LinesOf(const std::vector<std::string>& bad) {
   const size_t shown = std::min(bad.size(), kMostNamed);
   return absl::StrCat("\n  ", absl::StrJoin(bad.begin(), bad.begin() + shown, "\n  "),
@@ -161,7 +161,7 @@ absl::Status RefuseBad(const PictureFolders& folders, const DecodedPart& train, 
                                 LinesOf(bad)));
 }
 
-// Notes pictures of which a person might expect other pixels.
+// Notes pictures whose pixels may not be what the user expects.
 void NoteKinds(const PictureListing& listing, const DecodedPart& part, const ImageFolder& parameters,
                std::vector<std::string>& notes) {
   const auto note = [&](const std::vector<std::string>& names, absl::string_view what) {
@@ -183,7 +183,7 @@ void NoteKinds(const PictureListing& listing, const DecodedPart& part, const Ima
        "white)");
 }
 
-// Notes which pictures of a part were left out; refuses one that has lost a class by it.
+// Notes which pictures of a part were left out; refuses the part if a class has none left.
 absl::Status NoteLeftOut(const PictureListing& listing, const DecodedPart& part, std::vector<std::string>& notes) {
   if (part.bad.empty()) return absl::OkStatus();
   notes.push_back(absl::StrCat(listing.folder, ": ", part.bad.size(), " of ", listing.files.size(),

@@ -23,7 +23,7 @@ namespace prunelab {
 namespace {
 
 constexpr int64_t kMostPixels = int64_t{1} << 28;
-constexpr int64_t kLeastRoom = int64_t{1} << 20;  // bytes that are asked for at first
+constexpr int64_t kLeastRoom = int64_t{1} << 20;  // bytes that are allocated at first
 constexpr int kChannels = 3;
 
 absl::Status CheckSize(uint64_t height, uint64_t width) {
@@ -33,7 +33,7 @@ absl::Status CheckSize(uint64_t height, uint64_t width) {
 }
 
 // EXIF data are a TIFF file without an image: "II" (little endian) or "MM" (big endian), 42, and the offset of a
-// directory of entries of 12 bytes, of which Orientation is one.
+// directory with entries of 12 bytes. One of these is Orientation.
 void ReadExif(absl::string_view exif, Picture* picture) {
   constexpr int kOrientation = 0x0112, kByte = 1, kShort = 3, kLong = 4;
   for (int i = 0; i < 2; ++i) absl::ConsumePrefix(&exif, absl::string_view("Exif\0\0", 6));  // some write it twice
@@ -47,7 +47,8 @@ void ReadExif(absl::string_view exif, Picture* picture) {
   };
   picture->exif_damaged = true;  // until the orientation or the end of the directory is found
   if (exif.size() < 8 || !(little || absl::StartsWith(exif, "MM"))) return;
-  if (number(2, 2) != 42 && number(2, 2) != 42 << 8) return;  // the latter by programs that mixed up the order
+  // Programs that mix up the byte order write 42 << 8.
+  if (number(2, 2) != 42 && number(2, 2) != 42 << 8) return;
   const size_t directory = number(4, 4);
   if (directory + 2 > exif.size()) return;
   const size_t entries = number(directory, 2);
@@ -59,7 +60,7 @@ void ReadExif(absl::string_view exif, Picture* picture) {
     const int size = type == kByte ? 1 : type == kShort ? 2 : type == kLong ? 4 : 0;
     const uint64_t value = size > 0 && number(entry + 4, 4) == 1 ? number(entry + 8, size) : 9;
     if (value > 8) return;
-    picture->orientation = value == 0 ? 1 : static_cast<int>(value);  // 0: not known, by some cameras
+    picture->orientation = value == 0 ? 1 : static_cast<int>(value);  // some cameras write 0 for unknown
     picture->exif_damaged = false;
   }
   picture->exif_damaged = false;
@@ -70,7 +71,7 @@ absl::Status TooShort(absl::string_view kind, absl::string_view bytes, int64_t h
                                                  " bytes cannot hold ", width, "x", height, " pixels"));
 }
 
-// libjpeg reports through its own structure, of which this is an extension.
+// libjpeg reports errors through its own structure, which this one extends.
 struct JpegErrors {
   jpeg_error_mgr base;
   std::jmp_buf escape;
@@ -83,8 +84,8 @@ void OnError(j_common_ptr jpeg) {
   std::longjmp(errors->escape, 1);
 }
 
-// Warnings are of data that do not decode, or of oddities that do no harm. The former end the decoding: the library
-// would fill what is missing with grey, which for a short file that says it is large takes long.
+// Warnings are about data that cannot be decoded, or about harmless oddities. The former end the decoding: the library
+// would fill in grey, which takes long for a short file that claims to be large.
 void OnMessage(j_common_ptr jpeg, int level) {
   if (level >= 0) return;
   const int code = jpeg->err->msg_code;
@@ -95,7 +96,7 @@ void OnMessage(j_common_ptr jpeg, int level) {
   OnError(jpeg);
 }
 
-// Holds no object with a destructor, since errors jump out of it. Returns false with `errors->message` set.
+// Contains no object with a destructor, because errors jump out of it. Returns false with `errors->message` set.
 bool DecodeJpegRows(absl::string_view bytes, JpegErrors* errors, Picture* picture, std::string* exif, bool* too_large,
                     bool* too_short) {
   jpeg_decompress_struct jpeg;
@@ -114,7 +115,7 @@ bool DecodeJpegRows(absl::string_view bytes, JpegErrors* errors, Picture* pictur
   for (jpeg_saved_marker_ptr marker = jpeg.marker_list; marker != nullptr; marker = marker->next) {
     constexpr size_t kNameBytes = 6;
     if (marker->data_length < kNameBytes || std::memcmp(marker->data, "Exif\0\0", kNameBytes) != 0) continue;
-    // More than 64 kilobytes come in several.
+    // More than 64 kilobytes come in several markers.
     exif->append(reinterpret_cast<const char*>(marker->data) + kNameBytes, marker->data_length - kNameBytes);
   }
   picture->height = jpeg.image_height;
@@ -124,8 +125,8 @@ bool DecodeJpegRows(absl::string_view bytes, JpegErrors* errors, Picture* pictur
     jpeg_destroy_decompress(&jpeg);
     return false;
   }
-  // Huffman codes take a bit at least for each block of 64 values, and the sparsest sampling has 8 blocks in 1,024
-  // pixels. Arithmetic coding has no such limit: there it is what no picture comes near.
+  // Huffman codes take at least one bit for each block of 64 values, and the sparsest sampling has 8 blocks in 1,024
+  // pixels. Arithmetic coding has no such limit; there the limit is one that no real picture comes near.
   const int64_t most_of_a_byte = jpeg.arith_code ? 65536 : 1024;
   if (picture->height * picture->width > most_of_a_byte * static_cast<int64_t>(bytes.size())) {
     *too_short = true;
@@ -138,15 +139,15 @@ bool DecodeJpegRows(absl::string_view bytes, JpegErrors* errors, Picture* pictur
   const int64_t row_bytes = picture->width * jpeg.output_components;
   const int64_t all_bytes = picture->height * row_bytes;
   while (jpeg.output_scanline < jpeg.output_height) {
-    // Room is made as rows come: there may be fewer than the header says.
+    // Memory is allocated as rows arrive: there may be fewer than the header says.
     const int64_t needed = (jpeg.output_scanline + 1) * row_bytes, room = static_cast<int64_t>(picture->pixels.size());
     if (room < needed) picture->pixels.resize(std::min(all_bytes, std::max({needed, 2 * room, kLeastRoom})));
     JSAMPROW row = picture->pixels.data() + jpeg.output_scanline * row_bytes;
     jpeg_read_scanlines(&jpeg, &row, 1);
   }
   if (four) {
-    // Ink is stored inverted, as 255 less it: all programs do as Adobe's, whether they leave its marker or not. Rows
-    // shrink from four bytes a pixel to three in place.
+    // Ink is stored inverted, as 255 minus the value. All programs write it like Adobe's, whether or not they leave its
+    // marker. Rows shrink in place from four bytes per pixel to three.
     const uint8_t* in = picture->pixels.data();
     uint8_t* out = picture->pixels.data();
     for (int64_t i = 0; i < picture->height * picture->width; ++i, in += 4, out += kChannels) {
@@ -175,10 +176,11 @@ absl::StatusOr<Picture> DecodeJpeg(absl::string_view bytes) {
   return absl::InvalidArgumentError(absl::StrCat("is a JPEG that does not decode: ", errors.message));
 }
 
-// Whether so short a file can hold so many pixels: the compression that it uses makes at most 1,032 bytes of one.
+// Whether such a short file can contain so many pixels: PNG's compression makes at most 1,032 bytes out of one.
 bool MayHoldRows(absl::string_view png, int64_t height, int64_t width) {
   constexpr int64_t kMostOfAByte = 1032;
-  // The header is the first chunk: after 8 + 8 bytes width and height, then a sample's bits and the kind of colour.
+  // The header is the first chunk: after 8 + 8 bytes come width and height, then the bits per sample and the kind of
+  // colour.
   PRUNELAB_CHECK(png.size() > 25);
   const int64_t bits = png[24], kind = png[25];
   const int64_t samples = kind == PNG_COLOR_TYPE_RGB          ? 3
@@ -189,7 +191,7 @@ bool MayHoldRows(absl::string_view png, int64_t height, int64_t width) {
   return row_bytes * height <= kMostOfAByte * static_cast<int64_t>(png.size());
 }
 
-// What libpng's calls back have at hand.
+// The data that libpng's callbacks use.
 struct PngRead {
   absl::string_view rest;
   char message[256] = "";
@@ -211,7 +213,7 @@ void OnPngBytes(png_structp png, png_bytep out, size_t count) {
   read->rest.remove_prefix(count);
 }
 
-// Rows of a palette's entries become colours. False where an entry is not there.
+// Replaces palette entries by their colours, row by row. False if an entry does not exist.
 bool FillInPalette(png_structp png, png_infop info, Picture* picture) {
   png_colorp colours = nullptr;
   int count = 0;
@@ -227,10 +229,10 @@ bool FillInPalette(png_structp png, png_infop info, Picture* picture) {
   return true;
 }
 
-// Holds no object with a destructor, since errors jump out of it.
+// Contains no object with a destructor, because errors jump out of it.
 bool ReadPngRows(absl::string_view bytes, png_structp png, png_infop info, PngRead* read, Picture* picture) {
   png_set_read_fn(png, read, &OnPngBytes);
-  // Nothing but the pixels is of interest: neither gamma and profiles, nor whether what holds them is well formed.
+  // Only the pixels matter: not gamma and profiles, and not whether the chunks with these are well formed.
   png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
   png_set_benign_errors(png, 1);
   png_read_info(png, info);
@@ -242,7 +244,7 @@ bool ReadPngRows(absl::string_view bytes, png_structp png, png_infop info, PngRe
   const bool palette = png_get_color_type(png, info) == PNG_COLOR_TYPE_PALETTE;
   picture->deep_grey = png_get_color_type(png, info) == PNG_COLOR_TYPE_GRAY && png_get_bit_depth(png, info) == 16;
   if (palette) {
-    png_set_packing(png);  // an entry a byte
+    png_set_packing(png);  // one entry per byte
   } else {
     png_set_expand_gray_1_2_4_to_8(png);
     png_set_strip_16(png);
@@ -263,8 +265,8 @@ bool ReadPngRows(absl::string_view bytes, png_structp png, png_infop info, PngRe
   return !read->no_such_colour;
 }
 
-// The content of the last chunk of this kind, or "". A chunk is its content's length, its kind, the content, and a
-// checksum.
+// The content of the last chunk of this kind, or "". A chunk consists of its content's length, its kind, the content,
+// and a checksum.
 absl::string_view PngChunk(absl::string_view png, absl::string_view kind) {
   absl::string_view found;
   size_t at = 8;
@@ -299,7 +301,7 @@ absl::StatusOr<Picture> DecodePng(absl::string_view bytes) {
   return picture;
 }
 
-// What the first bytes of a file say that is neither JPEG nor PNG, as a person would call it.
+// What a file that is neither JPEG nor PNG is, by its first bytes, in words that people use.
 absl::string_view KindOf(absl::string_view bytes) {
   const absl::string_view brand = bytes.size() >= 12 ? bytes.substr(8, 4) : "";
   absl::string_view text = bytes.substr(0, 64);
@@ -321,15 +323,15 @@ absl::string_view KindOf(absl::string_view bytes) {
   return "";
 }
 
-// How an output pixel is made of input pixels along one axis: in units of 1 / `out` of an input pixel, output pixel i
-// covers [i * in, (i + 1) * in) and input pixel j [j * out, (j + 1) * out). The weights of each output pixel sum to
-// `in`.
+// How an output pixel is computed from input pixels along one axis. In units of 1 / `out` of an input pixel, output
+// pixel i covers [i * in, (i + 1) * in) and input pixel j covers [j * out, (j + 1) * out). The weights of each output
+// pixel add up to `in`.
 struct AxisWeights {
   struct Span {
     int64_t first = 0;              // input pixel
-    std::vector<int64_t> overlaps;  // of the input pixels from `first` on
+    std::vector<int64_t> overlaps;  // one for each input pixel from `first` on
   };
-  std::vector<Span> spans;  // of output pixels `from` to `from + count`
+  std::vector<Span> spans;  // for output pixels `from` to `from + count`
 };
 
 AxisWeights WeightsOf(int64_t in, int64_t out, int64_t from, int64_t count) {
@@ -360,8 +362,8 @@ void TurnUpright(Picture& picture) {
   const int orientation = picture.orientation;
   PRUNELAB_CHECK(orientation >= 1 && orientation <= 8);
   if (orientation == 1) return;
-  // Where the pixel (x, y) of the result is in the picture as it is stored.
-  const bool swapped = orientation >= 5;  // rows have become columns
+  // Where the pixel (x, y) of the result is in the stored picture.
+  const bool swapped = orientation >= 5;  // rows become columns
   const bool from_the_right = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
   const bool from_below = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
   Picture upright;
@@ -390,10 +392,10 @@ void ResizeAndCrop(const Picture& picture, int64_t resize, int64_t crop, int64_t
   const int64_t width = std::max(resize, (picture.width * resize * 2 + shorter) / (2 * shorter));
   const AxisWeights rows = WeightsOf(picture.height, height, (height - crop) / 2, crop);
   const AxisWeights columns = WeightsOf(picture.width, width, (width - crop) / 2, crop);
-  const int64_t area = picture.height * picture.width;  // what the weights of an output pixel sum to
+  const int64_t area = picture.height * picture.width;  // the sum of an output pixel's weights
   const int64_t first_row = rows.spans.front().first;
   const int64_t last_row = rows.spans.back().first + static_cast<int64_t>(rows.spans.back().overlaps.size());
-  // Each input row that is needed, scaled along the columns: [rows, crop, 3]. Sums are at most 255 * width.
+  // Each input row that is needed, scaled along its columns: [rows, crop, 3]. Sums are at most 255 * width.
   std::vector<int64_t> narrow((last_row - first_row) * crop * kChannels);
   for (int64_t y = first_row; y < last_row; ++y) {
     const uint8_t* source = picture.pixels.data() + y * picture.width * kChannels;

@@ -35,11 +35,11 @@ namespace fs = std::filesystem;
 constexpr size_t kMostNamed = 10;
 constexpr char kWanted[] = "must hold train/CLASS/*.jpg|png and test/CLASS/*.jpg|png (or val/CLASS/...)";
 constexpr char kAnnotations[] = "val_annotations.txt";
-constexpr char kAnnotated[] = "images";  // the folder of the pictures that it names
+constexpr char kAnnotated[] = "images";  // the folder of the pictures that the annotations name
 
 using Names = std::vector<std::string>;
 
-// In the order in which they are looked for.
+// In the order in which they are searched for.
 const Names& TrainNames() {
   static const auto* names = new Names{"train", "training"};
   return *names;
@@ -69,7 +69,7 @@ bool IsPictureOfAnotherKind(const std::string& name) {
   return HasEnding(name, *endings);
 }
 
-// By an operating system or an editor.
+// Left there by an operating system or an editor.
 bool IsLeftBehind(const std::string& name) {
   static const auto* names = new Names{"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin"};
   return absl::StartsWith(name, ".") || Contains(*names, absl::AsciiStrToLower(name));
@@ -81,7 +81,7 @@ std::string ShownName(const std::string& name) {
   return odd ? absl::StrCat("\"", absl::Utf8SafeCHexEscape(name), "\"") : name;
 }
 
-// The name in Unicode's composed form (NFC), in which one character is written in one way; as it is where it is no
+// The name in Unicode's composed form (NFC), in which each character is written in only one way; unchanged if it is not
 // UTF-8.
 std::string Composed(const std::string& name) {
   utf8proc_uint8_t* composed = utf8proc_NFC(reinterpret_cast<const utf8proc_uint8_t*>(name.c_str()));
@@ -91,7 +91,7 @@ std::string Composed(const std::string& name) {
   return result;
 }
 
-// Says how two names differ that look alike.
+// Says how two names that look the same differ.
 std::string TwoForms(const std::string& a, const std::string& b) {
   return absl::StrCat("\"", absl::CHexEscape(a), "\" and \"", absl::CHexEscape(b), "\" are both ", Composed(a),
                       ", one composed (NFC) and one decomposed (NFD, as macOS writes it)");
@@ -99,7 +99,7 @@ std::string TwoForms(const std::string& a, const std::string& b) {
 
 struct Entry {
   std::string name;
-  fs::file_type type;  // behind a symbolic link; not_found where it leads nowhere
+  fs::file_type type;  // after following a symbolic link; not_found if it leads nowhere
 };
 
 // Sorted by name.
@@ -109,7 +109,7 @@ absl::StatusOr<std::vector<Entry>> EntriesOf(const std::string& folder) {
   fs::directory_iterator i(folder, error);
   for (; !error && i != fs::directory_iterator(); i.increment(error)) {
     std::error_code unknown;
-    // Asks the file system only about links: the others' types came with their names.
+    // Ask the file system only about links: the types of the others came with their names.
     const fs::file_type type = i->is_directory(unknown)      ? fs::file_type::directory
                                : i->is_regular_file(unknown) ? fs::file_type::regular
                                : unknown                     ? fs::file_type::not_found
@@ -117,7 +117,7 @@ absl::StatusOr<std::vector<Entry>> EntriesOf(const std::string& folder) {
     entries.push_back({i->path().filename().string(), type});
   }
   if (error) {
-    PRUNELAB_RETURN_IF_ERROR(ListFolder(folder).status());  // says it with its remedy
+    PRUNELAB_RETURN_IF_ERROR(ListFolder(folder).status());  // reports the error with its remedy
     return absl::UnavailableError(absl::StrCat(folder, ": the folder cannot be listed: ", error.message()));
   }
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.name < b.name; });
@@ -132,26 +132,26 @@ std::optional<FileId> IdOf(const std::string& path) {
   return FileId(info.st_dev, info.st_ino);
 }
 
-// The folder and all above it.
+// The folder and all folders that enclose it.
 std::set<FileId> FoldersAbove(std::string folder) {
   std::set<FileId> above;
   for (std::optional<FileId> id = IdOf(folder); id && above.insert(*id).second; id = IdOf(folder)) folder += "/..";
   return above;
 }
 
-// Names of what was left out of a folder, seen from it; folders' end in "/".
+// Names of what was left out of a folder, relative to it; folders end in "/".
 struct LeftOut {
   Names left_behind, other_kinds, loose, without_label, others, seen_already;
 };
 
-// Training or test data as they are found, before it is clear whether they will do.
+// Training or test data as they are found, before it is known whether they are usable.
 struct Part {
   PictureListing listing;  // without the classes in `empty`
   Names empty;             // class folders without pictures
   LeftOut left_out;
 };
 
-// The pictures in base/name and all folders in it, as paths from `base`. `seen` are folders that are left out.
+// The pictures in base/name and all folders inside it, as paths relative to `base`. Folders in `seen` are left out.
 absl::StatusOr<Names> PicturesBelow(const std::string& base, const std::string& name, std::set<FileId> seen,
                                     LeftOut& left_out) {
   std::map<std::string, Names> pictures;  // by folder
@@ -176,7 +176,7 @@ absl::StatusOr<Names> PicturesBelow(const std::string& base, const std::string& 
       } else if (entry.type != fs::file_type::regular && entry.type != fs::file_type::not_found) {
         left_out.others.push_back(relative);
       } else if (IsPicture(entry.name)) {
-        pictures[folder].push_back(relative);  // a link that leads nowhere is a picture that does not decode
+        pictures[folder].push_back(relative);  // a link that leads nowhere counts as a picture that cannot be decoded
       } else if (IsPictureOfAnotherKind(entry.name)) {
         left_out.other_kinds.push_back(relative);
       } else {
@@ -209,7 +209,7 @@ absl::StatusOr<Part> PartOfClassFolders(const std::string& folder, const std::ve
       continue;
     }
     const std::optional<FileId> id = IdOf(JoinPath(folder, name));
-    if (id && above.count(*id)) {  // a link that leads back: no class
+    if (id && above.count(*id)) {  // a link that leads back is not a class
       part.left_out.seen_already.push_back(name + "/");
       continue;
     }
@@ -227,7 +227,7 @@ absl::StatusOr<Part> PartOfClassFolders(const std::string& folder, const std::ve
   return part;
 }
 
-// Classes are those of a file's lines "picture<tab>class<tab>...", as in Tiny ImageNet's val.
+// Classes come from the lines "picture<tab>class<tab>..." of a file, as in Tiny ImageNet's val.
 absl::StatusOr<Part> PartOfAnnotations(const std::string& folder, const std::set<FileId>& above) {
   Part part;
   part.listing.folder = folder;
@@ -255,7 +255,7 @@ absl::StatusOr<Part> PartOfAnnotations(const std::string& folder, const std::set
   PRUNELAB_ASSIGN_OR_RETURN(const Names pictures, PicturesBelow(folder, kAnnotated, above, part.left_out));
   std::map<std::string, Names> by_class;
   for (const std::string& picture : pictures) {
-    const auto found = class_of.find(picture.substr(sizeof(kAnnotated)));  // with its "/" as long
+    const auto found = class_of.find(picture.substr(sizeof(kAnnotated)));  // the name and its "/" have the same length
     if (found == class_of.end()) {
       part.left_out.without_label.push_back(picture);
       continue;
@@ -295,14 +295,14 @@ absl::StatusOr<Part> LookInto(const std::string& root, const std::string& name) 
   return PartOfClassFolders(folder, entries, above);
 }
 
-// Why the part cannot be test data though it may hold pictures: it has no labels. "" where it has.
+// Why the part cannot be test data although it may contain pictures: it has no labels. "" if it has labels.
 std::string WhyUnlabelled(const Part& part, const Names& train_classes) {
   const Names& classes = part.listing.classes;
   const auto is_class = [&](const std::string& name) {
     return std::any_of(train_classes.begin(), train_classes.end(),
                        [&](const std::string& known) { return Composed(known) == Composed(name); });
   };
-  // Class folders with pictures that cannot be read are test data that have to be mended.
+  // Class folders whose pictures cannot be read are test data that the user has to repair.
   if (!part.left_out.other_kinds.empty() && std::any_of(part.empty.begin(), part.empty.end(), is_class)) return "";
   const std::string pictures = Counted(part.listing.files.size(), "picture", "pictures");
   if (classes.empty() && part.left_out.loose.empty()) return "it has no .jpg, .jpeg or .png file in a class folder";
@@ -315,7 +315,7 @@ std::string WhyUnlabelled(const Part& part, const Names& train_classes) {
                       ", which is no class of the training data");
 }
 
-// Refuses a part that is no set of classes.
+// Refuses a part that is not a set of classes.
 absl::Status CheckClasses(const Part& part) {
   const std::string& folder = part.listing.folder;
   const LeftOut& left_out = part.left_out;
@@ -375,8 +375,8 @@ absl::Status CheckSameClasses(const std::string& root, const PictureListing& tra
   return absl::OkStatus();
 }
 
-// The folders of these names, in any case of letters: first those that come first in `names`, of one name the one in
-// small letters.
+// The folders with these names, in upper or lower case. They are in the order of `names`; for the same name the one in
+// lower case comes first.
 Names Candidates(const std::vector<Entry>& entries, const Names& names) {
   std::vector<std::tuple<size_t, bool, std::string>> found;
   for (const Entry& entry : entries) {
@@ -398,7 +398,7 @@ Names FoldersOf(const std::vector<Entry>& entries) {
   return folders;
 }
 
-// What a person probably meant who named a folder without train or without test.
+// What the user probably meant by a folder without train or without test.
 std::string Hint(const std::string& root, const std::vector<Entry>& entries) {
   const std::string name =
       absl::AsciiStrToLower(fs::path(std::string(absl::StripSuffix(root, "/"))).filename().string());
@@ -478,7 +478,7 @@ absl::StatusOr<PictureFolders> FindPictures(const std::string& folder) {
   PRUNELAB_RETURN_IF_ERROR(CheckClasses(train));
 
   std::vector<Part> tests;
-  Names unlabelled;  // of each why it has no labels, or ""
+  Names unlabelled;  // for each the reason why it has no labels, or ""
   for (const std::string& name : test_names) {
     PRUNELAB_ASSIGN_OR_RETURN(Part part, LookInto(folder, name));
     unlabelled.push_back(WhyUnlabelled(part, train.listing.classes));
@@ -507,7 +507,7 @@ absl::StatusOr<PictureFolders> FindPictures(const std::string& folder) {
   }
 
   PictureFolders found;
-  Part beside;  // what lies beside train and test
+  Part beside;  // what is next to train and test
   beside.listing.folder = folder;
   Names unused;
   for (const Entry& entry : entries) {

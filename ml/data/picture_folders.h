@@ -1,4 +1,4 @@
-// Where the pictures of training and test data lie, and of which class each is, in the layouts in which data sets come:
+// Finds the pictures of training and test data and their classes, in the layouts that data sets come in:
 //
 //   flowers/train/daisy/1.jpg      flowers/test/daisy/2.jpg      a folder for each class
 //   flowers/training/daisy/a/b.png flowers/val/daisy/more/3.jpg  folders within a class belong to it
@@ -7,16 +7,16 @@
 //   PRUNELAB_ASSIGN_OR_RETURN(const PictureFolders folders, FindPictures("/data/flowers"));
 //   folders.train.files[0];  // "/data/flowers/train/daisy/1.jpg"
 //
-// Training data are in the first of the folders train and training, test data in the first of test, testing, val, valid
-// and validation that has labels, each in any case of letters. A test folder without labels (loose pictures, or all in
-// one folder that is no class) is passed over where another has labels.
+// Training data are in the first of the folders train and training. Test data are in the first of test, testing, val,
+// valid and validation that has labels. Upper and lower case do not matter. A test folder without labels (loose
+// pictures, or all of them in one folder that is not a class) is skipped if another folder has labels.
 //
-// Pictures are files ending in .jpg, .jpeg or .png, in any case. Their order is that of torchvision's ImageFolder:
-// classes by name, within them folders by path, within these files by name, all by bytes. Symbolic links are followed;
-// a folder that was looked through already for the same class, or lies above it, is left out, so that a link that leads
-// back does no harm. Left out besides is what systems and editors leave behind: names that begin with a dot (.DS_Store,
-// ._1.jpg, .ipynb_checkpoints), __MACOSX, Thumbs.db, desktop.ini, @eaDir. Whatever is left out is counted and named in
-// `notes`; files beside the folders train and test that are no pictures are not looked at.
+// Pictures are files ending in .jpg, .jpeg or .png, in upper or lower case. Their order is that of torchvision's
+// ImageFolder: classes by name, within them folders by path, within these files by name, all by bytes. Symbolic links
+// are followed. A folder that was already visited for the same class, or that encloses it, is left out, so a link that
+// leads back does no harm. Files that systems and editors leave behind are left out, too: names that begin with a dot
+// (.DS_Store, ._1.jpg, .ipynb_checkpoints), __MACOSX, Thumbs.db, desktop.ini, @eaDir. Whatever is left out is counted
+// and named in `notes`; files next to the folders train and test that are not pictures are ignored.
 #pragma once
 
 #include <cstdint>
@@ -30,22 +30,22 @@ namespace prunelab {
 // The pictures of training or test data.
 struct PictureListing {
   std::string folder;
-  std::vector<std::string> classes;  // sorted; each has a picture
+  std::vector<std::string> classes;  // sorted; each has at least one picture
   std::vector<std::string> files;    // paths
-  std::vector<int64_t> labels;       // one a file: an index of `classes`
+  std::vector<int64_t> labels;       // one per file: an index into `classes`
 };
 
 struct PictureFolders {
-  PictureListing train, test;      // of the same classes, two or more
-  std::vector<std::string> notes;  // what was left out, and which folder is taken for the test data; a sentence each
+  PictureListing train, test;      // both have the same classes, at least two
+  std::vector<std::string> notes;  // what was left out, and which folder is used for the test data; one sentence each
 };
 
-// Opens no picture. Errors: NotFound where a folder is missing, InvalidArgument where the folders do not fit: classes
-// that are in one of the two only, a class without pictures, names that are equal but for their Unicode form.
+// Opens no picture. Errors: NotFound if a folder is missing, InvalidArgument if the folders do not fit: classes that
+// exist in only one of the two, a class without pictures, names that differ only in their Unicode form.
 absl::StatusOr<PictureFolders> FindPictures(const std::string& folder);
 
-// The first of `names` and how many more there are: "a, b, and 3 more". Names that would not show as they are (blanks
-// at an end, control characters) stand escaped and in quotes.
+// The first of `names` and how many more there are: "a, b, and 3 more". Names that would be hard to read (blanks at an
+// end, control characters) are escaped and quoted.
 std::string SomeNames(const std::vector<std::string>& names);
 
 // "1 picture", "2 pictures".

@@ -1,4 +1,4 @@
-// Any bytes as a JPEG or PNG: refused, or decoded to as many pixels as its sizes say.
+// Reads arbitrary bytes as a JPEG or PNG: they are refused, or decoded to as many pixels as the sizes say.
 #include "ml/base/check.h"
 #include "ml/data/picture.h"
 
@@ -10,7 +10,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   PRUNELAB_CHECK(picture->orientation >= 1 && picture->orientation <= 8);
   prunelab::TurnUpright(*picture);
   PRUNELAB_CHECK(static_cast<int64_t>(picture->pixels.size()) == 3 * picture->height * picture->width);
-  // Very long or flat ones are scaled to a size that takes too long for a fuzzer.
+  // Very long or flat pictures are scaled to a size that takes too long for a fuzzer.
   if (picture->height > 64 * picture->width || picture->width > 64 * picture->height) return 0;
   uint8_t out[3 * 5 * 5];
   prunelab::ResizeAndCrop(*picture, 7, 5, 3, out);

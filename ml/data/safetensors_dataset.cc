@@ -33,7 +33,8 @@ std::string ShapeText(const SafetensorsEntry& entry) {
 
 absl::Status InPath(const absl::Status& status) { return InField("path", status); }
 
-// What else labels of a wrong type or shape may be, and how they become integers [images]; "" where nobody knows.
+// What labels of a wrong type or shape may be instead, and how to convert them to integers [images]; "" if that is not
+// known.
 std::string LabelsHint(const SafetensorsEntry& labels) {
   if (labels.shape.size() == 2 && labels.shape[1] == 1) return ", which labels.reshape(-1) makes of them";
   if (labels.shape.size() == 2 && labels.shape[1] > 1) {
@@ -44,7 +45,7 @@ std::string LabelsHint(const SafetensorsEntry& labels) {
                                    : ", which a conversion to int64 makes of whole numbers";
 }
 
-// All that is wrong with the four tensors' types and shapes.
+// Everything that is wrong with the four tensors' types and shapes.
 std::vector<std::string> Differences(const std::map<std::string, SafetensorsEntry>& tensors, bool channels_first) {
   std::vector<std::string> differences;
   const auto find = [&](const char* name, const char* wanted) -> const SafetensorsEntry* {
@@ -94,7 +95,7 @@ std::vector<std::string> Differences(const std::map<std::string, SafetensorsEntr
   return differences;
 }
 
-// Labels as int64, checked to be in [0, classes); `classes` of 0 is not yet known.
+// Labels as int64, checked to be in [0, classes); `classes` is 0 if it is not known yet.
 absl::StatusOr<at::Tensor> Labels(const Safetensors& file, const std::string& path, const char* name, int64_t classes) {
   const at::Tensor labels = file.tensors.at(name).to(at::kLong);
   const int64_t most = classes > 0 ? classes : kMostClasses;
@@ -111,7 +112,7 @@ struct Opened {
   bool floating = false;
 };
 
-// Header, sizes, and, where `classes` is unset, what the labels say of it.
+// Reads the header, the sizes, and, if `classes` is unset, the number of classes from the labels.
 absl::StatusOr<Opened> OpenHeader(const SafetensorsDataset& parameters) {
   if (parameters.path().empty()) {
     return FieldError("path",

@@ -14,14 +14,14 @@ namespace prunelab {
 namespace {
 
 constexpr int64_t kTiles = 4;
-constexpr int64_t kMaxPixels = int64_t{1} << 32;  // in a part: 16 GB of float32
+constexpr int64_t kMaxPixels = int64_t{1} << 32;  // per part: 16 GB of float32
 
 absl::Status CheckRange(const char* field, int64_t value, int64_t least, int64_t most) {
   if (value >= least && value <= most) return absl::OkStatus();
   return FieldError(field, absl::StrCat("is ", value, "; must be from ", least, " to ", most));
 }
 
-// Mean 0, variance 1: four uniform numbers' sum, an integer until the last step.
+// Mean 0, variance 1: the sum of four uniform numbers, an integer until the last step.
 double NearlyNormal(RandomStream& stream) {
   uint64_t sum = 0;
   for (int i = 0; i < 4; ++i) sum += stream.Next32();

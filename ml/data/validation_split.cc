@@ -15,7 +15,7 @@
 namespace prunelab {
 namespace {
 
-// Of each class.
+// How many images of each class.
 absl::StatusOr<std::vector<int64_t>> ValidationCounts(const LabelledImages& data, int64_t classes, double fraction) {
   PRUNELAB_CHECK(fraction >= 0 && fraction < 1) << "fraction " << fraction;
   std::vector<int64_t> counts(classes, 0);

@@ -1,4 +1,4 @@
-// Training images set aside for choosing hyperparameters: the same part of each class, drawn by a seed.
+// Training images set aside for choosing hyperparameters: the same fraction of each class, drawn by a seed.
 #pragma once
 
 #include <cstdint>
@@ -12,13 +12,13 @@ struct ValidationSplit {
   LabelledImages train, validation;  // each in the data's order
 };
 
-// int(n * fraction) of each class's n images, but at least one, drawn by `seed`, become validation data; `fraction` is
-// in [0, 1), and 0 sets nothing aside. A class never changes how another is drawn, and classes without images stay so.
-// Error, of the field "validation_fraction": a class of which no image would be left to train on.
+// int(n * fraction) of each class's n images, but at least one, drawn by `seed`, become validation data. `fraction` is
+// in [0, 1); 0 sets nothing aside. One class never affects how another is drawn, and classes without images stay empty.
+// Error, of the field "validation_fraction": a class would have no image left to train on.
 absl::StatusOr<ValidationSplit> SplitOffValidation(const LabelledImages& data, int64_t classes, double fraction,
                                                    uint64_t seed);
 
-// How many images that sets aside, whatever the seed; the same error.
+// How many images SplitOffValidation sets aside, which does not depend on the seed; it has the same error.
 absl::StatusOr<int64_t> CountValidation(const LabelledImages& data, int64_t classes, double fraction);
 
 }  // namespace prunelab

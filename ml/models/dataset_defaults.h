@@ -5,7 +5,7 @@
 
 namespace prunelab {
 
-// What a network's builder takes from a data set.
+// What a network's builder takes over from a data set.
 inline ImageDefaults DefaultsOf(const DatasetInfo& info) {
   return {info.classes, info.channels, info.height, info.width};
 }

@@ -1,5 +1,5 @@
-// What every family of image classifiers asks for alike: classes, channels and pixels, from its parameters, else the
-// data set, else the family's own defaults.
+// The sizes that every family of image classifiers needs: classes, channels and pixels. They come from its parameters,
+// else from the data set, else from the family's own defaults.
 //
 //   PRUNELAB_ASSIGN_OR_RETURN(const ImageSizes image, ChooseImageSizes(parameters, defaults, {10, 3, 32}));
 #pragma once
@@ -18,12 +18,12 @@ struct ImageSizes {
   int64_t classes = 0, channels = 0, height = 0, width = 0;
 };
 
-// Sizes that a person set in the parameters; absent where unset.
+// Sizes that the parameters set; no value if unset.
 struct ChosenSizes {
   std::optional<int64_t> classes, channels, image_size;
 };
 
-// Where neither the parameters nor the data set say anything.
+// The sizes if neither the parameters nor the data set give any.
 struct FamilyDefaults {
   int64_t classes = 10, channels = 3, image_size = 32;
 };

@@ -12,8 +12,8 @@
 
 namespace prunelab {
 
-// What the data set says; a builder takes from it what its parameters leave unset, and its own defaults where there is
-// no data set.
+// The data set's sizes. A builder uses them for what its parameters leave unset, and its own defaults if there is no
+// data set.
 struct ImageDefaults {
   std::optional<int64_t> classes, channels, height, width;
 };

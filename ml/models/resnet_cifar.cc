@@ -12,7 +12,7 @@
 namespace prunelab {
 namespace {
 
-// A basic block: two 3x3 convolutions beside the shortcut.
+// A basic block: two 3x3 convolutions and the shortcut.
 std::string Block(NetworkWriter& net, const std::string& name, const std::string& input, int64_t in_channels,
                   int64_t channels, int64_t stride, ResNetCifar::Shortcut kind) {
   const auto part = [&](const char* suffix) { return absl::StrCat(name, ".", suffix); };

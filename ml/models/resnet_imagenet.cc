@@ -36,7 +36,8 @@ absl::StatusOr<Shape> ShapeOf(int32_t depth) {
   }
 }
 
-// One residual block; `planes` are the channels of its 3x3 convolutions. A bottleneck ends in four times as many.
+// One residual block; `planes` is the number of channels of its 3x3 convolutions. A bottleneck ends with four times as
+// many.
 std::string Block(NetworkWriter& net, const std::string& name, const std::string& input, int64_t in_channels,
                   int64_t planes, int64_t stride, bool bottleneck) {
   const auto part = [&](const char* suffix) { return absl::StrCat(name, ".", suffix); };

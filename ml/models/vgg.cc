@@ -13,7 +13,7 @@
 namespace prunelab {
 namespace {
 
-// Convolutions in each of the five groups, and the groups' channels over the first one's.
+// The number of convolutions in each of the five groups, and the groups' channels divided by those of the first group.
 using Groups = std::array<int, 5>;
 constexpr Groups kMultiples = {1, 2, 4, 8, 8};
 

@@ -4,8 +4,9 @@
 //   network { [type.googleapis.com/prunelab.Vgg] { depth: 16 } }
 //
 // On 32x32 pixels and with its defaults it is the network of github.com/Eric-mingjie/network-slimming (Liu et al., ICCV
-// 2017; there "feature" instead of "features"); with conv_bias and last_max_pool that of github.com/kuangliu/
-// pytorch-cifar, names included. VGG-16 for 10 classes has 14,724,042 parameters, with biases 14,728,266.
+// 2017; there "feature" instead of "features"). With conv_bias and last_max_pool it is that of
+// github.com/kuangliu/pytorch-cifar, including the names. VGG-16 for 10 classes has 14,724,042 parameters, with biases
+// 14,728,266.
 #pragma once
 
 #include "absl/status/statusor.h"
@@ -14,7 +15,7 @@
 
 namespace prunelab {
 
-// Refuses, by field error: other depths, sizes below 1, images too small for the poolings.
+// Field errors: other depths, sizes below 1, images too small for the poolings.
 absl::StatusOr<Network> CreateVgg(const Vgg& parameters, const ImageDefaults& defaults);
 
 }  // namespace prunelab

@@ -21,7 +21,7 @@ std::vector<std::pair<double, double>> AllResamples(const std::vector<double>& v
   const double all = std::pow(static_cast<double>(n), static_cast<double>(n));
   std::vector<std::pair<double, double>> resamples;
   std::vector<int64_t> counts(values.size(), 0);
-  // Every way to write n as a sum of counts, in lexicographic order.
+  // All ways to write n as a sum of counts, in lexicographic order.
   const auto visit = [&](const auto& self, size_t index, int64_t left, double sum, double ways) -> void {
     if (index + 1 == values.size()) {
       sum += static_cast<double>(left) * values[index];
@@ -60,7 +60,7 @@ std::optional<BootstrapInterval> BcaInterval(const std::vector<double>& values, 
     result.interval = {summary.mean, summary.mean};
     return result;
   }
-  // Less their first, so that an offset costs no digits; it is added again at the end.
+  // Subtract the first value, so that an offset costs no digits; it is added again at the end.
   const double offset = values.front();
   std::vector<double> shifted = values;
   for (double& value : shifted) value -= offset;

@@ -1,4 +1,4 @@
-// Equivalence: not "no difference was found", but "a difference as large as the margin was excluded".
+// Equivalence: not "no difference was found", but "a difference as large as the margin was ruled out".
 #pragma once
 
 #include <optional>
@@ -7,8 +7,8 @@
 namespace prunelab {
 
 // The p of two one-sided paired t-tests (TOST; Schuirmann 1987): the larger of those of "mean <= -margin" and "mean >=
-// margin". Small: the mean difference lies within (-margin, margin). From two differences and a margin above 0 on.
-// Differences without spread: 0 inside the margin, else 1.
+// margin". A small p means that the mean difference lies within (-margin, margin). Needs at least two differences and a
+// margin above 0. For differences without spread it is 0 inside the margin, else 1.
 std::optional<double> PairedEquivalenceP(const std::vector<double>& differences, double margin);
 
 }  // namespace prunelab

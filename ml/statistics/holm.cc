@@ -11,7 +11,7 @@ std::vector<HolmAdjusted> Holm(const std::vector<double>& p, double level) {
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return p[a] < p[b]; });
   std::vector<HolmAdjusted> adjusted(p.size());
   double largest = 0;
-  int64_t ended_by = 0;  // the divisor of the first that is not refused
+  int64_t ended_by = 0;  // the divisor of the first that is not rejected
   std::vector<int64_t> divisors(p.size());
   for (size_t rank = 0; rank < order.size(); ++rank) {
     HolmAdjusted& own = adjusted[order[rank]];

@@ -15,7 +15,7 @@ namespace {
 constexpr int64_t kMostSeeds = 1000000;
 constexpr double kEquivalenceAlpha = 0.05;
 
-// P(T > critical) for the noncentral t. Where the outcome is certain to rounding it is not computed.
+// P(T > critical) for the noncentral t. It is not computed where the outcome is certain up to rounding.
 double NoncentralUpperTail(double degrees_of_freedom, double noncentrality, double critical) {
   if (noncentrality > 35 + critical) return 1;
   if (noncentrality < critical - 35 - critical * critical) return 0;

@@ -14,8 +14,8 @@ namespace {
 
 constexpr double kTolerance = 1e-12;
 constexpr int64_t kDraws = 200000;
-constexpr double kRankSlack = 1e-9;     // of levels that rounding keeps from what they are meant to be
-constexpr int64_t kListedSubsets = 18;  // differences up to which all subsets' means are listed
+constexpr double kRankSlack = 1e-9;     // for levels that rounding moved from their intended value
+constexpr int64_t kListedSubsets = 18;  // up to this many differences the means of all subsets are listed
 
 double AbsoluteSum(const std::vector<double>& values) {
   double sum = 0;
@@ -23,7 +23,7 @@ double AbsoluteSum(const std::vector<double>& values) {
   return sum;
 }
 
-// The sums of sign * value over all choices of signs from `signs`, sorted. 2^n of them.
+// The sums of sign * value over all choices of signs from `signs`, sorted; there are 2^n.
 std::vector<double> SortedSums(const double* begin, const double* end, double first_sign, double second_sign) {
   std::vector<double> sums = {0};
   for (const double* value = begin; value != end; ++value) {
@@ -36,7 +36,7 @@ std::vector<double> SortedSums(const double* begin, const double* end, double fi
   return sums;
 }
 
-// Pairs (a of `left`, b of `right`), both sorted, with a + b >= bound.
+// The number of pairs (a of `left`, b of `right`), both sorted, with a + b >= bound.
 uint64_t CountAtLeast(const std::vector<double>& left, const std::vector<double>& right, double bound) {
   uint64_t count = 0;
   size_t from = right.size();
@@ -47,7 +47,7 @@ uint64_t CountAtLeast(const std::vector<double>& left, const std::vector<double>
   return count;
 }
 
-// Subsets, the empty one included, of (values - shift) whose sum is at most 0.
+// The number of subsets of (values - shift), including the empty one, whose sum is at most 0.
 uint64_t CountSubsetsAtMost(const std::vector<double>& values, double shift) {
   std::vector<double> negated(values.size());
   for (size_t i = 0; i < values.size(); ++i) negated[i] = shift - values[i];
@@ -56,8 +56,8 @@ uint64_t CountSubsetsAtMost(const std::vector<double>& values, double shift) {
                       SortedSums(middle, negated.data() + negated.size(), 0, 1), 0);
 }
 
-// The k-th smallest (from 1) of the means of all non-empty subsets, found by its value: the smallest shift at which k
-// of them are not above it.
+// The k-th smallest (from 1) of the means of all non-empty subsets. It is found by bisecting its value: the smallest
+// shift at which k of the means are not above the shift.
 double KthSubsetMean(const std::vector<double>& values, uint64_t k) {
   double low = *std::min_element(values.begin(), values.end());
   double high = *std::max_element(values.begin(), values.end());
@@ -72,7 +72,7 @@ double KthSubsetMean(const std::vector<double>& values, uint64_t k) {
 }
 
 // Calls f(sums, counts) for each of the random splits of the values in two, which are the same for the test and for its
-// interval: [1] is of those that keep their sign.
+// interval. Index 1 is for the values that keep their sign.
 template <typename F>
 void ForDrawnSplits(const std::vector<double>& values, F f) {
   RandomStream stream(0, "sign_flip");
@@ -90,7 +90,7 @@ void ForDrawnSplits(const std::vector<double>& values, F f) {
   }
 }
 
-// Means of the parts, those that are not empty, that the values are split in.
+// The means of the non-empty parts that the values are split into.
 std::vector<double> DrawnSubsetMeans(const std::vector<double>& values) {
   std::vector<double> means;
   means.reserve(static_cast<size_t>(2 * kDraws));
@@ -127,34 +127,35 @@ SignFlipTest SignFlip(const std::vector<double>& differences) {
   double sum = 0;
   for (const double difference : differences) sum += difference;
   const double bound = std::abs(sum) - kTolerance * std::max(1.0, AbsoluteSum(differences));
-  if (bound <= 0) return test;  // every sum is that far from 0
+  if (bound <= 0) return test;  // every sum is at least that far from 0
   if (n <= kExactSignFlips) {
     const double* middle = differences.data() + n / 2;
     const uint64_t count = CountAtLeast(SortedSums(differences.data(), middle, 1, -1),
                                         SortedSums(middle, differences.data() + n, 1, -1), bound);
-    // The signs and their opposites: as many sums lie below -bound.
+    // Each sign pattern has an opposite one, so as many sums lie below -bound.
     test.p = std::min(1.0, std::ldexp(static_cast<double>(count), static_cast<int>(1 - n)));
     return test;
   }
   int64_t count = 0;
   ForDrawnSplits(differences,
                  [&](const double* sums, const int64_t*) { count += std::abs(sums[1] - sums[0]) >= bound; });
-  test.p = static_cast<double>(count + 1) / static_cast<double>(kDraws + 1);  // the observed signs count as a draw
+  test.p = static_cast<double>(count + 1) / static_cast<double>(kDraws + 1);  // the observed signs count as one draw
   test.standard_error = std::sqrt(test.p * (1 - test.p) / static_cast<double>(kDraws));
   return test;
 }
 
 namespace {
 
-// For a shift below the mean, signs count where the subset of the flipped has a mean of at most the shift, so that p is
-// 2 (1 + such subsets) / 2^n: the lower end is the smallest subset mean at which that exceeds 1 - level. The upper end
-// is the lower one of the opposite differences.
+// For a shift below the mean, a sign pattern counts if the subset of flipped values has a mean of at most the shift, so
+// p is 2 (1 + the number of such subsets) / 2^n. The lower end is the smallest subset mean at which that exceeds 1 -
+// level. The upper end is the lower end of the opposite differences.
 Interval InvertedTest(const std::vector<double>& differences, double alpha) {
   const int64_t n = static_cast<int64_t>(differences.size());
   const double infinity = std::numeric_limits<double>::infinity();
   const Interval everything = {-infinity, infinity};
   if (n == 0) return everything;
-  // A level such as 1 - 0.05 / 5 is not exact; where alpha 2^(n-1) is whole but for that, it is meant whole.
+  // A level such as 1 - 0.05 / 5 is not exact: if alpha 2^(n-1) is a whole number except for rounding, a whole number
+  // is meant.
   const auto rank = [&](double signs) { return static_cast<uint64_t>(std::floor(alpha * signs * (1 + kRankSlack))); };
   const auto kth_of_each_end = [](std::vector<double> means, uint64_t k) {
     const auto kth = means.begin() + static_cast<int64_t>(k - 1);
@@ -183,7 +184,7 @@ Interval SignFlipInterval(const std::vector<double>& differences, double level) 
   PRUNELAB_CHECK(level > 0 && level < 1) << level;
   const double alpha = 1 - level;
   Interval interval = InvertedTest(differences, alpha);
-  // Sums that tie with 0 but for rounding are ties to the test: an end that is such a mean is 0.
+  // The test treats sums that differ from 0 by rounding alone as ties, so an end that is such a mean is 0.
   if ((interval.low > 0 || interval.high < 0) && SignFlip(differences).p > alpha * (1 + kRankSlack)) {
     (interval.low > 0 ? interval.low : interval.high) = 0;
   }

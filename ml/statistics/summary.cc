@@ -24,7 +24,7 @@ SampleSummary SummarizeSample(const std::vector<double>& values) {
     squares += deviation * deviation;
     residue += deviation;
   }
-  // The residue is what rounding left in the mean (Chan, Golub and LeVeque 1983).
+  // The residue is the rounding error of the mean (Chan, Golub and LeVeque 1983).
   summary.sd = std::sqrt(std::max(squares - residue * residue / n, 0.0) / (n - 1));
   const bool constant = std::all_of(values.begin(), values.end(), [&](double value) { return value == offset; });
   if (constant) summary = {summary.n, offset, 0.0};

@@ -15,15 +15,15 @@ struct TTest {
   double t = 0, degrees_of_freedom = 0, p = 1;
 };
 
-// Whether the differences' mean is 0. From two differences on.
+// Tests whether the differences' mean is 0. Needs at least two differences.
 std::optional<TTest> PairedTTest(const std::vector<double>& differences);
 
-// Whether two independent samples have the same mean, their variances left free (Welch 1947, degrees of freedom by
-// Satterthwaite). From two values each on.
+// Tests whether two independent samples have the same mean, with any variances (Welch 1947, degrees of freedom by
+// Satterthwaite). Needs at least two values each.
 std::optional<TTest> WelchTest(const std::vector<double>& treatment, const std::vector<double>& control);
 
-// Whether the weighted sum of independent samples' means is 0; the weights sum to 0. Two samples with weights 1 and -1
-// are WelchTest.
+// Tests whether the weighted sum of independent samples' means is 0; the weights add up to 0. With two samples and the
+// weights 1 and -1 it is WelchTest.
 std::optional<TTest> WelchContrast(const std::vector<std::vector<double>>& samples, const std::vector<double>& weights);
 
 // P(T <= t) and P(T > t) of Student's distribution; t may be infinite.
