@@ -5,11 +5,11 @@
     bazel run //tools:cifar10 -- --cifar100            # into data/cifar-100-binary
     bazel run //tools:cifar10 -- --from=~/Downloads/cifar-10-binary.tar.gz
 
-An interrupted download goes on where it stopped when the same command is given again. The archive's SHA-256 is compared
-with the original's, then sizes, labels and class counts of the files; the folder appears only when all is right. Where
-it is there already and complete, nothing is done.
+If a download is interrupted, the same command resumes it. The archive's SHA-256 is compared with the original's, then
+the sizes, labels and class counts of the files are checked; the folder appears only if everything is right. If the
+folder already exists and is complete, nothing is done.
 
-Exit status: 0 done; 1 the download failed and may be tried again; 2 something is wrong that trying again does not mend.
+Exit status: 0 done; 1 the download failed, and trying again may help; 2 an error that trying again does not fix.
 """
 
 import collections
@@ -58,11 +58,11 @@ CIFAR100 = DataSet(
 
 
 class Refusal(Exception):
-    """What a person should be told; trying again does not help."""
+    """An error that the user should see; trying again does not help."""
 
 
 class DownloadError(Exception):
-    """Trying again may help."""
+    """An error after which trying again may help."""
 
 
 def file_bytes(data_set, name):
@@ -74,7 +74,7 @@ def megabytes(count):
 
 
 class Progress:
-    """Says how far a download is: on a terminal every half second on one line, else every tenth of it on its own."""
+    """Prints the progress of a download: on a terminal every half second in one line, else a line for every tenth."""
 
     def __init__(self, name, start, total):
         self.name, self.start, self.total = name, start, total
@@ -101,20 +101,20 @@ class Progress:
 
 
 def fetch_rest(url, part):
-    """Appends what `part` lacks. Returns once the server has sent all of it."""
+    """Appends the missing bytes to `part`. Returns when the server has sent all of them."""
     have = os.path.getsize(part) if os.path.exists(part) else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
         answer = urllib.request.urlopen(request, timeout=30)
     except urllib.error.HTTPError as error:
-        if error.code == 416 and have:  # nothing is left to be sent; the checksum says whether that is right
+        if error.code == 416 and have:  # nothing is left to send; the checksum tells whether that is right
             return
         if error.code in (404, 403, 410):
             raise Refusal(f"{url}: the server says {error.code} {error.reason}; give another place by --url=, or the "
                           "archive itself by --from=FILE") from None
         raise
     with answer:
-        if answer.status != 206:  # the server sends the whole
+        if answer.status != 206:  # the server sends the whole file
             have = 0
         length = answer.headers.get("Content-Length")
         total = have + int(length) if length and length.isdigit() else 0
@@ -134,7 +134,7 @@ def fetch_rest(url, part):
 
 
 def download(url, target, pause):
-    """Fetches `url` to `target`, through target.part, which later calls go on with."""
+    """Fetches `url` to `target`, through target.part, which later calls resume."""
     part = target + ".part"
     failures = 0
     while True:
@@ -164,7 +164,7 @@ def sha256_of(path):
 
 
 def kind_of(path):
-    """What a file is by its first bytes, as a hint."""
+    """What a file seems to be, by its first bytes."""
     with open(path, "rb") as file:
         start = file.read(512)
     if start.startswith(b"\x1f\x8b"):
@@ -202,7 +202,7 @@ def check_file(name, records, data_set, counts):
 
 
 def unpack(archive, folder, data_set):
-    """Writes the archive's files, checked, into the folder. Nothing else that it holds is written anywhere."""
+    """Checks the archive's files and writes them into the folder. Nothing else in the archive is written anywhere."""
     missing = set(data_set.files)
     train = [collections.Counter() for _ in data_set.labels]
     test = [collections.Counter() for _ in data_set.labels]
@@ -293,7 +293,7 @@ def run(arguments):
     except Refusal as refusal:
         if not fetched:
             raise
-        os.remove(archive)  # so that the same command starts anew
+        os.remove(archive)  # so that the same command starts from the beginning
         raise Refusal(f"{refusal} (removed)") from None
     if fetched and not arguments.keep_archive:
         os.remove(archive)

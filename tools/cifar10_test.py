@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs cifar10.py as a person would, on made-up archives, from files and from a server on this machine.
+"""Runs cifar10.py as a user would, on made-up archives, from files and from a server on this machine.
 
 Argument: cifar10.py.
 """
@@ -22,7 +22,7 @@ PIXELS = 3072
 
 
 def records(count, label):
-    """`count` records; label(i) are the label bytes of record i."""
+    """`count` records; label(i) gives the label bytes of record i."""
     black = bytes(PIXELS)
     return b"".join(bytes(label(i)) + black for i in range(count))
 
@@ -43,7 +43,7 @@ GOOD = archive({**FILES, "batches.meta.txt": b"airplane\n"})
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves GOOD; the server's `mode` says how badly."""
+    """Serves GOOD with the fault that the server's `mode` names."""
 
     def log_message(self, *arguments):
         pass
@@ -69,13 +69,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body) - begin))
         self.end_headers()
         end = len(body)
-        if server.mode == "drops":  # a third of the whole at a time
+        if server.mode == "drops":  # a third of the file at a time
             end = min(end, begin + len(body) // 3 + 1)
         self.wfile.write(body[begin:end])
 
 
 class Cifar10Test(unittest.TestCase):
-    """Each test in a folder of its own."""
+    """Each test has a folder of its own."""
 
     def setUp(self):
         scratch = tempfile.TemporaryDirectory()
@@ -102,7 +102,7 @@ class Cifar10Test(unittest.TestCase):
         return subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=False)
 
     def refused(self, *arguments, status=2, **options):
-        """The message of a refusal that left no data behind."""
+        """The message of a refused call, which must have written no data."""
         before = sorted(path.name for path in self.root.rglob("*") if not path.name.endswith(".part"))
         process = self.run_tool(*arguments, **options)
         self.assertEqual(process.returncode, status, process)

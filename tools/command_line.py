@@ -1,11 +1,12 @@
-"""What the Python tools take from their command lines alike, and how they end.
+"""What the Python tools share in reading their command lines, and in how they end.
 
     parser = command_line.Parser(prog="cifar10", description=__doc__)
     ...
     if __name__ == "__main__":
         sys.exit(command_line.status_of(main))
 
-Exit status as of the other programs: 0 done, 1 not all done, 2 refused, with a message that says what would be right.
+The exit status is the same as for the other programs: 0 done, 1 not all done, 2 refused, with a message that says what
+would be right.
 """
 
 import argparse
@@ -21,7 +22,7 @@ def user_path(path):
 
 
 class Parser(argparse.ArgumentParser):
-    """Tells the nearest flag of one that there is not."""
+    """Suggests the most similar flag for an unknown one."""
 
     def __init__(self, **options):
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
@@ -35,21 +36,21 @@ class Parser(argparse.ArgumentParser):
         super().error(message)
 
     def print_help(self, file=None):
-        (file or sys.stdout).write(self.format_help())  # argparse's own passes over errors
+        (file or sys.stdout).write(self.format_help())  # argparse's own method ignores errors
 
 
 def status_of(main):
-    """Calls main and returns its exit status, or 1 where what it printed could not be written, which it says."""
+    """Calls main and returns its exit status; if the output could not be written, prints an error and returns 1."""
     try:
         try:
             status = main()
-        except SystemExit as end:  # by the parser
+        except SystemExit as end:  # raised by the parser
             status = end.code or 0
         sys.stdout.flush()
         return status
     except OSError as error:
-        if error.filename is not None:  # no error of printing
+        if error.filename is not None:  # not an error of printing
             raise
         sys.stderr.write(f"the standard output cannot be written: {error.strerror}; what was printed there is not whole\n")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else what is left would be tried again at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # otherwise Python would try to write the rest again at exit
         return 1

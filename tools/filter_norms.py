@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Norms of the convolutions' filters that are on and off at the end of each run of a results folder, as CSV.
+"""Norms of the unmasked and masked convolution filters at the end of each run of a results folder, as CSV.
 
   bazel run //tools:filter_norms -- $PWD/runs/paper_small > norms.csv
 
-A line for each run whose last.safetensors is there: the Euclidean norms of the filters (all convolutions together) that
-the mask leaves on, and of those that are off: quantiles 0.1, 0.5 and 0.9. A filter is on where any of its mask is. A run
-without masks has all filters on.
+It prints a line for each run that has a last.safetensors: the quantiles 0.1, 0.5 and 0.9 of the Euclidean norms of the
+filters (all convolutions together) that are on, and of those that the masks turn off. A filter is on if any entry of
+its mask is. In a run without masks all filters are on.
 """
 
 import array
@@ -25,7 +25,7 @@ COLUMNS = ["arm", "seed"] + [f"{which}_{name}" for which in ("on", "off") for na
 
 
 def read_floats(path):
-    """Tensors of float32 of a safetensors file: name -> (shape, values)."""
+    """The float32 tensors of a safetensors file: name -> (shape, values)."""
     data = path.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8:8 + length])
@@ -43,7 +43,7 @@ def read_floats(path):
 
 
 def norms(tensors):
-    """Norms of the filters that are on, and off."""
+    """The norms of the filters that are on, and of those that are off."""
     on, off = [], []
     for name, (shape, values) in tensors.items():
         if not name.endswith(".weight") or len(shape) != 4:
@@ -59,7 +59,7 @@ def norms(tensors):
 
 
 def summary(values):
-    """How many, and their quantiles (the nearest rank); empty where there are none."""
+    """The number of values and their quantiles (nearest rank); empty if there are none."""
     ordered = sorted(values)
     return [len(ordered)] + [
         "%.4g" % ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else "" for q in QUANTILES]

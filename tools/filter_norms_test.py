@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""filter_norms.py on made-up checkpoints. Argument: filter_norms.py."""
+"""Runs filter_norms.py on made-up checkpoints. Argument: filter_norms.py."""
 
 import array
 import json
@@ -34,7 +34,7 @@ class FilterNormsTest(unittest.TestCase):
     def test_norms_of_filters_that_are_on_and_off(self):
         with tempfile.TemporaryDirectory() as folder:
             write(pathlib.Path(folder, "a/b/10/last.safetensors"), {
-                # Norms 5, 13 and 2, of which the second is off; a mask of weights that leaves half of a filter on.
+                # Norms 5, 13 and 2; the second filter is off, and a mask of weights leaves half of the third on.
                 "conv1.weight": ([3, 2, 1, 1], [3, 4, 5, 12, 0, 2]),
                 "conv1.mask": ([3, 2, 1, 1], [1, 1, 0, 0, 0, 1]),
                 "conv2.weight": ([1, 1, 2, 2], [1, 1, 1, 1]),

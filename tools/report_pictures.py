@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Pictures of a report for a README: its beginning as report.png, its main plots as SVG.
+"""Makes pictures of a report for a README: its top as report.png, and its main plots as SVG.
 
   bazel run //experiments:report -- --results=experiments/results/digits
   python3 tools/report_pictures.py experiments/results/digits/report.html docs/images
 
-Needs Chromium (apt-get install chromium); nothing is fetched.
+It needs Chromium (apt-get install chromium) and fetches nothing.
 """
 
 import os
@@ -14,7 +14,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from report_pictures_chromium import Chromium  # noqa: E402
 
-PLOTS = ["accuracy", "tradeoff", "live"]  # and every forest
+PLOTS = ["accuracy", "tradeoff", "live"]  # and every forest plot
 
 
 def main():
@@ -25,13 +25,13 @@ def main():
     with Chromium() as browser:
         url = pathlib.Path(sys.argv[1]).resolve().as_uri()
         page = browser.open(url, width=1000, height=800, ready="document.body && document.body.dataset.ready == '1'")
-        # The folder that the report was made of says nothing on a picture.
+        # The name of the results folder means nothing in a picture.
         page.value("document.querySelector('.folders').remove()")
         end = page.value("document.querySelector('#verdicts').getBoundingClientRect().bottom + window.scrollY")
         (folder / "report.png").write_bytes(page.screenshot(clip=(0, 0, 1000, end + 12)))
         forests = page.value("Array.from(document.querySelectorAll('.forest')).map((e) => e.id)")
         for plot in PLOTS + forests:
-            # White behind it: a README may stand on black.
+            # A white background, because a README may be shown on black.
             svg = page.value(
                 f"Plotly.relayout('{plot}', {{paper_bgcolor: '#fff'}}).then(() => Plotly.toImage('{plot}',"
                 " {format: 'svg', width: 760, height: 420})).then((url) => decodeURIComponent(url.split(',')[1]))"

@@ -33,7 +33,7 @@ class Page:
         return self.browser.call(method, self.session, **parameters)
 
     def value(self, expression):
-        """What the JavaScript expression evaluates to, promises awaited."""
+        """The value of a JavaScript expression; a promise is awaited."""
         result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in result:
             raise RuntimeError(f"{expression}: {result['exceptionDetails']}")
@@ -63,7 +63,7 @@ class Page:
         )
 
     def screenshot(self, clip=None):
-        """PNG of the whole page, or of the rectangle (x, y, width, height) of it."""
+        """A PNG of the whole page, or of its rectangle (x, y, width, height)."""
         box = {}
         if clip:
             box["clip"] = dict(zip(("x", "y", "width", "height"), clip), scale=1)
@@ -72,7 +72,7 @@ class Page:
         )
 
     def messages(self):
-        """(kind, text) of everything that a clean offline page does not do."""
+        """(kind, text) of everything that a clean offline page would not do."""
         result = []
         for event in self.browser.events:
             if event.get("sessionId") != self.session:
@@ -106,7 +106,7 @@ class Chromium:
         ]  # fmt: skip
 
         def descriptors():
-            a, b = os.dup(read_in), os.dup(write_out)  # out of the way of 3 and 4
+            a, b = os.dup(read_in), os.dup(write_out)  # so that they do not collide with 3 and 4
             os.dup2(a, 3)
             os.dup2(b, 4)
 

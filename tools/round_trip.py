@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Train, remove, train on, prune and remove again, export: the way of a network through the programs, with its checks.
+"""Takes a network through all programs and checks it: train, remove, train further, prune and remove again, export.
 
     bazel build //experiments:ablation //tools:compress //tools:evaluate
     tools/round_trip.py bazel-bin/experiments/ablation bazel-bin/tools/compress bazel-bin/tools/evaluate \\
         --onnxruntime_python=python3
 
-Trains digits with dynamic_l1 (and the shape it ends with from scratch), compresses the result, fine-tunes it one epoch
-with dynamic_l1 from the smaller network, compresses again and exports. With --onnxruntime_python, a Python that has
-onnx, onnxruntime and numpy, tools/reference/onnx_runtime.py compares the export's logits; //tools:round_trip_test does
-without.
+It trains digits with dynamic_l1 (and the shape that this ends with from scratch), compresses the result, fine-tunes the
+smaller network for one epoch with dynamic_l1, compresses it again and exports it. If --onnxruntime_python names a
+Python that has onnx, onnxruntime and numpy, tools/reference/onnx_runtime.py compares the export's logits;
+//tools:round_trip_test leaves this out.
 """
 
 import argparse
@@ -75,7 +75,7 @@ def write_images(path, channels, size):
 
 
 def after(text, label):
-    """The second number in the line of compress's table."""
+    """The second number in a line of the table that compress prints."""
     return [int(n) for n in re.search(re.escape(label) + r"\s+(\d+)\s+(\d+)", text).groups()]
 
 

@@ -1,6 +1,6 @@
 #!/bin/bash
-# A real Slurm of one node on this machine, as root and without systemd, for trying job scripts. Debian's packages:
-# slurm-wlm munge.
+# Starts a real Slurm of one node on this machine, as root and without systemd, for trying job scripts. It needs
+# Debian's packages slurm-wlm and munge.
 #
 #   tools/slurm_on_one_machine.sh start DIR [PORT]    then: export SLURM_CONF=DIR/slurm.conf
 #   tools/slurm_on_one_machine.sh stop DIR

@@ -1,24 +1,25 @@
-"""Training steps of this project beside PyTorch's on this machine: runs both alternately, prints ratios.
+"""Compares training steps of this project and of PyTorch on this machine: runs both alternately and prints ratios.
 
   bazel build //experiments:step_benchmark //ml/regularizers:regularizers_benchmark
   python3 tools/benchmark/compare.py [--rounds=5] [--rows=dense,static]
 
-A ratio is PyTorch's time over ours, of the medians over rounds; PyTorch's is the better of eager and torch.compile
-(left out with --no_compile, or where it does not work). In brackets the least and the largest ratio of a round. Times
-are wall clock; beside them the ratio of processor time, which a busy machine disturbs less.
+A ratio is PyTorch's time divided by ours, both medians over rounds. PyTorch's time is the better of eager and
+torch.compile (which is left out with --no_compile, or if it does not work). The smallest and the largest ratio of a
+round are in brackets. Times are wall clock times; next to them is the ratio of processor times, which a busy machine
+disturbs less.
 
-Rows of "masks of a real run" take those of the file that --masks names, such as a run's last.safetensors; without it
-those of epoch30_masks.textproto beside this file. Rows in bfloat16 are left out on a CPU without avx512_bf16. PyTorch computes masked filters as any others:
-its time is the same for all masks.
+The rows "masks of a real run" use the masks in the file that --masks names, such as a run's last.safetensors, or by
+default those of epoch30_masks.textproto in this folder. Rows in bfloat16 are left out on a CPU without avx512_bf16.
+PyTorch computes masked filters like any others, so its time is the same for all masks.
 
-A sweep is eight runs: here in two processes of one thread on a core of its own, four runs each, in PyTorch one after
-the other with --threads threads. Its time is that of all steps, the longer of the two processes' here; starting
-processes and the steps that are not timed are left out on both sides.
+A sweep is eight runs. Here two processes train four runs each, with one thread on a core of its own; PyTorch trains one
+run after the other with --threads threads. The time is that of all steps; here it is the longer of the two processes'.
+Starting processes and untimed steps are left out on both sides.
 
---device=cuda compares on a GPU (build with --config=cuda), all rows but those of sweeps and of the penalty alone; there
-torch.compile records CUDA graphs, as this project's steps are recorded.
+--device=cuda compares on a GPU (build with --config=cuda), except for the rows of sweeps and of the penalty alone.
+There torch.compile captures CUDA graphs, as this project does.
 
-Needs torch 2.11 in the Python that runs this.
+The Python that runs this needs torch 2.11.
 """
 
 import argparse
@@ -41,7 +42,7 @@ BFLOAT16 = "--precision=bfloat16"
 DENSE_PEER = ["--network=resnet56"]
 DYNAMIC_PEER = ["--network=resnet56", "--gradient=straight_through", "--rate=0.6"]
 
-REAL = "--masks=FILE"  # what --masks names here
+REAL = "--masks=FILE"  # the file that --masks names
 STATIC_PEER = ["--network=resnet56", "--gradient=masked", "--rate=0.6"]
 SWEEP_RUNS = 8
 
@@ -67,7 +68,7 @@ PENALTY = "penalty"
 
 
 def check_optimised(program):
-    """Ends with an error where program is not there or was last built with sanitizers or for debugging."""
+    """Ends with an error if `program` does not exist or was last built with sanitizers or for debugging."""
     path = pathlib.Path(program).resolve()
     if not path.exists():
         sys.exit(f"compare.py: {program}: there is no such file; build it: bazel build //experiments:step_benchmark "
@@ -97,7 +98,7 @@ def run_ours(flags, arguments):
 
 
 def run_our_sweep(flags, arguments):
-    """Of SWEEP_RUNS runs: milliseconds are those of one step of each run, cpu_milliseconds too."""
+    """A sweep of SWEEP_RUNS runs: milliseconds and cpu_milliseconds are those of one step of each run."""
     command = [arguments.program, f"--steps={arguments.steps}", f"--batch={arguments.batch}", "--threads=1"] + flags
     cores = sorted(os.sched_getaffinity(0))[:2]
 

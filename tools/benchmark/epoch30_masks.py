@@ -1,8 +1,8 @@
-"""Writes epoch30_masks.safetensors beside this file: the filter masks of a run's last.safetensors and nothing else.
+"""Writes epoch30_masks.safetensors into this folder: the filter masks of a run's last.safetensors and nothing else.
 
   python3 tools/benchmark/epoch30_masks.py RUN/last.safetensors
 
-epoch30_masks.textproto says which run. Prints how many filters of each stage are on.
+epoch30_masks.textproto says which run it was. This prints how many filters of each stage are unmasked.
 """
 
 import json

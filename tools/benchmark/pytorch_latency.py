@@ -3,8 +3,8 @@
     bazel run //ml/compression:latency_benchmark -- --export=/tmp/removed.onnx
     python3 tools/benchmark/pytorch_latency.py /tmp/removed.onnx --threads=1     (torch, onnx, numpy)
 
-Reads the network and its weights from the ONNX file and calls torch's functions node by node, channels_last, as an
-eager module's forward would.
+It reads the network and its weights from the ONNX file and calls torch's functions node by node, channels_last, like
+the forward of an eager module.
 """
 
 import argparse
@@ -18,13 +18,13 @@ from onnx import numpy_helper
 
 
 def steps_of(path):
-    """Functions from the dictionary of values to nothing, in order."""
+    """The steps of the network, in order: functions that change the dictionary of values."""
     graph = onnx.load(path).graph
     weights = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in graph.initializer}
     for name, tensor in weights.items():
         if tensor.dim() == 4:
             weights[name] = tensor.contiguous(memory_format=torch.channels_last)
-    pads = {}  # of scatters: Pad's output -> its input
+    pads = {}  # for scatters: Pad's output -> its input
     steps = []
     for node in graph.node:
         at = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}

@@ -1,11 +1,11 @@
-"""A whole training step in PyTorch, written well: what //experiments:step_benchmark is compared with.
+"""A whole training step in PyTorch, written well, with which //experiments:step_benchmark is compared.
 
-channels_last, fused SGD, inplace ReLUs. Masks act by a custom autograd function; the correlation penalty is a Gram
-matrix per shape of layer, for all layers of a shape at once. Prints one JSON object with step_benchmark's keys.
+It uses channels_last, fused SGD and in-place ReLUs. A custom autograd function applies masks. The correlation penalty
+computes one Gram matrix for all layers of the same shape. Prints one JSON object with step_benchmark's keys.
 
   python3 tools/benchmark/pytorch_peer.py --gradient=straight_through --penalty --rate=0.6 [--compile]
 
-Needs torch 2.11 (pip install torch==2.11.0). compare.py runs both sides.
+It needs torch 2.11 (pip install torch==2.11.0). compare.py runs both sides.
 """
 
 import argparse
@@ -70,7 +70,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """For 32x32 images: 3x3 stem, then stages of basic blocks, each twice as wide as the one before."""
+    """A network for 32x32 images: a 3x3 stem, then stages of basic blocks, each twice as wide as the previous one."""
 
     def __init__(self, width, blocks, classes=10):
         super().__init__()
@@ -124,7 +124,7 @@ def uniform_masks(convs, rate):
 
 
 def global_masks(convs, rate):
-    """The masks of the paper's ranking, computed and put aside as step_benchmark does."""
+    """The masks of the paper's ranking, computed and discarded as step_benchmark does."""
     with torch.no_grad():
         importances = [conv.weight.abs().mean((1, 2, 3)) for conv in convs]
         every = torch.cat(importances)
@@ -202,7 +202,7 @@ def main():
         optimizer.step()
         return loss
 
-    # A GPU is not waited for between steps: all are timed together.
+    # Steps do not synchronize with a GPU: all are timed together.
     for step in range(total if not on_gpu else warm_up):
         start, cpu_start = time.perf_counter(), cpu_seconds()
         value = one_step(step).item()

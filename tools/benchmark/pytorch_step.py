@@ -1,11 +1,12 @@
 """The training step of this project's ResNet-20 in PyTorch, written well: eager, channels_last, fused SGD.
 
-Prints one JSON object: images per second of training steps on CIFAR-10's binary files (random crop with padding 4, the
-data in memory), for comparison with the images/s that //experiments:ablation prints for the same network, batch and data.
+It prints one JSON object: images per second of training steps on CIFAR-10's binary files (random crop with padding 4,
+the data in memory), for comparison with the images/s that //experiments:ablation prints for the same network, batch and
+data.
 
   python3 tools/benchmark/pytorch_step.py --data=data/cifar-10-batches-bin [--batch=128] [--steps=200] [--threads=2]
 
-Needs torch 2.11 (pip install torch==2.11.0).
+It needs torch 2.11 (pip install torch==2.11.0).
 """
 
 import argparse
@@ -31,7 +32,7 @@ def load(folder):
 
 
 def batch_of(images, labels, index, padding):
-    """Random crops, normalised: one gather for the whole batch."""
+    """Random crops, normalized, by one gather for the whole batch."""
     padded = functional.pad(images[index], (padding,) * 4)
     n = len(index)
     offsets = torch.randint(0, 2 * padding + 1, (2, n))
