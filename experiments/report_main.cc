@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "experiments/report.h"
+#include "experiments/reporting/report.h"
 #include "ml/base/files.h"
 #include "ml/base/flags.h"
 #include "ml/base/path_list.h"

@@ -11,7 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "experiments/table.h"
+#include "experiments/records/table.h"
 #include "ml/base/files.h"
 #include "ml/base/flags.h"
 #include "ml/base/freed_memory.h"

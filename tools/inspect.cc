@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "experiments/config.h"
+#include "experiments/config/config.h"
 #include "ml/base/flags.h"
 #include "ml/base/status_macros.h"
 #include "tools/command_line.h"

@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "experiments/table.h"
+#include "experiments/records/table.h"
 #include "ml/compression/compressed_model.h"
 #include "ml/pruning/mask_measures.h"
 

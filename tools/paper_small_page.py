@@ -3,7 +3,7 @@
 
   bazel run //tools:paper_small_page
 
-writes experiments/results/paper_small/README.md and the pictures beside it.
+writes results/paper_small/README.md and the pictures beside it.
 
 Usage: paper_small_page.py REPORT [RESULTS TUNING OUTPUT]. Runs the program REPORT (//experiments:report) on the folder
 RESULTS and takes its comparisons, results.csv and the runs' epochs.jsonl, and of TUNING the results.csv.
@@ -470,7 +470,7 @@ def main():
     if len(sys.argv) not in (2, 5):
         sys.exit("usage: bazel run //tools:paper_small_page, or paper_small_page.py REPORT RESULTS TUNING OUTPUT")
     if len(sys.argv) == 2:
-        folder = pathlib.Path(os.environ["BUILD_WORKSPACE_DIRECTORY"], "experiments/results")
+        folder = pathlib.Path(os.environ["BUILD_WORKSPACE_DIRECTORY"], "results")
         paths = [folder / "paper_small", folder / "paper_small_tuning", folder / "paper_small"]
     else:
         paths = sys.argv[2:]

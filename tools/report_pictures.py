@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Makes pictures of a report for a README: its top as report.png, and its main plots as SVG.
 
-  bazel run //experiments:report -- --results=experiments/results/digits
-  python3 tools/report_pictures.py experiments/results/digits/report.html docs/images
+  bazel run //experiments:report -- --results=results/digits
+  python3 tools/report_pictures.py results/digits/report.html docs/images
 
 It needs Chromium (apt-get install chromium) and fetches nothing.
 """

@@ -1,6 +1,6 @@
 """The verdicts of a results folder computed again, from results.csv and ablation.textproto with numpy and scipy alone.
 
-  python3 tools/reference/statistics_verdicts.py experiments/results/digits
+  python3 tools/reference/statistics_verdicts.py results/digits
 
 Compares with comparisons.json, number by number, and fails where they differ by more than 1e-9 (relative).
 """

@@ -1,7 +1,7 @@
 """Event files and TensorBoard's own reader and writer. Needs the packages tensorboard, numpy and protobuf.
 
-python3 tools/reference/tensorboard_events.py values > experiments/tensorboard_values.h
-    what TensorBoard's classes serialise for the events of experiments/tensorboard_writer_test.cc
+python3 tools/reference/tensorboard_events.py values > experiments/runs/tensorboard_values.h
+    what TensorBoard's classes serialise for the events of experiments/runs/tensorboard_writer_test.cc
 python3 tools/reference/tensorboard_events.py check runs/digits/dynamic_l1/cov/1
     compares the scalars that its reader finds in a run's folder with epochs.jsonl
 """

@@ -1,0 +1,40 @@
+// The phases of a run: stretches of training with settings of their own (Phase in ablation.proto).
+//
+//   for (const RunPhase& phase : PhasesOf(config)) Train(phase.training, phase.pruning, ...);
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "experiments/config/ablation.pb.h"
+
+namespace prunelab {
+
+// A phase with what it takes over from the run filled in.
+struct RunPhase {
+  std::string name;         // "" where the run has no phases
+  int64_t first_epoch = 0;  // of the run
+  Training training;        // epochs are the phase's own
+  google::protobuf::Any pruning;
+  Regularization regularization;
+  std::optional<int64_t> rewind_to_epoch;
+};
+
+// In their order, never empty: a run without phases is one. `config` is an Arm's, or one that FillInPhases has seen.
+std::vector<RunPhase> PhasesOf(const RunConfig& config);
+
+// Says what a run's or a phase's penalty leaves unsaid: no regularizer, and weight 0 without one.
+void FillInRegularization(Regularization* regularization);
+
+// Says what phases leave unsaid (no regularizer, weight 0 without one, a constant schedule), and sets training.epochs
+// to their sum where it is unset. What CheckPhases refuses stays as it is.
+void FillInPhases(RunConfig* config);
+
+// Errors of phases themselves, by field relative to RunConfig: names, epochs and their sum, where to rewind to, a
+// penalty's weight without a penalty. What their training, strategies and penalties refuse is not known here.
+std::vector<absl::Status> CheckPhases(const RunConfig& config);
+
+}  // namespace prunelab

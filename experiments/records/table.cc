@@ -1,0 +1,76 @@
+#include "experiments/records/table.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace prunelab {
+namespace {
+
+template <typename T>
+std::string Cell(const std::vector<const RunResult*>& runs, std::optional<T> RunResult::*member, double scale,
+                 int digits) {
+  std::vector<double> values;
+  for (const RunResult* run : runs) {
+    if (run->*member) values.push_back(static_cast<double>(*(run->*member)) * scale);
+  }
+  if (values.empty()) return "-";
+  const MeanAndDeviation summary = Summary(values);
+  if (!summary.deviation) return absl::StrFormat("%.*f", digits, summary.mean);
+  return absl::StrFormat("%.*f +- %.*f", digits, summary.mean, digits, *summary.deviation);
+}
+
+}  // namespace
+
+MeanAndDeviation Summary(const std::vector<double>& values) {
+  MeanAndDeviation summary;
+  for (const double value : values) summary.mean += value / static_cast<double>(values.size());
+  if (values.size() < 2) return summary;
+  double squares = 0;
+  for (const double value : values) squares += (value - summary.mean) * (value - summary.mean);
+  summary.deviation = std::sqrt(squares / static_cast<double>(values.size() - 1));
+  return summary;
+}
+
+std::string Aligned(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<size_t> widths;
+  for (const auto& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  std::string text;
+  for (const auto& row : rows) {
+    for (size_t i = 0; i < row.size(); ++i) {
+      const std::string space(widths[i] - row[i].size(), ' ');
+      absl::StrAppend(&text, i == 0 ? "" : "  ", i == 0 ? row[i] + space : space + row[i]);
+    }
+    while (!text.empty() && text.back() == ' ') text.pop_back();
+    text += '\n';
+  }
+  return text;
+}
+
+std::string ResultsTable(const std::vector<std::string>& arms, const std::vector<RunResult>& results) {
+  std::vector<std::vector<std::string>> rows = {{"arm", "n", "diverged", "test top-1 %", "test loss",
+                                                 "filters masked %", "weights masked %", "mean |rho|", "returned",
+                                                 "live parameters", "live MACs"}};
+  for (const std::string& arm : arms) {
+    std::vector<const RunResult*> done;
+    int64_t diverged = 0;
+    for (const RunResult& result : results) {
+      if (result.arm != arm) continue;
+      if (result.status == "done") done.push_back(&result);
+      if (result.status == "diverged") ++diverged;
+    }
+    rows.push_back({arm, absl::StrCat(done.size()), absl::StrCat(diverged), Cell(done, &RunResult::test_top1, 100, 2),
+                    Cell(done, &RunResult::test_loss, 1, 4), Cell(done, &RunResult::filter_sparsity, 100, 2),
+                    Cell(done, &RunResult::weight_sparsity, 100, 2), Cell(done, &RunResult::mean_abs_rho, 1, 4),
+                    Cell(done, &RunResult::returned_filters, 1, 0), Cell(done, &RunResult::live_parameters, 1, 0),
+                    Cell(done, &RunResult::live_macs, 1, 0)});
+  }
+  return Aligned(rows);
+}
+
+}  // namespace prunelab

@@ -1,0 +1,401 @@
+// Verdicts from made-up results: what must come out better, equivalent or undecided, and what never may.
+#include "experiments/reporting/analysis.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "google/protobuf/text_format.h"
+
+namespace prunelab {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+using Json = nlohmann::json;
+
+Ablation Parse(const std::string& text) {
+  Ablation ablation;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &ablation)) << text;
+  return ablation;
+}
+
+constexpr char kOneComparison[] = R"pb(comparison { treatment: "b" control: "a" metric: TEST_TOP1 margin: 0.005 })pb";
+
+void Add(std::vector<RunResult>& results, const std::string& arm, const std::vector<double>& top1) {
+  for (size_t i = 0; i < top1.size(); ++i) {
+    RunResult& result = results.emplace_back();
+    result.arm = arm;
+    result.seed = static_cast<int64_t>(i) + 1;
+    result.status = "done";
+    result.test_top1 = top1[i];
+    result.test_loss = 1 - top1[i];
+    result.filter_sparsity = 0.6;
+    result.test_top1_best = 0.99;
+  }
+}
+
+const std::vector<double> kControl = {0.801, 0.805, 0.809, 0.798, 0.802, 0.811, 0.806, 0.803, 0.800, 0.807};
+
+std::vector<double> Plus(std::vector<double> values, double shift, double jitter = 0) {
+  for (size_t i = 0; i < values.size(); ++i) values[i] += shift + (i % 2 == 0 ? jitter : -jitter);
+  return values;
+}
+
+std::vector<ArmFacts> Facts(const std::vector<std::string>& names, MaskKind masks = MaskKind::kFilters) {
+  std::vector<ArmFacts> facts;
+  for (const std::string& name : names) facts.push_back({name, 10, masks});
+  return facts;
+}
+
+ComparisonResult JudgeOne(const std::vector<double>& treatment, const std::vector<double>& control,
+                          const std::string& text = kOneComparison) {
+  std::vector<RunResult> results;
+  Add(results, "a", control);
+  Add(results, "b", treatment);
+  return Analyse(Parse(text), results, Facts({"a", "b"}), nullptr).comparisons.at(0);
+}
+
+TEST(AnalysisTest, Better) {
+  const ComparisonResult result = JudgeOne(Plus(kControl, 0.02, 0.001), kControl);
+  EXPECT_EQ(result.judgement.verdict, "better");
+  EXPECT_EQ(result.judgement.p_sign_flip, 2.0 / 1024);
+  EXPECT_EQ(result.judgement.p_holm, 2.0 / 1024);
+  EXPECT_NEAR(*result.judgement.difference, 0.02, 1e-12);
+  EXPECT_GT(result.judgement.interval->low, 0.018);
+  EXPECT_EQ(result.judgement.interval->low, result.judgement.interval_95->low);  // Holm's divisor is 1
+  EXPECT_THAT(result.sentence, HasSubstr("b is better than a in test top-1: +2.00 points (95 % interval"));
+  EXPECT_THAT(result.sentence, HasSubstr("10 seeds"));
+}
+
+TEST(AnalysisTest, Worse) { EXPECT_EQ(JudgeOne(Plus(kControl, -0.02, 0.001), kControl).judgement.verdict, "worse"); }
+
+TEST(AnalysisTest, OfALossLessIsBetter) {
+  const std::string text = R"pb(comparison { treatment: "b" control: "a" metric: TEST_LOSS })pb";
+  EXPECT_EQ(JudgeOne(Plus(kControl, 0.02, 0.001), kControl, text).judgement.verdict, "better");
+  EXPECT_EQ(JudgeOne(Plus(kControl, -0.02, 0.001), kControl, text).judgement.verdict, "worse");
+}
+
+TEST(AnalysisTest, BetterByLessThanTheMargin) {
+  const ComparisonResult result = JudgeOne(Plus(kControl, 0.002, 0.0005), kControl);
+  EXPECT_EQ(result.judgement.verdict, "better by less than the margin");
+  EXPECT_THAT(result.sentence, HasSubstr("by less than the margin of 0.50 points"));
+}
+
+TEST(AnalysisTest, Equivalent) {
+  const ComparisonResult result = JudgeOne(Plus(kControl, 0.0001, 0.001), kControl);
+  EXPECT_EQ(result.judgement.verdict, "equivalent");
+  EXPECT_LE(*result.judgement.p_equivalence, 0.05);
+  EXPECT_THAT(result.sentence, HasSubstr("equivalent to a in test top-1 within the margin of 0.50 points"));
+}
+
+TEST(AnalysisTest, ARunThatIsTheSameIsEquivalentAndNoBetter) {
+  const ComparisonResult result = JudgeOne(kControl, kControl);
+  EXPECT_EQ(result.judgement.verdict, "equivalent");
+  EXPECT_EQ(result.judgement.p_sign_flip, 1);
+  EXPECT_EQ(*result.judgement.difference, 0);
+}
+
+TEST(AnalysisTest, WithoutAMarginNothingIsEquivalent) {
+  const std::string text = R"pb(comparison { treatment: "b" control: "a" })pb";
+  const ComparisonResult result = JudgeOne(kControl, kControl, text);
+  EXPECT_EQ(result.judgement.verdict, "no conclusion");
+  EXPECT_FALSE(result.judgement.p_equivalence.has_value());
+}
+
+TEST(AnalysisTest, NoConclusionSaysHowManySeedsWouldDecide) {
+  const ComparisonResult result = JudgeOne(Plus(kControl, 0.002, 0.02), kControl);
+  EXPECT_EQ(result.judgement.verdict, "no conclusion");
+  ASSERT_TRUE(result.seeds_to_decide.has_value());
+  EXPECT_GT(*result.seeds_to_decide, 10);
+  EXPECT_THAT(result.sentence, HasSubstr("would decide"));
+}
+
+// One of six pairs against the others: with their spread six seeds would mostly decide, but these have not.
+TEST(AnalysisTest, TheSeedsThatWouldDecideAreMoreThanThereAre) {
+  const std::string text = R"pb(comparison { treatment: "b" control: "a" })pb";
+  const ComparisonResult six =
+      JudgeOne({0.81, 0.82, 0.83, 0.84, 0.85, 0.859}, {0.80, 0.81, 0.82, 0.83, 0.84, 0.86}, text);
+  EXPECT_EQ(six.judgement.verdict, "no conclusion");
+  EXPECT_EQ(six.seeds_to_decide, 7);
+  EXPECT_THAT(six.sentence, HasSubstr("About 7 seeds would decide"));
+  int64_t undecided = 0;
+  for (uint64_t sample = 0; sample < 300; ++sample) {
+    std::vector<double> treatment = kControl;
+    for (size_t i = 0; i < treatment.size(); ++i) {
+      treatment[i] += 0.004 * static_cast<double>((sample * 7919 + i * i * 104729 + i * sample) % 13) / 4 - 0.003;
+    }
+    const ComparisonResult result = JudgeOne(treatment, kControl);
+    if (!result.seeds_to_decide) continue;
+    ++undecided;
+    EXPECT_GT(*result.seeds_to_decide, result.judgement.pairs) << result.sentence;
+  }
+  EXPECT_GT(undecided, 20);
+}
+
+// A comparison that Holm's procedure does not come to has an interval that says so, too.
+TEST(AnalysisTest, AnIntervalBesideNoConclusionHoldsZero) {
+  const std::vector<double> control(kControl.begin(), kControl.begin() + 7);
+  std::vector<RunResult> results;
+  Add(results, "a", control);
+  std::vector<double> nearly = Plus(control, 0.02, 0.001);
+  nearly[0] = control[0] - 0.0001;  // p = 4 / 128, 0.0625 by the first place of two
+  Add(results, "b", nearly);
+  std::vector<double> more = Plus(control, 0.02, 0.001);
+  more[1] = control[1] - 0.0002;
+  more[2] = control[2] + 0.0001;  // p = 6 / 128, below 0.05 by the second place
+  Add(results, "c", more);
+  const Ablation ablation = Parse(R"pb(comparison { treatment: "b" control: "a" }
+                                       comparison { treatment: "c" control: "a" })pb");
+  const Analysis analysis = Analyse(ablation, results, Facts({"a", "b", "c"}), nullptr);
+  for (const ComparisonResult& comparison : analysis.comparisons) {
+    EXPECT_EQ(comparison.judgement.verdict, "no conclusion");
+    EXPECT_EQ(comparison.judgement.holm_divisor, 2);
+    EXPECT_LE(comparison.judgement.interval->low, 0) << comparison.sentence;
+    EXPECT_GE(comparison.judgement.interval->high, 0);
+  }
+  EXPECT_EQ(analysis.comparisons[0].judgement.p_sign_flip, 4.0 / 128);
+  EXPECT_EQ(analysis.comparisons[1].judgement.p_sign_flip, 6.0 / 128);
+}
+
+TEST(AnalysisTest, BeyondThirtyTwoSeedsTheVerdictAndItsIntervalAgree) {
+  int64_t better = 0;
+  for (int sample = 0; sample < 12; ++sample) {
+    std::vector<double> control, treatment;
+    for (int i = 0; i < 33 + sample; ++i) {
+      control.push_back(0.8 + 0.01 * std::sin(1.0 + i * (3 + sample)));
+      treatment.push_back(control.back() + 0.01 * std::sin(2.0 + i * (5 + sample)) + 0.0023 + 0.0001 * sample);
+    }
+    const ComparisonResult result = JudgeOne(treatment, control, "comparison { treatment: 'b' control: 'a' }");
+    const Judgement& judgement = result.judgement;
+    EXPECT_GT(judgement.p_standard_error, 0);
+    EXPECT_EQ(judgement.interval->low > 0 || judgement.interval->high < 0, judgement.verdict != "no conclusion");
+    better += judgement.verdict == "better";
+  }
+  EXPECT_GT(better, 0);
+}
+
+TEST(AnalysisTest, FewSeedsNeverDecide) {
+  for (size_t n = 1; n <= 5; ++n) {
+    const std::vector<double> control(kControl.begin(), kControl.begin() + static_cast<int64_t>(n));
+    const ComparisonResult result = JudgeOne(Plus(control, 0.1, 0.0001), control);
+    EXPECT_EQ(result.judgement.verdict, "no conclusion") << n;
+    EXPECT_TRUE(std::isinf(result.judgement.interval->low)) << n;
+    EXPECT_THAT(result.sentence, HasSubstr("cannot decide whatever they show; 6 is the least that can")) << n;
+  }
+  const std::vector<double> six(kControl.begin(), kControl.begin() + 6);
+  EXPECT_EQ(JudgeOne(Plus(six, 0.1, 0.0001), six).judgement.verdict, "better");
+}
+
+TEST(AnalysisTest, HolmCountsAllComparisonsAndContrasts) {
+  std::string text;
+  for (const char* metric : {"TEST_TOP1", "TEST_LOSS", "FILTER_SPARSITY", "TEST_TOP5"}) {
+    text += std::string("comparison { treatment: 'b' control: 'a' margin: 0.005 metric: ") + metric + " }\n";
+  }
+  const std::vector<double> six(kControl.begin(), kControl.begin() + 6);
+  const ComparisonResult result = JudgeOne(Plus(six, 0.1, 0.0001), six, text);
+  EXPECT_EQ(result.judgement.holm_divisor, 4);
+  EXPECT_EQ(result.judgement.p_holm, 4 * 2.0 / 64);
+  EXPECT_EQ(result.judgement.verdict, "no conclusion");
+  EXPECT_TRUE(std::isinf(result.judgement.interval->high));
+  EXPECT_FALSE(std::isinf(result.judgement.interval_95->high));
+}
+
+TEST(AnalysisTest, UnpairedSeedsAreLeftOutOfThePairs) {
+  std::vector<RunResult> results;
+  Add(results, "a", kControl);
+  Add(results, "b", Plus(kControl, 0.02, 0.001));
+  results.erase(results.begin() + 2);   // a's seed 3
+  results.erase(results.begin() + 17);  // b's seed 9
+  const ComparisonResult result = Analyse(Parse(kOneComparison), results, Facts({"a", "b"}), nullptr).comparisons[0];
+  EXPECT_EQ(result.judgement.n_control, 9);
+  EXPECT_EQ(result.judgement.n_treatment, 9);
+  EXPECT_EQ(result.judgement.pairs, 8);
+}
+
+TEST(AnalysisTest, NoRunsAtAll) {
+  const Analysis analysis = Analyse(Parse(kOneComparison), {}, Facts({"a", "b"}), nullptr);
+  EXPECT_EQ(analysis.comparisons[0].judgement.verdict, "no conclusion");
+  EXPECT_THAT(analysis.comparisons[0].sentence, HasSubstr("no seed has a result"));
+  const Json json = Json::parse(ComparisonsJson(analysis));
+  EXPECT_TRUE(json[0]["difference"].is_null());
+  EXPECT_TRUE(json[0]["p_holm"].is_null());
+}
+
+TEST(AnalysisTest, NeverAcrossMeasuresOfSparsity) {
+  std::vector<RunResult> results;
+  Add(results, "a", kControl);
+  Add(results, "b", Plus(kControl, 0.02, 0.001));
+  const std::vector<ArmFacts> facts = {{"a", 10, MaskKind::kFilters}, {"b", 10, MaskKind::kWeights}};
+  const ComparisonResult result = Analyse(Parse(kOneComparison), results, facts, nullptr).comparisons[0];
+  EXPECT_EQ(result.judgement.verdict, "no conclusion");
+  EXPECT_THAT(result.sentence, HasSubstr("one side masks filters, the other single weights"));
+  EXPECT_FALSE(result.seeds_to_decide.has_value());
+}
+
+// An arm whose phases mask both is comparable with its like alone.
+TEST(AnalysisTest, FiltersAndWeightsInOneRunAreAMeasureOfTheirOwn) {
+  std::vector<RunResult> results;
+  Add(results, "a", kControl);
+  Add(results, "b", Plus(kControl, 0.02, 0.001));
+  const auto verdict = [&](MaskKind a, MaskKind b) {
+    return Analyse(Parse(kOneComparison), results, {{"a", 10, a}, {"b", 10, b}}, nullptr).comparisons[0];
+  };
+  const ComparisonResult filters = verdict(MaskKind::kFilters, MaskKind::kBoth);
+  EXPECT_EQ(filters.judgement.verdict, "no conclusion");
+  EXPECT_THAT(filters.sentence, HasSubstr("one side masks filters, the other filters and single weights"));
+  EXPECT_THAT(verdict(MaskKind::kBoth, MaskKind::kWeights).sentence,
+              HasSubstr("one side masks single weights, the other filters and single weights"));
+  for (const MaskKind other : {MaskKind::kBoth, MaskKind::kNone, MaskKind::kUnknown}) {
+    EXPECT_EQ(verdict(MaskKind::kBoth, other).judgement.verdict, "better");
+  }
+}
+
+// (b - a) - (d - c): the differences are each within one measure.
+constexpr char kInteraction[] = R"pb(
+  contrast {
+    name: "interaction"
+    metric: TEST_TOP1
+    margin: 0.005
+    term { arm: "b" weight: 1 }
+    term { arm: "a" weight: -1 }
+    term { arm: "d" weight: -1 }
+    term { arm: "c" weight: 1 }
+  }
+)pb";
+
+TEST(AnalysisTest, AnInteractionOfTwoMeasuresIsJudged) {
+  std::vector<RunResult> results;
+  Add(results, "a", kControl);
+  Add(results, "b", Plus(kControl, 0.02, 0.001));
+  Add(results, "c", kControl);
+  Add(results, "d", Plus(kControl, 0.005, -0.001));
+  const std::vector<ArmFacts> facts = {{"a", 10, MaskKind::kFilters},
+                                       {"b", 10, MaskKind::kFilters},
+                                       {"c", 10, MaskKind::kWeights},
+                                       {"d", 10, MaskKind::kWeights}};
+  const Analysis analysis = Analyse(Parse(kInteraction), results, facts, nullptr);
+  const ComparisonResult& result = analysis.comparisons[0];
+  EXPECT_EQ(result.judgement.verdict, "better");
+  EXPECT_NEAR(*result.judgement.difference, 0.015, 1e-12);
+  EXPECT_NEAR(*result.judgement.mean_treatment - *result.judgement.mean_control, 0.015, 1e-12);
+  EXPECT_EQ(result.judgement.n_treatment, 20);
+  EXPECT_TRUE(result.judgement.p_welch.has_value());
+  const Json json = Json::parse(ComparisonsJson(analysis));
+  EXPECT_EQ(json[0]["contrast"], (Json{{"b", 1.0}, {"a", -1.0}, {"d", -1.0}, {"c", 1.0}}));
+  EXPECT_FALSE(json[0].contains("treatment"));
+  EXPECT_EQ(json[0]["metric"], "test_top1");
+}
+
+TEST(AnalysisTest, DivergedRunsCountAsChanceAndAreLeftOutOfASecondAnalysis) {
+  std::vector<RunResult> results;
+  Add(results, "a", kControl);
+  Add(results, "b", Plus(kControl, 0.02, 0.001));
+  results[14].status = "diverged";  // b's seed 5
+  results[14].test_top1.reset();
+  const Analysis analysis = Analyse(Parse(kOneComparison), results, Facts({"a", "b"}), nullptr);
+  const ComparisonResult& result = analysis.comparisons[0];
+  EXPECT_EQ(result.diverged, 1);
+  EXPECT_EQ(result.judgement.pairs, 10);
+  EXPECT_NEAR(*result.judgement.difference, (9 * 0.02 - 0.001 + 0.1 - kControl[4]) / 10, 1e-12);
+  EXPECT_EQ(result.judgement.verdict, "no conclusion");
+  ASSERT_TRUE(result.without_diverged.has_value());
+  EXPECT_EQ(result.without_diverged->pairs, 9);
+  EXPECT_EQ(result.without_diverged->verdict, "better");
+  EXPECT_THAT(result.sentence, HasSubstr("1 run of its arms diverged and counts as chance; without: better"));
+  EXPECT_EQ(analysis.arms[1].done, 9);
+  EXPECT_EQ(analysis.arms[1].diverged, 1);
+  EXPECT_EQ(analysis.arms[1].measures.at("test_top1").n, 9);
+  const Json json = Json::parse(ComparisonsJson(analysis));
+  EXPECT_EQ(json[0]["without_diverged"]["verdict"], "better");
+}
+
+TEST(AnalysisTest, ComparisonsWrittenDownLaterAreLabelled) {
+  std::vector<RunResult> results;
+  Add(results, "a", kControl);
+  Add(results, "b", kControl);
+  const Ablation planned = Parse(R"pb(comparison { treatment: "b" control: "a" margin: 0.005 })pb");
+  const Ablation now = Parse(R"pb(comparison { treatment: "b" control: "a" margin: 0.005 }
+                                  comparison { treatment: "b" control: "a" margin: 0.005 metric: TEST_LOSS })pb");
+  const Analysis analysis = Analyse(now, results, Facts({"a", "b"}), &planned);
+  EXPECT_FALSE(analysis.comparisons[0].added_later);
+  EXPECT_TRUE(analysis.comparisons[1].added_later);
+  EXPECT_THAT(analysis.comparisons[1].sentence, HasSubstr("Written down after the first run."));
+}
+
+TEST(AnalysisTest, TheBestEpochPlaysNoPart) {
+  std::vector<RunResult> results;
+  Add(results, "a", kControl);
+  Add(results, "b", kControl);
+  for (RunResult& result : results) result.test_top1_best = result.arm == "b" ? 0.99 : 0.5;
+  const Analysis analysis = Analyse(Parse(kOneComparison), results, Facts({"a", "b"}), nullptr);
+  EXPECT_EQ(*analysis.comparisons[0].judgement.difference, 0);
+  EXPECT_THAT(ComparisonsJson(analysis), Not(HasSubstr("best")));
+}
+
+TEST(AnalysisTest, SummariesAreSafeMarkdownAndLatex) {
+  std::vector<RunResult> results;
+  Add(results, "a|x_1", kControl);
+  Add(results, "<b>&%", Plus(kControl, 0.02, 0.001));
+  for (RunResult& result : results) {
+    result.parameters = result.macs = 100;
+    result.live_parameters = result.live_macs = 40;
+    result.mean_abs_rho = 0.1;
+    result.physical_macs = 30;
+    result.latency_64_dense = 0.5;
+    result.latency_64_removed = 0.2;
+  }
+  const Ablation ablation = Parse(
+      R"pb(name: "n_1"
+           description: "50 % & more"
+           comparison { treatment: "<b>&%" control: "a|x_1" margin: 0.005 })pb");
+  const Analysis analysis = Analyse(ablation, results, Facts({"a|x_1", "<b>&%"}), nullptr);
+  const std::string markdown = SummaryMarkdown(ablation, analysis, {"note <i>"});
+  EXPECT_THAT(markdown, HasSubstr("a\\|x\\_1"));
+  EXPECT_THAT(markdown, HasSubstr("&lt;b&gt;"));
+  EXPECT_THAT(markdown, Not(HasSubstr("<b>")));
+  EXPECT_THAT(markdown, HasSubstr("80.42 +- 0.41"));
+  const std::string latex = SummaryLatex(ablation, analysis, {});
+  EXPECT_EQ(analysis.arms[0].measures.at("measured_speedup").mean, 2.5);
+  EXPECT_THAT(latex, HasSubstr("\\toprule"));
+  EXPECT_THAT(latex, HasSubstr("a\\textbar{}x\\_1"));
+  EXPECT_THAT(latex, HasSubstr("\\textless{}b\\textgreater{}\\&\\%"));
+  EXPECT_THAT(latex, HasSubstr("80.42 $\\pm$ 0.41"));
+  // No row of a table has more than eight cells, and every measure is in one of them.
+  for (const absl::string_view line : absl::StrSplit(latex, '\n')) {
+    const std::string separators = absl::StrReplaceAll(line, {{"\\&", ""}});
+    EXPECT_LE(std::count(separators.begin(), separators.end(), '&'), 8) << line;
+  }
+  for (const char* heading : {"test top-1 (\\%)", "compression ratio (x)", "mean \\textbar{}rho\\textbar{}",
+                              "physical MACs", "measured speed-up, batch 64 (x)"}) {
+    EXPECT_THAT(latex, HasSubstr(heading));
+  }
+}
+
+TEST(AnalysisTest, PowerBeforeAnyRun) {
+  const Ablation ablation = Parse(kOneComparison);
+  EXPECT_THAT(PowerText(ablation, 3, {}, 0), HasSubstr("smallest adjusted p that a comparison can reach is 0.250"));
+  EXPECT_THAT(PowerText(ablation, 3, {}, 0), HasSubstr("6 seeds are the least that can"));
+  EXPECT_THAT(PowerText(ablation, 10, {}, 0), HasSubstr("1.00 standard deviations"));  // d of a paired t-test, n = 10
+  EXPECT_THAT(PowerText(ablation, 10, {}, 0), HasSubstr("give --expected_sd"));
+  EXPECT_THAT(PowerText(ablation, 10, {}, 0.01), HasSubstr("1.00 points by --expected_sd"));
+  std::vector<RunResult> results;
+  Add(results, "a", {0.8, 0.8, 0.8});
+  Add(results, "b", {0.80, 0.81, 0.82});
+  EXPECT_THAT(PowerText(ablation, 10, results, 0.5), HasSubstr("1.00 points in 3 pairs that are done"));
+  EXPECT_EQ(PowerText(Parse("name: 'x'"), 10, {}, 0), "");
+}
+
+TEST(AnalysisTest, EveryMetricIsAColumn) {
+  for (int i = Metric_MIN; i <= Metric_MAX; ++i) {
+    EXPECT_EQ(MeasureOf(static_cast<Metric>(i)).column, MetricColumn(static_cast<Metric>(i)));
+  }
+}
+
+}  // namespace
+}  // namespace prunelab

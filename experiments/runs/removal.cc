@@ -1,0 +1,144 @@
+#include "experiments/runs/removal.h"
+
+#include <ATen/ATen.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "experiments/config/phases.h"
+#include "ml/base/files.h"
+#include "ml/base/status_macros.h"
+#include "ml/compression/compressed_model.h"
+#include "ml/compression/coupled.h"
+#include "ml/execution/checkpoint.h"
+#include "ml/execution/latency.h"
+#include "ml/execution/plan.h"
+#include "ml/execution/skipping_plan.h"
+#include "ml/pruning/pruning_strategy.h"
+#include "ml/regularizers/regularizer.h"
+#include "ml/training/agreement.h"
+#include "ml/training/evaluate.h"
+#include "ml/training/trainer.h"
+
+namespace prunelab {
+namespace {
+
+// The removed network, trained on without masks.
+absl::StatusOr<Model> FineTuned(const RemovalRequest& request, const Model& removed) {
+  TrainingSetup setup;
+  setup.network = removed.info();
+  setup.dataset = request.dataset;
+  const RunPhase last = PhasesOf(*request.config).back();
+  setup.config = last.training;
+  setup.config.set_epochs(request.config->compression().fine_tune_epochs());
+  setup.config.mutable_sgd()->set_learning_rate(request.learning_rate);
+  setup.config.clear_schedule();
+  setup.config.mutable_schedule()->mutable_constant();
+  setup.penalty_weight = last.regularization.weight();
+  setup.seed = static_cast<uint64_t>(request.seed);
+  setup.device = removed.device();
+  setup.initial_weights = ModelToSafetensors(removed);
+  setup.initial_weights_name = kRemovedFile;
+  setup.stop = request.stop;
+  google::protobuf::Any no_pruning;
+  no_pruning.set_type_url("type.googleapis.com/prunelab.NoPruning");
+  PruningSetup pruning;
+  pruning.network = &setup.network;
+  PRUNELAB_ASSIGN_OR_RETURN(setup.strategy, CreatePruningStrategy(no_pruning, pruning));
+  PRUNELAB_ASSIGN_OR_RETURN(setup.regularizer, CreateRegularizer(last.regularization.regularizer(), setup.network));
+  PRUNELAB_ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer, Trainer::Create(std::move(setup)));
+  while (trainer->epoch() < request.config->compression().fine_tune_epochs()) {
+    PRUNELAB_ASSIGN_OR_RETURN(const EpochRecord record, trainer->RunEpoch());
+    if (record.diverged) {
+      return absl::DataLossError(absl::StrCat("fine-tuning the removed network diverged in its epoch ", record.epoch,
+                                              ": ", record.divergence));
+    }
+  }
+  return trainer->model();
+}
+
+// Latencies in seconds, at batch 1 and 64, of the dense and of the removed network, both as for inference.
+absl::Status WriteLatencies(Model dense, Model removed, const std::string& folder) {
+  constexpr int64_t kRuns = 10;
+  constexpr double kSeconds = 2;
+  nlohmann::ordered_json json;
+  SkippingPlan plan;
+  for (const int64_t batch : {1, 64}) {
+    const std::vector<Latency> latencies = MeasureLatencies({&dense, &removed}, plan, batch, kRuns, kSeconds);
+    for (const auto& [name, latency] :
+         {std::make_pair("dense", latencies[0]), std::make_pair("removed", latencies[1])}) {
+      json[absl::StrCat("latency_", batch, "_", name)] = latency.median;
+      json[absl::StrCat("latency_", batch, "_", name, "_spread")] = latency.spread();
+    }
+  }
+  return WriteFileAtomically(JoinPath(folder, kLatencyFile), absl::StrCat(WithChecksum(json.dump()), "\n"));
+}
+
+}  // namespace
+
+absl::Status RemoveAfterTraining(const RemovalRequest& request, Model& trained, const std::string& folder,
+                                 RunResult& result) {
+  const Compression& compression = request.config->compression();
+  PRUNELAB_ASSIGN_OR_RETURN(WeightedNetwork network, ToWeightedNetwork(trained));
+  Model dense = ToInferenceModel(network, trained.device());
+  if (compression.mode() == Compression::COUPLED) {
+    CoupledOptions options;
+    if (compression.has_rate()) options.rate = compression.rate();
+    PRUNELAB_RETURN_IF_ERROR(RemoveCoupled(network, options).status());
+  } else {
+    Compress(network, {});
+  }
+  Model removed = ToModel(network, trained.device());
+  result.physical_parameters = removed.info().ParameterCount() + removed.info().StoredConstantCount();
+  result.physical_macs = removed.info().MacCount();
+  const Dataset& data = *request.dataset;
+  const int64_t batch = request.config->training().evaluation_batch_size();
+  ReferencePlan plan;
+  const auto top1 = [&](Model& model) -> absl::StatusOr<double> {
+    const Evaluation evaluation = Evaluate(model, plan, data.test, data.normalization, batch);
+    const std::string fault = EvaluationFault(evaluation);
+    if (!fault.empty()) return absl::DataLossError(absl::StrCat("after removal, test data: ", fault));
+    return evaluation.top1;
+  };
+  if (compression.mode() == Compression::EXACT) {
+    const Agreement agreement = CompareOnData(trained, removed, plan, data.test, data.normalization, batch,
+                                              data.test.size(), kRemovalTolerance);
+    if (agreement.not_finite > 0) {
+      return absl::DataLossError(
+          absl::StrCat("after removal, test data: ", NotFiniteText(agreement.not_finite, agreement.images)));
+    }
+    if (agreement.unexplained_predictions > 0) {
+      return absl::InternalError(absl::StrFormat(
+          "exact removal changed %d of %d predictions that rounding does not explain (largest difference of a logit / "
+          "largest logit: %.2e)",
+          agreement.unexplained_predictions, agreement.images, agreement.largest_difference));
+    }
+    result.removed_test_top1 = agreement.top1_of_b;
+  } else {
+    PRUNELAB_ASSIGN_OR_RETURN(result.removed_test_top1, top1(removed));
+  }
+  if (compression.fine_tune_epochs() > 0) {
+    PRUNELAB_ASSIGN_OR_RETURN(removed, FineTuned(request, removed));
+    PRUNELAB_ASSIGN_OR_RETURN(result.fine_tuned_test_top1, top1(removed));
+  }
+  PRUNELAB_RETURN_IF_ERROR(WriteSafetensors(JoinPath(folder, kRemovedFile), ModelToSafetensors(removed)));
+  PRUNELAB_ASSIGN_OR_RETURN(const WeightedNetwork last, ToWeightedNetwork(removed));
+  return WriteLatencies(std::move(dense), ToInferenceModel(last, removed.device()), folder);
+}
+
+absl::StatusOr<NetworkInfo> RemovedShape(const std::string& folder) {
+  const std::string removed = JoinPath(folder, kRemovedFile);
+  if (PathExists(removed)) {
+    PRUNELAB_ASSIGN_OR_RETURN(const Model model, LoadModel(removed, at::kFloat, at::kCPU));
+    return model.info();
+  }
+  PRUNELAB_ASSIGN_OR_RETURN(const Model model, LoadModel(JoinPath(folder, "last.safetensors"), at::kFloat, at::kCPU));
+  PRUNELAB_ASSIGN_OR_RETURN(const CompressedModel compressed, CompressModel(model, {}));
+  return compressed.model.info();
+}
+
+}  // namespace prunelab

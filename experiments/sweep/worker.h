@@ -1,0 +1,34 @@
+// The worker's side: one run in a process of its own. The coordinator starts the program itself with --worker, writes
+// the request on its standard input, and reads messages, one JSON object a line, from its standard output.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "experiments/runs/run.h"
+
+namespace prunelab {
+
+// Exit statuses of a worker. With 0 there is a result.json; with any other there is a text on standard error.
+// kWorkerBusy: another process trains the run. None is 1: that is how a library that gives up, or a sanitizer, ends a
+// process, which is a crash.
+constexpr int kWorkerDone = 0, kWorkerFailed = 70, kWorkerBusy = 73, kWorkerStopped = 75;
+
+std::string SerializeRunRequest(const RunRequest& request);
+absl::StatusOr<RunRequest> ParseRunRequest(const std::string& text);
+
+// A line from a worker: either how far it is, or a warning.
+struct WorkerMessage {
+  std::optional<RunProgress> progress;
+  std::string warning;
+};
+std::string SerializeWorkerMessage(const WorkerMessage& message);
+// No value: no line of ours.
+std::optional<WorkerMessage> ParseWorkerMessage(const std::string& line);
+
+// Reads the request and trains; returns the exit status. A stop signal (stop_signals.h) makes it write a checkpoint
+// after the step under way and end with kWorkerStopped.
+int RunWorker();
+
+}  // namespace prunelab

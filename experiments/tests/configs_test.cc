@@ -1,0 +1,125 @@
+// The configs that the project ships load, with every plugin that they name.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "experiments/config/config.h"
+#include "ml/base/plugin.h"
+#include "ml/pruning/pruning_strategy.h"
+#include "ml/regularizers/regularizer.h"
+
+namespace prunelab {
+namespace {
+
+LoadedAblation Load(const std::string& name) {
+  absl::StatusOr<LoadedAblation> loaded = LoadAblation(absl::StrCat("experiments/configs/", name, ".textproto"), "");
+  EXPECT_TRUE(loaded.ok()) << loaded.status().message();
+  if (!loaded.ok()) return {};
+  EXPECT_EQ(loaded->ablation.name(), name);
+  return *std::move(loaded);
+}
+
+const Arm& FindArm(const LoadedAblation& loaded, const std::string& name) {
+  const auto arm = std::find_if(loaded.arms.begin(), loaded.arms.end(), [&](const Arm& a) { return a.name == name; });
+  EXPECT_TRUE(arm != loaded.arms.end()) << name;
+  return *arm;
+}
+
+TEST(ConfigsTest, Digits) {
+  const LoadedAblation loaded = Load("digits");
+  EXPECT_EQ(loaded.arms.size(), 8u);
+  EXPECT_EQ(loaded.ablation.seeds().count(), 3);
+  const auto dataset = DescribeRunDataset(loaded.arms[0].config);
+  ASSERT_TRUE(dataset.ok() && dataset->has_value());
+  const auto network = BuildRunNetwork(loaded.arms[0].config, *dataset);
+  ASSERT_TRUE(network.ok()) << network.status();
+  EXPECT_EQ(network->input_shape().channels, 1);
+  EXPECT_EQ(network->input_shape().height, 8);
+}
+
+TEST(ConfigsTest, PaperIsThePapers) {
+  const LoadedAblation loaded = Load("paper");
+  EXPECT_EQ(loaded.arms.size(), 28u);
+  EXPECT_EQ(loaded.ablation.seeds().count(), 10);
+  const Arm& arm = FindArm(loaded, "dynamic_l1/paper_zero");
+  const Training& training = arm.config.training();
+  EXPECT_EQ(training.epochs(), 300);
+  EXPECT_EQ(training.batch_size(), 256);
+  EXPECT_EQ(training.sgd().learning_rate(), 0.2);
+  EXPECT_EQ(training.sgd().momentum(), 0.9);
+  EXPECT_EQ(training.sgd().weight_decay(), 1e-4);
+  EXPECT_EQ(training.random_crop_padding(), 4);
+  EXPECT_FALSE(training.horizontal_flip());
+  EXPECT_TRUE(training.schedule().has_constant());
+  EXPECT_EQ(arm.config.regularization().weight(), 0.7);
+  const auto dataset = DescribeRunDataset(arm.config);
+  ASSERT_TRUE(dataset.ok()) << dataset.status();
+  const auto network = BuildRunNetwork(arm.config, *dataset);
+  ASSERT_TRUE(network.ok()) << network.status();
+  EXPECT_EQ(network->ParameterCount(), 855770);
+  EXPECT_EQ(network->FilterCount(), 2128);
+}
+
+TEST(ConfigsTest, PaperSmall) {
+  const LoadedAblation loaded = Load("paper_small");
+  EXPECT_EQ(loaded.arms.size(), 13u);
+  EXPECT_EQ(loaded.ablation.seeds().count(), 10);
+  const Arm& arm = FindArm(loaded, "dynamic_l1_scaled/cov");
+  const auto dataset = DescribeRunDataset(arm.config);
+  ASSERT_TRUE(dataset.ok() && dataset->has_value());
+  EXPECT_EQ((*dataset)->train_images, 10000);
+  EXPECT_EQ((*dataset)->test_images, 10000);
+  EXPECT_EQ((*dataset)->height, 16);
+}
+
+// The tuning of its weights is the same training but for the images set aside, and shares no seed with it.
+TEST(ConfigsTest, PaperSmallTuning) {
+  const LoadedAblation small = Load("paper_small");
+  const LoadedAblation tuning = Load("paper_small_tuning");
+  EXPECT_EQ(tuning.arms.size(), 7u);
+  EXPECT_GE(tuning.ablation.seeds().first(), small.ablation.seeds().first() + small.ablation.seeds().count());
+  for (const Arm& arm : tuning.arms) {
+    // "cov_0.7" is a weight of "cov".
+    const size_t weight = arm.name.find_first_of("0123456789");
+    const std::string regularizer = weight == std::string::npos ? arm.name : arm.name.substr(0, weight - 1);
+    RunConfig tuned = arm.config, final = FindArm(small, absl::StrCat("dynamic_l1/", regularizer)).config;
+    EXPECT_EQ(tuned.training().validation_fraction(), 0.2) << arm.name;
+    tuned.mutable_training()->clear_validation_fraction();
+    tuned.mutable_training()->clear_evaluate_every();
+    final.mutable_training()->clear_evaluate_every();
+    tuned.mutable_regularization()->clear_weight();
+    final.mutable_regularization()->clear_weight();
+    EXPECT_EQ(ArmDifference(tuned, final), "") << arm.name;
+  }
+}
+
+std::string Name(const std::string& message) { return message.substr(message.rfind('.') + 1); }
+
+// Every linked strategy without a penalty and with cov, dynamic_l1 with every penalty; a level's name is its target's.
+TEST(ConfigsTest, ZooDigitsHasEveryPlugin) {
+  const LoadedAblation loaded = Load("zoo_digits");
+  for (const auto& [message, strategy] : PruningStrategies().linked()) {
+    if (message == "prunelab.NoPruning") continue;
+    for (const char* regularizer : {"none", "cov"}) {
+      const Arm& arm = FindArm(loaded, absl::StrCat(TargetName(Name(message)), "/", regularizer));
+      EXPECT_EQ(AnyTypeName(arm.config.pruning()), message) << arm.name;
+    }
+  }
+  for (const auto& [message, regularizer] : Regularizers().linked()) {
+    if (message == "prunelab.NoRegularizer") continue;
+    const Arm& arm = FindArm(loaded, absl::StrCat("dynamic_l1/", TargetName(Name(message))));
+    EXPECT_EQ(AnyTypeName(arm.config.regularization().regularizer()), message) << arm.name;
+  }
+  EXPECT_EQ(loaded.arms.size(), 2 * (PruningStrategies().linked().size() + 1) + Regularizers().linked().size() - 2)
+      << "random weights are a control besides";
+}
+
+TEST(ConfigsTest, ZooCifar10) {
+  const LoadedAblation loaded = Load("zoo_cifar10");
+  EXPECT_EQ(loaded.arms.size(), 2 * (1 + 5 * PruningStrategies().linked().size()));
+  EXPECT_EQ(AnyTypeName(FindArm(loaded, "vgg16/snip_0.95").config.network()), "prunelab.Vgg");
+}
+
+}  // namespace
+}  // namespace prunelab
