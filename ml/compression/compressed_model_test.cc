@@ -16,7 +16,7 @@
 #include "google/protobuf/text_format.h"
 #include "ml/compression/testing/random_models.h"
 #include "ml/execution/skipping_plan.h"
-#include "ml/kernels/conv3x3.h"
+#include "ml/kernels/conv3x3/conv3x3.h"
 #include "ml/models/resnet_cifar.h"
 #include "ml/models/vgg.h"
 

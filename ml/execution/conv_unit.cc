@@ -13,8 +13,8 @@
 #include "ml/base/check.h"
 #include "ml/execution/channel_lists.h"
 #include "ml/execution/sampled_conv.h"
-#include "ml/kernels/batch_norm.h"
-#include "ml/kernels/conv3x3.h"
+#include "ml/kernels/batch_norm/batch_norm.h"
+#include "ml/kernels/conv3x3/conv3x3.h"
 
 namespace prunelab {
 namespace {

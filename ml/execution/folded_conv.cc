@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "ml/base/check.h"
-#include "ml/kernels/conv3x3.h"
+#include "ml/kernels/conv3x3/conv3x3.h"
 
 namespace prunelab {
 namespace {

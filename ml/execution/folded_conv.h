@@ -3,8 +3,8 @@
 //
 //   conv (-> add stored constants) (-> scatter) (-> add the stream and stored constants) (-> ReLU)
 //
-// by the project's own kernels (ml/kernels/conv3x3.h), whose channels are multiples of eight: weights are filled up
-// with zeros, and so is an input, unless the node that wrote it filled it up already.
+// by the project's own kernels (ml/kernels/conv3x3/conv3x3.h), whose channels are multiples of eight: weights are
+// filled up with zeros, and so is an input, unless the node that wrote it filled it up already.
 #pragma once
 
 #include <ATen/core/Tensor.h>

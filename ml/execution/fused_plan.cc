@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "ml/execution/norm_units.h"
 #include "ml/execution/run_node.h"
-#include "ml/kernels/fused_batch_norm.h"
+#include "ml/kernels/batch_norm/fused_batch_norm.h"
 
 namespace prunelab {
 namespace {

@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "ml/base/check.h"
 #include "ml/execution/sampled_conv.h"
-#include "ml/kernels/scatter_channels.h"
+#include "ml/kernels/scatter_channels/scatter_channels.h"
 
 namespace prunelab {
 namespace {

@@ -13,7 +13,6 @@
 #include "ml/statistics/effect_size.h"
 #include "ml/statistics/equivalence.h"
 #include "ml/statistics/holm.h"
-#include "ml/statistics/permutation.h"
 #include "ml/statistics/power.h"
 #include "ml/statistics/sign_flip.h"
 #include "ml/statistics/summary.h"
@@ -56,9 +55,9 @@ std::string Case(const Json& c) { return c["case"].get<std::string>(); }
 
 TEST(StatisticsTest, ThereAreEnoughReferenceCases) {
   size_t cases = 0;
-  for (const char* function : {"summaries", "paired", "welch", "sign_flip", "sign_flip_intervals", "permutation",
-                               "hedges", "holm", "equivalence", "power", "detectable", "seeds_to_detect",
-                               "seeds_for_equivalence", "bca_exact", "bca_drawn", "sign_flip_drawn"}) {
+  for (const char* function :
+       {"summaries", "paired", "welch", "sign_flip", "sign_flip_intervals", "hedges", "holm", "equivalence", "power",
+        "detectable", "seeds_to_detect", "seeds_for_equivalence", "bca_exact", "bca_drawn", "sign_flip_drawn"}) {
     cases += Reference(function).size();
   }
   EXPECT_GE(cases, 200u);
@@ -194,24 +193,6 @@ TEST(StatisticsTest, TiesBrokenByRoundingStillTie) {
   const double p = SignFlip({0.1, 0.2, -0.3, 0.1 + 0.2, 0.3, 0.3}).p;
   const double whole = SignFlip({1, 2, -3, 3, 3, 3}).p;
   EXPECT_EQ(p, whole);
-}
-
-TEST(StatisticsTest, Permutation) {
-  for (const Json& c : Reference("permutation")) {
-    const PermutationTest test = PermuteSamples(Treatment(c), Control(c));
-    ExpectClose(test.p, c["p"], Case(c));
-    EXPECT_EQ(test.standard_error, 0);
-  }
-  EXPECT_EQ(PermuteSamples({}, {1.0}).p, 1);
-  Values a, b;
-  RandomStream stream(9, "values");
-  for (int i = 0; i < 20; ++i) {
-    a.push_back(stream.Normal() + 0.5);
-    b.push_back(stream.Normal());
-  }
-  const PermutationTest drawn = PermuteSamples(a, b);
-  EXPECT_GT(drawn.standard_error, 0);
-  EXPECT_NEAR(drawn.p, WelchTest(a, b)->p, 0.1 * drawn.p + 5 * drawn.standard_error);
 }
 
 TEST(StatisticsTest, Hedges) {

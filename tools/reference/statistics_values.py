@@ -185,36 +185,6 @@ def sign_flip_intervals():
             }
 
 
-def permutation():
-    for name, (a, b) in {**PAIRS, **UNEQUAL}.items():
-        x, y = shifted(a, b)
-        choices = math.comb(len(x) + len(y), len(x))
-        if choices > 200000:
-            continue
-        values = exact(x) + exact(y)
-        total, n, m = sum(values), len(values), len(x)
-        observed = abs(sum(values[:m]) * n - total * m)
-        count = (
-            sum(
-                abs(sum(c) * n - total * m) >= observed - Fraction(1, 10**12) * n
-                for c in itertools.combinations(values, m)
-            )
-            if choices < 20000
-            else None
-        )
-        p = (
-            count / choices
-            if count is not None
-            else stats.permutation_test(
-                (x, y),
-                lambda u, v, axis: numpy.mean(u, axis=axis) - numpy.mean(v, axis=axis),
-                n_resamples=numpy.inf,
-                vectorized=True,
-            ).pvalue
-        )
-        yield {"case": name, "treatment": a, "control": b, "p": p}
-
-
 def hedges():
     for name, (a, b) in {**PAIRS, **UNEQUAL}.items():
         x, y = shifted(a, b)
@@ -417,7 +387,6 @@ for function in (
     welch,
     sign_flip,
     sign_flip_intervals,
-    permutation,
     hedges,
     contrasts,
     holm,
