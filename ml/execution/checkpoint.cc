@@ -301,7 +301,8 @@ absl::Status TakeMaskedWeights(Weights& weights, const std::string& name) {
   return absl::OkStatus();
 }
 
-void PassOverProfilers(Weights& weights, const std::string& name) {
+// Adds what it passes over to `passed_over`, as TakeOffPrefix does.
+void PassOverProfilers(Weights& weights, const std::string& name, std::vector<std::string>& passed_over) {
   std::vector<std::string> left;
   Rename(weights.file, [&](const std::string& tensor) -> std::string {
     const absl::string_view leaf = absl::string_view(tensor).substr(tensor.rfind('.') + 1);
@@ -311,6 +312,7 @@ void PassOverProfilers(Weights& weights, const std::string& name) {
   });
   if (left.empty()) return;
   weights.notes.push_back(absl::StrCat(name, ": what the profiler thop has left in it is passed over: ", Some(left)));
+  passed_over.insert(passed_over.end(), left.begin(), left.end());
 }
 
 // Prefixes by how many names the rest of which is one of `wanted` they stand before; "" is one.
@@ -406,7 +408,7 @@ absl::Status PrefixError(const std::vector<std::string>& names, const std::vecto
 }
 
 absl::Status TakeOffPrefix(Weights& weights, const std::string& name, const NetworkInfo& info,
-                           const WeightsOptions& options) {
+                           const WeightsOptions& options, std::vector<std::string>& passed_over) {
   const std::vector<std::string> names = NamesOf(weights.file);
   std::string prefix = options.prefix;
   if (prefix.empty() || prefix == "auto") {
@@ -435,12 +437,13 @@ absl::Status TakeOffPrefix(Weights& weights, const std::string& name, const Netw
   weights.notes.push_back(
       absl::StrCat(name, ": ", Quote(prefix), " is taken off its names",
                    others.empty() ? "" : absl::StrCat("; what does not begin with it is passed over: ", Some(others))));
+  passed_over.insert(passed_over.end(), others.begin(), others.end());
   return absl::OkStatus();
 }
 
-// Leaves out what the globs name.
-absl::Status LeaveOut(Weights& weights, const std::string& name, const NetworkInfo& info,
-                      const WeightsOptions& options) {
+// Leaves out what the globs name. A glob may name what was passed over before, which is no mistake.
+absl::Status LeaveOut(Weights& weights, const std::string& name, const NetworkInfo& info, const WeightsOptions& options,
+                      const std::vector<std::string>& passed_over) {
   const auto any = [](const std::vector<std::string>& globs, const std::string& tensor) {
     absl::string_view node = tensor;
     const std::string weight = absl::ConsumeSuffix(&node, kMaskSuffix) ? absl::StrCat(node, kWeightSuffix) : tensor;
@@ -456,7 +459,7 @@ absl::Status LeaveOut(Weights& weights, const std::string& name, const NetworkIn
         std::make_tuple(&options.ignored, &options.ignored_setting, "the file")}) {
     for (const std::string& glob : *globs) {
       const auto hits = [&one = glob, &any](const std::string& tensor) { return any({one}, tensor); };
-      if (std::any_of(names.begin(), names.end(), hits) ||
+      if (std::any_of(names.begin(), names.end(), hits) || std::any_of(passed_over.begin(), passed_over.end(), hits) ||
           (globs == &options.fresh && std::any_of(weights.fresh.begin(), weights.fresh.end(), hits))) {
         continue;
       }
@@ -569,9 +572,10 @@ absl::StatusOr<Weights> TakeWeights(Safetensors file, const std::string& name, c
   const Names wanted = WantedNames(info);
   TakeNetworkOfState(weights, name, wanted);
   PRUNELAB_RETURN_IF_ERROR(TakeMaskedWeights(weights, name));
-  PassOverProfilers(weights, name);
-  PRUNELAB_RETURN_IF_ERROR(TakeOffPrefix(weights, name, info, options));
-  PRUNELAB_RETURN_IF_ERROR(LeaveOut(weights, name, info, options));
+  std::vector<std::string> passed_over;
+  PassOverProfilers(weights, name, passed_over);
+  PRUNELAB_RETURN_IF_ERROR(TakeOffPrefix(weights, name, info, options, passed_over));
+  PRUNELAB_RETURN_IF_ERROR(LeaveOut(weights, name, info, options, passed_over));
   for (const auto& [tensor, entry] : weights.file.passed_over) {
     if (wanted.count(tensor) > 0) continue;
     weights.notes.push_back(

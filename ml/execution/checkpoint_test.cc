@@ -355,6 +355,20 @@ TEST(TakeWeightsTest, WhatAProfilerLeftIsPassedOver) {
                                           "conv.total_params, fc.total_params, total_ops"));
 }
 
+TEST(TakeWeightsTest, WhatIsPassedOverAnywayMayBeIgnoredByName) {
+  Safetensors file;
+  for (const auto& [name, tensor] : ModelToSafetensors(MakeModel(1)).tensors) file.tensors["module." + name] = tensor;
+  file.tensors["module.conv.total_ops"] = at::zeros({1}, at::kDouble);
+  file.tensors["optimizer.step"] = at::tensor(3);
+  WeightsOptions options = ToolOptions();
+  options.prefix = "module.";
+  options.ignored = {"*total_ops", "optimizer.*"};
+  EXPECT_TRUE(TakeWeights(file, "w", MakeModel(1).info(), options).ok());
+  options.ignored = {"*total_params"};
+  EXPECT_THAT(TakeWeights(file, "w", MakeModel(1).info(), options).status().message(),
+              HasSubstr("matches no tensor of the file"));
+}
+
 TEST(TakeWeightsTest, OtherTensorsArePassedOverWhereThatIsAsked) {
   Safetensors file = ModelToSafetensors(MakeModel(1));
   file.tensors["epoch"] = at::tensor(3);
