@@ -30,19 +30,16 @@ def plugin(name, summary, interface, register, message = None, proto = None, src
     native.proto_library(
         name = name + "_proto",
         srcs = [proto or name + ".proto"],
-        visibility = ["//visibility:public"],
         deps = proto_deps,
     )
     native.cc_proto_library(
         name = name + "_cc_proto",
-        visibility = ["//visibility:public"],
         deps = [":%s_proto" % name],
     )
     torch_library(
         name = name,
         srcs = srcs or [name + ".cc"],
         hdrs = hdrs or [name + ".h"],
-        visibility = ["//visibility:public"],
         deps = deps + [":%s_cc_proto" % name, interface],
     )
     native.genrule(
@@ -71,6 +68,5 @@ END
         name = name + "_registration",
         srcs = [name + "_registration.cc"],
         alwayslink = True,
-        visibility = ["//visibility:public"],
         deps = [":" + name, interface],
     )
