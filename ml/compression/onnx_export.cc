@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "ml/compression/channel_analysis.h"
+#include "ml/network/channel_pictures.h"
 
 namespace prunelab {
 namespace {
@@ -48,7 +48,7 @@ class Exporter {
   std::string Value(int i) const {
     if (i == info_.network().node_size() - 1) return kOutput;
     const Node& node = info_.node(i);
-    if (node.op_case() == Node::kImage) return kInput;
+    if (i == info_.image()) return kInput;
     return absl::StrCat(node.name(), node.op_case() == Node::kConstant ? ".value" : ".output");
   }
 
