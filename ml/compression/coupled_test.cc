@@ -50,6 +50,30 @@ TEST(CoupledTest, GroupsFollowTheStructure) {
   for (int64_t c = 0; c < 4; ++c) EXPECT_EQ(groups[3 + c].filters, (Filters{{"c", c}}));
 }
 
+// Channels 0 and 1 of the sum are a's, 2 to 4 are b's.
+TEST(CoupledTest, ConcatTiesEachInputsChannels) {
+  NetworkWriter net;
+  net.Image(2, 2, 2);
+  net.Conv("a", "image", {2, 1});
+  net.Conv("b", "image", {3, 1});
+  net.Append("cat", {"a", "b"})->mutable_concat();
+  net.Add("sum", {"cat", net.Conv("d", "cat", {5, 1})});
+  net.Classifier("fc", "sum", 2);
+  WeightedNetwork network = Initialized(*NetworkInfo::Create(net.Take()));
+  const std::vector<ChannelGroup> groups = FindChannelGroups(network.Info());
+  ASSERT_EQ(groups.size(), 5);
+  for (int64_t c = 0; c < 2; ++c) EXPECT_EQ(groups[c].filters, (Filters{{"a", c}, {"d", c}}));
+  for (int64_t c = 0; c < 3; ++c) EXPECT_EQ(groups[2 + c].filters, (Filters{{"b", c}, {"d", 2 + c}}));
+  network.tensors["b.weight"][1].zero_();
+  network.tensors["d.weight"][3].zero_();
+  const at::Tensor d = network.Get("d", "weight").clone();
+  ASSERT_EQ(RemoveCoupled(network, {})->removed, 1);
+  EXPECT_EQ(network.Info().shape("b").channels, 2);
+  EXPECT_EQ(network.Info().shape("sum").channels, 4);
+  const at::Tensor rest = at::tensor({0, 1, 2, 4}, at::kLong);
+  EXPECT_TRUE(at::equal(network.Get("d", "weight"), d.index_select(0, rest).index_select(1, rest)));
+}
+
 TEST(CoupledTest, AGroupGoesWhenAllItsFiltersAreDead) {
   WeightedNetwork network = Initialized(*NetworkInfo::Create(Small()));
   const at::Tensor fc = network.Get("fc", "weight").clone();

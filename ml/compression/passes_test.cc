@@ -290,6 +290,47 @@ TEST(ShrinkTest, ChannelsAreRoundedUpToAMultiple) {
   }
 }
 
+TEST(ShrinkTest, ConcatLosesChannelsAndDeadBranches) {
+  NetworkWriter net;
+  net.Image(1, 4, 4, "x");
+  net.Conv("a", "x", {3, 1, 1, 0, true});
+  net.Conv("b", "x", {4, 1, 1, 0, true});
+  net.Append("cat", {"a", "b"})->mutable_concat();
+  net.Conv("c", "cat", {2, 3, 1, 1});
+  const WeightedNetwork dense = Random(Classified(net, "c"));
+  const auto pass = [](WeightedNetwork& n) { Compress(n, {}); };
+  WeightedNetwork network = dense;
+  Kill(network, "a", {1});
+  Kill(network, "b", {0, 3});
+  CheckExact(network, pass);
+  EXPECT_EQ(network.Info().shape("a").channels, 2);
+  EXPECT_EQ(network.Info().shape("cat").channels, 4);
+  EXPECT_EQ(network.Get("c", "weight").sizes(), at::IntArrayRef({2, 4, 3, 3}));
+  const at::Tensor weight = dense.Get("c", "weight").index_select(1, at::tensor({0, 2, 4, 5}, at::kLong));
+  EXPECT_TRUE(at::equal(network.Get("c", "weight"), weight));
+  network = dense;
+  Kill(network, "b", {0, 1, 2, 3});
+  CheckExact(network, pass);
+  EXPECT_EQ(network.Info().Index("b"), -1);
+  EXPECT_EQ(network.Info().Index("cat"), -1);  // one input is left
+  EXPECT_EQ(network.Get("c", "weight").sizes(), at::IntArrayRef({2, 3, 3, 3}));
+}
+
+// The output keeps all its features, dead ones too.
+TEST(ShrinkTest, ADeadBranchOfTheOutputIsStored) {
+  NetworkWriter net;
+  net.Image(2, 2, 2, "x");
+  net.Flatten("flat", net.Conv("a", "x", {5, 1}));
+  net.Linear("left", "flat", 2);
+  net.Linear("right", "flat", 3);
+  net.Append("logits", {"left", "right"})->mutable_concat();
+  WeightedNetwork network = Random(net.Take());
+  Kill(network, "right", {0, 1, 2});
+  CheckExact(network, [](WeightedNetwork& n) { Compress(n, {}); });
+  EXPECT_EQ(network.Info().Index("right"), -1);
+  EXPECT_EQ(network.Info().StoredConstantCount(), 3);
+}
+
 TEST(ShrinkTest, GroupedConvolutionsLoseWholeGroups) {
   NetworkWriter net;
   net.Image(1, 4, 4, "x");

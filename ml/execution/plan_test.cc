@@ -197,6 +197,48 @@ TEST(ReferencePlanTest, AStoredConstantIsAddedToEachImageAndStaysAsItIs) {
   EXPECT_TRUE(at::equal(model.Get("constant.value"), value));
 }
 
+// Maps, a stored constant among them, and features.
+TEST(ReferencePlanTest, ConcatIsPyTorchsCat) {
+  NetworkWriter net;
+  net.Image(2, 4, 4);
+  net.Conv("a", "image", {3, 3, 1, 1, true});
+  net.Conv("b", "image", {2, 1, 1, 0, true});
+  net.Constant("stored", 1, 4, 4);
+  net.Append("maps", {"a", "stored", "b", "a"})->mutable_concat();
+  net.Flatten("flat", net.MaxPool("pool", net.Relu("relu", "maps"), 2, 2));
+  net.Linear("left", "flat", 3);
+  net.Linear("right", "flat", 2);
+  net.Append("features", {"right", "left"})->mutable_concat();
+  Model model = Model::Create(*NetworkInfo::Create(net.Take()), at::kDouble, at::kCPU);
+  EXPECT_EQ(model.info().shape("maps").channels, 9);
+  EXPECT_EQ(model.info().MacCount(), 16 * (3 * 18 + 2 * 2) + 36 * 5);
+  InitializeParameters(model, 5);
+  model.Get("stored.value").detach().copy_(at::linspace(-1, 1, 16, at::kDouble).view({1, 4, 4}));
+  const at::Tensor images = at::linspace(-1, 1, 3 * 32, at::kDouble).mul(40).sin().view({3, 2, 4, 4});
+  const auto get = [&](const char* name) { return model.Get(name); };
+  const at::Tensor a = at::conv2d(images, get("a.weight"), get("a.bias"), 1, 1);
+  const at::Tensor b = at::conv2d(images, get("b.weight"), get("b.bias"));
+  const at::Tensor maps = at::cat({a, get("stored.value").expand({3, 1, 4, 4}), b, a}, 1);
+  const at::Tensor flat = at::max_pool2d(maps.relu(), 2, 2).flatten(1);
+  const at::Tensor expected = at::cat({at::linear(flat, get("right.weight"), get("right.bias")),
+                                       at::linear(flat, get("left.weight"), get("left.bias"))},
+                                      1);
+  ReferencePlan plan;
+  ForwardOptions train;
+  train.mode = Mode::kTrain;
+  const at::Tensor logits = plan.Forward(model, images, train).logits;
+  EXPECT_TRUE(at::equal(logits, expected));
+  std::vector<at::Tensor> parameters;
+  for (const NamedTensor& p : model.parameters()) parameters.push_back(p.tensor);
+  const at::Tensor weights = at::linspace(1, 2, 15, at::kDouble).view({3, 5});
+  const auto ours = torch::autograd::grad({(logits * weights).sum()}, parameters);
+  const auto theirs = torch::autograd::grad({(expected * weights).sum()}, parameters);
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    EXPECT_LT((ours[i] - theirs[i]).abs().max().item<double>(), 1e-13) << model.parameters()[i].name;
+    EXPECT_GT(ours[i].abs().max().item<double>(), 0) << model.parameters()[i].name;
+  }
+}
+
 TEST(ReferencePlanTest, IsTwiceDifferentiable) {
   Model model = MakeModel();
   model.SetMasks({{"conv1", at::tensor({1.0, 0.0, 1.0, 1.0}, at::kDouble).view({4, 1, 1, 1})}});

@@ -81,6 +81,16 @@ TEST(NetworkTest, RefusesByNodeName) {
        "has 1 indices for 3"},
       {"node { name: 'i' image {} } node { name: 'x' input: 'i' }", "says not what it does"},
       {"node { name: 'i' image {} } node { name: 'x' input: 'i' relu {} }", "is the output and must be flat"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'i' concat {} }", "has 1 inputs; needs 2 or more"},
+      {"node { name: 'i' image { height: 4 } } node { name: 'x' input: 'i' max_pool2d {} } "
+       "node { name: 'y' input: 'i' input: 'x' concat {} }",
+       "puts together shapes that differ: [3, 4, 32] and [3, 2, 16]"},
+      {"node { name: 'i' image { height: 1 width: 1 } } node { name: 'x' input: 'i' flatten {} } "
+       "node { name: 'y' input: 'i' input: 'x' concat {} }",
+       "puts together shapes that differ: [3, 1, 1] and [3]"},
+      {"node { name: 'i' image { channels: 1048576 height: 1 width: 1 } } "
+       "node { name: 'x' input: 'i' input: 'i' concat {} }",
+       "number of channels is 2097152"},
       {"node { name: 'i' image { channels: 99999999999 } }", "channels is 99999999999"},
       {"node { name: 'i' image {} } node { name: 'x' input: 'i' conv2d { out_channels: 4 } } "
        "node { name: 'y' input: 'i' input: 'x' add {} }",
