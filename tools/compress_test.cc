@@ -15,13 +15,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "google/protobuf/text_format.h"
 #include "ml/base/files.h"
 #include "ml/base/testing/fresh_folder.h"
 #include "ml/compression/testing/random_models.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/model.h"
 #include "ml/models/resnet_cifar.h"
+#include "ml/network/network_writer.h"
 #include "tools/run_program.h"
 
 namespace prunelab {
@@ -310,16 +310,15 @@ TEST(CompressToolTest, MasksOfTheCheckpointStayUnderPruning) {
 
 // Weights that float32 cannot hold once they are folded: what is measured is beyond the bound.
 TEST(CompressToolTest, NothingIsWrittenThatSaysSomethingElse) {
-  Network network;
-  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(
-      R"(node { name: "image" image { channels: 1 height: 4 width: 4 } }
-         node { name: "a" input: "image" conv2d { out_channels: 2 kernel_height: 1 kernel_width: 1 } }
-         node { name: "b" input: "a" conv2d { out_channels: 2 kernel_height: 1 kernel_width: 1 } }
-         node { name: "bn" input: "b" batch_norm2d {} }
-         node { name: "gap" input: "bn" global_average_pool {} } node { name: "flat" input: "gap" flatten {} }
-         node { name: "fc" input: "flat" linear { out_features: 2 } })",
-      &network));
-  Model model = Model::Create(*NetworkInfo::Create(network), at::kFloat, at::kCPU);
+  NetworkWriter net;
+  net.Image(1, 4, 4);
+  net.Conv("a", "image", {2, 1});
+  net.Conv("b", "a", {2, 1});
+  net.BatchNorm("bn", "b");
+  net.GlobalAveragePool("gap", "bn");
+  net.Flatten("flat", "gap");
+  net.Linear("fc", "flat", 2);
+  Model model = Model::Create(*NetworkInfo::Create(net.Take()), at::kFloat, at::kCPU);
   model.Get("a.weight").detach().fill_(1e-30);
   model.Get("b.weight").detach().fill_(1e30);
   model.Get("bn.weight").detach().fill_(1e20);

@@ -10,25 +10,11 @@
 #include "absl/strings/str_join.h"
 #include "experiments/records/table.h"
 #include "ml/compression/compressed_model.h"
+#include "ml/network/operator.h"
 #include "ml/pruning/mask_measures.h"
 
 namespace prunelab {
 namespace {
-
-const char* Kind(const Node& node) {
-  switch (node.op_case()) {
-    case Node::kConv2D:
-      return "conv";
-    case Node::kBatchNorm2D:
-      return "batch norm";
-    case Node::kLinear:
-      return "linear";
-    case Node::kConstant:
-      return "constant";
-    default:
-      return "";
-  }
-}
 
 std::string Percent(int64_t part, int64_t whole) {
   return whole == 0 ? "0.00 %"
@@ -75,7 +61,7 @@ std::string Inspect(const NetworkInfo& info, const Model* model) {
     if (weight_shapes.count(name) == 0) continue;
     const NodeShape& shape = info.shape(i);
     std::vector<std::string> row = {
-        name, Kind(node),
+        name, info.op(i).Name(),
         shape.flat ? absl::StrCat(shape.channels) : absl::StrCat(shape.channels, "x", shape.height, "x", shape.width),
         weight_shapes[name], absl::StrCat(parameters[name])};
     const int64_t macs = info.MacCount(i);

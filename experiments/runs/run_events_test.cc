@@ -8,37 +8,20 @@
 
 #include "absl/strings/str_cat.h"
 #include "experiments/runs/tensorboard_events.pb.h"
-#include "google/protobuf/text_format.h"
 #include "ml/base/files.h"
 #include "ml/base/testing/fresh_folder.h"
+#include "ml/network/network_writer.h"
 
 namespace prunelab {
 namespace {
 
 Model OneConvolution() {
-  Network network;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(
-      R"pb(node {
-             name: "input"
-             image { channels: 1 height: 4 width: 4 }
-           }
-           node {
-             name: "conv1"
-             input: "input"
-             conv2d { out_channels: 3 padding: 1 }
-           }
-           node {
-             name: "pool"
-             input: "conv1"
-             global_average_pool {}
-           }
-           node {
-             name: "flatten"
-             input: "pool"
-             flatten {}
-           })pb",
-      &network));
-  absl::StatusOr<NetworkInfo> info = NetworkInfo::Create(network);
+  NetworkWriter net;
+  net.Image(1, 4, 4, "input");
+  net.Conv("conv1", "input", {3, 3, 1, 1});
+  net.GlobalAveragePool("pool", "conv1");
+  net.Flatten("flatten", "pool");
+  absl::StatusOr<NetworkInfo> info = NetworkInfo::Create(net.Take());
   EXPECT_TRUE(info.ok()) << info.status();
   Model model = Model::Create(*info, at::kFloat, at::kCPU);
   const at::NoGradGuard no_gradient;

@@ -13,12 +13,12 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "google/protobuf/text_format.h"
 #include "ml/compression/testing/random_models.h"
 #include "ml/execution/skipping_plan.h"
 #include "ml/kernels/conv3x3/conv3x3.h"
 #include "ml/models/resnet_cifar.h"
 #include "ml/models/vgg.h"
+#include "ml/network/network_writer.h"
 
 namespace prunelab {
 namespace {
@@ -124,10 +124,8 @@ TEST(InferenceTest, ModelsForInferenceHaveNoBatchNorm) {
 }
 
 // Weights of ones, some filters masked, and BN that adds a shift (its scale is 1).
-Model Ones(const std::string& text, const std::map<std::string, std::vector<int64_t>>& dead,
+Model Ones(const Network& network, const std::map<std::string, std::vector<int64_t>>& dead,
            const std::map<std::string, double>& shifts = {}) {
-  Network network;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &network)) << text;
   Model model = Model::Create(*NetworkInfo::Create(network), at::kDouble, at::kCPU);
   std::map<std::string, at::Tensor> masks;
   for (const NamedTensor& parameter : model.parameters()) {
@@ -156,228 +154,108 @@ void ExpectSize(const Model& model, int64_t parameters, int64_t macs) {
 }
 
 // image(3) -> a(4) -> bn -> relu -> b(5) -> bn -> relu -> pool -> linear(2)
-constexpr char kChain[] = R"pb(
-  node {
-    name: "image"
-    image { channels: 3 height: 4 width: 4 }
-  }
-  node {
-    name: "a"
-    input: "image"
-    conv2d { out_channels: 4 padding: 1 }
-  }
-  node {
-    name: "bn_a"
-    input: "a"
-    batch_norm2d {}
-  }
-  node {
-    name: "relu_a"
-    input: "bn_a"
-    relu {}
-  }
-  node {
-    name: "b"
-    input: "relu_a"
-    conv2d { out_channels: 5 padding: 1 }
-  }
-  node {
-    name: "bn_b"
-    input: "b"
-    batch_norm2d {}
-  }
-  node {
-    name: "relu_b"
-    input: "bn_b"
-    relu {}
-  }
-  node {
-    name: "pool"
-    input: "relu_b"
-    global_average_pool {}
-  }
-  node {
-    name: "flat"
-    input: "pool"
-    flatten {}
-  }
-  node {
-    name: "fc"
-    input: "flat"
-    linear { out_features: 2 }
-  }
-)pb";
+Network Chain() {
+  NetworkWriter net;
+  net.Image(3, 4, 4);
+  net.Conv("a", "image", {4, 3, 1, 1});
+  net.BatchNorm("bn_a", "a");
+  net.Relu("relu_a", "bn_a");
+  net.Conv("b", "relu_a", {5, 3, 1, 1});
+  net.BatchNorm("bn_b", "b");
+  net.Relu("relu_b", "bn_b");
+  net.GlobalAveragePool("pool", "relu_b");
+  net.Flatten("flat", "pool");
+  net.Linear("fc", "flat", 2);
+  return net.Take();
+}
 
 TEST(SizeAfterRemovalTest, NothingDeadKeepsEverything) {
-  const Model model = Ones(kChain, {});
+  const Model model = Ones(Chain(), {});
   ExpectSize(model, model.info().ParameterCount(), model.info().MacCount());
 }
 
 TEST(SizeAfterRemovalTest, DeadFiltersLeaveWithTheInputsTheyFed) {
   // Filters 1 and 3 of a are off; their constants are max(0, -1) = 0: nothing is stored.
-  ExpectSize(Ones(kChain, {{"a", {1, 3}}}), (2 * 27 + 4) + (5 * 2 * 9 + 10) + (2 * 5 + 2),
+  ExpectSize(Ones(Chain(), {{"a", {1, 3}}}), (2 * 27 + 4) + (5 * 2 * 9 + 10) + (2 * 5 + 2),
              16 * 2 * 27 + 16 * 5 * 2 * 9 + 10);
 }
 
 TEST(SizeAfterRemovalTest, ConstantsThatDoNotVanishAreStored) {
   // The constants are max(0, 0.5): each of b's five filters stores one value a tap, as its border differs.
-  ExpectSize(Ones(kChain, {{"a", {1, 3}}}, {{"bn_a", 0.5}}), (2 * 27 + 4) + (5 * 2 * 9 + 10) + 5 * 9 + (2 * 5 + 2),
+  ExpectSize(Ones(Chain(), {{"a", {1, 3}}}, {{"bn_a", 0.5}}), (2 * 27 + 4) + (5 * 2 * 9 + 10) + 5 * 9 + (2 * 5 + 2),
              16 * 2 * 27 + 16 * 5 * 2 * 9 + 10);
 }
 
 TEST(SizeAfterRemovalTest, LogitsThatDependOnNoImage) {
   // What is left is the smallest network that says so: the image's three channels and the two classes' biases.
-  ExpectSize(Ones(kChain, {{"b", {0, 1, 2, 3, 4}}}), 2 * 3 + 2, 2 * 3);
-  ExpectSize(Ones(kChain, {{"a", {0, 1, 2, 3}}}, {{"bn_a", 0.5}}), 2 * 3 + 2, 2 * 3);
+  ExpectSize(Ones(Chain(), {{"b", {0, 1, 2, 3, 4}}}), 2 * 3 + 2, 2 * 3);
+  ExpectSize(Ones(Chain(), {{"a", {0, 1, 2, 3}}}, {{"bn_a", 0.5}}), 2 * 3 + 2, 2 * 3);
 }
 
 TEST(SizeAfterRemovalTest, ValuesThatAreNotFiniteCountAsLive) {
-  const Model model = Ones(kChain, {{"a", {1, 3}}});
+  const Model model = Ones(Chain(), {{"a", {1, 3}}});
   model.Get("a.weight").detach()[0][0][0][0] = std::numeric_limits<double>::quiet_NaN();
   model.Get("bn_a.running_mean").fill_(std::numeric_limits<double>::infinity());
   EXPECT_EQ(SizeAfterRemoval(model).macs, 16 * 2 * 27 + 16 * 5 * 2 * 9 + 10);
 }
 
 // A stream of 4 channels: stem -> block(c1 -> c2) added to it.
-constexpr char kResidual[] = R"pb(
-  node {
-    name: "image"
-    image { channels: 3 height: 4 width: 4 }
-  }
-  node {
-    name: "stem"
-    input: "image"
-    conv2d { out_channels: 4 padding: 1 }
-  }
-  node {
-    name: "bn"
-    input: "stem"
-    batch_norm2d {}
-  }
-  node {
-    name: "relu"
-    input: "bn"
-    relu {}
-  }
-  node {
-    name: "c1"
-    input: "relu"
-    conv2d { out_channels: 4 padding: 1 }
-  }
-  node {
-    name: "bn1"
-    input: "c1"
-    batch_norm2d {}
-  }
-  node {
-    name: "relu1"
-    input: "bn1"
-    relu {}
-  }
-  node {
-    name: "c2"
-    input: "relu1"
-    conv2d { out_channels: 4 padding: 1 }
-  }
-  node {
-    name: "bn2"
-    input: "c2"
-    batch_norm2d {}
-  }
-  node {
-    name: "add"
-    input: "bn2"
-    input: "relu"
-    add {}
-  }
-  node {
-    name: "relu2"
-    input: "add"
-    relu {}
-  }
-  node {
-    name: "pool"
-    input: "relu2"
-    global_average_pool {}
-  }
-  node {
-    name: "flat"
-    input: "pool"
-    flatten {}
-  }
-  node {
-    name: "fc"
-    input: "flat"
-    linear { out_features: 2 }
-  }
-)pb";
+Network Residual() {
+  NetworkWriter net;
+  net.Image(3, 4, 4);
+  net.Conv("stem", "image", {4, 3, 1, 1});
+  net.BatchNorm("bn", "stem");
+  net.Relu("relu", "bn");
+  net.Conv("c1", "relu", {4, 3, 1, 1});
+  net.BatchNorm("bn1", "c1");
+  net.Relu("relu1", "bn1");
+  net.Conv("c2", "relu1", {4, 3, 1, 1});
+  net.BatchNorm("bn2", "c2");
+  net.Add("add", {"bn2", "relu"});
+  net.Relu("relu2", "add");
+  net.GlobalAveragePool("pool", "relu2");
+  net.Flatten("flat", "pool");
+  net.Linear("fc", "flat", 2);
+  return net.Take();
+}
 
 TEST(SizeAfterRemovalTest, StreamsKeepTheirWidth) {
-  const NetworkInfo info = Ones(kResidual, {}).info();
+  const NetworkInfo info = Ones(Residual(), {}).info();
   // Two of the stem's filters are off: c1 still reads four channels. bn's constants max(0, -1) vanish.
   const int64_t macs = info.MacCount() - 16 * 2 * 27;
-  ExpectSize(Ones(kResidual, {{"stem", {0, 1}}}), info.ParameterCount() - 2 * 27 - 4, macs);
+  ExpectSize(Ones(Residual(), {{"stem", {0, 1}}}), info.ParameterCount() - 2 * 27 - 4, macs);
   // With constants of 0.5 two values are stored in the stream.
-  ExpectSize(Ones(kResidual, {{"stem", {0, 1}}}, {{"bn", 0.5}}), info.ParameterCount() - 2 * 27 - 4 + 2, macs);
+  ExpectSize(Ones(Residual(), {{"stem", {0, 1}}}, {{"bn", 0.5}}), info.ParameterCount() - 2 * 27 - 4 + 2, macs);
 }
 
 TEST(SizeAfterRemovalTest, ABlockWhoseLastConvolutionIsDeadLeavesItsConstants) {
   // The stem, four constants added to the stream, and the linear layer.
-  ExpectSize(Ones(kResidual, {{"c2", {0, 1, 2, 3}}}, {{"bn2", 0.25}}), 4 * 27 + 8 + 4 + 10, 16 * 4 * 27 + 8);
+  ExpectSize(Ones(Residual(), {{"c2", {0, 1, 2, 3}}}, {{"bn2", 0.25}}), 4 * 27 + 8 + 4 + 10, 16 * 4 * 27 + 8);
 }
 
 // image(2) -> a(4) -> bn -> relu -> g(4, 2 groups) -> pool -> linear(3)
-constexpr char kGrouped[] = R"pb(
-  node {
-    name: "image"
-    image { channels: 2 height: 4 width: 4 }
-  }
-  node {
-    name: "a"
-    input: "image"
-    conv2d { out_channels: 4 kernel_height: 1 kernel_width: 1 }
-  }
-  node {
-    name: "bn"
-    input: "a"
-    batch_norm2d {}
-  }
-  node {
-    name: "relu"
-    input: "bn"
-    relu {}
-  }
-  node {
-    name: "g"
-    input: "relu"
-    conv2d { out_channels: 4 padding: 1 groups: 2 }
-  }
-  node {
-    name: "pool"
-    input: "g"
-    global_average_pool {}
-  }
-  node {
-    name: "flat"
-    input: "pool"
-    flatten {}
-  }
-  node {
-    name: "fc"
-    input: "flat"
-    linear { out_features: 3 }
-  }
-)pb";
+Network Grouped() {
+  NetworkWriter net;
+  net.Image(2, 4, 4);
+  net.Conv("a", "image", {4, 1});
+  net.BatchNorm("bn", "a");
+  net.Relu("relu", "bn");
+  net.Conv("g", "relu", {4, 3, 1, 1, false, 2});
+  net.GlobalAveragePool("pool", "g");
+  net.Flatten("flat", "pool");
+  net.Linear("fc", "flat", 3);
+  return net.Take();
+}
 
 TEST(SizeAfterRemovalTest, GroupsStayOrGoAsAWhole) {
-  const NetworkInfo info = Ones(kGrouped, {}).info();
+  const NetworkInfo info = Ones(Grouped(), {}).info();
   // One filter of a group, which leaves a constant or none: nothing can go, and nothing is stored.
   for (const double shift : {-1.0, 0.5}) {
     SCOPED_TRACE(shift);
-    ExpectSize(Ones(kGrouped, {{"a", {0}}}, {{"bn", shift}}), info.ParameterCount(), info.MacCount());
-    ExpectSize(Ones(kGrouped, {{"a", {0, 2}}}, {{"bn", shift}}), info.ParameterCount(), info.MacCount());
+    ExpectSize(Ones(Grouped(), {{"a", {0}}}, {{"bn", shift}}), info.ParameterCount(), info.MacCount());
+    ExpectSize(Ones(Grouped(), {{"a", {0, 2}}}, {{"bn", shift}}), info.ParameterCount(), info.MacCount());
     // A group without live inputs: two filters of a with their BN, two of g, and two inputs of the linear layer go.
-    ExpectSize(Ones(kGrouped, {{"a", {0, 1}}}, {{"bn", shift}}), (2 * 2 + 4) + 2 * 2 * 9 + (3 * 2 + 3),
+    ExpectSize(Ones(Grouped(), {{"a", {0, 1}}}, {{"bn", shift}}), (2 * 2 + 4) + 2 * 2 * 9 + (3 * 2 + 3),
                16 * 2 * 2 + 16 * 2 * 2 * 9 + 3 * 2);
   }
 }
@@ -385,49 +263,16 @@ TEST(SizeAfterRemovalTest, GroupsStayOrGoAsAWhole) {
 // Where the constant is the larger, the network stays as it is: channel 1 of two depthwise convolutions reaches
 // the sum as a picture of 25 different pixels.
 TEST(SizeAfterRemovalTest, NothingBecomesLarger) {
-  const std::string text = R"pb(
-    node {
-      name: "image"
-      image { channels: 1 height: 9 width: 9 }
-    }
-    node {
-      name: "a"
-      input: "image"
-      conv2d { out_channels: 2 kernel_height: 1 kernel_width: 1 bias: true }
-    }
-    node {
-      name: "b"
-      input: "a"
-      conv2d { out_channels: 2 padding: 1 groups: 2 }
-    }
-    node {
-      name: "c"
-      input: "b"
-      conv2d { out_channels: 2 padding: 1 groups: 2 }
-    }
-    node {
-      name: "d"
-      input: "image"
-      conv2d { out_channels: 2 padding: 1 }
-    }
-    node {
-      name: "sum"
-      input: "c"
-      input: "d"
-      add {}
-    }
-    node {
-      name: "flat"
-      input: "sum"
-      flatten {}
-    }
-    node {
-      name: "fc"
-      input: "flat"
-      linear { out_features: 2 }
-    }
-  )pb";
-  const Model model = Ones(text, {{"a", {1}}});
+  NetworkWriter net;
+  net.Image(1, 9, 9);
+  net.Conv("a", "image", {2, 1, 1, 0, true});
+  net.Conv("b", "a", {2, 3, 1, 1, false, 2});
+  net.Conv("c", "b", {2, 3, 1, 1, false, 2});
+  net.Conv("d", "image", {2, 3, 1, 1});
+  net.Add("sum", {"c", "d"});
+  net.Flatten("flat", "sum");
+  net.Linear("fc", "flat", 2);
+  const Model model = Ones(net.Take(), {{"a", {1}}});
   // What goes is a filter of a (2 numbers) and one of b and of c (9 each), and its 25 pixels come.
   model.Get("a.bias").detach()[1] = 0.5;
   ExpectSize(model, model.info().ParameterCount(), model.info().MacCount());

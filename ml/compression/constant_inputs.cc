@@ -8,16 +8,12 @@
 namespace prunelab {
 namespace {
 
-void AddToBias(WeightedNetwork& network, Node& node, const at::Tensor& values) {
+void AddToBias(WeightedNetwork& network, const Operator& op, Node& node, const at::Tensor& values) {
   const at::Tensor weight = network.Get(node.name(), "weight");
   at::Tensor bias = values.view(-1);
   if (network.Has(node.name(), "bias")) bias = network.Get(node.name(), "bias").to(at::kDouble) + bias;
   network.Set(node.name(), "bias", bias.to(weight.scalar_type()));
-  if (node.op_case() == Node::kLinear) {
-    node.mutable_linear()->set_bias(true);
-  } else {
-    node.mutable_conv2d()->set_bias(true);
-  }
+  op.AddBias(node);
 }
 
 }  // namespace
@@ -28,8 +24,8 @@ void FoldConstantInputs(WeightedNetwork& network) {
   for (int i = 0; i < analysis.info.network().node_size(); ++i) {
     const Node& node = analysis.info.node(i);
     Node& copy = *rewriter.AppendCopy(node);
-    if (node.op_case() != Node::kConv2D && node.op_case() != Node::kLinear) continue;
-    if (node.op_case() == Node::kConv2D && node.conv2d().groups() > 1) continue;
+    const ChannelRelation& relation = analysis.relations[i];
+    if (relation.kind != ChannelRelation::Kind::kMixed || relation.groups > 1) continue;
     const int input = analysis.info.inputs(i)[0];
     if (analysis.carries_stream[input] || !analysis.live[i].any().item<bool>()) continue;
     // Weights that meet a constant: bool, broadcast to the weight.
@@ -41,7 +37,7 @@ void FoldConstantInputs(WeightedNetwork& network) {
     const ChannelPictures& reached = analysis.reached[i];
     if (!reached.values.ne(0).any().item<bool>()) continue;
     if (reached.values.numel() == weight.size(0)) {
-      AddToBias(network, copy, reached.values);
+      AddToBias(network, analysis.info.op(i), copy, reached.values);
       continue;
     }
     const std::string constant = rewriter.AppendConstant(node.name(), reached, weight.scalar_type());

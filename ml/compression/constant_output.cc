@@ -25,12 +25,7 @@ void ReplaceConstantOutput(WeightedNetwork& network) {
     node->add_input(input);
     return node;
   };
-  std::string image;
-  for (const Node& node : analysis.info.network().node()) {
-    if (node.op_case() != Node::kImage) continue;
-    rewriter.AppendCopy(node);
-    image = node.name();
-  }
+  const std::string image = rewriter.AppendCopy(analysis.info.node(analysis.info.image()))->name();
   Node* pool = append(rewriter.NewNode("constant.avgpool"), image);
   pool->mutable_global_average_pool();
   Node* flatten = append(rewriter.NewNode("constant.flatten"), pool->name());

@@ -13,7 +13,10 @@
 namespace prunelab {
 namespace {
 
-bool IsMatrix(const Node& node) { return node.op_case() == Node::kConv2D || node.op_case() == Node::kLinear; }
+using Kind = ChannelRelation::Kind;
+
+// Whether the node has filters.
+bool IsMixed(const NetworkInfo& info, int i) { return info.op(i).Channels(info.View(i)).kind == Kind::kMixed; }
 
 // Which channels of all nodes are tied: union-find over (node, channel).
 class Ties {
@@ -50,46 +53,30 @@ class Ties {
   }
 
   void TieNode(int i) {
-    const Node& node = info_.node(i);
     const int64_t channels = info_.shape(i).channels;
-    switch (node.op_case()) {
-      case Node::kImage:
-        for (int64_t c = 0; c < channels; ++c) Fix(i, c);
-        return;
-      case Node::kConv2D: {
-        const int64_t groups = node.conv2d().groups();
-        if (groups == 1) return;
-        const int input = info_.inputs(i)[0];
-        const int64_t in = info_.shape(input).channels / groups, out = channels / groups;
-        for (int64_t g = 0; g < groups; ++g) {
-          for (int64_t c = 0; c < in; ++c) Tie(i, g * out, input, g * in + c);
-          for (int64_t c = 1; c < out; ++c) Tie(i, g * out, i, g * out + c);
-        }
-        return;
+    if (i == info_.image()) {
+      for (int64_t c = 0; c < channels; ++c) Fix(i, c);
+      return;
+    }
+    const ChannelRelation relation = info_.op(i).Channels(info_.View(i));
+    const std::vector<int>& inputs = info_.inputs(i);
+    if (relation.kind == Kind::kMixed) {
+      if (relation.groups > 1) TieGroups(i, inputs[0], relation.groups);
+      return;
+    }
+    for (size_t k = 0; k < inputs.size(); ++k) {
+      for (int64_t c = 0; c < channels; ++c) {
+        const int64_t from = relation.kind == Kind::kSame ? c : relation.from[k][c];
+        if (from >= 0) Tie(i, c, inputs[k], from);
       }
-      case Node::kFlatten: {
-        const int input = info_.inputs(i)[0];
-        const int64_t pixels = channels / info_.shape(input).channels;
-        for (int64_t c = 0; c < channels; ++c) Tie(i, c, input, c / pixels);
-        return;
-      }
-      case Node::kScatter:
-        for (int k = 0; k < node.scatter().index_size(); ++k) {
-          Tie(i, node.scatter().index(k), info_.inputs(i)[0], k);
-        }
-        return;
-      case Node::kBatchNorm2D:
-      case Node::kRelu:
-      case Node::kAdd:
-      case Node::kMaxPool2D:
-      case Node::kAveragePool2D:
-      case Node::kGlobalAveragePool:
-        for (const int input : info_.inputs(i)) {
-          for (int64_t c = 0; c < channels; ++c) Tie(i, c, input, c);
-        }
-        return;
-      default:
-        return;
+    }
+  }
+
+  void TieGroups(int i, int input, int64_t groups) {
+    const int64_t in = info_.shape(input).channels / groups, out = info_.shape(i).channels / groups;
+    for (int64_t g = 0; g < groups; ++g) {
+      for (int64_t c = 0; c < in; ++c) Tie(i, g * out, input, g * in + c);
+      for (int64_t c = 1; c < out; ++c) Tie(i, g * out, i, g * out + c);
     }
   }
 
@@ -106,7 +93,7 @@ struct Groups {
 Groups Collect(const NetworkInfo& info, const Ties& ties) {
   Groups found;
   for (int i = 0; i < info.network().node_size(); ++i) {
-    if (!IsMatrix(info.node(i))) continue;
+    if (!IsMixed(info, i)) continue;
     for (int64_t c = 0; c < info.shape(i).channels; ++c) {
       const int64_t root = ties.Root(i, c);
       if (ties.Fixed(root)) continue;
@@ -121,10 +108,11 @@ Groups Collect(const NetworkInfo& info, const Ties& ties) {
 // Mean |weight| of each output of each convolution and linear layer.
 std::map<std::string, std::vector<double>> Importances(const WeightedNetwork& network, const NetworkInfo& info) {
   std::map<std::string, std::vector<double>> importances;
-  for (const Node& node : info.network().node()) {
-    if (!IsMatrix(node)) continue;
-    const at::Tensor mean = network.Get(node.name(), "weight").to(at::kDouble).abs().flatten(1).mean(1).contiguous();
-    importances[node.name()].assign(mean.data_ptr<double>(), mean.data_ptr<double>() + mean.numel());
+  for (int i = 0; i < info.network().node_size(); ++i) {
+    if (!IsMixed(info, i)) continue;
+    const std::string& name = info.node(i).name();
+    const at::Tensor mean = network.Get(name, "weight").to(at::kDouble).abs().flatten(1).mean(1).contiguous();
+    importances[name].assign(mean.data_ptr<double>(), mean.data_ptr<double>() + mean.numel());
   }
   return importances;
 }
@@ -188,56 +176,12 @@ absl::StatusOr<CoupledRemoval> RemoveCoupled(WeightedNetwork& network, const Cou
     kept[i] = at::empty({static_cast<int64_t>(flags.size())}, at::kBool);
     for (size_t c = 0; c < flags.size(); ++c) kept[i].data_ptr<bool>()[c] = flags[c];
   }
-  const auto select = [&](const Node& node, const char* suffix, int64_t dimension, const at::Tensor& channels) {
-    if (!network.Has(node.name(), suffix)) return;
-    network.Set(node.name(), suffix,
-                network.Get(node.name(), suffix).index_select(dimension, WhereTrue(channels)).contiguous());
-  };
   NetworkRewriter rewriter(network);
   for (int i = 0; i < info.network().node_size(); ++i) {
-    const Node& node = info.node(i);
-    const int64_t count = kept[i].sum().item<int64_t>();
-    Node* copy = rewriter.AppendCopy(node);
-    switch (node.op_case()) {
-      case Node::kConv2D: {
-        const int64_t groups = node.conv2d().groups();
-        copy->mutable_conv2d()->set_out_channels(count);
-        select(node, "weight", 0, kept[i]);
-        select(node, "bias", 0, kept[i]);
-        if (groups == 1) {
-          select(node, "weight", 1, kept[info.inputs(i)[0]]);
-        } else {
-          copy->mutable_conv2d()->set_groups(kept[i].view({groups, -1}).any(1).sum().item<int64_t>());
-        }
-        break;
-      }
-      case Node::kLinear:
-        copy->mutable_linear()->set_out_features(count);
-        select(node, "weight", 0, kept[i]);
-        select(node, "bias", 0, kept[i]);
-        select(node, "weight", 1, kept[info.inputs(i)[0]]);
-        break;
-      case Node::kBatchNorm2D:
-        for (const char* suffix : {"weight", "bias", "running_mean", "running_var"}) select(node, suffix, 0, kept[i]);
-        break;
-      case Node::kScatter: {
-        const at::Tensor place = kept[i].to(at::kLong).cumsum(0) - 1;
-        const at::Tensor& of_input = kept[info.inputs(i)[0]];
-        Scatter* scatter = copy->mutable_scatter();
-        scatter->set_channels(count);
-        scatter->clear_index();
-        for (int k = 0; k < node.scatter().index_size(); ++k) {
-          if (of_input[k].item<bool>()) scatter->add_index(place[node.scatter().index(k)].item<int64_t>());
-        }
-        break;
-      }
-      case Node::kConstant:
-        copy->mutable_constant()->set_channels(count);
-        select(node, "value", 0, kept[i]);
-        break;
-      default:
-        break;
-    }
+    RemainingChannels remaining = {kept[i], {}};
+    for (const int input : info.inputs(i)) remaining.inputs.push_back(kept[input]);
+    rewriter.NarrowParameters(info, i, remaining);
+    info.op(i).Narrow(*rewriter.AppendCopy(info.node(i)), remaining);
   }
   rewriter.Finish();
   return removal;

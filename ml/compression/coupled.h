@@ -1,13 +1,13 @@
 // Coupled removal: channels that the network's structure ties together go together, as dependency-graph tools do (Fang
 // et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023). Unlike exact removal it also makes residual streams
-// narrower, and it changes the function: fine-tune behind it.
+// narrower, and it changes the function: fine-tune after it.
 //
 //   stem conv, filter 3 --- sum --- channel 3 of the stream, read by all blocks
 //   block.conv2, filter 3 -/        is one group: {stem 3, layer1.0.conv2 3, layer1.1.conv2 3, ...}
 //
-// Groups are found on the network. BN, ReLU, pooling, sums, flatten and scatter tie the channels that they hand on; a
-// grouped convolution ties whole groups on both sides (a depthwise one single channels). Channels of the images and of
-// the logits are in no group.
+// Groups are found on the network. Operators whose output channels are made of single channels (BN, ReLU, pooling,
+// sums, flatten, scatter, ...) tie these; a grouped convolution ties whole groups on both sides (a depthwise one single
+// channels). Channels of the images and of the logits are in no group.
 #pragma once
 
 #include <cstdint>

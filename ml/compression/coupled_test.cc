@@ -15,19 +15,12 @@
 #include "ml/execution/plan.h"
 #include "ml/models/resnet_cifar.h"
 #include "ml/models/resnet_imagenet.h"
+#include "ml/network/network_writer.h"
 
 namespace prunelab {
 namespace {
 
 using Filters = std::vector<std::pair<std::string, int64_t>>;
-
-NetworkInfo Parse(const std::string& text) {
-  Network network;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &network)) << text;
-  absl::StatusOr<NetworkInfo> info = NetworkInfo::Create(network);
-  EXPECT_TRUE(info.ok()) << info.status();
-  return *std::move(info);
-}
 
 WeightedNetwork Initialized(const NetworkInfo& info) {
   Model model = Model::Create(info, at::kFloat, at::kCPU);
@@ -36,26 +29,53 @@ WeightedNetwork Initialized(const NetworkInfo& info) {
 }
 
 // Two convolutions meet in a sum; a depthwise one follows, then a flatten of two pixels.
-constexpr char kSmall[] = R"(
-  node { name: "x" image { channels: 2 height: 1 width: 2 } }
-  node { name: "a" input: "x" conv2d { out_channels: 3 kernel_height: 1 kernel_width: 1 } }
-  node { name: "b" input: "a" conv2d { out_channels: 3 kernel_height: 1 kernel_width: 1 bias: true } }
-  node { name: "bn" input: "b" batch_norm2d {} }
-  node { name: "sum" input: "a" input: "bn" add {} }
-  node { name: "d" input: "sum" conv2d { out_channels: 3 kernel_height: 1 kernel_width: 1 groups: 3 } }
-  node { name: "c" input: "d" conv2d { out_channels: 4 kernel_height: 1 kernel_width: 1 } }
-  node { name: "flat" input: "c" flatten {} }
-  node { name: "fc" input: "flat" linear { out_features: 2 } })";
+Network Small() {
+  NetworkWriter net;
+  net.Image(2, 1, 2, "x");
+  net.Conv("a", "x", {3, 1});
+  net.Conv("b", "a", {3, 1, 1, 0, true});
+  net.BatchNorm("bn", "b");
+  net.Add("sum", {"a", "bn"});
+  net.Conv("d", "sum", {3, 1, 1, 0, false, 3});
+  net.Conv("c", "d", {4, 1});
+  net.Flatten("flat", "c");
+  net.Linear("fc", "flat", 2);
+  return net.Take();
+}
 
 TEST(CoupledTest, GroupsFollowTheStructure) {
-  const std::vector<ChannelGroup> groups = FindChannelGroups(Parse(kSmall));
+  const std::vector<ChannelGroup> groups = FindChannelGroups(*NetworkInfo::Create(Small()));
   ASSERT_EQ(groups.size(), 7);
   for (int64_t c = 0; c < 3; ++c) EXPECT_EQ(groups[c].filters, (Filters{{"a", c}, {"b", c}, {"d", c}}));
   for (int64_t c = 0; c < 4; ++c) EXPECT_EQ(groups[3 + c].filters, (Filters{{"c", c}}));
 }
 
+// Channels 0 and 1 of the sum are a's, 2 to 4 are b's.
+TEST(CoupledTest, ConcatTiesEachInputsChannels) {
+  NetworkWriter net;
+  net.Image(2, 2, 2);
+  net.Conv("a", "image", {2, 1});
+  net.Conv("b", "image", {3, 1});
+  net.Append("cat", {"a", "b"})->mutable_concat();
+  net.Add("sum", {"cat", net.Conv("d", "cat", {5, 1})});
+  net.Classifier("fc", "sum", 2);
+  WeightedNetwork network = Initialized(*NetworkInfo::Create(net.Take()));
+  const std::vector<ChannelGroup> groups = FindChannelGroups(network.Info());
+  ASSERT_EQ(groups.size(), 5);
+  for (int64_t c = 0; c < 2; ++c) EXPECT_EQ(groups[c].filters, (Filters{{"a", c}, {"d", c}}));
+  for (int64_t c = 0; c < 3; ++c) EXPECT_EQ(groups[2 + c].filters, (Filters{{"b", c}, {"d", 2 + c}}));
+  network.tensors["b.weight"][1].zero_();
+  network.tensors["d.weight"][3].zero_();
+  const at::Tensor d = network.Get("d", "weight").clone();
+  ASSERT_EQ(RemoveCoupled(network, {})->removed, 1);
+  EXPECT_EQ(network.Info().shape("b").channels, 2);
+  EXPECT_EQ(network.Info().shape("sum").channels, 4);
+  const at::Tensor rest = at::tensor({0, 1, 2, 4}, at::kLong);
+  EXPECT_TRUE(at::equal(network.Get("d", "weight"), d.index_select(0, rest).index_select(1, rest)));
+}
+
 TEST(CoupledTest, AGroupGoesWhenAllItsFiltersAreDead) {
-  WeightedNetwork network = Initialized(Parse(kSmall));
+  WeightedNetwork network = Initialized(*NetworkInfo::Create(Small()));
   const at::Tensor fc = network.Get("fc", "weight").clone();
   for (const char* node : {"a", "b", "d"}) network.tensors[absl::StrCat(node, ".weight")][1].zero_();
   network.tensors["a.weight"][2].zero_();  // its partners live
@@ -75,7 +95,7 @@ TEST(CoupledTest, AGroupGoesWhenAllItsFiltersAreDead) {
 }
 
 TEST(CoupledTest, ByMeanImportanceTheLeastGo) {
-  WeightedNetwork network = Initialized(Parse(kSmall));
+  WeightedNetwork network = Initialized(*NetworkInfo::Create(Small()));
   for (const char* node : {"a", "b", "d"}) {
     for (int64_t c = 0; c < 3; ++c) network.tensors[absl::StrCat(node, ".weight")][c].fill_(10 + c);
   }

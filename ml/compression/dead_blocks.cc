@@ -21,8 +21,9 @@ class Sums {
   bool Collect(int sum, std::vector<int>& live, ChannelPictures& pictures) const {
     const NodeShape& shape = a_.info.shape(sum);
     bool changes = false;
-    for (const int input : a_.info.inputs(sum)) {
-      if (!a_.Contributes(input, sum)) {
+    for (size_t k = 0; k < a_.info.inputs(sum).size(); ++k) {
+      const int input = a_.info.inputs(sum)[k];
+      if (!a_.Contributes(sum, k)) {
         pictures = SumOf(pictures, a_.constants[input], shape.height, shape.width);
         changes = true;
       } else if (PassesOn(input) && a_.info.users(input).size() == 1 && a_.info.shape(input).height == shape.height &&
@@ -65,7 +66,7 @@ void DropDeadBlocks(WeightedNetwork& network) {
       }
       std::vector<int> live;
       const NodeShape& shape = analysis.info.shape(i);
-      ChannelPictures pictures = {at::zeros({shape.channels, 1, 1}, at::kDouble), {shape.height}, {shape.width}};
+      ChannelPictures pictures = ZeroPictures(shape.channels, shape.height, shape.width);
       const bool changes = sums.Collect(i, live, pictures);
       std::vector<std::string> inputs;
       std::vector<NodeShape> terms;
@@ -93,7 +94,7 @@ void DropUnusedNodes(WeightedNetwork& network) {
   }
   NetworkRewriter rewriter(network);
   for (int i = 0; i < info.network().node_size(); ++i) {
-    if (used[i] || info.node(i).op_case() == Node::kImage) rewriter.AppendCopy(info.node(i));
+    if (used[i] || i == info.image()) rewriter.AppendCopy(info.node(i));
   }
   rewriter.Finish();
 }

@@ -7,12 +7,14 @@
 namespace prunelab {
 namespace {
 
+using Kind = ChannelRelation::Kind;
+
 class Chains {
  public:
   Chains(const ChannelAnalysis& analysis, int64_t multiple) : a_(analysis), size_(a_.info.network().node_size()) {
     for (int i = 0; i < size_; ++i) {
       parent_.push_back(i);
-      full_.push_back(i == size_ - 1 || a_.info.node(i).op_case() == Node::kImage || a_.IsResidualSum(i));
+      full_.push_back(i == size_ - 1 || (a_.carries_stream[i] && !a_.starts_stream[i]));
     }
     for (int i = 0; i < size_; ++i) Link(i);
     for (int i = 0; i < size_; ++i) {
@@ -24,7 +26,9 @@ class Chains {
       if (full_[Root(i)] && (a_.AnyKept(i) || i == size_ - 1)) kept_[Root(i)] = at::ones_like(kept_[i]);
     }
     for (int i = 0; i < size_; ++i) {
-      if (i == Root(i)) RoundUp(kept_[i], multiple);
+      // What is put together of several inputs has the width that they have.
+      const bool is_joined = a_.relations[i].kind == Kind::kMapped && a_.info.inputs(i).size() > 1;
+      if (i == Root(i) && !is_joined) RoundUp(kept_[i], multiple);
     }
     do {
       changed_ = false;
@@ -37,7 +41,7 @@ class Chains {
   std::vector<at::Tensor> Kept() const {
     std::vector<at::Tensor> kept;
     for (int i = 0; i < size_; ++i) {
-      const bool needed = a_.AnyKept(i) || i == size_ - 1 || a_.info.node(i).op_case() == Node::kImage;
+      const bool needed = a_.AnyKept(i) || i == size_ - 1 || i == a_.info.image();
       kept.push_back(needed ? kept_[Root(i)] : at::zeros_like(kept_[i]));
     }
     return kept;
@@ -48,35 +52,18 @@ class Chains {
 
   // Joins a node with the input whose channels it hands on one by one.
   void Link(int i) {
-    int input = -1;
-    switch (a_.info.node(i).op_case()) {
-      case Node::kBatchNorm2D:
-      case Node::kRelu:
-      case Node::kMaxPool2D:
-      case Node::kAveragePool2D:
-      case Node::kGlobalAveragePool:
-        input = a_.info.inputs(i)[0];
-        break;
-      case Node::kAdd:
-        for (const int j : a_.info.inputs(i)) {
-          if (!a_.Contributes(j, i)) continue;
-          if (!a_.IsResidualSum(i)) input = j;
-          // Features cannot be scattered into a stream.
-          if (a_.IsResidualSum(i) && a_.info.shape(i).flat) full_[j] = true;
-        }
-        break;
-      case Node::kFlatten:
-      case Node::kScatter:
-        full_[i] = full_[i] || a_.carries_stream[a_.info.inputs(i)[0]];
-        break;
-      default:
-        break;
+    if (a_.relations[i].kind != Kind::kSame) return;
+    const std::vector<int>& inputs = a_.info.inputs(i);
+    if (a_.IsResidualSum(i)) {
+      // Features cannot be scattered into a stream.
+      for (size_t k = 0; k < inputs.size(); ++k) {
+        if (a_.info.shape(i).flat && a_.Contributes(i, k)) full_[inputs[k]] = true;
+      }
+      return;
     }
-    if (input < 0) return;
-    if (a_.carries_stream[input]) {
-      full_[i] = true;
-    } else {
-      parent_[Root(i)] = Root(input);
+    for (size_t k = 0; k < inputs.size(); ++k) {
+      if (inputs.size() > 1 && !a_.Contributes(i, k)) continue;
+      if (!a_.carries_stream[inputs[k]]) parent_[Root(i)] = Root(inputs[k]);
     }
   }
 
@@ -97,40 +84,36 @@ class Chains {
   }
 
   void Close(int i) {
-    const Node& node = a_.info.node(i);
-    if (a_.info.inputs(i).empty()) return;
-    const int input = a_.info.inputs(i)[0];
-    const bool from_stream = a_.carries_stream[input];
-    const at::Tensor kept = kept_[Root(i)];
-    switch (node.op_case()) {
-      case Node::kConv2D: {
-        const int64_t groups = node.conv2d().groups();
-        if (groups == 1) return;
-        at::Tensor kept_groups = kept.view({groups, -1}).any(1);
-        kept_groups =
-            from_stream ? at::ones_like(kept_groups) : kept_groups | kept_[Root(input)].view({groups, -1}).any(1);
-        Mark(i, kept_groups.repeat_interleave(kept.numel() / groups));
-        if (!from_stream) Mark(input, kept_groups.repeat_interleave(kept_[Root(input)].numel() / groups));
-        return;
-      }
-      case Node::kFlatten: {
-        if (from_stream) return;
-        const at::Tensor channels = kept.view({kept_[Root(input)].numel(), -1}).any(1);
-        Mark(input, channels);
-        Mark(i, kept_[Root(input)].repeat_interleave(kept.numel() / channels.numel()));
-        return;
-      }
-      case Node::kScatter: {
-        if (from_stream) return;
-        const at::Tensor index =
-            at::tensor(std::vector<int64_t>(node.scatter().index().begin(), node.scatter().index().end()), at::kLong);
-        Mark(input, kept.index_select(0, index));
-        Mark(i, at::zeros_like(kept).index_copy(0, index, kept_[Root(input)]));
-        return;
-      }
-      default:
-        return;
+    const ChannelRelation& relation = a_.relations[i];
+    if (relation.kind == Kind::kMapped) {
+      for (size_t k = 0; k < a_.info.inputs(i).size(); ++k) CloseMapped(i, k);
+    } else if (relation.kind == Kind::kMixed && relation.groups > 1) {
+      CloseGroups(i, relation.groups);
     }
+  }
+
+  // Channels that are made of channels of input k stay with them, and they with those.
+  void CloseMapped(int i, size_t k) {
+    if (!a_.Contributes(i, k)) return;
+    const ChannelRelation& relation = a_.relations[i];
+    const int input = a_.info.inputs(i)[k];
+    if (a_.carries_stream[input]) {
+      Mark(i, ToOutputs(relation, k, at::ones_like(kept_[Root(input)])));
+    } else {
+      Mark(input, ToInputs(relation, k, kept_[Root(i)], kept_[Root(input)].numel()));
+      Mark(i, ToOutputs(relation, k, kept_[Root(input)]));
+    }
+  }
+
+  // Groups stay or go as a whole.
+  void CloseGroups(int i, int64_t groups) {
+    const int input = a_.info.inputs(i)[0];
+    const at::Tensor kept = kept_[Root(i)], kept_inputs = kept_[Root(input)];
+    const bool from_stream = a_.carries_stream[input];
+    at::Tensor kept_groups = kept.view({groups, -1}).any(1);
+    kept_groups = from_stream ? at::ones_like(kept_groups) : kept_groups | kept_inputs.view({groups, -1}).any(1);
+    Mark(i, kept_groups.repeat_interleave(kept.numel() / groups));
+    if (!from_stream) Mark(input, kept_groups.repeat_interleave(kept_inputs.numel() / groups));
   }
 
   const ChannelAnalysis& a_;

@@ -21,10 +21,15 @@ std::string Derived(const std::string& base, const char* suffix) {
 
 NetworkRewriter::NetworkRewriter(WeightedNetwork& network) : network_(network) {}
 
+Node NetworkRewriter::Copy(const Node& node) const {
+  Node copy = node;
+  for (std::string& input : *copy.mutable_input()) input = NewName(input);
+  return copy;
+}
+
 Node* NetworkRewriter::AppendCopy(const Node& node) {
   Node* copy = Append();
-  *copy = node;
-  for (std::string& input : *copy->mutable_input()) input = NewName(input);
+  *copy = Copy(node);
   return copy;
 }
 
@@ -58,13 +63,37 @@ std::string NetworkRewriter::AppendTerm(const Node& node, const NodeShape& shape
     if (!full_size) return "";
     stored = at::zeros_like(stored).index_fill(0, at::zeros({1}, at::kLong), true);  // one channel, for its size
   }
-  const std::string name = AppendStored(node.name(), all, stored, full_size, dtype);
-  if (!shape.flat) return name;
+  return AppendLayout(AppendStored(node.name(), all, stored, full_size, dtype), shape);
+}
+
+std::string NetworkRewriter::AppendPart(const std::string& base, const NodeShape& shape, const ChannelPictures& all,
+                                        at::ScalarType dtype) {
+  const at::Tensor stored = at::ones({all.values.size(0)}, at::kBool);
+  return AppendLayout(AppendStored(base, all, stored, /*full_size=*/shape.height * shape.width > 1, dtype), shape);
+}
+
+std::string NetworkRewriter::AppendLayout(const std::string& constant, const NodeShape& shape) {
+  if (!shape.flat) return constant;
   Node* flatten = Append();
-  flatten->set_name(NewNode(Derived(name, ".flatten")));
-  flatten->add_input(name);
+  flatten->set_name(NewNode(Derived(constant, ".flatten")));
+  flatten->add_input(constant);
   flatten->mutable_flatten();
   return flatten->name();
+}
+
+void NetworkRewriter::NarrowParameters(const NetworkInfo& info, int i, const RemainingChannels& remaining) {
+  const NodeView view = info.View(i);
+  const ChannelRelation relation = info.op(i).Channels(view);
+  const auto select = [&](const std::string& suffix, int64_t dimension, const at::Tensor& channels) {
+    const at::Tensor& tensor = network_.Get(view.node.name(), suffix.c_str());
+    network_.Set(view.node.name(), suffix.c_str(), tensor.index_select(dimension, WhereTrue(channels)).contiguous());
+  };
+  for (const NodeParameter& parameter : info.op(i).Parameters(view)) {
+    if (!parameter.shape.empty()) select(parameter.suffix, 0, remaining.outputs);
+  }
+  if (relation.kind == ChannelRelation::Kind::kMixed && relation.groups == 1) {
+    select("weight", 1, remaining.inputs[0]);
+  }
 }
 
 std::string NetworkRewriter::AppendStored(const std::string& base, const ChannelPictures& all, const at::Tensor& stored,

@@ -11,8 +11,9 @@
 #include <string>
 #include <vector>
 
-#include "ml/compression/channel_analysis.h"
 #include "ml/compression/weighted_network.h"
+#include "ml/network/channel_pictures.h"
+#include "ml/network/operator.h"
 
 namespace prunelab {
 
@@ -22,24 +23,33 @@ class NetworkRewriter {
 
   // The next node, empty.
   Node* Append() { return next_.add_node(); }
-  // Appends a copy of `node`, whose inputs carry the names that Rename gave them.
+  // A copy of `node`, whose inputs carry the names that Rename gave them.
+  Node Copy(const Node& node) const;
   Node* AppendCopy(const Node& node);
   // Readers of `node` read `instead` from now on.
   void Rename(const std::string& node, const std::string& instead) { renamed_[node] = instead; }
   std::string NewName(const std::string& node) const;
 
-  // The name for a node that the old network has not: until Finish a provisional one, then `base`, with a number behind
-  // it where another node has that name.
+  // The name for a node that the old network has not: until Finish a provisional one, then `base`, followed by a number
+  // where another node has that name.
   std::string NewNode(const std::string& base);
 
   // Appends what stores the pictures of the channels that are not all zero: a constant, and where some are zero a
-  // scatter behind it. Returns the name of the last node, empty where all are zero.
+  // scatter of it. Returns the name of the last node, empty where all are zero.
   std::string AppendConstant(const std::string& base, const ChannelPictures& all, at::ScalarType dtype);
 
   // The same as a term of the sum `node`, whose shape was `shape`: a flatten follows where that is flat. Where
   // `terms`, the other terms' shapes, are all smaller than the sum was, the constant has its full size, zero or not.
   std::string AppendTerm(const Node& node, const NodeShape& shape, const std::vector<NodeShape>& terms,
                          const ChannelPictures& all, at::ScalarType dtype);
+
+  // Appends a constant that stores all pictures, zero or not, at the height and width of `shape` or as features like
+  // it.
+  std::string AppendPart(const std::string& base, const NodeShape& shape, const ChannelPictures& all,
+                         at::ScalarType dtype);
+
+  // Of the parameters of node i of the old network only these channels remain.
+  void NarrowParameters(const NetworkInfo& info, int i, const RemainingChannels& remaining);
 
   // Appends a sum, or nothing where there is one input; returns its name.
   std::string AppendSum(const std::string& base, const std::vector<std::string>& inputs);
@@ -55,7 +65,9 @@ class NetworkRewriter {
   void Finish();
 
  private:
-  // Appends a constant with a scatter behind it; `stored` (bool [channels]) says of which channels, at least one.
+  // Appends a flatten of a constant where `shape` is flat; returns the last node's name.
+  std::string AppendLayout(const std::string& constant, const NodeShape& shape);
+  // Appends a constant and a scatter of it; `stored` (bool [channels]) says of which channels, at least one.
   std::string AppendStored(const std::string& base, const ChannelPictures& all, const at::Tensor& stored,
                            bool full_size, at::ScalarType dtype);
 

@@ -3,11 +3,12 @@
 #include <ATen/ATen.h>
 #include <onnx/onnx_pb.h>
 
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "ml/compression/channel_analysis.h"
+#include "ml/network/channel_pictures.h"
 
 namespace prunelab {
 namespace {
@@ -17,7 +18,8 @@ constexpr char kInput[] = "images", kOutput[] = "logits";
 
 class Exporter {
  public:
-  explicit Exporter(const WeightedNetwork& network) : network_(network), info_(network.Info()) {
+  explicit Exporter(const WeightedNetwork& network)
+      : network_(network), info_(network.Info()), has_batch_(info_.network().node_size(), false) {
     model_.set_ir_version(kIrVersion);
     model_.set_producer_name("prunelab");
     onnx::OperatorSetIdProto* opset = model_.add_opset_import();
@@ -48,7 +50,7 @@ class Exporter {
   std::string Value(int i) const {
     if (i == info_.network().node_size() - 1) return kOutput;
     const Node& node = info_.node(i);
-    if (node.op_case() == Node::kImage) return kInput;
+    if (i == info_.image()) return kInput;
     return absl::StrCat(node.name(), node.op_case() == Node::kConstant ? ".value" : ".output");
   }
 
@@ -101,11 +103,37 @@ class Exporter {
     return name;
   }
 
+  // Of the values `in` that node i reads, those with a batch of one get the batch of another.
+  void RepeatConstants(int i, std::vector<std::string>& in) {
+    const std::vector<int>& inputs = info_.inputs(i);
+    const auto batched = std::find_if(inputs.begin(), inputs.end(), [&](int input) { return has_batch_[input]; });
+    if (batched == inputs.end()) return;
+    const std::string base = absl::StrCat(info_.node(i).name(), ".batch"), ones = base + ".ones";
+    const std::string shape = base + ".shape", like = in[batched - inputs.begin()];
+    bool has_shape = false;
+    for (size_t k = 0; k < in.size(); ++k) {
+      if (has_batch_[inputs[k]]) continue;
+      if (!has_shape) {
+        Int(Append("Shape", base, {like}, base), "end", 1);
+        InitializeInts(ones, std::vector<int64_t>(info_.shape(i).flat ? 1 : 3, 1));
+        Int(Append("Concat", shape, {base, ones}, shape), "axis", 0);
+        has_shape = true;
+      }
+      const std::string repeated = absl::StrCat(base, k);
+      Append("Expand", repeated, {in[k], shape}, repeated);
+      in[k] = repeated;
+    }
+  }
+
   void Write(int i) {
     const Node& node = info_.node(i);
     const std::string& name = node.name();
     std::vector<std::string> in;
-    for (const int input : info_.inputs(i)) in.push_back(Value(input));
+    has_batch_[i] = i == info_.image();
+    for (const int input : info_.inputs(i)) {
+      in.push_back(Value(input));
+      has_batch_[i] = has_batch_[i] || has_batch_[input];
+    }
     switch (node.op_case()) {
       case Node::kImage:
       case Node::OP_NOT_SET:
@@ -168,6 +196,10 @@ class Exporter {
         Int(Append("Gather", name, {padded, index}, Value(i)), "axis", 1);
         return;
       }
+      case Node::kConcat:
+        RepeatConstants(i, in);
+        Int(Append("Concat", name, in, Value(i)), "axis", 1);
+        return;
       case Node::kConstant: {
         const ChannelPictures pictures = StoredPictures(node.constant(), network_.Get(name, "value"));
         Initialize(Value(i), onnx::TensorProto::FLOAT, FullSize(pictures).to(at::kFloat).unsqueeze(0));
@@ -178,6 +210,8 @@ class Exporter {
 
   const WeightedNetwork& network_;
   const NetworkInfo info_;
+  // By node: whether its value has the images' batch; what depends on no image has a batch of one.
+  std::vector<bool> has_batch_;
   onnx::ModelProto model_;
   onnx::GraphProto* graph_ = nullptr;
 };

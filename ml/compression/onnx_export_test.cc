@@ -75,6 +75,18 @@ TEST(OnnxExportTest, ParameterFreeShortcuts) {
 
 TEST(OnnxExportTest, Vgg) { CheckFamily(Build(CreateVgg, "depth: 11 width: 2")); }
 
+TEST(OnnxExportTest, NetworksOfAllOperators) {
+  for (uint64_t seed = 0; seed < 200; ++seed) {
+    SCOPED_TRACE(seed);
+    Model model = RandomModel(*NetworkInfo::Create(RandomNetwork(seed)), at::kFloat, seed);
+    SetRandomMasks(model, MaskKind::kUniform, seed);
+    WeightedNetwork network = *ToWeightedNetwork(model);
+    Checked(network);
+    Compress(network, {});
+    Checked(network);
+  }
+}
+
 TEST(OnnxExportTest, TheCheckerSeesWhatIsWrong) {
   absl::StatusOr<WeightedNetwork> network =
       ToWeightedNetwork(RandomModel(Build(CreateResNetCifar, "depth: 8 width: 2 image_size: 8"), at::kFloat, 1));

@@ -10,8 +10,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/substitute.h"
-#include "google/protobuf/text_format.h"
 #include "ml/compression/channel_analysis.h"
 #include "ml/compression/compressed_model.h"
 #include "ml/compression/constant_inputs.h"
@@ -22,15 +20,14 @@
 #include "ml/compression/shrink.h"
 #include "ml/compression/testing/random_models.h"
 #include "ml/execution/plan.h"
+#include "ml/network/network_writer.h"
 
 namespace prunelab {
 namespace {
 
-WeightedNetwork Random(const std::string& text, uint64_t seed = 1) {
-  Network network;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &network)) << text;
+WeightedNetwork Random(const Network& network, uint64_t seed = 1) {
   absl::StatusOr<NetworkInfo> info = NetworkInfo::Create(network);
-  EXPECT_TRUE(info.ok()) << info.status() << text;
+  EXPECT_TRUE(info.ok()) << info.status() << network.DebugString();
   return *ToWeightedNetwork(RandomModel(*info, at::kDouble, seed));
 }
 
@@ -74,20 +71,22 @@ std::vector<double> Row(const at::Tensor& tensor) {
   return std::vector<double>(flat.data_ptr<double>(), flat.data_ptr<double>() + flat.numel());
 }
 
-constexpr char kTail[] = R"(
-  node { name: "gap" input: "$0" global_average_pool {} } node { name: "flat" input: "gap" flatten {} }
-  node { name: "fc" input: "flat" linear { out_features: 2 } })";
+// With a classifier of two classes after `input`.
+Network Classified(NetworkWriter net, const std::string& input) {
+  net.Linear("fc", net.Flatten("flat", net.GlobalAveragePool("gap", input)), 2);
+  return net.Take();
+}
 
 TEST(ChannelAnalysisTest, ConstantsThroughBatchNormReluPoolingAndSums) {
-  WeightedNetwork network = Random(absl::StrCat(
-      R"(node { name: "x" image { channels: 1 height: 4 width: 4 } }
-         node { name: "a" input: "x" conv2d { out_channels: 3 kernel_height: 1 kernel_width: 1 bias: true } }
-         node { name: "bn" input: "a" batch_norm2d { epsilon: 1 } }
-         node { name: "relu" input: "bn" relu {} }
-         node { name: "max" input: "relu" max_pool2d { kernel: 3 stride: 1 padding: 1 } }
-         node { name: "average" input: "max" average_pool2d { kernel: 3 stride: 1 padding: 1 } }
-         node { name: "sum" input: "average" input: "relu" add {} })",
-      absl::Substitute(kTail, "sum")));
+  NetworkWriter net;
+  net.Image(1, 4, 4, "x");
+  net.Conv("a", "x", {3, 1, 1, 0, true});
+  net.BatchNorm("bn", "a", 1);
+  net.Relu("relu", "bn");
+  net.MaxPool("max", "relu", 3, 1, 1);
+  net.AveragePool("average", "max", 3, 1, 1);
+  net.Add("sum", {"average", "relu"});
+  WeightedNetwork network = Random(Classified(net, "sum"));
   Kill(network, "a", {1, 2});
   Set(network, "a.bias", {7, 2, 2});
   Set(network, "bn.weight", {1, 3, -3});
@@ -115,11 +114,11 @@ TEST(ChannelAnalysisTest, ConstantsThroughBatchNormReluPoolingAndSums) {
 }
 
 TEST(ChannelAnalysisTest, WhatNobodyReadsIsNotNeeded) {
-  WeightedNetwork network = Random(absl::StrCat(
-      R"(node { name: "x" image { channels: 1 height: 2 width: 2 } }
-         node { name: "a" input: "x" conv2d { out_channels: 3 kernel_height: 1 kernel_width: 1 } }
-         node { name: "b" input: "a" conv2d { out_channels: 2 kernel_height: 1 kernel_width: 1 } })",
-      absl::Substitute(kTail, "b")));
+  NetworkWriter net;
+  net.Image(1, 2, 2, "x");
+  net.Conv("a", "x", {3, 1});
+  net.Conv("b", "a", {2, 1});
+  WeightedNetwork network = Random(Classified(net, "b"));
   network.tensors.at("b.weight").select(1, 2).zero_();  // nobody reads filter 2 of a
   network.tensors.at("b.weight")[1][0].zero_();
   network.tensors.at("fc.weight").select(1, 0).zero_();  // nor filter 0 of b, so that only b's filter 1 counts
@@ -138,16 +137,12 @@ TEST(ConstantInputsTest, ConvolutionsMeetConstants) {
             for (const int size : {5, 6}) {
               const std::string what = absl::StrCat("kernel ", kernel, ", stride ", stride, ", padding ", padding,
                                                     ", dilation ", dilation, ", groups ", groups, ", size ", size);
-              WeightedNetwork network =
-                  Random(absl::StrCat(absl::Substitute(
-                                          R"(node { name: "x" image { channels: 2 height: $0 width: $0 } }
-                         node { name: "a" input: "x" conv2d { out_channels: 4 kernel_height: 1
-                                kernel_width: 1 bias: true } }
-                         node { name: "b" input: "a" conv2d { out_channels: 6 kernel_height: $1 kernel_width: $1
-                                stride: $2 padding: $3 dilation: $4 groups: $5 } }
-                         node { name: "relu" input: "b" relu {} })",
-                                          size, kernel, stride, padding, dilation, groups),
-                                      absl::Substitute(kTail, "relu")));
+              NetworkWriter net;
+              net.Image(2, size, size, "x");
+              net.Conv("a", "x", {4, 1, 1, 0, true});
+              net.Conv("b", "a", {6, kernel, stride, padding, false, groups, dilation});
+              net.Relu("relu", "b");
+              WeightedNetwork network = Random(Classified(net, "relu"));
               Kill(network, "a", {0, 3});
               CheckExact(network, FoldConstantInputs, what);
               const at::Tensor weight = network.Get("b", "weight");
@@ -175,11 +170,11 @@ TEST(ConstantInputsTest, ConvolutionsMeetConstants) {
 }
 
 TEST(ConstantInputsTest, NineNumbersForEachFilterBehindPadding) {
-  WeightedNetwork network = Random(absl::StrCat(
-      R"(node { name: "x" image { channels: 1 height: 7 width: 7 } }
-         node { name: "a" input: "x" conv2d { out_channels: 2 kernel_height: 1 kernel_width: 1 bias: true } }
-         node { name: "b" input: "a" conv2d { out_channels: 3 padding: 1 } })",
-      absl::Substitute(kTail, "b")));
+  NetworkWriter net;
+  net.Image(1, 7, 7, "x");
+  net.Conv("a", "x", {2, 1, 1, 0, true});
+  net.Conv("b", "a", {3, 3, 1, 1});
+  WeightedNetwork network = Random(Classified(net, "b"));
   Kill(network, "a", {1});
   network.tensors.at("b.weight")[2][1].zero_();  // this filter meets nothing
   CheckExact(network, FoldConstantInputs);
@@ -187,10 +182,10 @@ TEST(ConstantInputsTest, NineNumbersForEachFilterBehindPadding) {
 }
 
 TEST(ConstantInputsTest, IntoTheLinearLayersBias) {
-  WeightedNetwork network = Random(absl::StrCat(
-      R"(node { name: "x" image { channels: 1 height: 2 width: 2 } }
-         node { name: "a" input: "x" conv2d { out_channels: 2 kernel_height: 1 kernel_width: 1 bias: true } })",
-      absl::Substitute(kTail, "a")));
+  NetworkWriter net;
+  net.Image(1, 2, 2, "x");
+  net.Conv("a", "x", {2, 1, 1, 0, true});
+  WeightedNetwork network = Random(Classified(net, "a"));
   Kill(network, "a", {1});
   Set(network, "a.bias", {0, 0.5});
   const double weight = network.Get("fc", "weight")[0][1].item<double>();
@@ -201,20 +196,23 @@ TEST(ConstantInputsTest, IntoTheLinearLayersBias) {
 }
 
 // A block without a shortcut's convolution: sum of x and bn(conv(relu)).
-constexpr char kBlock[] = R"(
-  node { name: "x" image { channels: 1 height: 5 width: 5 } }
-  node { name: "stem" input: "x" conv2d { out_channels: 3 padding: 1 } }
-  node { name: "relu0" input: "stem" relu {} }
-  node { name: "conv1" input: "relu0" conv2d { out_channels: 4 padding: 1 } }
-  node { name: "bn1" input: "conv1" batch_norm2d {} }
-  node { name: "relu1" input: "bn1" relu {} }
-  node { name: "conv2" input: "relu1" conv2d { out_channels: 3 padding: 1 } }
-  node { name: "bn2" input: "conv2" batch_norm2d {} }
-  node { name: "sum" input: "bn2" input: "relu0" add {} }
-  node { name: "relu2" input: "sum" relu {} })";
+Network Block() {
+  NetworkWriter net;
+  net.Image(1, 5, 5, "x");
+  net.Conv("stem", "x", {3, 3, 1, 1});
+  net.Relu("relu0", "stem");
+  net.Conv("conv1", "relu0", {4, 3, 1, 1});
+  net.BatchNorm("bn1", "conv1");
+  net.Relu("relu1", "bn1");
+  net.Conv("conv2", "relu1", {3, 3, 1, 1});
+  net.BatchNorm("bn2", "conv2");
+  net.Add("sum", {"bn2", "relu0"});
+  net.Relu("relu2", "sum");
+  return Classified(net, "relu2");
+}
 
 TEST(DeadBlocksTest, ABlockWithoutLastFiltersLeavesItsConstants) {
-  WeightedNetwork network = Random(absl::StrCat(kBlock, absl::Substitute(kTail, "relu2")));
+  WeightedNetwork network = Random(Block());
   Kill(network, "conv2", {0, 1, 2});
   CheckExact(network, DropDeadBlocks);
   const NetworkInfo info = network.Info();
@@ -223,7 +221,7 @@ TEST(DeadBlocksTest, ABlockWithoutLastFiltersLeavesItsConstants) {
 }
 
 TEST(DeadBlocksTest, ABlockThatBringsNothingIsGone) {
-  WeightedNetwork network = Random(absl::StrCat(kBlock, absl::Substitute(kTail, "relu2")));
+  WeightedNetwork network = Random(Block());
   Kill(network, "conv2", {0, 1, 2});
   Set(network, "bn2.bias", {0, 0, 0});
   Set(network, "bn2.running_mean", {0, 0, 0});
@@ -232,21 +230,21 @@ TEST(DeadBlocksTest, ABlockThatBringsNothingIsGone) {
 }
 
 TEST(DeadBlocksTest, NodesThatLeadNowhereGo) {
-  WeightedNetwork network = Random(absl::StrCat(
-      R"(node { name: "x" image { channels: 1 height: 2 width: 2 } }
-         node { name: "a" input: "x" conv2d { out_channels: 2 kernel_height: 1 kernel_width: 1 } }
-         node { name: "aside" input: "a" conv2d { out_channels: 2 kernel_height: 1 kernel_width: 1 } })",
-      absl::Substitute(kTail, "a")));
+  NetworkWriter net;
+  net.Image(1, 2, 2, "x");
+  net.Conv("a", "x", {2, 1});
+  net.Conv("aside", "a", {2, 1});
+  WeightedNetwork network = Random(Classified(net, "a"));
   CheckExact(network, DropUnusedNodes);
   EXPECT_EQ(Names(network), (std::vector<std::string>{"x", "a", "gap", "flat", "fc"}));
   EXPECT_EQ(network.tensors.count("aside.weight"), 0);
 }
 
 TEST(ConstantOutputTest, LogitsThatDependOnNoImage) {
-  WeightedNetwork network = Random(absl::StrCat(
-      R"(node { name: "x" image { channels: 2 height: 2 width: 2 } }
-         node { name: "a" input: "x" conv2d { out_channels: 2 kernel_height: 1 kernel_width: 1 bias: true } })",
-      absl::Substitute(kTail, "a")));
+  NetworkWriter net;
+  net.Image(2, 2, 2, "x");
+  net.Conv("a", "x", {2, 1, 1, 0, true});
+  WeightedNetwork network = Random(Classified(net, "a"));
   Kill(network, "a", {0, 1});
   const at::Tensor logits = Logits(network)[0];
   CheckExact(network, ReplaceConstantOutput);
@@ -255,7 +253,7 @@ TEST(ConstantOutputTest, LogitsThatDependOnNoImage) {
 }
 
 TEST(ShrinkTest, ABlockKeepsItsStreamAndScattersIntoIt) {
-  WeightedNetwork network = Random(absl::StrCat(kBlock, absl::Substitute(kTail, "relu2")));
+  WeightedNetwork network = Random(Block());
   Kill(network, "stem", {0});
   Kill(network, "conv1", {0, 2});
   Kill(network, "conv2", {1});
@@ -278,13 +276,13 @@ TEST(ShrinkTest, ABlockKeepsItsStreamAndScattersIntoIt) {
 TEST(ShrinkTest, ChannelsAreRoundedUpToAMultiple) {
   for (const auto& [live, multiple, kept] :
        std::vector<std::tuple<int, int, int>>{{5, 1, 5}, {5, 4, 8}, {4, 4, 4}, {5, 8, 8}, {9, 8, 10}, {1, 3, 3}}) {
-    WeightedNetwork network = Random(absl::StrCat(
-        R"(node { name: "x" image { channels: 1 height: 4 width: 4 } }
-           node { name: "a" input: "x" conv2d { out_channels: 10 } }
-           node { name: "bn" input: "a" batch_norm2d {} }
-           node { name: "relu" input: "bn" relu {} }
-           node { name: "b" input: "relu" conv2d { out_channels: 2 kernel_height: 1 kernel_width: 1 } })",
-        absl::Substitute(kTail, "b")));
+    NetworkWriter net;
+    net.Image(1, 4, 4, "x");
+    net.Conv("a", "x", {10});
+    net.BatchNorm("bn", "a");
+    net.Relu("relu", "bn");
+    net.Conv("b", "relu", {2, 1});
+    WeightedNetwork network = Random(Classified(net, "b"));
     for (int64_t filter = live; filter < 10; ++filter) Kill(network, "a", {filter});
     FoldConstantInputs(network);
     CheckExact(network, [multiple = multiple](WeightedNetwork& n) { Shrink(n, multiple); });
@@ -292,12 +290,53 @@ TEST(ShrinkTest, ChannelsAreRoundedUpToAMultiple) {
   }
 }
 
+TEST(ShrinkTest, ConcatLosesChannelsAndDeadBranches) {
+  NetworkWriter net;
+  net.Image(1, 4, 4, "x");
+  net.Conv("a", "x", {3, 1, 1, 0, true});
+  net.Conv("b", "x", {4, 1, 1, 0, true});
+  net.Append("cat", {"a", "b"})->mutable_concat();
+  net.Conv("c", "cat", {2, 3, 1, 1});
+  const WeightedNetwork dense = Random(Classified(net, "c"));
+  const auto pass = [](WeightedNetwork& n) { Compress(n, {}); };
+  WeightedNetwork network = dense;
+  Kill(network, "a", {1});
+  Kill(network, "b", {0, 3});
+  CheckExact(network, pass);
+  EXPECT_EQ(network.Info().shape("a").channels, 2);
+  EXPECT_EQ(network.Info().shape("cat").channels, 4);
+  EXPECT_EQ(network.Get("c", "weight").sizes(), at::IntArrayRef({2, 4, 3, 3}));
+  const at::Tensor weight = dense.Get("c", "weight").index_select(1, at::tensor({0, 2, 4, 5}, at::kLong));
+  EXPECT_TRUE(at::equal(network.Get("c", "weight"), weight));
+  network = dense;
+  Kill(network, "b", {0, 1, 2, 3});
+  CheckExact(network, pass);
+  EXPECT_EQ(network.Info().Index("b"), -1);
+  EXPECT_EQ(network.Info().Index("cat"), -1);  // one input is left
+  EXPECT_EQ(network.Get("c", "weight").sizes(), at::IntArrayRef({2, 3, 3, 3}));
+}
+
+// The output keeps all its features, dead ones too.
+TEST(ShrinkTest, ADeadBranchOfTheOutputIsStored) {
+  NetworkWriter net;
+  net.Image(2, 2, 2, "x");
+  net.Flatten("flat", net.Conv("a", "x", {5, 1}));
+  net.Linear("left", "flat", 2);
+  net.Linear("right", "flat", 3);
+  net.Append("logits", {"left", "right"})->mutable_concat();
+  WeightedNetwork network = Random(net.Take());
+  Kill(network, "right", {0, 1, 2});
+  CheckExact(network, [](WeightedNetwork& n) { Compress(n, {}); });
+  EXPECT_EQ(network.Info().Index("right"), -1);
+  EXPECT_EQ(network.Info().StoredConstantCount(), 3);
+}
+
 TEST(ShrinkTest, GroupedConvolutionsLoseWholeGroups) {
-  WeightedNetwork network = Random(absl::StrCat(
-      R"(node { name: "x" image { channels: 1 height: 4 width: 4 } }
-         node { name: "a" input: "x" conv2d { out_channels: 6 } }
-         node { name: "d" input: "a" conv2d { out_channels: 6 kernel_height: 1 kernel_width: 1 groups: 3 } })",
-      absl::Substitute(kTail, "d")));
+  NetworkWriter net;
+  net.Image(1, 4, 4, "x");
+  net.Conv("a", "x", {6});
+  net.Conv("d", "a", {6, 1, 1, 0, false, 3});
+  WeightedNetwork network = Random(Classified(net, "d"));
   Kill(network, "a", {2, 3, 4});  // the middle group, and half of the last
   Kill(network, "d", {2, 3});
   CheckExact(network, [](WeightedNetwork& n) {
@@ -310,7 +349,7 @@ TEST(ShrinkTest, GroupedConvolutionsLoseWholeGroups) {
 }
 
 TEST(FoldBatchNormTest, IntoTheConvolutionBefore) {
-  WeightedNetwork network = Random(absl::StrCat(kBlock, absl::Substitute(kTail, "relu2")));
+  WeightedNetwork network = Random(Block());
   const double weight = network.Get("conv1", "weight")[2][1][0][2].item<double>();
   const double scale = network.Get("bn1", "weight")[2].item<double>() /
                        std::sqrt(network.Get("bn1", "running_var")[2].item<double>() + 1e-5);
@@ -321,18 +360,18 @@ TEST(FoldBatchNormTest, IntoTheConvolutionBefore) {
 }
 
 TEST(FoldBatchNormTest, NotWhereOthersReadTheConvolution) {
-  WeightedNetwork network = Random(absl::StrCat(
-      R"(node { name: "x" image { channels: 1 height: 4 width: 4 } }
-         node { name: "a" input: "x" conv2d { out_channels: 2 } }
-         node { name: "bn" input: "a" batch_norm2d {} }
-         node { name: "sum" input: "bn" input: "a" add {} })",
-      absl::Substitute(kTail, "sum")));
+  NetworkWriter net;
+  net.Image(1, 4, 4, "x");
+  net.Conv("a", "x", {2});
+  net.BatchNorm("bn", "a");
+  net.Add("sum", {"bn", "a"});
+  WeightedNetwork network = Random(Classified(net, "sum"));
   CheckExact(network, FoldBatchNorm);
   EXPECT_GE(network.Info().Index("bn"), 0);
 }
 
 TEST(FoldBatchNormTest, AcrossAStoredConstant) {
-  WeightedNetwork network = Random(absl::StrCat(kBlock, absl::Substitute(kTail, "relu2")));
+  WeightedNetwork network = Random(Block());
   Kill(network, "conv1", {1});
   CheckExact(network, FoldConstantInputs);  // conv2 -> sum with a constant -> bn2
   CheckExact(network, FoldBatchNorm);
@@ -340,7 +379,7 @@ TEST(FoldBatchNormTest, AcrossAStoredConstant) {
 }
 
 TEST(PassManagerTest, SaysWhatEachPassSaved) {
-  WeightedNetwork network = Random(absl::StrCat(kBlock, absl::Substitute(kTail, "relu2")));
+  WeightedNetwork network = Random(Block());
   Kill(network, "conv1", {1, 2});
   const NetworkInfo before = network.Info();
   std::vector<PassSaving> savings;

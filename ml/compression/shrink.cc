@@ -46,35 +46,12 @@ class Shrinker {
     for (int i = size - 1; i >= 0; --i) {
       const at::Tensor computed = read_[i] & kept_[i];
       if (!computed.any().item<bool>()) continue;
-      for (const int input : a_.info.inputs(i)) {
-        if (a_.info.node(i).op_case() == Node::kAdd && !a_.Contributes(input, i)) continue;  // stored with the sum
-        read_[input] = read_[input] | (ReadBy(i, input, computed) & Presented(input));
+      const std::vector<int>& inputs = a_.info.inputs(i);
+      for (size_t k = 0; k < inputs.size(); ++k) {
+        if (inputs.size() > 1 && !a_.Contributes(i, k)) continue;  // stored with the node
+        at::Tensor& read = read_[inputs[k]];
+        read = read | (a_.ReadFrom(i, k, computed) & Presented(inputs[k]));
       }
-    }
-  }
-
-  // The channels of `input` that the channels `computed` of node i are made of.
-  at::Tensor ReadBy(int i, int input, const at::Tensor& computed) const {
-    const Node& node = a_.info.node(i);
-    const int64_t channels = a_.info.shape(input).channels;
-    switch (node.op_case()) {
-      case Node::kConv2D:
-      case Node::kLinear: {
-        const int64_t groups = node.op_case() == Node::kConv2D ? node.conv2d().groups() : 1;
-        const at::Tensor weight = network_.Get(node.name(), "weight");
-        const at::Tensor reads = weight.ne(0).view({weight.size(0), weight.size(1), -1}).any(2) & computed.unsqueeze(1);
-        return reads.view({groups, -1, channels / groups}).any(1).view(-1);
-      }
-      case Node::kBatchNorm2D:
-        return computed & network_.Get(node.name(), "weight").ne(0);
-      case Node::kFlatten:
-        return computed.view({channels, -1}).any(1);
-      case Node::kScatter:
-        return computed.index_select(
-            0,
-            at::tensor(std::vector<int64_t>(node.scatter().index().begin(), node.scatter().index().end()), at::kLong));
-      default:
-        return computed;
     }
   }
 
@@ -85,77 +62,41 @@ class Shrinker {
     return pictures;
   }
 
-  void SelectRows(const Node& node, const std::vector<const char*>& suffixes, const at::Tensor& kept) {
-    const at::Tensor index = WhereTrue(kept);
-    for (const char* suffix : suffixes) {
-      if (!network_.Has(node.name(), suffix)) continue;
-      network_.Set(node.name(), suffix, network_.Get(node.name(), suffix).index_select(0, index));
-    }
-  }
-
   void Rewrite(int i) {
-    const Node& node = a_.info.node(i);
-    const at::Tensor& kept = kept_[i];
-    const int64_t count = kept.sum().item<int64_t>();
-    switch (node.op_case()) {
-      case Node::kAdd:
-        RewriteSum(i);
-        return;
-      case Node::kScatter:
-        RewriteScatter(i);
-        return;
-      case Node::kConv2D: {
-        Node* copy = rewriter_.AppendCopy(node);
-        copy->mutable_conv2d()->set_out_channels(count);
-        SelectRows(node, {"weight", "bias"}, kept);
-        const int64_t groups = node.conv2d().groups();
-        if (groups > 1) {
-          copy->mutable_conv2d()->set_groups(kept.view({groups, -1}).any(1).sum().item<int64_t>());
-        } else {
-          SelectInputs(i);
-        }
-        return;
-      }
-      case Node::kLinear:
-        rewriter_.AppendCopy(node)->mutable_linear()->set_out_features(count);
-        SelectRows(node, {"weight", "bias"}, kept);
-        SelectInputs(i);
-        return;
-      case Node::kBatchNorm2D:
-        SelectRows(node, {"weight", "bias", "running_mean", "running_var"}, kept);
-        rewriter_.AppendCopy(node);
-        return;
-      default:
-        rewriter_.AppendCopy(node);
-        return;
-    }
-  }
-
-  void SelectInputs(int i) {
-    const at::Tensor index = WhereTrue(Presented(a_.info.inputs(i)[0]));
-    network_.Set(Name(i), "weight", network_.Get(Name(i), "weight").index_select(1, index));
-  }
-
-  void RewriteScatter(int i) {
-    const Node& node = a_.info.node(i);
-    const at::Tensor presented = Presented(a_.info.inputs(i)[0]);
-    const at::Tensor place = kept_[i].to(at::kLong).cumsum(0) - 1;  // old channel -> new
-    const int64_t count = kept_[i].sum().item<int64_t>();
-    std::vector<int64_t> index;
-    bool same_order = true;
-    for (int64_t k = 0; k < presented.numel(); ++k) {
-      if (!presented[k].item<bool>()) continue;
-      index.push_back(place[node.scatter().index(static_cast<int>(k))].item<int64_t>());
-      same_order = same_order && index.back() == static_cast<int64_t>(index.size()) - 1;
-    }
-    if (same_order && static_cast<int64_t>(index.size()) == count) {
-      rewriter_.Rename(node.name(), rewriter_.NewName(Name(a_.info.inputs(i)[0])));
+    if (a_.info.node(i).op_case() == Node::kAdd) {
+      RewriteSum(i);
       return;
     }
-    Scatter* scatter = rewriter_.AppendCopy(node)->mutable_scatter();
-    scatter->set_channels(count);
-    scatter->clear_index();
-    for (const int64_t k : index) scatter->add_index(k);
+    RemainingChannels remaining = {kept_[i], {}};
+    for (const int input : a_.info.inputs(i)) remaining.inputs.push_back(Presented(input));
+    rewriter_.NarrowParameters(a_.info, i, remaining);
+    Node node = rewriter_.Copy(a_.info.node(i));
+    a_.info.op(i).Narrow(node, remaining);
+    if (a_.info.inputs(i).size() > 1) ReplaceConstantInputs(i, node);
+    if (a_.info.op(i).PassesOn(node)) {
+      rewriter_.Rename(node.name(), node.input(0));
+    } else {
+      *rewriter_.Append() = node;
+    }
+  }
+
+  // Inputs of the copy of node i that bring only constants are left out; where their channels stay all the same, a
+  // stored constant takes their place.
+  void ReplaceConstantInputs(int i, Node& copy) {
+    const NodeShape& shape = a_.info.shape(i);
+    copy.clear_input();
+    for (size_t k = 0; k < a_.info.inputs(i).size(); ++k) {
+      const std::string name = rewriter_.NewName(Name(a_.info.inputs(i)[k]));
+      if (a_.Contributes(i, k)) {
+        copy.add_input(name);
+        continue;
+      }
+      const at::Tensor which = WhereTrue(kept_[i] & MadeOf(a_.relations[i], k));
+      if (which.numel() == 0) continue;
+      ChannelPictures pictures = Pictures(i, read_[i]);
+      pictures.values = pictures.values.index_select(0, which);
+      copy.add_input(rewriter_.AppendPart(name, shape, pictures, network_.DType()));
+    }
   }
 
   void RewriteSum(int i) {
@@ -164,13 +105,14 @@ class Shrinker {
     const bool residual = a_.IsResidualSum(i);
     std::vector<std::string> inputs;
     std::vector<NodeShape> terms;
-    ChannelPictures stored = {at::zeros({shape.channels, 1, 1}, at::kDouble), {shape.height}, {shape.width}};
+    ChannelPictures stored = ZeroPictures(shape.channels, shape.height, shape.width);
     const auto store = [&](int input, const at::Tensor& channels) {
       stored = SumOf(stored, Pictures(input, channels & read_[i]), shape.height, shape.width);
     };
-    for (const int input : a_.info.inputs(i)) {
+    for (size_t k = 0; k < a_.info.inputs(i).size(); ++k) {
+      const int input = a_.info.inputs(i)[k];
       const std::string name = rewriter_.NewName(Name(input));
-      if (!a_.Contributes(input, i)) {
+      if (!a_.Contributes(i, k)) {
         store(input, kept_[i]);
         continue;
       }
@@ -189,7 +131,7 @@ class Shrinker {
     rewriter_.ReplaceSum(node, inputs);
   }
 
-  // Behind a node that starts a residual stream: its kept channels in their places, and the constants of the others.
+  // After a node that starts a residual stream: its kept channels in their places, and the constants of the others.
   void Widen(int i) {
     const std::string name = rewriter_.NewName(Name(i));
     std::vector<std::string> inputs = {rewriter_.AppendScatter(name, name, kept_[i])};

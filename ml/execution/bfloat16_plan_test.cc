@@ -5,63 +5,27 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include "google/protobuf/text_format.h"
+#include "ml/network/network_writer.h"
 
 namespace prunelab {
 namespace {
 
-constexpr char kNetwork[] = R"pb(
-  node {
-    name: "image"
-    image { channels: 2 height: 6 width: 6 }
-  }
-  node {
-    name: "conv1"
-    input: "image"
-    conv2d { out_channels: 4 padding: 1 }
-  }
-  node {
-    name: "bn1"
-    input: "conv1"
-    batch_norm2d {}
-  }
-  node {
-    name: "relu1"
-    input: "bn1"
-    relu {}
-  }
-  node {
-    name: "conv2"
-    input: "relu1"
-    conv2d { out_channels: 4 padding: 1 bias: true }
-  }
-  node {
-    name: "add"
-    input: "conv2"
-    input: "relu1"
-    add {}
-  }
-  node {
-    name: "pool"
-    input: "add"
-    global_average_pool {}
-  }
-  node {
-    name: "flat"
-    input: "pool"
-    flatten {}
-  }
-  node {
-    name: "fc"
-    input: "flat"
-    linear { out_features: 3 }
-  }
-)pb";
+Network SmallNetwork() {
+  NetworkWriter net;
+  net.Image(2, 6, 6);
+  net.Conv("conv1", "image", {4, 3, 1, 1});
+  net.BatchNorm("bn1", "conv1");
+  net.Relu("relu1", "bn1");
+  net.Conv("conv2", "relu1", {4, 3, 1, 1, true});
+  net.Add("add", {"conv2", "relu1"});
+  net.GlobalAveragePool("pool", "add");
+  net.Flatten("flat", "pool");
+  net.Linear("fc", "flat", 3);
+  return net.Take();
+}
 
 Model FreshModel(at::ScalarType dtype = at::kFloat) {
-  Network network;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(kNetwork, &network));
-  Model model = Model::Create(*NetworkInfo::Create(network), dtype, at::kCPU);
+  Model model = Model::Create(*NetworkInfo::Create(SmallNetwork()), dtype, at::kCPU);
   InitializeParameters(model, 5);
   // BN and biases as a training would leave them.
   const at::NoGradGuard no_gradients;

@@ -9,8 +9,8 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "google/protobuf/text_format.h"
 #include "ml/execution/plan.h"
+#include "ml/network/network_writer.h"
 
 namespace prunelab {
 namespace {
@@ -21,40 +21,14 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 Model MakeModel(uint64_t seed, at::ScalarType dtype = at::kFloat) {
-  Network network;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(R"pb(
-                                                              node {
-                                                                name: "image"
-                                                                image { channels: 2 height: 5 width: 5 }
-                                                              }
-                                                              node {
-                                                                name: "conv"
-                                                                input: "image"
-                                                                conv2d { out_channels: 3 }
-                                                              }
-                                                              node {
-                                                                name: "bn"
-                                                                input: "conv"
-                                                                batch_norm2d {}
-                                                              }
-                                                              node {
-                                                                name: "conv2"
-                                                                input: "bn"
-                                                                conv2d { out_channels: 4 }
-                                                              }
-                                                              node {
-                                                                name: "flat"
-                                                                input: "conv2"
-                                                                flatten {}
-                                                              }
-                                                              node {
-                                                                name: "fc"
-                                                                input: "flat"
-                                                                linear { out_features: 3 }
-                                                              }
-                                                            )pb",
-                                                            &network));
-  Model model = Model::Create(*NetworkInfo::Create(network), dtype, at::kCPU);
+  NetworkWriter net;
+  net.Image(2, 5, 5);
+  net.Conv("conv", "image", {3});
+  net.BatchNorm("bn", "conv");
+  net.Conv("conv2", "bn", {4});
+  net.Flatten("flat", "conv2");
+  net.Linear("fc", "flat", 3);
+  Model model = Model::Create(*NetworkInfo::Create(net.Take()), dtype, at::kCPU);
   InitializeParameters(model, seed);
   return model;
 }

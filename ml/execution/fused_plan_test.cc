@@ -16,6 +16,7 @@
 #include "ml/execution/norm_units.h"
 #include "ml/execution/testing/plan_comparison.h"
 #include "ml/execution/testing/waiting_calls.h"
+#include "ml/network/network_writer.h"
 
 namespace prunelab {
 namespace {
@@ -87,66 +88,22 @@ TEST(FusedPlanTest, UnitsOfAResNet) {
 }
 
 // Removed networks have stored constants that repeat.
-constexpr char kRemoved[] = R"pb(
-  node {
-    name: "image"
-    image { channels: 3 height: 8 width: 8 }
-  }
-  node {
-    name: "conv"
-    input: "image"
-    conv2d { out_channels: 5 padding: 1 }
-  }
-  node {
-    name: "bn"
-    input: "conv"
-    batch_norm2d {}
-  }
-  node {
-    name: "scatter"
-    input: "bn"
-    scatter {
-      channels: 8
-      index: [ 0, 2, 3, 5, 7 ]
-    }
-  }
-  node {
-    name: "constant"
-    constant {
-      channels: 8
-      height: 8
-      width: 8
-      row_repeats: [ 1, 6, 1 ]
-      column_repeats: [ 1, 6, 1 ]
-    }
-  }
-  node {
-    name: "add"
-    input: "scatter"
-    input: "constant"
-    add {}
-  }
-  node {
-    name: "pool"
-    input: "add"
-    global_average_pool {}
-  }
-  node {
-    name: "flat"
-    input: "pool"
-    flatten {}
-  }
-  node {
-    name: "fc"
-    input: "flat"
-    linear { out_features: 10 }
-  }
-)pb";
+Network Removed() {
+  NetworkWriter net;
+  net.Image(3, 8, 8);
+  net.Conv("conv", "image", {5, 3, 1, 1});
+  net.BatchNorm("bn", "conv");
+  net.Scatter("scatter", "bn", 8, {0, 2, 3, 5, 7});
+  net.Constant("constant", 8, 8, 8, {{1, 6, 1}, {1, 6, 1}});
+  net.Add("add", {"scatter", "constant"});
+  net.GlobalAveragePool("pool", "add");
+  net.Flatten("flat", "pool");
+  net.Linear("fc", "flat", 10);
+  return net.Take();
+}
 
 TEST(FusedPlanTest, NothingOfAStepWaitsForTheDevice) {
-  Network removed;
-  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(kRemoved, &removed));
-  for (const NetworkInfo& info : {Build(kResNet20), *NetworkInfo::Create(removed)}) {
+  for (const NetworkInfo& info : {Build(kResNet20), *NetworkInfo::Create(Removed())}) {
     Model model = MakeModel(info);
     model.SetMasks(SomeMasks(info, 0.6));
     const at::Tensor images = Values({6, 3, 8, 8}, 0.37).contiguous(at::MemoryFormat::ChannelsLast);

@@ -4,91 +4,32 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include "google/protobuf/text_format.h"
+#include "ml/network/network_writer.h"
 
 namespace prunelab {
 namespace {
 
-NetworkInfo Parse(const std::string& text) {
-  Network network;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &network)) << text;
-  return *NetworkInfo::Create(network);
+// A residual network with every node that a builder uses.
+Network ResidualNetwork() {
+  NetworkWriter net;
+  net.Image(2, 6, 6);
+  net.Conv("conv1", "image", {4, 3, 1, 1});
+  net.BatchNorm("bn1", "conv1");
+  net.Relu("relu", "bn1");
+  net.Conv("conv2", "relu", {6, 3, 2, 1, true});
+  net.BatchNorm("bn2", "conv2");
+  net.AveragePool("sub", "relu", 1, 2);
+  net.Scatter("pad", "sub", 6, {1, 2, 3, 4});
+  net.Add("add", {"bn2", "pad"});
+  net.MaxPool("pool", "add", 2, 1);
+  net.GlobalAveragePool("avgpool", "pool");
+  net.Flatten("flat", "avgpool");
+  net.Linear("fc", "flat", 3);
+  return net.Take();
 }
 
-// A residual network with every node that a builder uses.
-constexpr char kNetwork[] = R"pb(
-  node {
-    name: "image"
-    image { channels: 2 height: 6 width: 6 }
-  }
-  node {
-    name: "conv1"
-    input: "image"
-    conv2d { out_channels: 4 padding: 1 }
-  }
-  node {
-    name: "bn1"
-    input: "conv1"
-    batch_norm2d {}
-  }
-  node {
-    name: "relu"
-    input: "bn1"
-    relu {}
-  }
-  node {
-    name: "conv2"
-    input: "relu"
-    conv2d { out_channels: 6 padding: 1 stride: 2 bias: true }
-  }
-  node {
-    name: "bn2"
-    input: "conv2"
-    batch_norm2d {}
-  }
-  node {
-    name: "sub"
-    input: "relu"
-    average_pool2d { kernel: 1 stride: 2 }
-  }
-  node {
-    name: "pad"
-    input: "sub"
-    scatter {
-      channels: 6
-      index: [ 1, 2, 3, 4 ]
-    }
-  }
-  node {
-    name: "add"
-    input: "bn2"
-    input: "pad"
-    add {}
-  }
-  node {
-    name: "pool"
-    input: "add"
-    max_pool2d { kernel: 2 stride: 1 }
-  }
-  node {
-    name: "avgpool"
-    input: "pool"
-    global_average_pool {}
-  }
-  node {
-    name: "flat"
-    input: "avgpool"
-    flatten {}
-  }
-  node {
-    name: "fc"
-    input: "flat"
-    linear { out_features: 3 }
-  }
-)pb";
-
 Model MakeModel() {
-  Model model = Model::Create(Parse(kNetwork), at::kDouble, at::kCPU);
+  Model model = Model::Create(*NetworkInfo::Create(ResidualNetwork()), at::kDouble, at::kCPU);
   InitializeParameters(model, 5);
   return model;
 }
@@ -236,32 +177,13 @@ TEST(ReferencePlanTest, CapturingChangesNothingThatIsCaptured) {
 }
 
 TEST(ReferencePlanTest, AStoredConstantIsAddedToEachImageAndStaysAsItIs) {
-  const NetworkInfo info = Parse(R"pb(
-    node {
-      name: "image"
-      image { channels: 2 height: 3 width: 3 }
-    }
-    node {
-      name: "constant"
-      constant { channels: 2 height: 3 width: 3 }
-    }
-    node {
-      name: "add"
-      input: "constant"
-      input: "image"
-      add {}
-    }
-    node {
-      name: "flat"
-      input: "add"
-      flatten {}
-    }
-    node {
-      name: "fc"
-      input: "flat"
-      linear { out_features: 2 }
-    }
-  )pb");
+  NetworkWriter net;
+  net.Image(2, 3, 3);
+  net.Constant("constant", 2, 3, 3);
+  net.Add("add", {"constant", "image"});
+  net.Flatten("flat", "add");
+  net.Linear("fc", "flat", 2);
+  const NetworkInfo info = *NetworkInfo::Create(net.Take());
   Model model = Model::Create(info, at::kDouble, at::kCPU);
   InitializeParameters(model, 5);
   const at::Tensor value = at::arange(18, at::kDouble).view({2, 3, 3});
@@ -273,6 +195,48 @@ TEST(ReferencePlanTest, AStoredConstantIsAddedToEachImageAndStaysAsItIs) {
     EXPECT_LT((plan.Forward(model, images, {}).logits - expected).abs().max().item<double>(), 1e-14);
   }
   EXPECT_TRUE(at::equal(model.Get("constant.value"), value));
+}
+
+// Maps, a stored constant among them, and features.
+TEST(ReferencePlanTest, ConcatIsPyTorchsCat) {
+  NetworkWriter net;
+  net.Image(2, 4, 4);
+  net.Conv("a", "image", {3, 3, 1, 1, true});
+  net.Conv("b", "image", {2, 1, 1, 0, true});
+  net.Constant("stored", 1, 4, 4);
+  net.Append("maps", {"a", "stored", "b", "a"})->mutable_concat();
+  net.Flatten("flat", net.MaxPool("pool", net.Relu("relu", "maps"), 2, 2));
+  net.Linear("left", "flat", 3);
+  net.Linear("right", "flat", 2);
+  net.Append("features", {"right", "left"})->mutable_concat();
+  Model model = Model::Create(*NetworkInfo::Create(net.Take()), at::kDouble, at::kCPU);
+  EXPECT_EQ(model.info().shape("maps").channels, 9);
+  EXPECT_EQ(model.info().MacCount(), 16 * (3 * 18 + 2 * 2) + 36 * 5);
+  InitializeParameters(model, 5);
+  model.Get("stored.value").detach().copy_(at::linspace(-1, 1, 16, at::kDouble).view({1, 4, 4}));
+  const at::Tensor images = at::linspace(-1, 1, 3 * 32, at::kDouble).mul(40).sin().view({3, 2, 4, 4});
+  const auto get = [&](const char* name) { return model.Get(name); };
+  const at::Tensor a = at::conv2d(images, get("a.weight"), get("a.bias"), 1, 1);
+  const at::Tensor b = at::conv2d(images, get("b.weight"), get("b.bias"));
+  const at::Tensor maps = at::cat({a, get("stored.value").expand({3, 1, 4, 4}), b, a}, 1);
+  const at::Tensor flat = at::max_pool2d(maps.relu(), 2, 2).flatten(1);
+  const at::Tensor expected = at::cat({at::linear(flat, get("right.weight"), get("right.bias")),
+                                       at::linear(flat, get("left.weight"), get("left.bias"))},
+                                      1);
+  ReferencePlan plan;
+  ForwardOptions train;
+  train.mode = Mode::kTrain;
+  const at::Tensor logits = plan.Forward(model, images, train).logits;
+  EXPECT_TRUE(at::equal(logits, expected));
+  std::vector<at::Tensor> parameters;
+  for (const NamedTensor& p : model.parameters()) parameters.push_back(p.tensor);
+  const at::Tensor weights = at::linspace(1, 2, 15, at::kDouble).view({3, 5});
+  const auto ours = torch::autograd::grad({(logits * weights).sum()}, parameters);
+  const auto theirs = torch::autograd::grad({(expected * weights).sum()}, parameters);
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    EXPECT_LT((ours[i] - theirs[i]).abs().max().item<double>(), 1e-13) << model.parameters()[i].name;
+    EXPECT_GT(ours[i].abs().max().item<double>(), 0) << model.parameters()[i].name;
+  }
 }
 
 TEST(ReferencePlanTest, IsTwiceDifferentiable) {
@@ -294,28 +258,12 @@ TEST(InitializationTest, IsHeNormalAndKeyedBySeedAndName) {
   EXPECT_TRUE(at::equal(a.Get("conv2.weight"), b.Get("conv2.weight")));
   InitializeParameters(b, 6);
   EXPECT_FALSE(at::equal(a.Get("conv2.weight"), b.Get("conv2.weight")));
-  Model wide = Model::Create(Parse(R"pb(
-                               node {
-                                 name: "image"
-                                 image { channels: 64 height: 1 width: 1 }
-                               }
-                               node {
-                                 name: "c"
-                                 input: "image"
-                                 conv2d { out_channels: 128 padding: 1 }
-                               }
-                               node {
-                                 name: "flat"
-                                 input: "c"
-                                 flatten {}
-                               }
-                               node {
-                                 name: "fc"
-                                 input: "flat"
-                                 linear { out_features: 100 }
-                               }
-                             )pb"),
-                             at::kDouble, at::kCPU);
+  NetworkWriter net;
+  net.Image(64, 1, 1);
+  net.Conv("c", "image", {128, 3, 1, 1});
+  net.Flatten("flat", "c");
+  net.Linear("fc", "flat", 100);
+  Model wide = Model::Create(*NetworkInfo::Create(net.Take()), at::kDouble, at::kCPU);
   InitializeParameters(wide, 1);
   const at::Tensor w = wide.Get("c.weight").detach();  // 73,728 normal values: standard error of the sd 0.26 %
   EXPECT_NEAR(w.std().item<double>() / std::sqrt(2.0 / (128 * 9)), 1, 0.012);
@@ -327,34 +275,12 @@ TEST(InitializationTest, IsHeNormalAndKeyedBySeedAndName) {
 }
 
 TEST(PlanTest, AConstantRepeatsTheRowsAndColumnsThatAreStoredOnce) {
-  Model model = Model::Create(Parse(R"pb(
-                                node {
-                                  name: "image"
-                                  image { channels: 2 height: 3 width: 4 }
-                                }
-                                node {
-                                  name: "map"
-                                  constant {
-                                    channels: 2
-                                    height: 3
-                                    width: 4
-                                    row_repeats: [ 1, 2 ]
-                                    column_repeats: [ 1, 2, 1 ]
-                                  }
-                                }
-                                node {
-                                  name: "add"
-                                  input: "image"
-                                  input: "map"
-                                  add {}
-                                }
-                                node {
-                                  name: "flat"
-                                  input: "add"
-                                  flatten {}
-                                }
-                              )pb"),
-                              at::kDouble, at::kCPU);
+  NetworkWriter net;
+  net.Image(2, 3, 4);
+  net.Constant("map", 2, 3, 4, {{1, 2}, {1, 2, 1}});
+  net.Add("add", {"image", "map"});
+  net.Flatten("flat", "add");
+  Model model = Model::Create(*NetworkInfo::Create(net.Take()), at::kDouble, at::kCPU);
   EXPECT_EQ(model.info().StoredConstantCount(), 12);
   model.Get("map.value").copy_(at::arange(12, at::kDouble).view({2, 2, 3}));
   ReferencePlan plan;

@@ -34,6 +34,21 @@ bool FitsInto(const at::Tensor& addend, const at::Tensor& sum) {
   return true;
 }
 
+// The inputs one after the other by channel. A stored constant has a batch of one and stands for each image.
+at::Tensor Concatenated(const std::vector<at::Tensor>& in) {
+  int64_t batch = 1;
+  for (const at::Tensor& x : in) {
+    if (x.size(0) != 1) batch = x.size(0);
+  }
+  std::vector<at::Tensor> parts;
+  for (const at::Tensor& x : in) {
+    std::vector<int64_t> sizes = x.sizes().vec();
+    sizes[0] = batch;
+    parts.push_back(x.expand(sizes));
+  }
+  return at::cat(parts, 1);
+}
+
 bool CanScatter(const at::Tensor& x) {
   return x.device().is_cpu() && x.dim() == 4 && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble);
 }
@@ -134,6 +149,8 @@ at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>
       repeat(constant.column_repeats(), 3);
       return value;
     }
+    case Node::kConcat:
+      return Concatenated(in);
     case Node::kImage:
     case Node::OP_NOT_SET:
       break;
@@ -152,6 +169,7 @@ bool MayOverwrite(const NetworkInfo& info, int i, const ForwardOptions& options)
     case Node::kAdd:
     case Node::kLinear:
     case Node::kScatter:
+    case Node::kConcat:
       return info.users(input).size() == 1 && options.capture.count(producer.name()) == 0;
     default:
       return false;

@@ -13,9 +13,9 @@
 #include <mutex>
 
 #include "absl/strings/str_cat.h"
-#include "google/protobuf/text_format.h"
 #include "ml/execution/plan.h"
 #include "ml/execution/skipping_plan.h"
+#include "ml/network/network_writer.h"
 
 namespace prunelab {
 namespace {
@@ -61,18 +61,11 @@ class GuardedMemory final : public c10::Allocator {
 
 // A convolution of `in` channels to `out`, 1x1 with this stride, with BN and ReLU, on images of `size` pixels.
 NetworkInfo Shortcut(int64_t in, int64_t out, int64_t stride, int64_t size) {
-  Network network;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(
-      absl::StrCat(R"(node { name: "image" image { channels: )", in, " height: ", size, " width: ", size, R"( } }
-        node { name: "conv" input: "image" conv2d { out_channels: )",
-                   out, " kernel_height: 1 kernel_width: 1 stride: ", stride, R"( } }
-        node { name: "bn" input: "conv" batch_norm2d {} }
-        node { name: "relu" input: "bn" relu {} }
-        node { name: "pool" input: "relu" global_average_pool {} }
-        node { name: "flat" input: "pool" flatten {} }
-        node { name: "fc" input: "flat" linear { out_features: 3 } })"),
-      &network));
-  return *NetworkInfo::Create(network);
+  NetworkWriter net;
+  net.Image(in, size, size);
+  net.Relu("relu", net.BatchNorm("bn", net.Conv("conv", "image", {out, 1, stride})));
+  net.Linear("fc", net.Flatten("flat", net.GlobalAveragePool("pool", "relu")), 3);
+  return *NetworkInfo::Create(net.Take());
 }
 
 // The gradients of a training step's parameters by `plan`, in its order, as float64.

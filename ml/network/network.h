@@ -1,5 +1,5 @@
 // Functions over a Network (network.proto): validation, shape inference, parameters, costs. No tensor is needed for
-// any.
+// any. What differs between operators is said by each of them (operator.h).
 #pragma once
 
 #include <cstdint>
@@ -21,14 +21,33 @@ struct NodeShape {
   bool flat = false;
 };
 
-// One parameter or buffer of a network.
-struct ParameterSpec {
-  std::string name;            // PyTorch's, e.g. "layer1.0.bn1.running_mean"
-  std::string node;            // the node that owns it
+// One parameter or buffer of a node.
+struct NodeParameter {
+  std::string suffix;          // PyTorch's, e.g. "running_mean"
   std::vector<int64_t> shape;  // empty for a scalar
   bool is_buffer = false;      // running statistics and constants: not trained
   bool is_integer = false;     // num_batches_tracked, int64
+  bool is_constant = false;    // a stored value: counted by StoredConstantCount
 };
+
+// The same of a network.
+struct ParameterSpec {
+  std::string name;            // e.g. "layer1.0.bn1.running_mean"
+  std::string node;            // the node that owns it
+  std::vector<int64_t> shape;  // as in NodeParameter, and all that follows
+  bool is_buffer = false;
+  bool is_integer = false;
+  bool is_constant = false;
+};
+
+// A node with the shapes of its inputs and its own.
+struct NodeView {
+  const Node& node;
+  std::vector<NodeShape> inputs;
+  NodeShape shape;
+};
+
+class Operator;  // operator.h
 
 // A convolution that can be pruned by filters.
 struct ConvInfo {
@@ -56,11 +75,16 @@ class NetworkInfo {
   int Index(const std::string& name) const;
   const NodeShape& shape(int index) const { return shapes_[index]; }
   const NodeShape& shape(const std::string& name) const { return shapes_[Index(name)]; }
-  const NodeShape& input_shape() const { return shapes_[input_]; }
+  // Index of the images' node.
+  int image() const { return image_; }
+  const NodeShape& input_shape() const { return shapes_[image_]; }
   int64_t classes() const { return shapes_.back().channels; }
   // Indices of a node's inputs and of its users.
   const std::vector<int>& inputs(int index) const { return inputs_[index]; }
   const std::vector<int>& users(int index) const { return users_[index]; }
+  // What the node does, and the node as its operator is asked about it.
+  const Operator& op(int index) const;
+  NodeView View(int index) const;
 
   // In the order of the nodes; within a node weight, bias, then buffers, as PyTorch's state_dict.
   const std::vector<ParameterSpec>& parameters() const { return parameters_; }
@@ -70,13 +94,17 @@ class NetworkInfo {
   int64_t StoredConstantCount() const;  // numbers stored in constant nodes
   int64_t FilterCount() const;          // of all convolutions
   int64_t ConvWeightCount() const;
-  // Multiply-accumulates of convolutions and linear layers for one image.
+  // Multiply-accumulates for one image.
   int64_t MacCount() const;
   int64_t MacCount(int index) const;
 
  private:
+  // In the order of the nodes: each names its inputs, then what follows from them is inferred.
+  absl::Status FindInputs(int index);
+  absl::Status Infer(int index);
+
   Network network_;
-  int input_ = 0;
+  int image_ = 0;
   std::map<std::string, int> index_;
   std::vector<NodeShape> shapes_;
   std::vector<std::vector<int>> inputs_, users_;

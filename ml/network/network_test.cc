@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include "google/protobuf/text_format.h"
+#include "ml/network/network_writer.h"
+#include "ml/network/operator.h"
 
 namespace prunelab {
 namespace {
@@ -16,51 +18,21 @@ Network Parse(const std::string& text) {
   return network;
 }
 
-constexpr char kSmall[] = R"pb(
-  node {
-    name: "image"
-    image { channels: 3 height: 9 width: 7 }
-  }
-  node {
-    name: "a"
-    input: "image"
-    conv2d { out_channels: 8 kernel_height: 3 kernel_width: 5 stride: 2 padding: 1 bias: true }
-  }
-  node {
-    name: "b"
-    input: "a"
-    batch_norm2d {}
-  }
-  node {
-    name: "c"
-    input: "b"
-    conv2d { out_channels: 8 padding: 2 dilation: 2 groups: 4 }
-  }
-  node {
-    name: "d"
-    input: "b"
-    input: "c"
-    add {}
-  }
-  node {
-    name: "e"
-    input: "d"
-    max_pool2d { kernel: 3 stride: 2 padding: 1 }
-  }
-  node {
-    name: "f"
-    input: "e"
-    flatten {}
-  }
-  node {
-    name: "g"
-    input: "f"
-    linear { out_features: 4 }
-  }
-)pb";
+Network Small() {
+  NetworkWriter net;
+  net.Image(3, 9, 7);
+  net.Conv("a", "image", {8, 3, 2, 1, true, 1, 1, 5});
+  net.BatchNorm("b", "a");
+  net.Conv("c", "b", {8, 3, 1, 2, false, 4, 2});
+  net.Add("d", {"b", "c"});
+  net.MaxPool("e", "d", 3, 2, 1);
+  net.Flatten("f", "e");
+  net.Linear("g", "f", 4);
+  return net.Take();
+}
 
 TEST(NetworkTest, InfersShapesAsPyTorch) {
-  const NetworkInfo info = *NetworkInfo::Create(Parse(kSmall));
+  const NetworkInfo info = *NetworkInfo::Create(Small());
   // (9 + 2 - 3) / 2 + 1 = 5, (7 + 2 - 5) / 2 + 1 = 3; dilation 2 and padding 2 keep the size; (5 + 2 - 3) / 2 + 1 = 3.
   EXPECT_EQ(info.shape("a").height, 5);
   EXPECT_EQ(info.shape("a").width, 3);
@@ -72,7 +44,7 @@ TEST(NetworkTest, InfersShapesAsPyTorch) {
 }
 
 TEST(NetworkTest, CountsParametersAndMacs) {
-  const NetworkInfo info = *NetworkInfo::Create(Parse(kSmall));
+  const NetworkInfo info = *NetworkInfo::Create(Small());
   EXPECT_EQ(info.ParameterCount(), (8 * 3 * 15 + 8) + 16 + 8 * 2 * 9 + (48 * 4 + 4));
   EXPECT_EQ(info.MacCount(), 5 * 3 * 8 * 3 * 15 + 5 * 3 * 8 * 2 * 9 + 48 * 4);
   EXPECT_EQ(info.FilterCount(), 16);
@@ -109,6 +81,16 @@ TEST(NetworkTest, RefusesByNodeName) {
        "has 1 indices for 3"},
       {"node { name: 'i' image {} } node { name: 'x' input: 'i' }", "says not what it does"},
       {"node { name: 'i' image {} } node { name: 'x' input: 'i' relu {} }", "is the output and must be flat"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'i' concat {} }", "has 1 inputs; needs 2 or more"},
+      {"node { name: 'i' image { height: 4 } } node { name: 'x' input: 'i' max_pool2d {} } "
+       "node { name: 'y' input: 'i' input: 'x' concat {} }",
+       "puts together shapes that differ: [3, 4, 32] and [3, 2, 16]"},
+      {"node { name: 'i' image { height: 1 width: 1 } } node { name: 'x' input: 'i' flatten {} } "
+       "node { name: 'y' input: 'i' input: 'x' concat {} }",
+       "puts together shapes that differ: [3, 1, 1] and [3]"},
+      {"node { name: 'i' image { channels: 1048576 height: 1 width: 1 } } "
+       "node { name: 'x' input: 'i' input: 'i' concat {} }",
+       "number of channels is 2097152"},
       {"node { name: 'i' image { channels: 99999999999 } }", "channels is 99999999999"},
       {"node { name: 'i' image {} } node { name: 'x' input: 'i' conv2d { out_channels: 4 } } "
        "node { name: 'y' input: 'i' input: 'x' add {} }",
@@ -130,8 +112,18 @@ TEST(NetworkTest, RefusesByNodeName) {
   }
 }
 
+// Nodes say what they do by a field of `op`; each has its file in operators/.
+TEST(OperatorTest, EveryFieldOfANodeHasOne) {
+  const google::protobuf::OneofDescriptor* op = Node::descriptor()->FindOneofByName("op");
+  ASSERT_NE(op, nullptr);
+  for (int i = 0; i < op->field_count(); ++i) {
+    EXPECT_NE(FindOperator(static_cast<Node::OpCase>(op->field(i)->number())), nullptr) << op->field(i)->name();
+  }
+  EXPECT_EQ(FindOperator(Node::OP_NOT_SET), nullptr);
+}
+
 TEST(NetworkTest, RefusesMoreNodesThanCountsCanSum) {
-  Network network = Parse(kSmall);
+  Network network = Small();
   while (network.node_size() <= 1 << 16) network.add_node();
   const absl::StatusOr<NetworkInfo> info = NetworkInfo::Create(std::move(network));
   ASSERT_FALSE(info.ok());

@@ -1,7 +1,5 @@
 #include "ml/network/network_writer.h"
 
-#include <utility>
-
 namespace prunelab {
 
 Node* NetworkWriter::Append(const std::string& name, const std::vector<std::string>& inputs) {
@@ -11,27 +9,30 @@ Node* NetworkWriter::Append(const std::string& name, const std::vector<std::stri
   return node;
 }
 
-std::string NetworkWriter::Image(int64_t channels, int64_t height, int64_t width) {
-  InputOp* image = Append("image", {})->mutable_image();
+std::string NetworkWriter::Image(int64_t channels, int64_t height, int64_t width, const std::string& name) {
+  InputOp* image = Append(name, {})->mutable_image();
   image->set_channels(channels);
   image->set_height(height);
   image->set_width(width);
-  return "image";
+  return name;
 }
 
 std::string NetworkWriter::Conv(const std::string& name, const std::string& input, const ConvShape& shape) {
   Conv2d* conv = Append(name, {input})->mutable_conv2d();
   conv->set_out_channels(shape.out_channels);
   conv->set_kernel_height(shape.kernel);
-  conv->set_kernel_width(shape.kernel);
+  conv->set_kernel_width(shape.kernel_width > 0 ? shape.kernel_width : shape.kernel);
   conv->set_stride(shape.stride);
   conv->set_padding(shape.padding);
   if (shape.bias) conv->set_bias(true);
+  if (shape.groups != 1) conv->set_groups(shape.groups);
+  if (shape.dilation != 1) conv->set_dilation(shape.dilation);
   return name;
 }
 
-std::string NetworkWriter::BatchNorm(const std::string& name, const std::string& input) {
-  Append(name, {input})->mutable_batch_norm2d();
+std::string NetworkWriter::BatchNorm(const std::string& name, const std::string& input, double epsilon) {
+  BatchNorm2d* norm = Append(name, {input})->mutable_batch_norm2d();
+  if (epsilon != norm->epsilon()) norm->set_epsilon(epsilon);
   return name;
 }
 
@@ -55,10 +56,28 @@ std::string NetworkWriter::MaxPool(const std::string& name, const std::string& i
 }
 
 std::string NetworkWriter::AveragePool(const std::string& name, const std::string& input, int64_t kernel,
-                                       int64_t stride) {
+                                       int64_t stride, int64_t padding) {
   AveragePool2d* pool = Append(name, {input})->mutable_average_pool2d();
   pool->set_kernel(kernel);
   pool->set_stride(stride);
+  if (padding > 0) pool->set_padding(padding);
+  return name;
+}
+
+std::string NetworkWriter::GlobalAveragePool(const std::string& name, const std::string& input) {
+  Append(name, {input})->mutable_global_average_pool();
+  return name;
+}
+
+std::string NetworkWriter::Flatten(const std::string& name, const std::string& input) {
+  Append(name, {input})->mutable_flatten();
+  return name;
+}
+
+std::string NetworkWriter::Linear(const std::string& name, const std::string& input, int64_t features, bool bias) {
+  prunelab::Linear* linear = Append(name, {input})->mutable_linear();
+  linear->set_out_features(features);
+  if (!bias) linear->set_bias(false);
   return name;
 }
 
@@ -70,11 +89,19 @@ std::string NetworkWriter::Scatter(const std::string& name, const std::string& i
   return name;
 }
 
-std::string NetworkWriter::Classifier(const std::string& name, const std::string& input, int64_t classes) {
-  Append("avgpool", {input})->mutable_global_average_pool();
-  Append("flatten", {"avgpool"})->mutable_flatten();
-  Append(name, {"flatten"})->mutable_linear()->set_out_features(classes);
+std::string NetworkWriter::Constant(const std::string& name, int64_t channels, int64_t height, int64_t width,
+                                    const Repeats& repeats) {
+  prunelab::Constant* constant = Append(name, {})->mutable_constant();
+  constant->set_channels(channels);
+  constant->set_height(height);
+  constant->set_width(width);
+  for (const int64_t rows : repeats.rows) constant->add_row_repeats(rows);
+  for (const int64_t columns : repeats.columns) constant->add_column_repeats(columns);
   return name;
+}
+
+std::string NetworkWriter::Classifier(const std::string& name, const std::string& input, int64_t classes) {
+  return Linear(name, Flatten("flatten", GlobalAveragePool("avgpool", input)), classes);
 }
 
 }  // namespace prunelab

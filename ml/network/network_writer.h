@@ -3,10 +3,13 @@
 //   NetworkWriter net;
 //   std::string x = net.Image(3, 32, 32);
 //   x = net.Relu("relu1", net.BatchNorm("bn1", net.Conv("conv1", x, {64, 3, 1, 1})));
+//   net.Linear("fc", net.Flatten("flat", net.GlobalAveragePool("pool", x)), 10);
+//   absl::StatusOr<NetworkInfo> info = NetworkInfo::Create(net.Take());
 #pragma once
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ml/network/network.pb.h"
@@ -17,29 +20,44 @@ class NetworkWriter {
  public:
   struct ConvShape {
     int64_t out_channels = 0;
-    int64_t kernel = 3;
+    int64_t kernel = 3;  // height, and width where that is not told
     int64_t stride = 1;
     int64_t padding = 0;
     bool bias = false;
+    int64_t groups = 1;
+    int64_t dilation = 1;
+    int64_t kernel_width = 0;  // 0: as the height
+  };
+  // How often the stored rows and columns of a constant stand; empty: once each.
+  struct Repeats {
+    std::vector<int64_t> rows, columns;
   };
 
-  std::string Image(int64_t channels, int64_t height, int64_t width);
+  // A node of any operator: the caller fills in what it does.
+  Node* Append(const std::string& name, const std::vector<std::string>& inputs);
+
+  std::string Image(int64_t channels, int64_t height, int64_t width, const std::string& name = "image");
   std::string Conv(const std::string& name, const std::string& input, const ConvShape& shape);
-  std::string BatchNorm(const std::string& name, const std::string& input);
+  std::string BatchNorm(const std::string& name, const std::string& input, double epsilon = 1e-5);
   std::string Relu(const std::string& name, const std::string& input);
   std::string Add(const std::string& name, const std::vector<std::string>& inputs);
   std::string MaxPool(const std::string& name, const std::string& input, int64_t kernel, int64_t stride,
                       int64_t padding = 0);
-  std::string AveragePool(const std::string& name, const std::string& input, int64_t kernel, int64_t stride);
+  std::string AveragePool(const std::string& name, const std::string& input, int64_t kernel, int64_t stride,
+                          int64_t padding = 0);
+  std::string GlobalAveragePool(const std::string& name, const std::string& input);
+  std::string Flatten(const std::string& name, const std::string& input);
+  std::string Linear(const std::string& name, const std::string& input, int64_t features, bool bias = true);
   std::string Scatter(const std::string& name, const std::string& input, int64_t channels,
                       const std::vector<int64_t>& index);
+  std::string Constant(const std::string& name, int64_t channels, int64_t height, int64_t width,
+                       const Repeats& repeats = {});
   // Global average pool "avgpool", "flatten", then the linear layer `name`.
   std::string Classifier(const std::string& name, const std::string& input, int64_t classes);
 
   Network Take() { return std::move(network_); }
 
  private:
-  Node* Append(const std::string& name, const std::vector<std::string>& inputs);
   Network network_;
 };
 

@@ -3,8 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "google/protobuf/text_format.h"
 #include "ml/base/field_error.h"
+#include "ml/network/network_writer.h"
 
 namespace prunelab {
 namespace {
@@ -13,51 +13,16 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 NetworkInfo ThreeConvs() {
-  Network network;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(
-      R"pb(
-        node {
-          name: "image"
-          image { channels: 3 height: 4 width: 4 }
-        }
-        node {
-          name: "conv1"
-          input: "image"
-          conv2d { out_channels: 4 padding: 1 }
-        }
-        node {
-          name: "relu"
-          input: "conv1"
-          relu {}
-        }
-        node {
-          name: "layer1.0.conv1"
-          input: "relu"
-          conv2d { out_channels: 2 padding: 1 }
-        }
-        node {
-          name: "layer1.0.downsample.0"
-          input: "layer1.0.conv1"
-          conv2d { out_channels: 2 padding: 1 }
-        }
-        node {
-          name: "pool"
-          input: "layer1.0.downsample.0"
-          global_average_pool {}
-        }
-        node {
-          name: "flat"
-          input: "pool"
-          flatten {}
-        }
-        node {
-          name: "fc"
-          input: "flat"
-          linear { out_features: 3 }
-        }
-      )pb",
-      &network));
-  return *NetworkInfo::Create(network);
+  NetworkWriter net;
+  net.Image(3, 4, 4);
+  net.Conv("conv1", "image", {4, 3, 1, 1});
+  net.Relu("relu", "conv1");
+  net.Conv("layer1.0.conv1", "relu", {2, 3, 1, 1});
+  net.Conv("layer1.0.downsample.0", "layer1.0.conv1", {2, 3, 1, 1});
+  net.GlobalAveragePool("pool", "layer1.0.downsample.0");
+  net.Flatten("flat", "pool");
+  net.Linear("fc", "flat", 3);
+  return *NetworkInfo::Create(net.Take());
 }
 
 absl::StatusOr<std::vector<std::string>> Select(const std::string& include, const char* exclude = nullptr) {

@@ -4,7 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "google/protobuf/text_format.h"
+#include "ml/network/network_writer.h"
 
 namespace prunelab {
 namespace {
@@ -14,46 +14,15 @@ using ::testing::Pair;
 
 // 4 filters of 3 weights (12), BN 8, 2 filters of 4 weights with biases (8 + 2), linear 2 x 3 + 3: 39 parameters.
 NetworkInfo TwoConvs() {
-  Network network;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(
-      R"pb(
-        node {
-          name: "image"
-          image { channels: 3 height: 4 width: 4 }
-        }
-        node {
-          name: "a"
-          input: "image"
-          conv2d { out_channels: 4 kernel_height: 1 kernel_width: 1 }
-        }
-        node {
-          name: "bn"
-          input: "a"
-          batch_norm2d {}
-        }
-        node {
-          name: "b"
-          input: "bn"
-          conv2d { out_channels: 2 kernel_height: 1 kernel_width: 1 bias: true }
-        }
-        node {
-          name: "pool"
-          input: "b"
-          global_average_pool {}
-        }
-        node {
-          name: "flat"
-          input: "pool"
-          flatten {}
-        }
-        node {
-          name: "fc"
-          input: "flat"
-          linear { out_features: 3 }
-        }
-      )pb",
-      &network));
-  return *NetworkInfo::Create(network);
+  NetworkWriter net;
+  net.Image(3, 4, 4);
+  net.Conv("a", "image", {4, 1});
+  net.BatchNorm("bn", "a");
+  net.Conv("b", "bn", {2, 1, 1, 0, true});
+  net.GlobalAveragePool("pool", "b");
+  net.Flatten("flat", "pool");
+  net.Linear("fc", "flat", 3);
+  return *NetworkInfo::Create(net.Take());
 }
 
 at::Tensor Filters(std::vector<float> values) {

@@ -1,6 +1,7 @@
 #include "ml/pruning/readers.h"
 
 #include "ml/base/check.h"
+#include "ml/network/operator.h"
 
 namespace prunelab {
 namespace {
@@ -26,22 +27,15 @@ std::optional<InnerConvolution> ReadByOneConvolution(const NetworkInfo& network,
   int last = IndexOf(network, conv);
   for (int i = OnlyReader(network, last); i >= 0; last = i, i = OnlyReader(network, i)) {
     const Node& node = network.node(i);
-    switch (node.op_case()) {
-      case Node::kBatchNorm2D:
-        inner.batch_norms.push_back(node.name());
-        break;
-      case Node::kRelu:
-      case Node::kMaxPool2D:
-      case Node::kAveragePool2D:
-        break;
-      case Node::kConv2D:
-        if (node.conv2d().groups() != 1) return std::nullopt;
-        inner.features = network.node(last).name();
-        inner.reader = node.name();
-        return inner;
-      default:
-        return std::nullopt;
+    if (node.op_case() == Node::kConv2D) {
+      if (node.conv2d().groups() != 1) return std::nullopt;
+      inner.features = network.node(last).name();
+      inner.reader = node.name();
+      return inner;
     }
+    const ChannelRelation relation = network.op(i).Channels(network.View(i));
+    if (relation.kind != ChannelRelation::Kind::kSame || network.inputs(i).size() != 1) return std::nullopt;
+    if (node.op_case() == Node::kBatchNorm2D) inner.batch_norms.push_back(node.name());
   }
   return std::nullopt;
 }

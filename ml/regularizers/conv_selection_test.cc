@@ -4,46 +4,20 @@
 
 #include "google/protobuf/text_format.h"
 #include "ml/base/field_error.h"
+#include "ml/network/network_writer.h"
 
 namespace prunelab {
 namespace {
 
-constexpr char kThreeConvs[] = R"pb(
-  node {
-    name: "image"
-    image {}
-  }
-  node {
-    name: "stem"
-    input: "image"
-    conv2d { out_channels: 2 }
-  }
-  node {
-    name: "block.conv"
-    input: "stem"
-    conv2d { out_channels: 2 }
-  }
-  node {
-    name: "block.down"
-    input: "block.conv"
-    conv2d { out_channels: 2 kernel_height: 1 kernel_width: 1 }
-  }
-  node {
-    name: "pool"
-    input: "block.down"
-    global_average_pool {}
-  }
-  node {
-    name: "flat"
-    input: "pool"
-    flatten {}
-  }
-)pb";
-
 NetworkInfo ThreeConvs() {
-  Network network;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(kThreeConvs, &network));
-  return *NetworkInfo::Create(network);
+  NetworkWriter net;
+  net.Image(3, 32, 32);
+  net.Conv("stem", "image", {2});
+  net.Conv("block.conv", "stem", {2});
+  net.Conv("block.down", "block.conv", {2, 1});
+  net.GlobalAveragePool("pool", "block.down");
+  net.Flatten("flat", "pool");
+  return *NetworkInfo::Create(net.Take());
 }
 
 absl::StatusOr<std::set<std::string>> Select(const std::string& text) {

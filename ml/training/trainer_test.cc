@@ -7,54 +7,24 @@
 #include <cmath>
 #include <limits>
 
-#include "google/protobuf/text_format.h"
 #include "ml/base/field_error.h"
 #include "ml/data/validation_split.h"
 #include "ml/execution/checkpoint.h"
+#include "ml/network/network_writer.h"
 
 namespace prunelab {
 namespace {
 
 NetworkInfo SmallNetwork() {
-  Network network;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(R"pb(
-                                                              node {
-                                                                name: "image"
-                                                                image { channels: 1 height: 6 width: 6 }
-                                                              }
-                                                              node {
-                                                                name: "conv"
-                                                                input: "image"
-                                                                conv2d { out_channels: 4 }
-                                                              }
-                                                              node {
-                                                                name: "bn"
-                                                                input: "conv"
-                                                                batch_norm2d {}
-                                                              }
-                                                              node {
-                                                                name: "relu"
-                                                                input: "bn"
-                                                                relu {}
-                                                              }
-                                                              node {
-                                                                name: "pool"
-                                                                input: "relu"
-                                                                global_average_pool {}
-                                                              }
-                                                              node {
-                                                                name: "flat"
-                                                                input: "pool"
-                                                                flatten {}
-                                                              }
-                                                              node {
-                                                                name: "fc"
-                                                                input: "flat"
-                                                                linear { out_features: 3 }
-                                                              }
-                                                            )pb",
-                                                            &network));
-  return *NetworkInfo::Create(network);
+  NetworkWriter net;
+  net.Image(1, 6, 6);
+  net.Conv("conv", "image", {4});
+  net.BatchNorm("bn", "conv");
+  net.Relu("relu", "bn");
+  net.GlobalAveragePool("pool", "relu");
+  net.Flatten("flat", "pool");
+  net.Linear("fc", "flat", 3);
+  return *NetworkInfo::Create(net.Take());
 }
 
 Dataset SmallData() {

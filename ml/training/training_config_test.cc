@@ -9,6 +9,7 @@
 #include "google/protobuf/text_format.h"
 #include "ml/base/field_error.h"
 #include "ml/network/network.h"
+#include "ml/network/network_writer.h"
 
 namespace prunelab {
 namespace {
@@ -84,60 +85,11 @@ TEST(TrainingConfigTest, BadOnesNameTheFieldTheValueAndTheRange) {
 
 // A batch norm behind a convolution of images of `size` x `size` pixels, with maps as large, and one of a single pixel.
 NetworkInfo WithBatchNorms(bool one_pixel) {
-  Network network;
-  EXPECT_TRUE(
-      google::protobuf::TextFormat::ParseFromString(one_pixel ? R"pb(
-                                                          node {
-                                                            name: "image"
-                                                            image { channels: 1 height: 2 width: 2 }
-                                                          }
-                                                          node {
-                                                            name: "bn1"
-                                                            input: "image"
-                                                            batch_norm2d {}
-                                                          }
-                                                          node {
-                                                            name: "conv"
-                                                            input: "bn1"
-                                                            conv2d { out_channels: 2 kernel_height: 2 kernel_width: 2 }
-                                                          }
-                                                          node {
-                                                            name: "layer.bn2"
-                                                            input: "conv"
-                                                            batch_norm2d {}
-                                                          }
-                                                          node {
-                                                            name: "flat"
-                                                            input: "layer.bn2"
-                                                            flatten {}
-                                                          }
-                                                          node {
-                                                            name: "fc"
-                                                            input: "flat"
-                                                            linear { out_features: 3 }
-                                                          })pb"
-                                                              : R"pb(
-                                                      node {
-                                                        name: "image"
-                                                        image { channels: 1 height: 2 width: 1 }
-                                                      }
-                                                      node {
-                                                        name: "bn1"
-                                                        input: "image"
-                                                        batch_norm2d {}
-                                                      }
-                                                      node {
-                                                        name: "flat"
-                                                        input: "bn1"
-                                                        flatten {}
-                                                      }
-                                                      node {
-                                                        name: "fc"
-                                                        input: "flat"
-                                                        linear { out_features: 3 }
-                                                      })pb",
-                                                    &network));
-  return *NetworkInfo::Create(network);
+  NetworkWriter net;
+  std::string x = net.BatchNorm("bn1", net.Image(1, 2, one_pixel ? 2 : 1));
+  if (one_pixel) x = net.BatchNorm("layer.bn2", net.Conv("conv", x, {2, 2}));
+  net.Linear("fc", net.Flatten("flat", x), 3);
+  return *NetworkInfo::Create(net.Take());
 }
 
 TEST(TrainingConfigTest, ALastBatchOfOneImageNeedsMapsOfMorePixels) {

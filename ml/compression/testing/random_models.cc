@@ -213,6 +213,25 @@ class NetworkDrawer {
     return Keep(node, scatter->channels(), in.height, in.width);
   }
 
+  // With others of its size, and a stored constant among them.
+  Output Concat(const Output& in) {
+    std::vector<Output> inputs = {in};
+    for (const Output& other : outputs_) {
+      const bool fits = other.height == in.height && other.width == in.width && other.channels <= 6;
+      if (fits && inputs.size() < 4 && Happens(0.4)) inputs.push_back(other);
+    }
+    if (Happens(0.2)) {
+      const Output stored = Stored(in);
+      if (stored.height == in.height && stored.width == in.width) inputs.push_back(stored);
+    }
+    if (inputs.size() == 1) inputs.push_back(SameConv(in, Between(1, 4)));
+    int64_t channels = 0;
+    for (const Output& input : inputs) channels += input.channels;
+    Node* node = Append("concat", inputs);
+    node->mutable_concat();
+    return Keep(node, channels, in.height, in.width);
+  }
+
   // After activation, as ResNets: relu(x + bn(conv(relu(bn(conv(x)))))).
   void Block(const Output& x) {
     const int64_t inner = Between(2, 5);
@@ -228,7 +247,7 @@ class NetworkDrawer {
 
   void Step() {
     const Output in = Pick();
-    switch (Between(0, 13)) {
+    switch (Between(0, 14)) {
       case 0:
         Conv(in, Between(1, 6), 1);
         return;
@@ -274,6 +293,9 @@ class NetworkDrawer {
       case 12:
         Add(Happens(0.5) ? std::vector<Output>{in, Stored(in)} : std::vector<Output>{Stored(in), in, Relu(in)});
         return;
+      case 13:
+        Concat(in);
+        return;
       default:
         Scattered(in);
     }
@@ -300,6 +322,14 @@ class NetworkDrawer {
     return Features(node, in[0].channels);
   }
 
+  Output FlatConcat(const std::vector<Output>& in) {
+    Node* node = Append("concat", in);
+    node->mutable_concat();
+    int64_t features = 0;
+    for (const Output& input : in) features += input.channels;
+    return Features(node, features);
+  }
+
   void Tail() {
     Output last = outputs_.back();
     if (Happens(0.5) || last.channels * last.height * last.width > 60) last = GlobalPool(last);
@@ -308,10 +338,13 @@ class NetworkDrawer {
     Output x = Features(node, last.channels * last.height * last.width);
     if (Happens(0.3)) x = FlatRelu(Linear(x, Between(2, 5)));
     if (Happens(0.2)) x = FlatAdd({x, Linear(FlatRelu(Linear(x, Between(2, 5))), x.channels)});
+    if (Happens(0.2)) x = FlatConcat({FlatRelu(Linear(x, Between(1, 4))), x});
     if (Happens(0.1)) return;
     const int64_t classes = Between(1, 4);
     if (Happens(0.1)) {
       FlatAdd({Linear(x, classes), Linear(x, classes)});
+    } else if (Happens(0.1)) {
+      FlatConcat({Linear(x, classes), Linear(x, Between(1, 4))});
     } else {
       x = Linear(x, classes);
       if (Happens(0.1)) FlatRelu(x);

@@ -31,7 +31,7 @@ void SetRandomMasks(Model& model, MaskKind kind, uint64_t seed);
 
 // A small network of all operators, some of it in blocks: streams before and after activation, several readers of a
 // node, groups, strides, dilations, pictures down to one pixel, sums of features and of terms that are repeated to the
-// sum's size, stored constants, scatters, nodes that lead nowhere.
+// sum's size, stored constants, scatters, channels put together, nodes that lead nowhere.
 Network RandomNetwork(uint64_t seed);
 
 // Sets whole inputs and outputs of some convolutions and linear layers to zero, without a mask.

@@ -38,6 +38,7 @@
 #include "ml/execution/model_probe.h"
 #include "ml/network/layer_selection.pb.h"
 #include "ml/network/network.h"
+#include "ml/network/network_writer.h"
 #include "ml/pruning/layers.h"
 #include "ml/pruning/mask_measures.h"
 #include "ml/pruning/pruning_strategy.h"
@@ -57,127 +58,41 @@ constexpr int64_t kIterations = 9;
 constexpr int64_t kSteps = kEpochs * kIterations;
 constexpr uint64_t kSeed = 11;
 
-constexpr const char* kNetworks[] = {
-    // A residual block with a projection shortcut.
-    R"pb(
-      node {
-        name: "image"
-        image { channels: 3 height: 8 width: 8 }
-      }
-      node {
-        name: "stem"
-        input: "image"
-        conv2d { out_channels: 8 padding: 1 }
-      }
-      node {
-        name: "bn"
-        input: "stem"
-        batch_norm2d {}
-      }
-      node {
-        name: "relu"
-        input: "bn"
-        relu {}
-      }
-      node {
-        name: "block.conv1"
-        input: "relu"
-        conv2d { out_channels: 16 padding: 1 stride: 2 }
-      }
-      node {
-        name: "block.bn1"
-        input: "block.conv1"
-        batch_norm2d {}
-      }
-      node {
-        name: "block.relu"
-        input: "block.bn1"
-        relu {}
-      }
-      node {
-        name: "block.conv2"
-        input: "block.relu"
-        conv2d { out_channels: 16 padding: 1 }
-      }
-      node {
-        name: "block.downsample"
-        input: "relu"
-        conv2d { out_channels: 16 kernel_height: 1 kernel_width: 1 stride: 2 }
-      }
-      node {
-        name: "block.add"
-        input: "block.conv2"
-        input: "block.downsample"
-        add {}
-      }
-      node {
-        name: "pool"
-        input: "block.add"
-        global_average_pool {}
-      }
-      node {
-        name: "flat"
-        input: "pool"
-        flatten {}
-      }
-      node {
-        name: "fc"
-        input: "flat"
-        linear { out_features: 4 }
-      }
-    )pb",
-    // A chain with a bias, groups, a kernel that is not square, and a layer of few filters.
-    R"pb(
-      node {
-        name: "image"
-        image { channels: 1 height: 9 width: 9 }
-      }
-      node {
-        name: "stem"
-        input: "image"
-        conv2d { out_channels: 10 kernel_width: 5 bias: true }
-      }
-      node {
-        name: "block.conv1"
-        input: "stem"
-        conv2d { out_channels: 20 groups: 2 }
-      }
-      node {
-        name: "block.bn1"
-        input: "block.conv1"
-        batch_norm2d {}
-      }
-      node {
-        name: "block.relu"
-        input: "block.bn1"
-        relu {}
-      }
-      node {
-        name: "block.downsample"
-        input: "block.relu"
-        conv2d { out_channels: 3 kernel_height: 1 kernel_width: 1 }
-      }
-      node {
-        name: "block.conv2"
-        input: "block.downsample"
-        conv2d { out_channels: 30 }
-      }
-      node {
-        name: "pool"
-        input: "block.conv2"
-        global_average_pool {}
-      }
-      node {
-        name: "flat"
-        input: "pool"
-        flatten {}
-      }
-      node {
-        name: "fc"
-        input: "flat"
-        linear { out_features: 2 }
-      }
-    )pb"};
+// A residual block with a projection shortcut.
+Network ResidualBlock() {
+  NetworkWriter net;
+  net.Image(3, 8, 8);
+  net.Conv("stem", "image", {8, 3, 1, 1});
+  net.BatchNorm("bn", "stem");
+  net.Relu("relu", "bn");
+  net.Conv("block.conv1", "relu", {16, 3, 2, 1});
+  net.BatchNorm("block.bn1", "block.conv1");
+  net.Relu("block.relu", "block.bn1");
+  net.Conv("block.conv2", "block.relu", {16, 3, 1, 1});
+  net.Conv("block.downsample", "relu", {16, 1, 2});
+  net.Add("block.add", {"block.conv2", "block.downsample"});
+  net.GlobalAveragePool("pool", "block.add");
+  net.Flatten("flat", "pool");
+  net.Linear("fc", "flat", 4);
+  return net.Take();
+}
+
+Network Chain() {
+  NetworkWriter net;
+  net.Image(1, 9, 9);
+  net.Conv("stem", "image", {10, 3, 1, 0, true, 1, 1, 5});
+  net.Conv("block.conv1", "stem", {20, 3, 1, 0, false, 2});
+  net.BatchNorm("block.bn1", "block.conv1");
+  net.Relu("block.relu", "block.bn1");
+  net.Conv("block.downsample", "block.relu", {3, 1});
+  net.Conv("block.conv2", "block.downsample", {30});
+  net.GlobalAveragePool("pool", "block.conv2");
+  net.Flatten("flat", "pool");
+  net.Linear("fc", "flat", 2);
+  return net.Take();
+}
+
+constexpr Network (*kNetworks[])() = {ResidualBlock, Chain};
 
 std::vector<std::string> Configs() {
   const char* configs = std::getenv("PRUNING_STRATEGY_CONFIGS");
@@ -563,9 +478,7 @@ void TryBadValues(const Message& whole, Message& part, const std::string& prefix
 class PruningStrategyConformanceTest : public ::testing::TestWithParam<std::tuple<int, int>> {
  protected:
   void SetUp() override {
-    Network network;
-    ASSERT_TRUE(TextFormat::ParseFromString(kNetworks[std::get<0>(GetParam())], &network));
-    absl::StatusOr<NetworkInfo> info = NetworkInfo::Create(network);
+    absl::StatusOr<NetworkInfo> info = NetworkInfo::Create(kNetworks[std::get<0>(GetParam())]());
     ASSERT_TRUE(info.ok()) << info.status();
     network_ = std::make_unique<NetworkInfo>(*std::move(info));
     parameters_ = ParseParameters(Configs()[std::get<1>(GetParam())]);

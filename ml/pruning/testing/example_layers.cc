@@ -5,9 +5,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "google/protobuf/text_format.h"
 #include "ml/base/check.h"
 #include "ml/base/random.h"
+#include "ml/network/network_writer.h"
 
 namespace prunelab {
 namespace {
@@ -22,57 +22,17 @@ at::Tensor NormalTensor(at::IntArrayRef shape, RandomStream stream) {
 }  // namespace
 
 NetworkInfo ExampleNetwork() {
-  Network network;
-  PRUNELAB_CHECK(google::protobuf::TextFormat::ParseFromString(
-      R"pb(
-        node {
-          name: "image"
-          image { channels: 3 height: 8 width: 8 }
-        }
-        node {
-          name: "stem"
-          input: "image"
-          conv2d { out_channels: 8 padding: 1 }
-        }
-        node {
-          name: "block.conv1"
-          input: "stem"
-          conv2d { out_channels: 12 padding: 1 }
-        }
-        node {
-          name: "block.conv2"
-          input: "block.conv1"
-          conv2d { out_channels: 8 padding: 1 }
-        }
-        node {
-          name: "block.downsample"
-          input: "stem"
-          conv2d { out_channels: 8 kernel_height: 1 kernel_width: 1 }
-        }
-        node {
-          name: "sum"
-          input: "block.conv2"
-          input: "block.downsample"
-          add {}
-        }
-        node {
-          name: "pool"
-          input: "sum"
-          global_average_pool {}
-        }
-        node {
-          name: "flat"
-          input: "pool"
-          flatten {}
-        }
-        node {
-          name: "fc"
-          input: "flat"
-          linear { out_features: 4 }
-        }
-      )pb",
-      &network));
-  absl::StatusOr<NetworkInfo> info = NetworkInfo::Create(network);
+  NetworkWriter net;
+  net.Image(3, 8, 8);
+  net.Conv("stem", "image", {8, 3, 1, 1});
+  net.Conv("block.conv1", "stem", {12, 3, 1, 1});
+  net.Conv("block.conv2", "block.conv1", {8, 3, 1, 1});
+  net.Conv("block.downsample", "stem", {8, 1});
+  net.Add("sum", {"block.conv2", "block.downsample"});
+  net.GlobalAveragePool("pool", "sum");
+  net.Flatten("flat", "pool");
+  net.Linear("fc", "flat", 4);
+  absl::StatusOr<NetworkInfo> info = NetworkInfo::Create(net.Take());
   PRUNELAB_CHECK(info.ok()) << info.status();
   return *std::move(info);
 }

@@ -20,6 +20,7 @@
 #include "google/protobuf/text_format.h"
 #include "ml/base/field_error.h"
 #include "ml/base/random.h"
+#include "ml/network/network_writer.h"
 #include "ml/regularizers/regularizer.h"
 
 namespace prunelab {
@@ -29,77 +30,28 @@ using Layers = std::vector<RegularizedLayer>;
 
 // Convolutions of several kernels, two of one shape ("wide" and "same"), one pointwise, one with a single row, batch
 // normalisation and a linear layer. No kernel has two rows: there `paper_zero` has a value outside of autograd.
-constexpr char kNetwork[] = R"pb(
-  node {
-    name: "image"
-    image { channels: 3 height: 14 width: 14 }
-  }
-  node {
-    name: "stem"
-    input: "image"
-    conv2d { out_channels: 6 }
-  }
-  node {
-    name: "bn"
-    input: "stem"
-    batch_norm2d {}
-  }
-  node {
-    name: "relu"
-    input: "bn"
-    relu {}
-  }
-  node {
-    name: "wide"
-    input: "relu"
-    conv2d { out_channels: 6 kernel_height: 5 kernel_width: 5 }
-  }
-  node {
-    name: "same"
-    input: "wide"
-    conv2d { out_channels: 6 kernel_height: 5 kernel_width: 5 }
-  }
-  node {
-    name: "point"
-    input: "same"
-    conv2d { out_channels: 7 kernel_height: 1 kernel_width: 1 }
-  }
-  node {
-    name: "row"
-    input: "point"
-    conv2d { out_channels: 5 kernel_height: 1 kernel_width: 3 }
-  }
-  node {
-    name: "out"
-    input: "row"
-    conv2d { out_channels: 4 padding: 1 groups: 1 }
-  }
-  node {
-    name: "pool"
-    input: "out"
-    global_average_pool {}
-  }
-  node {
-    name: "flat"
-    input: "pool"
-    flatten {}
-  }
-  node {
-    name: "fc"
-    input: "flat"
-    linear { out_features: 3 }
-  }
-)pb";
+Network DrawnNetwork() {
+  NetworkWriter net;
+  net.Image(3, 14, 14);
+  net.Conv("stem", "image", {6});
+  net.BatchNorm("bn", "stem");
+  net.Relu("relu", "bn");
+  net.Conv("wide", "relu", {6, 5});
+  net.Conv("same", "wide", {6, 5});
+  net.Conv("point", "same", {7, 1});
+  net.Conv("row", "point", {5, 1, 1, 0, false, 1, 1, 3});
+  net.Conv("out", "row", {4, 3, 1, 1});
+  net.GlobalAveragePool("pool", "out");
+  net.Flatten("flat", "pool");
+  net.Linear("fc", "flat", 3);
+  return net.Take();
+}
 
 enum class Masks { kNone, kFilters, kWeights };
 constexpr Masks kAllMasks[] = {Masks::kNone, Masks::kFilters, Masks::kWeights};
 
 const NetworkInfo& TestNetwork() {
-  static const NetworkInfo* info = [] {
-    Network network;
-    EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(kNetwork, &network));
-    return new NetworkInfo(*NetworkInfo::Create(network));
-  }();
+  static const NetworkInfo* info = [] { return new NetworkInfo(*NetworkInfo::Create(DrawnNetwork())); }();
   return *info;
 }
 

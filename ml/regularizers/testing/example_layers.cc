@@ -4,10 +4,10 @@
 
 #include <algorithm>
 
-#include "google/protobuf/text_format.h"
 #include "ml/base/check.h"
 #include "ml/execution/model.h"
 #include "ml/models/resnet_cifar.h"
+#include "ml/network/network_writer.h"
 
 namespace prunelab {
 
@@ -43,51 +43,16 @@ std::vector<RegularizedLayer> FormulaLayers(at::ScalarType dtype, bool masked) {
 }
 
 NetworkInfo FormulaNetwork() {
-  Network network;
-  PRUNELAB_CHECK(
-      google::protobuf::TextFormat::ParseFromString(R"pb(
-                                                      node {
-                                                        name: "image"
-                                                        image { channels: 2 height: 12 width: 12 }
-                                                      }
-                                                      node {
-                                                        name: "a"
-                                                        input: "image"
-                                                        conv2d { out_channels: 4 }
-                                                      }
-                                                      node {
-                                                        name: "b"
-                                                        input: "a"
-                                                        conv2d { out_channels: 5 }
-                                                      }
-                                                      node {
-                                                        name: "c"
-                                                        input: "b"
-                                                        conv2d { out_channels: 4 kernel_height: 2 kernel_width: 2 }
-                                                      }
-                                                      node {
-                                                        name: "d"
-                                                        input: "c"
-                                                        conv2d { out_channels: 6 kernel_height: 1 kernel_width: 1 }
-                                                      }
-                                                      node {
-                                                        name: "pool"
-                                                        input: "d"
-                                                        global_average_pool {}
-                                                      }
-                                                      node {
-                                                        name: "flat"
-                                                        input: "pool"
-                                                        flatten {}
-                                                      }
-                                                      node {
-                                                        name: "fc"
-                                                        input: "flat"
-                                                        linear { out_features: 3 }
-                                                      }
-                                                    )pb",
-                                                    &network));
-  return *NetworkInfo::Create(network);
+  NetworkWriter net;
+  net.Image(2, 12, 12);
+  net.Conv("a", "image", {4});
+  net.Conv("b", "a", {5});
+  net.Conv("c", "b", {4, 2});
+  net.Conv("d", "c", {6, 1});
+  net.GlobalAveragePool("pool", "d");
+  net.Flatten("flat", "pool");
+  net.Linear("fc", "flat", 3);
+  return *NetworkInfo::Create(net.Take());
 }
 
 at::Tensor FormulaDirection(const at::Tensor& weight, int index) {

@@ -1,0 +1,50 @@
+#include "ml/network/node_checks.h"
+
+#include "absl/strings/str_cat.h"
+
+namespace prunelab {
+namespace {
+
+constexpr int64_t kLargestSize = int64_t{1} << 20;
+constexpr int64_t kLargestProduct = int64_t{1} << 46;  // elements of a tensor, multiply-accumulates of a node
+
+}  // namespace
+
+absl::Status NodeError(const Node& node, absl::string_view message) {
+  return absl::InvalidArgumentError(absl::StrCat("network: node \"", node.name(), "\": ", message));
+}
+
+std::string Text(const NodeShape& shape) {
+  if (shape.flat) return absl::StrCat("[", shape.channels, "]");
+  return absl::StrCat("[", shape.channels, ", ", shape.height, ", ", shape.width, "]");
+}
+
+absl::Status CheckSize(const Node& node, absl::string_view field, int64_t value, int64_t least) {
+  if (value < least || value > kLargestSize) {
+    return NodeError(node, absl::StrCat(field, " is ", value, "; must be from ", least, " to ", kLargestSize));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckProduct(const Node& node, absl::string_view what, const std::vector<int64_t>& sizes) {
+  int64_t product = 1;
+  for (const int64_t size : sizes) {
+    if (size > kLargestProduct / product) {
+      return NodeError(node, absl::StrCat("has more than ", kLargestProduct, " ", what));
+    }
+    product *= size;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int64_t> WindowOutput(const Node& node, int64_t size, int64_t kernel, int64_t stride, int64_t padding,
+                                     int64_t dilation) {
+  const int64_t extent = dilation * (kernel - 1) + 1;
+  if (size + 2 * padding < extent) {
+    return NodeError(
+        node, absl::StrCat("a window of ", extent, " pixels does not fit into ", size, " with padding ", padding));
+  }
+  return (size + 2 * padding - extent) / stride + 1;
+}
+
+}  // namespace prunelab

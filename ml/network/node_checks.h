@@ -1,0 +1,32 @@
+// What the operators' checks of their nodes have in common. Sizes are bounded, and so are their products: a network
+// read from a file may say anything.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "ml/network/network.h"
+
+namespace prunelab {
+
+// "network: node "conv1": <message>".
+absl::Status NodeError(const Node& node, absl::string_view message);
+
+// "[3, 32, 32]", or "[10]" when flat.
+std::string Text(const NodeShape& shape);
+
+// From `least` to 2^20.
+absl::Status CheckSize(const Node& node, absl::string_view field, int64_t value, int64_t least = 1);
+
+// `what` is the product of `sizes`, each at least 1: at most 2^46.
+absl::Status CheckProduct(const Node& node, absl::string_view what, const std::vector<int64_t>& sizes);
+
+// Output size of a sliding window, as PyTorch's.
+absl::StatusOr<int64_t> WindowOutput(const Node& node, int64_t size, int64_t kernel, int64_t stride, int64_t padding,
+                                     int64_t dilation);
+
+}  // namespace prunelab

@@ -1,0 +1,45 @@
+// Batch normalization of each channel.
+#include <ATen/ATen.h>
+
+#include "ml/network/node_checks.h"
+#include "ml/network/operator.h"
+
+namespace prunelab {
+namespace {
+
+class BatchNorm2dOperator : public Operator {
+ public:
+  const char* Name() const override { return "batch norm"; }
+
+  absl::StatusOr<NodeShape> Shape(const Node& node, const std::vector<NodeShape>& inputs) const override {
+    const BatchNorm2d& norm = node.batch_norm2d();
+    if (!(norm.epsilon() > 0)) return NodeError(node, "epsilon must be above 0");
+    if (!(norm.momentum() >= 0 && norm.momentum() <= 1)) return NodeError(node, "momentum must be in [0, 1]");
+    return inputs[0];
+  }
+
+  std::vector<NodeParameter> Parameters(const NodeView& view) const override {
+    const int64_t channels = view.shape.channels;
+    return {{"weight", {channels}},
+            {"bias", {channels}},
+            {"running_mean", {channels}, /*is_buffer=*/true},
+            {"running_var", {channels}, /*is_buffer=*/true},
+            {"num_batches_tracked", {}, /*is_buffer=*/true, /*is_integer=*/true}};
+  }
+
+  // A channel whose scale is zero is constant, whatever comes in.
+  at::Tensor Passes(const NodeView& view, const NodeValues& values) const override { return values("weight").ne(0); }
+
+  ChannelPictures Constants(const NodeView& view, const NodeValues& values,
+                            const std::vector<ChannelPictures>& inputs) const override {
+    const auto channel = [&](const char* suffix) { return values(suffix).to(at::kDouble).view({-1, 1, 1}); };
+    const at::Tensor scale = channel("weight") / (channel("running_var") + view.node.batch_norm2d().epsilon()).sqrt();
+    const at::Tensor shift = channel("bias") - channel("running_mean") * scale;
+    return {inputs[0].values * scale + shift, inputs[0].rows, inputs[0].columns};
+  }
+};
+
+PRUNELAB_OPERATOR(Node::kBatchNorm2D, BatchNorm2dOperator);
+
+}  // namespace
+}  // namespace prunelab
