@@ -164,7 +164,7 @@ std::string GlobsOf(const Differences& differences, const NetworkInfo& info) {
   return globs.size() > kMostGlobs ? "" : absl::StrJoin(globs, ",");
 }
 
-// What a person can do about the differences: lines behind them.
+// What a person can do about the differences: lines that follow them.
 std::string Remedies(const Differences& differences, const NetworkInfo& info, const WeightsOptions& options) {
   std::string text;
   if (differences.quantized) {

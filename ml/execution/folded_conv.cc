@@ -154,7 +154,7 @@ class FoldedConvStep : public Step {
   const bool overwrite_addend_, filled_up_;
   const int64_t macs_;
   int64_t scattered_channels_ = 0;
-  std::vector<int32_t> position_;  // of each channel behind the convolution, filled up, in the scatter's output
+  std::vector<int32_t> position_;  // of each of the convolution's channels, filled up, in the scatter's output
 };
 
 }  // namespace

@@ -21,13 +21,13 @@ struct Units {
   std::vector<ConvUnit> convs;
   std::vector<int> unit_at;         // by node: the unit whose output it is, or -1
   std::vector<int> unit_of_conv;    // by node: the unit that begins there, or -1
-  std::vector<bool> inside;         // nodes whose output nobody sees
-  std::vector<bool> reads_compact;  // nodes all of whose readers take some of the channels
-  std::vector<bool> deferred;       // nodes whose only reader is a unit's convolution
+  std::vector<bool> inside;         // nodes whose output only their unit sees
+  std::vector<bool> reads_compact;  // nodes all of whose consumers take some of the channels
+  std::vector<bool> deferred;       // nodes whose only consumer is a unit's convolution
   std::vector<FoldedConv> folded;   // inference without BN
   std::vector<int> folded_at;       // by node: the folded convolution whose output it is, or -1
   std::vector<int> folded_of_conv;  // by node: the one that begins there, or -1
-  std::vector<bool> reads_filled;   // nodes all of whose readers are folded convolutions of it
+  std::vector<bool> reads_filled;   // nodes all of whose consumers are folded convolutions of it
 };
 
 class UnitFinder {
@@ -66,15 +66,15 @@ class UnitFinder {
 
   int OnlyReader(int i) const { return prunelab::OnlyReader(info_, captured_, i); }
 
-  // Of each norm behind a convolution that nobody else reads.
+  // Of each norm that is the only consumer of a convolution.
   void AddUnits() {
-    const auto behind_conv = [&](int norm) {
+    const auto follows_conv = [&](int norm) {
       const int conv = info_.inputs(norm)[0];
       const Node& node = info_.node(conv);
       return node.op_case() == Node::kConv2D && node.conv2d().groups() == 1 && OnlyReader(conv) == norm &&
              depends_on_image_[info_.inputs(conv)[0]];
     };
-    for (const NormUnit& norm : FindNormUnits(info_, captured_, behind_conv)) {
+    for (const NormUnit& norm : FindNormUnits(info_, captured_, follows_conv)) {
       ConvUnit unit;
       unit.conv = info_.inputs(norm.norm)[0];
       unit.input = info_.inputs(unit.conv)[0];
@@ -114,7 +114,7 @@ class UnitFinder {
     units_.folded.push_back(unit);
   }
 
-  // Whether node i, the only reader of what `unit` is so far, becomes part of it.
+  // Whether node i, the only consumer of what `unit` is so far, becomes part of it.
   bool TakeIntoFoldedConv(int i, FoldedConv& unit) const {
     const Node& node = info_.node(i);
     const bool whole = info_.shape(i).channels % 8 == 0;
