@@ -13,9 +13,8 @@
 #include "absl/strings/str_cat.h"
 #include "ml/base/check.h"
 #include "ml/execution/channel_lists.h"
-#include "ml/execution/sampled_conv.h"
+#include "ml/execution/unit_conv.h"
 #include "ml/kernels/batch_norm/batch_norm.h"
-#include "ml/kernels/conv3x3/conv3x3.h"
 
 namespace prunelab {
 namespace {
@@ -48,11 +47,6 @@ at::Tensor Unlisted(const std::vector<double>& of_list, const std::vector<int64_
   return Listed(all, AllChannels(size), like);
 }
 
-at::Tensor EmptyLike(const at::Tensor& tensor, int64_t channels) {
-  return at::empty({tensor.size(0), channels, tensor.size(2), tensor.size(3)}, tensor.options().requires_grad(false),
-                   at::MemoryFormat::ChannelsLast);
-}
-
 BatchNormLayout LayoutOf(const at::Tensor& y, const ChannelLists& lists) {
   BatchNormLayout layout;
   layout.rows = y.size(0) * y.size(2) * y.size(3);
@@ -60,97 +54,6 @@ BatchNormLayout LayoutOf(const at::Tensor& y, const ChannelLists& lists) {
   layout.stored = static_cast<int64_t>(lists.stored.size());
   layout.position = lists.all_stored() ? nullptr : lists.position.data();
   return layout;
-}
-
-template <typename T>
-const T* Data(const at::Tensor& tensor) {
-  return tensor.defined() ? tensor.const_data_ptr<T>() : nullptr;
-}
-template <typename T>
-T* MutableData(const at::Tensor& tensor) {
-  return tensor.defined() ? tensor.mutable_data_ptr<T>() : nullptr;
-}
-
-// Whether the project's own kernels are for convolutions like this one, and for its weight gradient.
-struct OwnKernels {
-  bool convolution = false, weight_gradient = false;
-};
-OwnKernels FindOwnKernels(const Conv2d& conv, const at::Tensor& weight, const at::Tensor& input) {
-  if (weight.scalar_type() != at::kFloat || weight.size(2) != 3 || weight.size(3) != 3 || conv.stride() != 1 ||
-      conv.padding() != 1 || conv.dilation() != 1) {
-    return {};
-  }
-  const int64_t out = weight.size(0), in = weight.size(1), height = input.size(2), width = input.size(3);
-  return {HasConv3x3(in, out, height, width), HasConv3x3WeightGradient(in, out, height, width)};
-}
-
-// A convolution's input in channels_last memory, with BN and ReLU still to come where scale and shift are defined.
-struct ConvInput {
-  at::Tensor tensor, scale, shift;
-
-  Conv3x3Input data() const { return {Data<float>(tensor), Data<float>(scale), Data<float>(shift)}; }
-  // The input itself.
-  at::Tensor Made() const {
-    if (!scale.defined()) return tensor;
-    const at::Tensor made = at::empty_like(tensor);
-    const int64_t channels = tensor.size(1);
-    AT_DISPATCH_FLOATING_TYPES(tensor.scalar_type(), "ConvInput", [&] {
-      BatchNormForward<scalar_t>({tensor.numel() / channels, channels, channels, nullptr}, Data<scalar_t>(tensor),
-                                 Data<scalar_t>(scale), Data<scalar_t>(shift), nullptr, /*relu=*/true,
-                                 MutableData<scalar_t>(made));
-    });
-    return made;
-  }
-};
-
-at::Tensor ConvForward(const Conv2d& conv, const ConvInput& input, const at::Tensor& weight) {
-  const int64_t out = weight.size(0), in = weight.size(1);
-  const at::Tensor& x = input.tensor;
-  if (!FindOwnKernels(conv, weight, x).convolution) {
-    return at::conv2d(input.Made(), weight, {}, at::IntArrayRef(conv.stride()), at::IntArrayRef(conv.padding()),
-                      at::IntArrayRef(conv.dilation()))
-        .contiguous(at::MemoryFormat::ChannelsLast);
-  }
-  const at::Tensor w = weight.contiguous(at::MemoryFormat::ChannelsLast);
-  at::Tensor y = EmptyLike(x, out);
-  Conv3x3(x.size(0), x.size(2), x.size(3), in, out, input.data(), w.const_data_ptr<float>(),
-          y.mutable_data_ptr<float>());
-  return y;
-}
-
-// Gradients of input and weight, those that are wanted; to the input's `of_others` is added, where it is defined.
-std::pair<at::Tensor, at::Tensor> ConvBackward(const Conv2d& conv, const at::Tensor& dy, const ConvInput& input,
-                                               const at::Tensor& weight, bool needs_input, bool needs_weight,
-                                               const at::Tensor& of_others) {
-  const int64_t out = weight.size(0), in = weight.size(1);
-  const OwnKernels own = FindOwnKernels(conv, weight, input.tensor);
-  at::Tensor dinput, dweight;
-  if (needs_input && own.convolution) {
-    const at::Tensor w = weight.contiguous(at::MemoryFormat::ChannelsLast);
-    dinput = EmptyLike(dy, in);
-    Conv3x3InputGradient(dy.size(0), dy.size(2), dy.size(3), in, out, dy.const_data_ptr<float>(),
-                         w.const_data_ptr<float>(), Data<float>(of_others), dinput.mutable_data_ptr<float>());
-  }
-  if (needs_weight && own.weight_gradient) {
-    dweight = at::empty({out, in, 3, 3}, weight.options(), at::MemoryFormat::ChannelsLast);
-    Conv3x3WeightGradient(dy.size(0), dy.size(2), dy.size(3), in, out, input.data(), dy.const_data_ptr<float>(),
-                          dweight.mutable_data_ptr<float>());
-  }
-  const bool library_input = needs_input && !own.convolution, library_weight = needs_weight && !own.weight_gradient;
-  const auto by_library = [&](const at::Tensor& x, int64_t stride, bool of_input, bool of_weight) {
-    return at::convolution_backward(dy, x, weight, at::OptionalIntArrayRef(), {stride, stride},
-                                    {conv.padding(), conv.padding()}, {conv.dilation(), conv.dilation()},
-                                    /*transposed=*/false, {0, 0}, /*groups=*/1, {of_input, of_weight, false});
-  };
-  const bool sampled = library_weight && NeedsSampling(conv, weight);
-  if (sampled) dweight = std::get<1>(by_library(Sampled(conv, input.Made()), 1, false, true));
-  if (library_input || (library_weight && !sampled)) {
-    auto [of_input, of_weight, unused] = by_library(library_weight && !sampled ? input.Made() : input.tensor,
-                                                    conv.stride(), library_input, library_weight && !sampled);
-    if (library_input) dinput = of_others.defined() ? of_input.add_(of_others) : of_input;
-    if (library_weight && !sampled) dweight = of_weight;
-  }
-  return {dinput, dweight};
 }
 
 struct ConvUnitBackward : torch::autograd::Node {
@@ -192,15 +95,15 @@ struct ConvUnitBackward : torch::autograd::Node {
     });
     at::Tensor dweight;
     if (one_call || masked_gradient) {
-      auto [of_input, of_weight] =
+      const ConvGradients of =
           ConvBackward(conv, one_call ? dy : dy_stored, input, weight, needs_input, true, of_others);
-      result[0] = of_input;
-      dweight = of_weight;
+      result[0] = of.input;
+      dweight = of.weight;
     } else {
-      if (needs_input) result[0] = ConvBackward(conv, dy_stored, input, weight, true, false, of_others).first;
+      if (needs_input) result[0] = ConvBackward(conv, dy_stored, input, weight, true, false, of_others).input;
       const at::Tensor shape_only = at::empty({layout.channels, weight.size(1), weight.size(2), weight.size(3)},
                                               weight.options(), at::MemoryFormat::ChannelsLast);
-      dweight = ConvBackward(conv, dy, input, shape_only, false, true, at::Tensor()).second;
+      dweight = ConvBackward(conv, dy, input, shape_only, false, true, at::Tensor()).weight;
     }
     const std::vector<int64_t>& rows = masked_gradient ? lists.stored : lists.wide;
     result[1] = GradientOfSlice(dweight, weight_shape, masked_gradient ? mask : at::Tensor(), rows, columns);
@@ -369,7 +272,7 @@ class ConvUnitStep : public Step {
     convolved.slice = WeightSlice(tensors.weight.detach(), tensors.mask, lists.stored, convolved.columns);
     ConvInput from = {input.tensor.detach().contiguous(at::MemoryFormat::ChannelsLast), input.scale, input.shift};
     // What the library reads is made once, for the backward pass too.
-    if (!FindOwnKernels(conv_, convolved.slice, from.tensor).convolution) from = {from.Made(), {}, {}};
+    if (!HasOwnKernel(conv_, convolved.slice, from.tensor)) from = {from.Made(), {}, {}};
     convolved.input = from;
     convolved.y = ConvForward(conv_, from, convolved.slice);
     return convolved;

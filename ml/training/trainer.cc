@@ -53,6 +53,34 @@ void Diverge(std::string why, EpochRecord& record) {
   record.divergence = std::move(why);
 }
 
+// What captures steps; null where none are.
+std::unique_ptr<Recorder> RecorderOf(TrainingSetup& setup) {
+  if (setup.recorder != nullptr) return std::move(setup.recorder);
+  const bool graphs = setup.device.is_cuda() && setup.config.cuda_graphs();
+  return graphs ? MakeCudaGraphRecorder(setup.device) : nullptr;
+}
+
+// By conv node, the index of its weight among the model's parameters.
+std::map<std::string, size_t> ConvWeights(const Model& model) {
+  std::map<std::string, size_t> weights;
+  for (size_t i = 0; i < model.parameters().size(); ++i) {
+    const NamedTensor& parameter = model.parameters()[i];
+    const Node& node = model.info().node(model.info().Index(parameter.node));
+    const bool weight = parameter.name == absl::StrCat(parameter.node, ".weight");
+    if (weight && node.op_case() == Node::kConv2D) weights[parameter.node] = i;
+  }
+  return weights;
+}
+
+// Parameters and buffers, by name.
+std::map<std::string, at::Tensor> CopiesOf(const Model& model) {
+  std::map<std::string, at::Tensor> copies;
+  for (const std::vector<NamedTensor>* named : {&model.parameters(), &model.buffers()}) {
+    for (const NamedTensor& entry : *named) copies[entry.name] = entry.tensor.detach().clone();
+  }
+  return copies;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(TrainingSetup setup) {
@@ -94,35 +122,23 @@ Trainer::Trainer(TrainingSetup setup, ValidationSplit split, Model model)
       batches_(train(), setup_.dataset->normalization, AugmentationOf(setup_.config), setup_.config.batch_size(),
                setup_.seed, setup_.dtype, setup_.device, /*ahead=*/setup_.device.is_cuda()),
       optimizer_(model_.parameters(), Options(setup_.config)),
+      conv_weights_(ConvWeights(model_)),
       sums_(setup_.device) {
   PRUNELAB_CHECK(!setup_.rewind_to || !setup_.rewind_to_start) << "two networks to rewind to";
-  if (setup_.device.is_cuda()) {
-    // Runs repeat: no algorithm of which sums come in any order.
-    at::globalContext().setDeterministicCuDNN(true);
-    if (setup_.recorder == nullptr && setup_.config.cuda_graphs()) {
-      setup_.recorder = MakeCudaGraphRecorder(setup_.device);
-    }
-  }
-  if (setup_.recorder != nullptr) {
+  // Runs repeat: no algorithm of which sums come in any order.
+  if (setup_.device.is_cuda()) at::globalContext().setDeterministicCuDNN(true);
+  if (std::unique_ptr<Recorder> recorder = RecorderOf(setup_)) {
     // Steps are captured that are all alike, and an epoch's last is not.
     const StepHalves halves = {
         [this](Model& by, const Batch& batch, StepTensors& step) { Differentiate(by, batch, false, step); },
         [this](const Model& by, StepTensors& step) { Learn(by, false, step); }};
-    capture_.emplace(std::move(setup_.recorder), model_, halves);
+    capture_.emplace(std::move(recorder), model_, halves);
   }
   if (setup_.strategy->needs_probe()) {
     probe_.emplace(model_, &train(), &setup_.dataset->normalization, setup_.seed);
     setup_.strategy->Attach(*probe_);
   }
-  for (size_t i = 0; i < model_.parameters().size(); ++i) {
-    const NamedTensor& parameter = model_.parameters()[i];
-    const bool conv = model_.info().node(model_.info().Index(parameter.node)).op_case() == Node::kConv2D;
-    if (conv && parameter.name == absl::StrCat(parameter.node, ".weight")) conv_weights_[parameter.node] = i;
-  }
-  if (!setup_.rewind_to_start) return;
-  for (const std::vector<NamedTensor>* named : {&model_.parameters(), &model_.buffers()}) {
-    for (const NamedTensor& entry : *named) start_[entry.name] = entry.tensor.detach().clone();
-  }
+  if (setup_.rewind_to_start) start_ = CopiesOf(model_);
 }
 
 StepPosition Trainer::Position(int64_t back) const {
