@@ -50,6 +50,7 @@
 #include "ml/safetensors/safetensors.h"
 #include "ml/statistics/summary.h"
 #include "ml/training/precision.h"
+#include "ml/training/step_plan.h"
 #include "ml/training/trainer.h"
 
 DEFINE_string(network, "[type.googleapis.com/prunelab.ResNetCifar] { depth: 56 }", "The network.");

@@ -13,10 +13,7 @@ namespace prunelab {
 class Bfloat16Plan : public Plan {
  public:
   // Checks that the model is of float32: autocast leaves other types alone.
-  ForwardResult Forward(Model& model, const at::Tensor& images, const ForwardOptions& options) override;
-
- private:
-  ReferencePlan plan_;
+  CompiledPlan Compile(PlanStructure structure) const override;
 };
 
 }  // namespace prunelab

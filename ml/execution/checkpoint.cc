@@ -19,6 +19,7 @@
 #include "google/protobuf/text_format.h"
 #include "ml/base/glob.h"
 #include "ml/base/status_macros.h"
+#include "ml/execution/saved_state.h"
 
 namespace prunelab {
 namespace {
@@ -163,7 +164,7 @@ std::string GlobsOf(const Differences& differences, const NetworkInfo& info) {
   return globs.size() > kMostGlobs ? "" : absl::StrJoin(globs, ",");
 }
 
-// What a person can do about the differences: lines behind them.
+// What a person can do about the differences: lines that follow them.
 std::string Remedies(const Differences& differences, const NetworkInfo& info, const WeightsOptions& options) {
   std::string text;
   if (differences.quantized) {
@@ -229,10 +230,10 @@ std::vector<std::string> NamesOf(const Safetensors& file) {
 
 // A training's state, of which the network's tensors stay.
 void TakeNetworkOfState(Weights& weights, const std::string& name, const Names& wanted) {
-  if (weights.file.tensors.count(kStatePosition) == 0) return;
+  if (!IsTrainingState(weights.file)) return;
   Rename(weights.file, [&](const std::string& tensor) -> std::string {
-    absl::string_view rest = tensor;
-    if (absl::ConsumePrefix(&rest, kStateMask)) return absl::StrCat(rest, kMaskSuffix);
+    const auto [group, rest] = GroupOf(tensor);
+    if (group == SavedState::MASK) return absl::StrCat(rest, kMaskSuffix);
     return wanted.count(tensor) > 0 || !absl::StrContains(tensor, "/") ? tensor : "";
   });
   weights.notes.push_back(absl::StrCat(name, ": is a run's checkpoint; its weights and masks are taken"));

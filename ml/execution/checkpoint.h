@@ -14,10 +14,6 @@
 
 namespace prunelab {
 
-// Names in a training's state (Trainer::SaveState), which holds the network's tensors under their own names: the mask
-// of a convolution, and the place in the training, by which such a state is known.
-constexpr char kStateMask[] = "mask/", kStatePosition[] = "training/position";
-
 // The metadata key of the network, and its value.
 constexpr char kNetworkKey[] = "network";
 std::string NetworkText(const Network& network);

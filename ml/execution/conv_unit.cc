@@ -6,15 +6,15 @@
 
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "ml/base/check.h"
 #include "ml/execution/channel_lists.h"
-#include "ml/execution/sampled_conv.h"
+#include "ml/execution/unit_conv.h"
 #include "ml/kernels/batch_norm/batch_norm.h"
-#include "ml/kernels/conv3x3/conv3x3.h"
 
 namespace prunelab {
 namespace {
@@ -47,11 +47,6 @@ at::Tensor Unlisted(const std::vector<double>& of_list, const std::vector<int64_
   return Listed(all, AllChannels(size), like);
 }
 
-at::Tensor EmptyLike(const at::Tensor& tensor, int64_t channels) {
-  return at::empty({tensor.size(0), channels, tensor.size(2), tensor.size(3)}, tensor.options().requires_grad(false),
-                   at::MemoryFormat::ChannelsLast);
-}
-
 BatchNormLayout LayoutOf(const at::Tensor& y, const ChannelLists& lists) {
   BatchNormLayout layout;
   layout.rows = y.size(0) * y.size(2) * y.size(3);
@@ -59,97 +54,6 @@ BatchNormLayout LayoutOf(const at::Tensor& y, const ChannelLists& lists) {
   layout.stored = static_cast<int64_t>(lists.stored.size());
   layout.position = lists.all_stored() ? nullptr : lists.position.data();
   return layout;
-}
-
-template <typename T>
-const T* Data(const at::Tensor& tensor) {
-  return tensor.defined() ? tensor.const_data_ptr<T>() : nullptr;
-}
-template <typename T>
-T* MutableData(const at::Tensor& tensor) {
-  return tensor.defined() ? tensor.mutable_data_ptr<T>() : nullptr;
-}
-
-// Whether the project's own kernels are for convolutions like this one, and for its weight gradient.
-struct OwnKernels {
-  bool convolution = false, weight_gradient = false;
-};
-OwnKernels FindOwnKernels(const Conv2d& conv, const at::Tensor& weight, const at::Tensor& input) {
-  if (weight.scalar_type() != at::kFloat || weight.size(2) != 3 || weight.size(3) != 3 || conv.stride() != 1 ||
-      conv.padding() != 1 || conv.dilation() != 1) {
-    return {};
-  }
-  const int64_t out = weight.size(0), in = weight.size(1), height = input.size(2), width = input.size(3);
-  return {HasConv3x3(in, out, height, width), HasConv3x3WeightGradient(in, out, height, width)};
-}
-
-// A convolution's input in channels_last memory, with BN and ReLU still to come where scale and shift are defined.
-struct ConvInput {
-  at::Tensor tensor, scale, shift;
-
-  Conv3x3Input data() const { return {Data<float>(tensor), Data<float>(scale), Data<float>(shift)}; }
-  // The input itself.
-  at::Tensor Made() const {
-    if (!scale.defined()) return tensor;
-    const at::Tensor made = at::empty_like(tensor);
-    const int64_t channels = tensor.size(1);
-    AT_DISPATCH_FLOATING_TYPES(tensor.scalar_type(), "ConvInput", [&] {
-      BatchNormForward<scalar_t>({tensor.numel() / channels, channels, channels, nullptr}, Data<scalar_t>(tensor),
-                                 Data<scalar_t>(scale), Data<scalar_t>(shift), nullptr, /*relu=*/true,
-                                 MutableData<scalar_t>(made));
-    });
-    return made;
-  }
-};
-
-at::Tensor ConvForward(const Conv2d& conv, const ConvInput& input, const at::Tensor& weight) {
-  const int64_t out = weight.size(0), in = weight.size(1);
-  const at::Tensor& x = input.tensor;
-  if (!FindOwnKernels(conv, weight, x).convolution) {
-    return at::conv2d(input.Made(), weight, {}, at::IntArrayRef(conv.stride()), at::IntArrayRef(conv.padding()),
-                      at::IntArrayRef(conv.dilation()))
-        .contiguous(at::MemoryFormat::ChannelsLast);
-  }
-  const at::Tensor w = weight.contiguous(at::MemoryFormat::ChannelsLast);
-  at::Tensor y = EmptyLike(x, out);
-  Conv3x3(x.size(0), x.size(2), x.size(3), in, out, input.data(), w.const_data_ptr<float>(),
-          y.mutable_data_ptr<float>());
-  return y;
-}
-
-// Gradients of input and weight, those that are wanted; to the input's `of_others` is added, where it is defined.
-std::pair<at::Tensor, at::Tensor> ConvBackward(const Conv2d& conv, const at::Tensor& dy, const ConvInput& input,
-                                               const at::Tensor& weight, bool needs_input, bool needs_weight,
-                                               const at::Tensor& of_others) {
-  const int64_t out = weight.size(0), in = weight.size(1);
-  const OwnKernels own = FindOwnKernels(conv, weight, input.tensor);
-  at::Tensor dinput, dweight;
-  if (needs_input && own.convolution) {
-    const at::Tensor w = weight.contiguous(at::MemoryFormat::ChannelsLast);
-    dinput = EmptyLike(dy, in);
-    Conv3x3InputGradient(dy.size(0), dy.size(2), dy.size(3), in, out, dy.const_data_ptr<float>(),
-                         w.const_data_ptr<float>(), Data<float>(of_others), dinput.mutable_data_ptr<float>());
-  }
-  if (needs_weight && own.weight_gradient) {
-    dweight = at::empty({out, in, 3, 3}, weight.options(), at::MemoryFormat::ChannelsLast);
-    Conv3x3WeightGradient(dy.size(0), dy.size(2), dy.size(3), in, out, input.data(), dy.const_data_ptr<float>(),
-                          dweight.mutable_data_ptr<float>());
-  }
-  const bool library_input = needs_input && !own.convolution, library_weight = needs_weight && !own.weight_gradient;
-  const auto by_library = [&](const at::Tensor& x, int64_t stride, bool of_input, bool of_weight) {
-    return at::convolution_backward(dy, x, weight, at::OptionalIntArrayRef(), {stride, stride},
-                                    {conv.padding(), conv.padding()}, {conv.dilation(), conv.dilation()},
-                                    /*transposed=*/false, {0, 0}, /*groups=*/1, {of_input, of_weight, false});
-  };
-  const bool sampled = library_weight && NeedsSampling(conv, weight);
-  if (sampled) dweight = std::get<1>(by_library(Sampled(conv, input.Made()), 1, false, true));
-  if (library_input || (library_weight && !sampled)) {
-    auto [of_input, of_weight, unused] = by_library(library_weight && !sampled ? input.Made() : input.tensor,
-                                                    conv.stride(), library_input, library_weight && !sampled);
-    if (library_input) dinput = of_others.defined() ? of_input.add_(of_others) : of_input;
-    if (library_weight && !sampled) dweight = of_weight;
-  }
-  return {dinput, dweight};
 }
 
 struct ConvUnitBackward : torch::autograd::Node {
@@ -191,15 +95,15 @@ struct ConvUnitBackward : torch::autograd::Node {
     });
     at::Tensor dweight;
     if (one_call || masked_gradient) {
-      auto [of_input, of_weight] =
+      const ConvGradients of =
           ConvBackward(conv, one_call ? dy : dy_stored, input, weight, needs_input, true, of_others);
-      result[0] = of_input;
-      dweight = of_weight;
+      result[0] = of.input;
+      dweight = of.weight;
     } else {
-      if (needs_input) result[0] = ConvBackward(conv, dy_stored, input, weight, true, false, of_others).first;
+      if (needs_input) result[0] = ConvBackward(conv, dy_stored, input, weight, true, false, of_others).input;
       const at::Tensor shape_only = at::empty({layout.channels, weight.size(1), weight.size(2), weight.size(3)},
                                               weight.options(), at::MemoryFormat::ChannelsLast);
-      dweight = ConvBackward(conv, dy, input, shape_only, false, true, at::Tensor()).second;
+      dweight = ConvBackward(conv, dy, input, shape_only, false, true, at::Tensor()).weight;
     }
     const std::vector<int64_t>& rows = masked_gradient ? lists.stored : lists.wide;
     result[1] = GradientOfSlice(dweight, weight_shape, masked_gradient ? mask : at::Tensor(), rows, columns);
@@ -236,133 +140,237 @@ void UpdateRunningStatistics(const at::Tensor& running_mean, const at::Tensor& r
   });
 }
 
-}  // namespace
+// The model's tensors that a unit reads; mask and bias undefined where there is none.
+struct UnitTensors {
+  at::Tensor weight, mask, bias, gamma, beta, running_mean, running_var, batches_tracked;
+};
 
-Activation RunConvUnit(Model& model, const ConvUnit& unit, Activation& input, const at::Tensor& addend,
-                       const ForwardOptions& options, const OutputForm& form, bool input_is_read_again, int64_t* macs) {
-  const NetworkInfo& info = model.info();
-  const Conv2d& conv = info.node(unit.conv).conv2d();
-  const std::string &conv_name = info.node(unit.conv).name(), &norm_name = info.node(unit.norm).name();
-  const at::Tensor& weight = model.Get(absl::StrCat(conv_name, ".weight"));
-  const at::Tensor& gamma_parameter = model.Get(absl::StrCat(norm_name, ".weight"));
-  const at::Tensor& beta_parameter = model.Get(absl::StrCat(norm_name, ".bias"));
-  const at::Tensor bias_parameter = conv.bias() ? model.Get(absl::StrCat(conv_name, ".bias")) : at::Tensor();
-  const at::Tensor& running_mean = model.Get(absl::StrCat(norm_name, ".running_mean"));
-  const at::Tensor& running_var = model.Get(absl::StrCat(norm_name, ".running_var"));
-  const BatchNorm2d& norm = info.node(unit.norm).batch_norm2d();
-  const bool train = options.mode == Mode::kTrain;
-  const bool record = train && at::GradMode::is_enabled();
-  const int64_t filters = weight.size(0);
+// BN by filter, in double: the convolution's output y without its bias becomes y * scale + shift.
+struct NormNumbers {
+  std::vector<double> gamma, beta, bias;  // of the convolution; empty where it has none
+  std::vector<double> mean, variance;     // that BN normalizes by
+  std::vector<double> inverse, scale, shift;
 
-  const auto found = model.masks().find(conv_name);
-  const at::Tensor mask = found == model.masks().end() ? at::Tensor() : found->second;
-  std::vector<bool> live(filters, true);
-  if (mask.defined() && mask.numel() == filters) {
-    const std::vector<double> on = Values(mask);
-    for (int64_t c = 0; c < filters; ++c) live[c] = on[c] != 0;
-  }
-  const std::vector<double> gamma = Values(gamma_parameter), beta = Values(beta_parameter);
-  const std::vector<double> bias = conv.bias() ? Values(bias_parameter) : std::vector<double>();
-  std::vector<double> mean(filters), variance(filters), inverse(filters), scale(filters), shift(filters);
-  const auto set_affine = [&](bool with_bias) {
-    for (int64_t c = 0; c < filters; ++c) {
-      inverse[c] = 1 / std::sqrt(variance[c] + norm.epsilon());
+  // Of mean and variance. `mean_has_bias`: the mean is that of y with the bias.
+  void SetAffine(double epsilon, bool mean_has_bias) {
+    for (size_t c = 0; c < gamma.size(); ++c) {
+      inverse[c] = 1 / std::sqrt(variance[c] + epsilon);
       scale[c] = gamma[c] * inverse[c];
-      shift[c] = beta[c] + ((with_bias && conv.bias() ? bias[c] : 0) - mean[c]) * scale[c];
+      shift[c] = beta[c] + ((mean_has_bias && !bias.empty() ? bias[c] : 0) - mean[c]) * scale[c];
     }
-  };
-  if (!train) {
-    mean = Values(running_mean);
-    variance = Values(running_var);
-    set_affine(true);
   }
-  // A filter that is off gives its constant behind the ReLU, if it is above 0 (or no number at all).
-  std::vector<bool> needed(filters);
-  for (int64_t c = 0; c < filters; ++c) needed[c] = !live[c] && !((train ? beta[c] : shift[c]) <= 0);
-  const bool to_relu = unit.relu >= 0 && unit.add < 0;
-  const ChannelLists lists = ChooseChannels(live, needed, /*full_width=*/!(form.compact && to_relu));
-  const std::vector<int64_t> columns = input.channels.empty() ? AllChannels(weight.size(1)) : input.channels;
+};
 
-  Activation result;
-  ConvInput conv_input;
-  at::Tensor y, slice;
-  {
-    const at::NoGradGuard no_gradients;
-    slice = WeightSlice(weight.detach(), mask, lists.stored, columns);
-    conv_input = {input.tensor.detach().contiguous(at::MemoryFormat::ChannelsLast), input.scale, input.shift};
-    // What the library reads is made once, for the backward pass too.
-    if (!FindOwnKernels(conv, slice, conv_input.tensor).convolution) conv_input = {conv_input.Made(), {}, {}};
-    y = ConvForward(conv, conv_input, slice);
+// A convolution's output, and what it was computed of.
+struct Convolved {
+  std::vector<int64_t> columns;  // the channels of the input that are there
+  ConvInput input;
+  at::Tensor slice;  // of the masked weight
+  at::Tensor y;      // [N, stored channels, H, W]
+};
+
+class ConvUnitStep : public Step {
+ public:
+  ConvUnitStep(const PlanBuilder& builder, const ConvUnit& unit, const OutputForm& form)
+      : Step(unit.output, unit.other >= 0 ? std::vector<int>{unit.input, unit.other} : std::vector<int>{unit.input}),
+        conv_name_(builder.network().node(unit.conv).name()),
+        norm_name_(builder.network().node(unit.norm).name()),
+        conv_(builder.network().node(unit.conv).conv2d()),
+        norm_(builder.network().node(unit.norm).batch_norm2d()),
+        form_(form),
+        mask_(builder.structure().masks[unit.conv]),
+        relu_(unit.relu >= 0),
+        relu_at_once_(unit.relu >= 0 && unit.add < 0),
+        train_(builder.structure().mode == Mode::kTrain),
+        records_(train_ && builder.structure().gradients),
+        masked_gradient_(builder.structure().policy == GradientPolicy::kMasked && mask_ != PlanStructure::Mask::kNone),
+        input_is_read_again_(builder.reads_left(unit.input) > 1) {}
+
+  Activation Run(Execution& execution) const override {
+    Activation& input = execution.values[inputs()[0]];
+    at::Tensor addend;
+    if (inputs().size() > 1) addend = execution.values[inputs()[1]].tensor;
+    const UnitTensors tensors = TensorsOf(execution.model);
+    NormNumbers numbers = NumbersOf(tensors);
+    const ChannelLists lists = Channels(tensors, numbers);
+    const Convolved convolved = Convolve(tensors, lists, input);
+    if (train_) {
+      const std::optional<double>& momentum = execution.options.batch_norm_momentum;
+      NormalizeByBatch(tensors, lists, convolved.y, momentum.value_or(norm_.momentum()), numbers);
+    }
+    const at::Tensor scale = Listed(numbers.scale, lists.wide, tensors.weight);
+    const at::Tensor shift = Listed(numbers.shift, lists.wide, tensors.weight);
+    Activation result = Output(lists, convolved.y, scale, shift, addend);
+    execution.macs += Macs(tensors, lists, convolved, input.tensor.requires_grad());
+    if (!records_) return result;
+    const std::shared_ptr<ConvUnitBackward> node = BackwardNode(tensors, numbers, lists, convolved, addend.defined());
+    node->set_next_edges(torch::autograd::collect_next_edges(input.tensor, tensors.weight, tensors.gamma, tensors.beta,
+                                                             tensors.bias, addend));
+    node->scale = scale;
+    node->shift = shift;
+    if (node->relu && node->has_addend) node->out = result.tensor.detach();
+    torch::autograd::set_history(result.tensor, node);
+    if (input_is_read_again_ && input.tensor.requires_grad()) {
+      input.tensor = input.tensor.detach();
+      torch::autograd::set_history(input.tensor, node);
+    }
+    return result;
   }
-  const BatchNormLayout layout = LayoutOf(y, lists);
-  if (train) {
-    PRUNELAB_CHECK(layout.rows > 1) << norm_name << ": one value a channel, of which there is no variance";
+
+ private:
+  UnitTensors TensorsOf(const Model& model) const {
+    const auto tensor = [&](const std::string& node, const char* name) { return model.Get(absl::StrCat(node, name)); };
+    UnitTensors tensors;
+    tensors.weight = tensor(conv_name_, ".weight");
+    if (mask_ != PlanStructure::Mask::kNone) tensors.mask = model.masks().at(conv_name_);
+    if (conv_.bias()) tensors.bias = tensor(conv_name_, ".bias");
+    tensors.gamma = tensor(norm_name_, ".weight");
+    tensors.beta = tensor(norm_name_, ".bias");
+    tensors.running_mean = tensor(norm_name_, ".running_mean");
+    tensors.running_var = tensor(norm_name_, ".running_var");
+    if (train_) tensors.batches_tracked = tensor(norm_name_, ".num_batches_tracked");
+    return tensors;
+  }
+
+  // In evaluation all of them; in training what does not depend on the batch.
+  NormNumbers NumbersOf(const UnitTensors& tensors) const {
+    NormNumbers numbers;
+    numbers.gamma = Values(tensors.gamma);
+    numbers.beta = Values(tensors.beta);
+    if (conv_.bias()) numbers.bias = Values(tensors.bias);
+    const size_t filters = numbers.gamma.size();
+    for (std::vector<double>* list :
+         {&numbers.mean, &numbers.variance, &numbers.inverse, &numbers.scale, &numbers.shift}) {
+      list->resize(filters);
+    }
+    if (train_) return numbers;
+    numbers.mean = Values(tensors.running_mean);
+    numbers.variance = Values(tensors.running_var);
+    numbers.SetAffine(norm_.epsilon(), /*mean_has_bias=*/true);
+    return numbers;
+  }
+
+  ChannelLists Channels(const UnitTensors& tensors, const NormNumbers& numbers) const {
+    const auto filters = static_cast<size_t>(tensors.weight.size(0));
+    std::vector<bool> live(filters, true);
+    if (mask_ == PlanStructure::Mask::kFilters) {
+      const std::vector<double> on = Values(tensors.mask);
+      for (size_t c = 0; c < filters; ++c) live[c] = on[c] != 0;
+    }
+    // A filter that is off gives its constant after the ReLU, if it is above 0 (or no number at all).
+    std::vector<bool> needed(filters);
+    for (size_t c = 0; c < filters; ++c) {
+      needed[c] = !live[c] && !((train_ ? numbers.beta[c] : numbers.shift[c]) <= 0);
+    }
+    return ChooseChannels(live, needed, /*full_width=*/!(form_.compact && relu_at_once_));
+  }
+
+  Convolved Convolve(const UnitTensors& tensors, const ChannelLists& lists, const Activation& input) const {
+    const at::NoGradGuard no_gradients;
+    Convolved convolved;
+    convolved.columns = input.channels.empty() ? AllChannels(tensors.weight.size(1)) : input.channels;
+    convolved.slice = WeightSlice(tensors.weight.detach(), tensors.mask, lists.stored, convolved.columns);
+    ConvInput from = {input.tensor.detach().contiguous(at::MemoryFormat::ChannelsLast), input.scale, input.shift};
+    // What the library reads is made once, for the backward pass too.
+    if (!HasOwnKernel(conv_, convolved.slice, from.tensor)) from = {from.Made(), {}, {}};
+    convolved.input = from;
+    convolved.y = ConvForward(conv_, from, convolved.slice);
+    return convolved;
+  }
+
+  // BN's numbers by the batch's statistics, which go into the running ones.
+  void NormalizeByBatch(const UnitTensors& tensors, const ChannelLists& lists, const at::Tensor& y, double momentum,
+                        NormNumbers& numbers) const {
+    const BatchNormLayout layout = LayoutOf(y, lists);
+    PRUNELAB_CHECK(layout.rows > 1) << norm_name_ << ": one value a channel, of which there is no variance";
     // The statistics of the stored channels, then of all.
     const BatchNormLayout stored{layout.rows, layout.stored, layout.stored, nullptr};
-    std::vector<double> stored_mean(layout.stored), stored_variance(layout.stored);
-    AT_DISPATCH_FLOATING_TYPES(y.scalar_type(), "RunConvUnit", [&] {
-      BatchNormStatistics(stored, y.const_data_ptr<scalar_t>(), stored_mean.data(), stored_variance.data());
+    std::vector<double> mean(layout.stored), variance(layout.stored);
+    AT_DISPATCH_FLOATING_TYPES(y.scalar_type(), "NormalizeByBatch", [&] {
+      BatchNormStatistics(stored, y.const_data_ptr<scalar_t>(), mean.data(), variance.data());
     });
     for (size_t j = 0; j < lists.stored.size(); ++j) {
-      mean[lists.stored[j]] = stored_mean[j];
-      variance[lists.stored[j]] = stored_variance[j];
+      numbers.mean[lists.stored[j]] = mean[j];
+      numbers.variance[lists.stored[j]] = variance[j];
     }
-    set_affine(false);
-    model.Get(absl::StrCat(norm_name, ".num_batches_tracked")).mutable_data_ptr<int64_t>()[0] += 1;
-    UpdateRunningStatistics(running_mean, running_var, options.batch_norm_momentum.value_or(norm.momentum()), mean,
-                            variance, bias, static_cast<double>(layout.rows));
+    numbers.SetAffine(norm_.epsilon(), /*mean_has_bias=*/false);
+    tensors.batches_tracked.mutable_data_ptr<int64_t>()[0] += 1;
+    UpdateRunningStatistics(tensors.running_mean, tensors.running_var, momentum, numbers.mean, numbers.variance,
+                            numbers.bias, static_cast<double>(layout.rows));
   }
-  const at::Tensor scales = Listed(scale, lists.wide, weight), shifts = Listed(shift, lists.wide, weight);
-  const at::Tensor added = addend.defined() ? addend.detach().contiguous(at::MemoryFormat::ChannelsLast) : addend;
-  if (form.deferred && to_relu && lists.all_stored()) {
-    result.tensor = y.detach();
-    result.scale = scales;
-    result.shift = shifts;
-  } else {
+
+  Activation Output(const ChannelLists& lists, const at::Tensor& y, const at::Tensor& scale, const at::Tensor& shift,
+                    const at::Tensor& addend) const {
+    const BatchNormLayout layout = LayoutOf(y, lists);
+    Activation result;
+    if (layout.channels < lists.filters) result.channels = lists.wide;
+    if (form_.deferred && relu_at_once_ && lists.all_stored()) {
+      result.tensor = y.detach();
+      result.scale = scale;
+      result.shift = shift;
+      return result;
+    }
+    const at::Tensor added = addend.defined() ? addend.detach().contiguous(at::MemoryFormat::ChannelsLast) : addend;
     result.tensor = EmptyLike(y, layout.channels);
-    PRUNELAB_CHECK(!added.defined() || added.sizes() == result.tensor.sizes()) << norm_name << ": shapes to add differ";
-    AT_DISPATCH_FLOATING_TYPES(y.scalar_type(), "RunConvUnit", [&] {
-      BatchNormForward(layout, y.const_data_ptr<scalar_t>(), scales.const_data_ptr<scalar_t>(),
-                       shifts.const_data_ptr<scalar_t>(), Data<scalar_t>(added), unit.relu >= 0,
+    PRUNELAB_CHECK(!added.defined() || added.sizes() == result.tensor.sizes())
+        << norm_name_ << ": shapes to add differ";
+    AT_DISPATCH_FLOATING_TYPES(y.scalar_type(), "ConvUnitStep", [&] {
+      BatchNormForward(layout, y.const_data_ptr<scalar_t>(), scale.const_data_ptr<scalar_t>(),
+                       shift.const_data_ptr<scalar_t>(), Data<scalar_t>(added), relu_,
                        result.tensor.mutable_data_ptr<scalar_t>());
     });
+    return result;
   }
-  if (layout.channels < filters) result.channels = lists.wide;
 
-  const bool masked_gradient = options.policy == GradientPolicy::kMasked && mask.defined();
-  const int64_t macs_of_filter =
-      static_cast<int64_t>(columns.size()) * weight.size(2) * weight.size(3) * y.size(2) * y.size(3);
-  *macs += layout.stored * macs_of_filter;
-  if (!record) return result;
-  *macs += (masked_gradient ? layout.stored : layout.channels) * macs_of_filter;
-  if (input.tensor.requires_grad()) *macs += layout.stored * macs_of_filter;
-
-  const std::shared_ptr<ConvUnitBackward> node(new ConvUnitBackward(), torch::autograd::deleteNode);
-  node->set_next_edges(torch::autograd::collect_next_edges(input.tensor, weight, gamma_parameter, beta_parameter,
-                                                           bias_parameter, addend));
-  node->conv = conv;
-  node->columns = columns;
-  node->weight_shape = weight.sizes().vec();
-  for (const int64_t c : lists.wide) node->inverse.push_back(inverse[c]);
-  node->relu = unit.relu >= 0;
-  node->has_addend = addend.defined();
-  node->has_bias = conv.bias();
-  node->masked_gradient = masked_gradient;
-  node->input = conv_input;
-  node->weight = slice;
-  node->mask = mask;
-  node->y = y;
-  if (node->relu && node->has_addend) node->out = result.tensor.detach();
-  node->scale = scales;
-  node->shift = shifts;
-  node->mean = Listed(mean, lists.wide, weight);
-  node->lists = lists;
-  torch::autograd::set_history(result.tensor, node);
-  if (input_is_read_again && input.tensor.requires_grad()) {
-    input.tensor = input.tensor.detach();
-    torch::autograd::set_history(input.tensor, node);
+  // Multiply-accumulates for one image, forward and what the backward pass will execute.
+  int64_t Macs(const UnitTensors& tensors, const ChannelLists& lists, const Convolved& convolved,
+               bool input_gradient) const {
+    const auto stored = static_cast<int64_t>(lists.stored.size()), wide = static_cast<int64_t>(lists.wide.size());
+    const at::Tensor &weight = tensors.weight, &y = convolved.y;
+    const int64_t macs_of_filter =
+        static_cast<int64_t>(convolved.columns.size()) * weight.size(2) * weight.size(3) * y.size(2) * y.size(3);
+    int64_t filters = stored;
+    if (records_) filters += masked_gradient_ ? stored : wide;
+    if (records_ && input_gradient) filters += stored;
+    return filters * macs_of_filter;
   }
-  return result;
+
+  // Without its edges, and what the caller knows of the output.
+  std::shared_ptr<ConvUnitBackward> BackwardNode(const UnitTensors& tensors, const NormNumbers& numbers,
+                                                 const ChannelLists& lists, const Convolved& convolved,
+                                                 bool has_addend) const {
+    const std::shared_ptr<ConvUnitBackward> node(new ConvUnitBackward(), torch::autograd::deleteNode);
+    node->conv = conv_;
+    node->columns = convolved.columns;
+    node->weight_shape = tensors.weight.sizes().vec();
+    for (const int64_t c : lists.wide) node->inverse.push_back(numbers.inverse[c]);
+    node->relu = relu_;
+    node->has_addend = has_addend;
+    node->has_bias = conv_.bias();
+    node->masked_gradient = masked_gradient_;
+    node->input = convolved.input;
+    node->weight = convolved.slice;
+    node->mask = tensors.mask;
+    node->y = convolved.y;
+    node->mean = Listed(numbers.mean, lists.wide, tensors.weight);
+    node->lists = lists;
+    return node;
+  }
+
+  const std::string conv_name_, norm_name_;
+  const Conv2d conv_;
+  const BatchNorm2d norm_;
+  const OutputForm form_;
+  const PlanStructure::Mask mask_;
+  const bool relu_, relu_at_once_;  // at once: BN's output goes into it, without an addition
+  const bool train_, records_, masked_gradient_;
+  const bool input_is_read_again_;
+};
+
+}  // namespace
+
+void AddConvUnitStep(PlanBuilder& builder, const ConvUnit& unit, const OutputForm& form) {
+  builder.Add(std::make_unique<ConvUnitStep>(builder, unit, form));
 }
 
 }  // namespace prunelab

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <memory>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -62,6 +63,100 @@ class Constants {
   int64_t height_, width_;
 };
 
+// Whether nobody but the next step needs the value of `node`, and its memory may be written to: images stay.
+bool MayTakeOver(const PlanBuilder& builder, int node) {
+  const Node& producer = builder.network().node(node);
+  return builder.reads_left(node) == 1 && producer.op_case() != Node::kImage &&
+         builder.structure().capture.count(producer.name()) == 0;
+}
+
+class FoldedConvStep : public Step {
+ public:
+  FoldedConvStep(const PlanBuilder& builder, const FoldedConv& unit, bool filled_up)
+      : Step(unit.output, Inputs(unit)),
+        unit_(unit),
+        name_(builder.network().node(unit.conv).name()),
+        conv_(builder.network().node(unit.conv).conv2d()),
+        overwrite_addend_(unit.other >= 0 && MayTakeOver(builder, unit.other)),
+        filled_up_(filled_up),
+        macs_(builder.network().MacCount(unit.conv)) {
+    if (unit.scatter >= 0) SetPosition(builder.network().node(unit.scatter).scatter());
+  }
+
+  Activation Run(Execution& execution) const override {
+    const at::NoGradGuard no_gradients;
+    const at::Tensor masked = execution.model.MaskedWeight(name_);
+    const int64_t filters = masked.size(0), in = FilledUp(masked.size(1)), out = FilledUp(filters);
+    const at::Tensor weight = FilledUpWeight(masked, out, in);
+    const at::Tensor x = WithChannels(execution.values[unit_.input].tensor, in);
+    const int64_t images = x.size(0), height = x.size(2), width = x.size(3);
+    Conv3x3Output output;
+    output.channels = unit_.scatter >= 0 ? scattered_channels_ : out;
+    output.relu = unit_.relu >= 0;
+    output.position = unit_.scatter >= 0 ? position_.data() : nullptr;
+    const Constants constants = ConstantsOf(execution, output.channels, height, width);
+    output.shift = constants.shift();
+    output.picture = constants.picture();
+
+    at::Tensor addend, to;
+    if (unit_.other >= 0) {
+      addend = execution.values[unit_.other].tensor.contiguous(kChannelsLast);
+      PRUNELAB_CHECK(addend.sizes() == at::IntArrayRef({images, output.channels, height, width}))
+          << name_ << ": shapes to add differ";
+      output.addend = addend.const_data_ptr<float>();
+      if (overwrite_addend_) to = addend;
+    }
+    if (!to.defined()) to = at::empty({images, output.channels, height, width}, x.options(), kChannelsLast);
+    Conv3x3Fused(images, height, width, in, out, x.const_data_ptr<float>(), weight.const_data_ptr<float>(), output,
+                 to.mutable_data_ptr<float>());
+    execution.macs += macs_;
+    Activation result;
+    const bool whole = filled_up_ || unit_.scatter >= 0 || filters == out;
+    result.tensor = whole ? to : to.narrow(1, 0, filters).contiguous(kChannelsLast);
+    return result;
+  }
+
+ private:
+  static std::vector<int> Inputs(const FoldedConv& unit) {
+    std::vector<int> inputs = {unit.input};
+    if (unit.other >= 0) inputs.push_back(unit.other);
+    inputs.insert(inputs.end(), unit.inner_constants.begin(), unit.inner_constants.end());
+    inputs.insert(inputs.end(), unit.constants.begin(), unit.constants.end());
+    return inputs;
+  }
+
+  void SetPosition(const Scatter& scatter) {
+    scattered_channels_ = scatter.channels();
+    position_.assign(scatter.index().begin(), scatter.index().end());
+    // Filters that only fill up go nowhere.
+    const int64_t out = FilledUp(static_cast<int64_t>(position_.size()));
+    while (static_cast<int64_t>(position_.size()) < out) {
+      position_.push_back(static_cast<int32_t>(scatter.channels() + position_.size()));
+    }
+  }
+
+  // The convolution's bias and the constants that are added.
+  Constants ConstantsOf(const Execution& execution, int64_t channels, int64_t height, int64_t width) const {
+    const std::vector<int32_t>* const placed = unit_.scatter >= 0 ? &position_ : nullptr;
+    Constants constants(channels, height, width);
+    if (conv_.bias()) {
+      const at::Tensor bias = execution.model.Get(absl::StrCat(name_, ".bias")).detach();
+      constants.Add(bias.view({1, bias.size(0), 1, 1}), placed);
+    }
+    for (const int i : unit_.inner_constants) constants.Add(execution.values[i].tensor.detach(), placed);
+    for (const int i : unit_.constants) constants.Add(execution.values[i].tensor.detach(), nullptr);
+    return constants;
+  }
+
+  const FoldedConv unit_;
+  const std::string name_;  // of the convolution
+  const Conv2d conv_;
+  const bool overwrite_addend_, filled_up_;
+  const int64_t macs_;
+  int64_t scattered_channels_ = 0;
+  std::vector<int32_t> position_;  // of each of the convolution's channels, filled up, in the scatter's output
+};
+
 }  // namespace
 
 bool CanFoldConv(const Node& node, const NodeShape& input, int64_t filters) {
@@ -71,52 +166,8 @@ bool CanFoldConv(const Node& node, const NodeShape& input, int64_t filters) {
          HasConv3x3(FilledUp(input.channels), FilledUp(filters), input.height, input.width);
 }
 
-at::Tensor RunFoldedConv(const Model& model, const FoldedConv& unit, const FoldedConvInputs& inputs, bool filled_up) {
-  const at::NoGradGuard no_gradients;
-  const NetworkInfo& info = model.info();
-  const Node& conv = info.node(unit.conv);
-  const at::Tensor masked = model.MaskedWeight(conv.name());
-  const int64_t filters = masked.size(0), in = FilledUp(masked.size(1)), out = FilledUp(filters);
-  const at::Tensor weight = FilledUpWeight(masked, out, in), x = WithChannels(inputs.x, in);
-  const int64_t images = x.size(0), height = x.size(2), width = x.size(3);
-
-  Conv3x3Output output;
-  output.channels = out;
-  output.relu = unit.relu >= 0;
-  std::vector<int32_t> position;
-  if (unit.scatter >= 0) {
-    const Scatter& scatter = info.node(unit.scatter).scatter();
-    output.channels = scatter.channels();
-    position.assign(scatter.index().begin(), scatter.index().end());
-    // Filters that only fill up go nowhere.
-    while (static_cast<int64_t>(position.size()) < out) {
-      position.push_back(static_cast<int32_t>(scatter.channels() + position.size()));
-    }
-    output.position = position.data();
-  }
-  const std::vector<int32_t>* const placed = unit.scatter >= 0 ? &position : nullptr;
-  Constants constants(output.channels, height, width);
-  if (conv.conv2d().bias()) {
-    constants.Add(model.Get(absl::StrCat(conv.name(), ".bias")).detach().view({1, filters, 1, 1}), placed);
-  }
-  for (const at::Tensor& value : inputs.inner_constants) constants.Add(value, placed);
-  for (const at::Tensor& value : inputs.constants) constants.Add(value, nullptr);
-  output.shift = constants.shift();
-  output.picture = constants.picture();
-
-  at::Tensor addend, result;
-  if (inputs.addend.defined()) {
-    addend = inputs.addend.contiguous(kChannelsLast);
-    PRUNELAB_CHECK(addend.sizes() == at::IntArrayRef({images, output.channels, height, width}))
-        << conv.name() << ": shapes to add differ";
-    output.addend = addend.const_data_ptr<float>();
-    if (inputs.overwrite_addend) result = addend;
-  }
-  if (!result.defined()) result = at::empty({images, output.channels, height, width}, x.options(), kChannelsLast);
-  Conv3x3Fused(images, height, width, in, out, x.const_data_ptr<float>(), weight.const_data_ptr<float>(), output,
-               result.mutable_data_ptr<float>());
-  if (filled_up || unit.scatter >= 0 || filters == out) return result;
-  return result.narrow(1, 0, filters).contiguous(kChannelsLast);
+void AddFoldedConvStep(PlanBuilder& builder, const FoldedConv& unit, bool filled_up) {
+  builder.Add(std::make_unique<FoldedConvStep>(builder, unit, filled_up));
 }
 
 }  // namespace prunelab

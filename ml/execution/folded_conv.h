@@ -7,12 +7,10 @@
 // filled up with zeros, and so is an input, unless the node that wrote it filled it up already.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <vector>
 
-#include "ml/execution/model.h"
+#include "ml/execution/compiled_plan.h"
 
 namespace prunelab {
 
@@ -20,7 +18,7 @@ namespace prunelab {
 struct FoldedConv {
   int conv = -1, scatter = -1, relu = -1;
   int input = -1, other = -1, output = -1;
-  std::vector<int> inner_constants, constants;  // stored constants added before and behind the scatter (or all of them)
+  std::vector<int> inner_constants, constants;  // stored constants added before and after the scatter (or all of them)
   std::vector<int> nodes;                       // all of it, in order
 };
 
@@ -31,17 +29,8 @@ inline int64_t FilledUp(int64_t channels) { return (channels + 7) / 8 * 8; }
 // a processor that has the kernels.
 bool CanFoldConv(const Node& node, const NodeShape& input, int64_t filters);
 
-// What a FoldedConv reads.
-struct FoldedConvInputs {
-  at::Tensor x;                                        // [N, channels, H, W], or filled up with zeros
-  at::Tensor addend;                                   // of `other`; undefined where there is none
-  bool overwrite_addend = false;                       // nobody else needs it and it may become the output
-  std::vector<at::Tensor> inner_constants, constants;  // [1, channels, 1 or H, 1 or W]
-};
-
-// The output of `unit`, on the CPU, in float, without a graph for backward: [N, channels, H, W] channels_last, with
-// FilledUp(channels) channels where `filled_up` (the last ones zero). With `other` or a scatter the channels must be a
-// multiple of eight.
-at::Tensor RunFoldedConv(const Model& model, const FoldedConv& unit, const FoldedConvInputs& inputs, bool filled_up);
+// Adds the step of `unit`, which runs on the CPU, in float, without a graph for backward. `filled_up`: the output has
+// FilledUp(channels) channels, the last ones zero. With `other` or a scatter the channels must be a multiple of eight.
+void AddFoldedConvStep(PlanBuilder& builder, const FoldedConv& unit, bool filled_up);
 
 }  // namespace prunelab

@@ -3,13 +3,15 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "ml/execution/node_step.h"
 #include "ml/execution/norm_units.h"
-#include "ml/execution/run_node.h"
 #include "ml/kernels/batch_norm/fused_batch_norm.h"
 
 namespace prunelab {
@@ -46,34 +48,59 @@ struct FusedNorm : torch::autograd::Function<FusedNorm> {
   }
 };
 
-at::Tensor RunNormUnit(Model& model, const NormUnit& unit, const at::Tensor& y, const at::Tensor& addend,
-                       const ForwardOptions& options) {
-  const Node& node = model.info().node(unit.norm);
-  const auto tensor = [&](const char* suffix) { return model.Get(absl::StrCat(node.name(), ".", suffix)); };
-  const at::Tensor gamma = tensor("weight"), beta = tensor("bias");
-  BatchNormTensors norm;
-  norm.gamma = gamma.detach();
-  norm.beta = beta.detach();
-  norm.running_mean = tensor("running_mean");
-  norm.running_var = tensor("running_var");
-  norm.num_batches_tracked = tensor("num_batches_tracked");
-  norm.epsilon = node.batch_norm2d().epsilon();
-  norm.momentum = options.batch_norm_momentum.value_or(node.batch_norm2d().momentum());
-  const bool relu = unit.relu >= 0;
-  if (options.mode == Mode::kEvaluate) return FusedBatchNormEvaluation(norm, y, addend, relu);
-  return FusedNorm::apply(y, gamma, beta, addend.defined() ? std::make_optional(addend) : std::nullopt, norm, relu);
-}
+// A unit of batch normalization (norm_units.h).
+class NormUnitStep : public Step {
+ public:
+  NormUnitStep(const NetworkInfo& network, const NormUnit& unit)
+      : Step(unit.output, Inputs(network, unit)),
+        name_(network.node(unit.norm).name()),
+        norm_(network.node(unit.norm).batch_norm2d()),
+        relu_(unit.relu >= 0) {}
+
+  Activation Run(Execution& execution) const override {
+    const auto tensor = [&](const char* suffix) { return execution.model.Get(absl::StrCat(name_, ".", suffix)); };
+    const at::Tensor gamma = tensor("weight"), beta = tensor("bias");
+    BatchNormTensors norm;
+    norm.gamma = gamma.detach();
+    norm.beta = beta.detach();
+    norm.running_mean = tensor("running_mean");
+    norm.running_var = tensor("running_var");
+    norm.num_batches_tracked = tensor("num_batches_tracked");
+    norm.epsilon = norm_.epsilon();
+    norm.momentum = execution.options.batch_norm_momentum.value_or(norm_.momentum());
+    const at::Tensor& y = execution.values[inputs()[0]].tensor;
+    std::optional<at::Tensor> addend;
+    if (inputs().size() > 1) addend = execution.values[inputs()[1]].tensor;
+    Activation result;
+    result.tensor = execution.options.mode == Mode::kEvaluate
+                        ? FusedBatchNormEvaluation(norm, y, addend.value_or(at::Tensor()), relu_)
+                        : FusedNorm::apply(y, gamma, beta, addend, norm, relu_);
+    return result;
+  }
+
+ private:
+  static std::vector<int> Inputs(const NetworkInfo& network, const NormUnit& unit) {
+    std::vector<int> inputs = {network.inputs(unit.norm)[0]};
+    if (unit.other >= 0) inputs.push_back(unit.other);
+    return inputs;
+  }
+
+  const std::string name_;
+  const BatchNorm2d norm_;
+  const bool relu_;
+};
 
 }  // namespace
 
-ForwardResult FusedPlan::Forward(Model& model, const at::Tensor& images, const ForwardOptions& options) {
-  const bool supported_type = model.dtype() == at::kFloat || model.dtype() == at::kDouble;
-  if (!supported_type || (options.mode == Mode::kEvaluate && at::GradMode::is_enabled())) {
-    return ReferencePlan().Forward(model, images, options);
+CompiledPlan FusedPlan::Compile(PlanStructure structure) const {
+  const bool supported_type = structure.dtype == at::kFloat || structure.dtype == at::kDouble;
+  if (!supported_type || (structure.mode == Mode::kEvaluate && structure.gradients)) {
+    return ReferencePlan().Compile(std::move(structure));
   }
-  const NetworkInfo& info = model.info();
-  const int size = info.network().node_size();
-  const std::vector<NormUnit> units = FindNormUnits(info, options.capture, [](int) { return true; });
+  PlanBuilder builder(std::move(structure));
+  const NetworkInfo& network = builder.network();
+  const int size = network.network().node_size();
+  const std::vector<NormUnit> units = FindNormUnits(network, builder.structure().capture, [](int) { return true; });
   std::vector<const NormUnit*> unit_at(size, nullptr);  // by the unit's output
   std::vector<bool> inside(size, false);
   for (const NormUnit& unit : units) {
@@ -82,33 +109,15 @@ ForwardResult FusedPlan::Forward(Model& model, const at::Tensor& images, const F
     }
     unit_at[unit.output] = &unit;
   }
-  ForwardResult result;
-  std::vector<at::Tensor> outputs(size);
-  std::vector<int> users_left(size);
-  for (int i = 0; i < size; ++i) users_left[i] = static_cast<int>(info.users(i).size());
   for (int i = 0; i < size; ++i) {
     if (inside[i]) continue;
-    std::vector<int> inputs = info.inputs(i);
-    if (const NormUnit* unit = unit_at[i]) {
-      inputs = {info.inputs(unit->norm)[0]};
-      if (unit->other >= 0) inputs.push_back(unit->other);
-      outputs[i] = RunNormUnit(model, *unit, outputs[inputs[0]], unit->other >= 0 ? outputs[unit->other] : at::Tensor(),
-                               options);
-    } else if (info.node(i).op_case() == Node::kImage) {
-      outputs[i] = images;
+    if (unit_at[i] != nullptr) {
+      builder.Add(std::make_unique<NormUnitStep>(network, *unit_at[i]));
     } else {
-      std::vector<at::Tensor> in;
-      for (const int j : inputs) in.push_back(outputs[j]);
-      outputs[i] = RunNode(model, info.node(i), in, options, MayOverwrite(info, i, options));
-    }
-    if (options.capture.count(info.node(i).name())) result.captured[info.node(i).name()] = outputs[i];
-    for (const int j : inputs) {
-      if (--users_left[j] == 0) outputs[j] = at::Tensor();
+      AddNodeStep(builder, i);
     }
   }
-  result.logits = outputs[size - 1];
-  result.executed_macs = result.logits.requires_grad() ? DenseTrainingMacs(info) : info.MacCount();
-  return result;
+  return std::move(builder).Build();
 }
 
 }  // namespace prunelab

@@ -29,8 +29,8 @@ void Fill(const at::Tensor& tensor, F value) {
 
 Model Model::Create(NetworkInfo info, at::ScalarType dtype, at::Device device) {
   Model model(std::move(info), dtype, device);
-  for (const ParameterSpec& spec : model.info_.parameters()) {
-    const bool is_bn = model.info_.node(model.info_.Index(spec.node)).op_case() == Node::kBatchNorm2D;
+  for (const ParameterSpec& spec : model.info().parameters()) {
+    const bool is_bn = model.info().node(model.info().Index(spec.node)).op_case() == Node::kBatchNorm2D;
     const bool ones = is_bn && (absl::EndsWith(spec.name, ".weight") || absl::EndsWith(spec.name, ".running_var"));
     at::Tensor tensor =
         at::full(spec.shape, ones ? 1 : 0, at::TensorOptions(device).dtype(spec.is_integer ? at::kLong : dtype));

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -28,7 +29,9 @@ class Model {
   // running_var are ones. Conv weights are channels_last. Parameters require gradients.
   static Model Create(NetworkInfo info, at::ScalarType dtype, at::Device device);
 
-  const NetworkInfo& info() const { return info_; }
+  const NetworkInfo& info() const { return *info_; }
+  // The same, shared by this model and its copies: models of one such object are of one network.
+  const std::shared_ptr<const NetworkInfo>& shared_info() const { return info_; }
   at::ScalarType dtype() const { return dtype_; }
   at::Device device() const { return device_; }
 
@@ -59,8 +62,8 @@ class Model {
 
  private:
   Model(NetworkInfo info, at::ScalarType dtype, at::Device device)
-      : info_(std::move(info)), dtype_(dtype), device_(device) {}
-  NetworkInfo info_;
+      : info_(std::make_shared<const NetworkInfo>(std::move(info))), dtype_(dtype), device_(device) {}
+  std::shared_ptr<const NetworkInfo> info_;
   at::ScalarType dtype_;
   at::Device device_;
   std::vector<NamedTensor> parameters_, buffers_;

@@ -1,4 +1,4 @@
-// Where a network has batch normalisations that can be done together with what follows them: norm (-> add) (-> ReLU).
+// Where a network has batch normalizations that can be done together with what follows them: norm (-> add) (-> ReLU).
 #pragma once
 
 #include <functional>
@@ -19,10 +19,10 @@ struct NormUnit {
 // By node: whether its output depends on the image, and so has the batch's size (a stored constant has a batch of one).
 std::vector<bool> DependOnImage(const NetworkInfo& info);
 
-// The only reader of node `i`; -1 where there are several, or none, or its output is `captured` by name.
+// The only consumer of node `i`; -1 where there are several, or none, or its output is `captured` by name.
 int OnlyReader(const NetworkInfo& info, const std::set<std::string>& captured, int i);
 
-// Units in the order of their norms, no node in two of them, such that nobody else reads what lies inside one. Only
+// Units in the order of their norms, no node in two of them, such that nothing else reads what lies inside one. Only
 // norms that `accepts`, given by index, begin one.
 std::vector<NormUnit> FindNormUnits(const NetworkInfo& info, const std::set<std::string>& captured,
                                     const std::function<bool(int)>& accepts);

@@ -1,10 +1,37 @@
 #include "ml/execution/plan.h"
 
-#include <vector>
+#include <algorithm>
+#include <utility>
 
-#include "ml/execution/run_node.h"
+#include "ml/execution/node_step.h"
 
 namespace prunelab {
+namespace {
+
+// A training has a structure for its steps, one for its evaluations and one for recalibrating BN; masks may change
+// their shapes on the way.
+constexpr size_t kStructuresKept = 8;
+
+}  // namespace
+
+ForwardResult Plan::Forward(Model& model, const at::Tensor& images, const ForwardOptions& options) {
+  PlanStructure structure = PlanStructure::Of(model, images, options);
+  const auto found = std::find_if(compiled_.begin(), compiled_.end(),
+                                  [&](const CompiledPlan& compiled) { return compiled.structure == structure; });
+  if (found != compiled_.end()) {
+    compiled_.splice(compiled_.begin(), compiled_, found);
+  } else {
+    compiled_.push_front(Compile(std::move(structure)));
+    if (compiled_.size() > kStructuresKept) compiled_.pop_back();
+  }
+  return Execute(compiled_.front(), model, images, options);
+}
+
+CompiledPlan ReferencePlan::Compile(PlanStructure structure) const {
+  PlanBuilder builder(std::move(structure));
+  for (int i = 0; i < builder.network().network().node_size(); ++i) AddNodeStep(builder, i);
+  return std::move(builder).Build();
+}
 
 int64_t DenseTrainingMacs(const NetworkInfo& info) {
   int64_t macs = 0;
@@ -14,33 +41,6 @@ int64_t DenseTrainingMacs(const NetworkInfo& info) {
     macs += (reads_images ? 2 : 3) * info.MacCount(i);
   }
   return macs;
-}
-
-ForwardResult ReferencePlan::Forward(Model& model, const at::Tensor& images, const ForwardOptions& options) {
-  const NetworkInfo& info = model.info();
-  const int size = info.network().node_size();
-  ForwardResult result;
-  std::vector<at::Tensor> outputs(size);
-  std::vector<int> users_left(size);
-  for (int i = 0; i < size; ++i) users_left[i] = static_cast<int>(info.users(i).size());
-  for (int i = 0; i < size; ++i) {
-    const Node& node = info.node(i);
-    if (node.op_case() == Node::kImage) {
-      outputs[i] = images;
-    } else {
-      std::vector<at::Tensor> in;
-      for (const int j : info.inputs(i)) in.push_back(outputs[j]);
-      outputs[i] = RunNode(model, node, in, options, MayOverwrite(info, i, options));
-    }
-    if (options.capture.count(node.name())) result.captured[node.name()] = outputs[i];
-    // An activation nobody reads any more is let go at once; in training the graph keeps what backward needs.
-    for (const int j : info.inputs(i)) {
-      if (--users_left[j] == 0) outputs[j] = at::Tensor();
-    }
-  }
-  result.logits = outputs[size - 1];
-  result.executed_macs = result.logits.requires_grad() ? DenseTrainingMacs(info) : info.MacCount();
-  return result;
 }
 
 }  // namespace prunelab

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <utility>
+
 #include "ml/network/network_writer.h"
 
 namespace prunelab {
@@ -288,6 +290,50 @@ TEST(PlanTest, AConstantRepeatsTheRowsAndColumnsThatAreStoredOnce) {
   EXPECT_TRUE(at::equal(sum[0], at::tensor({0, 1, 1, 2, 3, 4,  4,  5,  3, 4,  4,  5,  //
                                             6, 7, 7, 8, 9, 10, 10, 11, 9, 10, 10, 11})
                                     .to(at::kDouble)));
+}
+
+// Counts what it compiles.
+class CountingPlan : public ReferencePlan {
+ public:
+  CompiledPlan Compile(PlanStructure structure) const override {
+    ++compiled;
+    return ReferencePlan::Compile(std::move(structure));
+  }
+  mutable int compiled = 0;
+};
+
+TEST(PlanTest, ANetworkIsCompiledOnceForEachStructure) {
+  Model model = MakeModel();
+  CountingPlan plan;
+  ForwardOptions options;
+  plan.Forward(model, Images(5), options);
+  plan.Forward(model, Images(3), options);  // batches of other sizes
+  model.Get("conv1.weight").detach().mul_(2);
+  plan.Forward(model, Images(3), options);
+  EXPECT_EQ(plan.compiled, 1);
+  const at::Tensor filters = at::ones({4, 1, 1, 1}, at::kDouble);
+  model.SetMasks({{"conv1", filters}});
+  plan.Forward(model, Images(3), options);
+  EXPECT_EQ(plan.compiled, 2) << "a mask where none was";
+  model.SetMasks({{"conv1", 0 * filters}});
+  Model copy = model;
+  plan.Forward(copy, Images(3), options);
+  EXPECT_EQ(plan.compiled, 2) << "values of masks decide nothing";
+  model.SetMasks({{"conv1", at::ones_like(model.Get("conv1.weight").detach())}});
+  plan.Forward(model, Images(3), options);
+  EXPECT_EQ(plan.compiled, 3) << "a mask of weights";
+  options.policy = GradientPolicy::kMasked;
+  plan.Forward(model, Images(3), options);
+  EXPECT_EQ(plan.compiled, 4) << "another policy";
+  options.capture = {"conv1"};
+  EXPECT_EQ(plan.Forward(model, Images(3), options).captured.size(), 1u);
+  EXPECT_EQ(plan.compiled, 5) << "a captured node";
+  options = {};
+  plan.Forward(copy, Images(3), options);
+  EXPECT_EQ(plan.compiled, 5) << "what was compiled before is still there";
+  Model other = MakeModel();
+  plan.Forward(other, Images(3), options);
+  EXPECT_EQ(plan.compiled, 6) << "another network";
 }
 
 }  // namespace

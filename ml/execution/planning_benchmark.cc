@@ -1,6 +1,6 @@
 // What skipping adds to a step for ResNet-56 at uniform 60 %, apart from its convolutions: choosing each layer's
-// channels anew (which is all of re-planning when masks change; it is done in each step), and cutting out weights and
-// putting back gradients. The convolutions' readers take all channels.
+// channels (which each step does again, as masks may have changed), and cutting out weights and putting back gradients.
+// The convolutions' consumers take all channels.
 //
 //   bazel run //ml/execution:planning_benchmark
 #include <ATen/ATen.h>

@@ -159,7 +159,7 @@ at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>
   return {};
 }
 
-bool MayOverwrite(const NetworkInfo& info, int i, const ForwardOptions& options) {
+bool MayOverwrite(const NetworkInfo& info, int i, const std::set<std::string>& captured) {
   if (info.inputs(i).empty()) return false;  // a stored constant
   const int input = info.inputs(i)[0];
   const Node& producer = info.node(input);
@@ -170,7 +170,7 @@ bool MayOverwrite(const NetworkInfo& info, int i, const ForwardOptions& options)
     case Node::kLinear:
     case Node::kScatter:
     case Node::kConcat:
-      return info.users(input).size() == 1 && options.capture.count(producer.name()) == 0;
+      return info.users(input).size() == 1 && captured.count(producer.name()) == 0;
     default:
       return false;
   }

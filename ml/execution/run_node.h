@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <set>
+#include <string>
 #include <vector>
 
 #include "ml/execution/forward_options.h"
@@ -18,8 +20,9 @@ at::Tensor Mask(const at::Tensor& weight, const at::Tensor& mask, GradientPolicy
 at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>& in, const ForwardOptions& options,
                    bool overwrite);
 
-// Whether the first input of node `i` may be written over: read by this node alone, and by no backward pass (those of
-// convolution, batch norm, sum and linear layer read their inputs, that of a ReLU its output).
-bool MayOverwrite(const NetworkInfo& info, int i, const ForwardOptions& options);
+// Whether the first input of node `i` may be written over: not among those `captured` by name, and read by this node
+// alone, and by no backward pass (those of convolution, batch norm, sum and linear layer read their inputs, that of a
+// ReLU its output).
+bool MayOverwrite(const NetworkInfo& info, int i, const std::set<std::string>& captured);
 
 }  // namespace prunelab

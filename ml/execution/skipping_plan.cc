@@ -3,75 +3,78 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <set>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "ml/execution/conv_unit.h"
 #include "ml/execution/folded_conv.h"
+#include "ml/execution/node_step.h"
 #include "ml/execution/norm_units.h"
-#include "ml/execution/run_node.h"
 
 namespace prunelab {
 namespace {
 
 // How a network falls into units. What belongs to none runs as it is.
-struct Structure {
-  std::vector<ConvUnit> units;
+struct Units {
+  std::vector<ConvUnit> convs;
   std::vector<int> unit_at;         // by node: the unit whose output it is, or -1
   std::vector<int> unit_of_conv;    // by node: the unit that begins there, or -1
-  std::vector<bool> inside;         // nodes whose output nobody sees
-  std::vector<bool> reads_compact;  // nodes all of whose readers take some of the channels
-  std::vector<bool> deferred;       // nodes whose only reader is a unit's convolution
+  std::vector<bool> inside;         // nodes whose output only their unit sees
+  std::vector<bool> reads_compact;  // nodes all of whose consumers take some of the channels
+  std::vector<bool> deferred;       // nodes whose only consumer is a unit's convolution
   std::vector<FoldedConv> folded;   // inference without BN
   std::vector<int> folded_at;       // by node: the folded convolution whose output it is, or -1
   std::vector<int> folded_of_conv;  // by node: the one that begins there, or -1
-  std::vector<bool> reads_filled;   // nodes all of whose readers are folded convolutions of it
+  std::vector<bool> reads_filled;   // nodes all of whose consumers are folded convolutions of it
 };
 
-class StructureFinder {
+class UnitFinder {
  public:
-  // `folds`: whether convolutions without BN become folded ones.
-  StructureFinder(const NetworkInfo& info, const ForwardOptions& options, bool folds)
-      : info_(info), options_(options), folds_(folds), depends_on_image_(DependOnImage(info)) {
+  // `captured`: nodes, by name, whose values are wanted. `folds`: whether convolutions without BN become folded ones.
+  UnitFinder(const NetworkInfo& info, const std::set<std::string>& captured, bool folds)
+      : info_(info), captured_(captured), folds_(folds), depends_on_image_(DependOnImage(info)) {
     const int size = info.network().node_size();
-    structure_.unit_at.assign(size, -1);
-    structure_.unit_of_conv.assign(size, -1);
-    structure_.inside.assign(size, false);
-    structure_.reads_compact.assign(size, false);
-    structure_.deferred.assign(size, false);
-    structure_.folded_at.assign(size, -1);
-    structure_.folded_of_conv.assign(size, -1);
-    structure_.reads_filled.assign(size, false);
+    units_.unit_at.assign(size, -1);
+    units_.unit_of_conv.assign(size, -1);
+    units_.inside.assign(size, false);
+    units_.reads_compact.assign(size, false);
+    units_.deferred.assign(size, false);
+    units_.folded_at.assign(size, -1);
+    units_.folded_of_conv.assign(size, -1);
+    units_.reads_filled.assign(size, false);
   }
 
-  Structure Find() {
+  Units Find() {
     const int size = info_.network().node_size();
     AddUnits();
     for (int i = 0; i < size && folds_; ++i) {
       if (info_.node(i).op_case() == Node::kConv2D) AddFoldedConv(i);
     }
-    for (int i = size - 1; i >= 0; --i) structure_.reads_compact[i] = ReadersTakeSome(i);
+    for (int i = size - 1; i >= 0; --i) units_.reads_compact[i] = ReadersTakeSome(i);
     for (int i = 0; i < size; ++i) {
       const int reader = OnlyReader(i);
-      structure_.deferred[i] = reader >= 0 && structure_.unit_of_conv[reader] >= 0;
+      units_.deferred[i] = reader >= 0 && units_.unit_of_conv[reader] >= 0;
     }
-    for (int i = 0; i < size; ++i) structure_.reads_filled[i] = ReadersTakeFilledUp(i);
-    return std::move(structure_);
+    for (int i = 0; i < size; ++i) units_.reads_filled[i] = ReadersTakeFilledUp(i);
+    return std::move(units_);
   }
 
  private:
-  bool IsCaptured(int i) const { return options_.capture.count(info_.node(i).name()) > 0; }
+  bool IsCaptured(int i) const { return captured_.count(info_.node(i).name()) > 0; }
 
-  int OnlyReader(int i) const { return prunelab::OnlyReader(info_, options_.capture, i); }
+  int OnlyReader(int i) const { return prunelab::OnlyReader(info_, captured_, i); }
 
-  // Of each norm behind a convolution that nobody else reads.
+  // Of each norm that is the only consumer of a convolution.
   void AddUnits() {
-    const auto behind_conv = [&](int norm) {
+    const auto follows_conv = [&](int norm) {
       const int conv = info_.inputs(norm)[0];
       const Node& node = info_.node(conv);
       return node.op_case() == Node::kConv2D && node.conv2d().groups() == 1 && OnlyReader(conv) == norm &&
              depends_on_image_[info_.inputs(conv)[0]];
     };
-    for (const NormUnit& norm : FindNormUnits(info_, options_.capture, behind_conv)) {
+    for (const NormUnit& norm : FindNormUnits(info_, captured_, follows_conv)) {
       ConvUnit unit;
       unit.conv = info_.inputs(norm.norm)[0];
       unit.input = info_.inputs(unit.conv)[0];
@@ -81,10 +84,10 @@ class StructureFinder {
       unit.other = norm.other;
       unit.output = norm.output;
       for (const int i : {unit.conv, unit.norm, unit.add, unit.relu}) {
-        if (i >= 0) structure_.inside[i] = i != unit.output;
+        if (i >= 0) units_.inside[i] = i != unit.output;
       }
-      structure_.unit_at[unit.output] = structure_.unit_of_conv[unit.conv] = static_cast<int>(structure_.units.size());
-      structure_.units.push_back(unit);
+      units_.unit_at[unit.output] = units_.unit_of_conv[unit.conv] = static_cast<int>(units_.convs.size());
+      units_.convs.push_back(unit);
     }
   }
 
@@ -106,12 +109,12 @@ class StructureFinder {
       unit.nodes.push_back(next);
       next = OnlyReader(next);
     }
-    for (const int i : unit.nodes) structure_.inside[i] = i != unit.output;
-    structure_.folded_at[unit.output] = structure_.folded_of_conv[conv] = static_cast<int>(structure_.folded.size());
-    structure_.folded.push_back(unit);
+    for (const int i : unit.nodes) units_.inside[i] = i != unit.output;
+    units_.folded_at[unit.output] = units_.folded_of_conv[conv] = static_cast<int>(units_.folded.size());
+    units_.folded.push_back(unit);
   }
 
-  // Whether node i, the only reader of what `unit` is so far, becomes part of it.
+  // Whether node i, the only consumer of what `unit` is so far, becomes part of it.
   bool TakeIntoFoldedConv(int i, FoldedConv& unit) const {
     const Node& node = info_.node(i);
     const bool whole = info_.shape(i).channels % 8 == 0;
@@ -127,8 +130,7 @@ class StructureFinder {
       return true;
     }
     // A sum may be another unit's already.
-    if (node.op_case() != Node::kAdd || structure_.inside[i] || structure_.unit_at[i] >= 0 ||
-        structure_.folded_at[i] >= 0) {
+    if (node.op_case() != Node::kAdd || units_.inside[i] || units_.unit_at[i] >= 0 || units_.folded_at[i] >= 0) {
       return false;
     }
     int other = unit.other;
@@ -152,9 +154,9 @@ class StructureFinder {
   }
 
   bool ReadersTakeFilledUp(int i) const {
-    if (info_.users(i).empty() || IsCaptured(i) || structure_.folded_at[i] < 0) return false;
+    if (info_.users(i).empty() || IsCaptured(i) || units_.folded_at[i] < 0) return false;
     for (const int user : info_.users(i)) {
-      if (structure_.folded_of_conv[user] < 0) return false;
+      if (units_.folded_of_conv[user] < 0) return false;
     }
     return true;
   }
@@ -162,95 +164,49 @@ class StructureFinder {
   bool ReadersTakeSome(int i) const {
     if (info_.users(i).empty() || IsCaptured(i)) return false;
     for (const int user : info_.users(i)) {
-      const bool pool = info_.node(user).op_case() == Node::kMaxPool2D && structure_.reads_compact[user];
-      if (structure_.unit_of_conv[user] < 0 && !pool) return false;
+      const bool pool = info_.node(user).op_case() == Node::kMaxPool2D && units_.reads_compact[user];
+      if (units_.unit_of_conv[user] < 0 && !pool) return false;
     }
     return true;
   }
 
   const NetworkInfo& info_;
-  const ForwardOptions& options_;
+  const std::set<std::string>& captured_;
   const bool folds_;
   const std::vector<bool> depends_on_image_;
-  Structure structure_;
+  Units units_;
 };
 
-// Runs node `i` as it is. Some of the channels come only to a max pooling, which treats each alike.
-Activation RunPlainNode(Model& model, int i, const std::vector<Activation>& outputs, const ForwardOptions& options,
-                        int64_t* macs) {
-  const NetworkInfo& info = model.info();
-  std::vector<at::Tensor> in;
-  for (const int j : info.inputs(i)) in.push_back(outputs[j].tensor);
-  Activation result;
-  const bool needs_gradient = !in.empty() && in[0].requires_grad();
-  result.tensor = RunNode(model, info.node(i), in, options, MayOverwrite(info, i, options));
-  if (in.size() == 1) result.channels = outputs[info.inputs(i)[0]].channels;
-  *macs += info.MacCount(i) * (1 + (result.tensor.requires_grad() ? 1 : 0) + (needs_gradient ? 1 : 0));
-  return result;
-}
-
-at::Tensor RunFolded(const Model& model, const FoldedConv& unit, const std::vector<Activation>& outputs,
-                     const std::vector<int>& users_left, const ForwardOptions& options, bool filled_up) {
-  FoldedConvInputs inputs;
-  inputs.x = outputs[unit.input].tensor;
-  if (unit.other >= 0) {
-    const Node& other = model.info().node(unit.other);
-    inputs.addend = outputs[unit.other].tensor;
-    inputs.overwrite_addend =
-        users_left[unit.other] == 1 && other.op_case() != Node::kImage && options.capture.count(other.name()) == 0;
-  }
-  for (const int i : unit.inner_constants) inputs.inner_constants.push_back(outputs[i].tensor.detach());
-  for (const int i : unit.constants) inputs.constants.push_back(outputs[i].tensor.detach());
-  return RunFoldedConv(model, unit, inputs, filled_up);
+// Whether convolutions without BN are folded: their kernels are for evaluation in float, of maps as large as the
+// network declares them.
+bool Folds(const PlanStructure& structure) {
+  const NodeShape& declared = structure.network->input_shape();
+  return structure.mode == Mode::kEvaluate && structure.dtype == at::kFloat &&
+         structure.image == std::vector<int64_t>{declared.channels, declared.height, declared.width};
 }
 
 }  // namespace
 
-ForwardResult SkippingPlan::Forward(Model& model, const at::Tensor& images, const ForwardOptions& options) {
-  const bool supported_type = model.dtype() == at::kFloat || model.dtype() == at::kDouble;
-  if (!model.device().is_cpu() || !supported_type || (options.mode == Mode::kEvaluate && at::GradMode::is_enabled())) {
-    return ReferencePlan().Forward(model, images, options);
+CompiledPlan SkippingPlan::Compile(PlanStructure structure) const {
+  const bool supported_type = structure.dtype == at::kFloat || structure.dtype == at::kDouble;
+  if (structure.device != at::kCPU || !supported_type || (structure.mode == Mode::kEvaluate && structure.gradients)) {
+    return ReferencePlan().Compile(std::move(structure));
   }
-  const NetworkInfo& info = model.info();
-  const NodeShape& declared = info.input_shape();
-  const bool folds = options.mode == Mode::kEvaluate && model.dtype() == at::kFloat &&
-                     images.sizes().slice(1) == at::IntArrayRef({declared.channels, declared.height, declared.width});
-  const Structure structure = StructureFinder(info, options, folds).Find();
-  const int size = info.network().node_size();
-  ForwardResult result;
-  std::vector<Activation> outputs(size);
-  std::vector<int> users_left(size);
-  for (int i = 0; i < size; ++i) users_left[i] = static_cast<int>(info.users(i).size());
-  for (int i = 0; i < size; ++i) {
-    if (structure.inside[i]) continue;
-    std::vector<int> inputs = info.inputs(i);
-    if (structure.unit_at[i] >= 0) {
-      const ConvUnit& unit = structure.units[structure.unit_at[i]];
-      inputs = {unit.input};
-      if (unit.other >= 0) inputs.push_back(unit.other);
-      outputs[i] = RunConvUnit(
-          model, unit, outputs[unit.input], unit.other >= 0 ? outputs[unit.other].tensor : at::Tensor(), options,
-          {structure.reads_compact[i], structure.deferred[i]}, users_left[unit.input] > 1, &result.executed_macs);
-    } else if (structure.folded_at[i] >= 0) {
-      const FoldedConv& unit = structure.folded[structure.folded_at[i]];
-      inputs = {unit.input};
-      if (unit.other >= 0) inputs.push_back(unit.other);
-      inputs.insert(inputs.end(), unit.inner_constants.begin(), unit.inner_constants.end());
-      inputs.insert(inputs.end(), unit.constants.begin(), unit.constants.end());
-      outputs[i].tensor = RunFolded(model, unit, outputs, users_left, options, structure.reads_filled[i]);
-      result.executed_macs += info.MacCount(unit.conv);
-    } else if (info.node(i).op_case() == Node::kImage) {
-      outputs[i].tensor = images;
+  PlanBuilder builder(std::move(structure));
+  const NetworkInfo& network = builder.network();
+  const Units units = UnitFinder(network, builder.structure().capture, Folds(builder.structure())).Find();
+  for (int i = 0; i < network.network().node_size(); ++i) {
+    if (units.inside[i]) continue;
+    if (units.unit_at[i] >= 0) {
+      AddConvUnitStep(builder, units.convs[units.unit_at[i]], {units.reads_compact[i], units.deferred[i]});
+    } else if (units.folded_at[i] >= 0) {
+      AddFoldedConvStep(builder, units.folded[units.folded_at[i]], units.reads_filled[i]);
     } else {
-      outputs[i] = RunPlainNode(model, i, outputs, options, &result.executed_macs);
-    }
-    if (options.capture.count(info.node(i).name())) result.captured[info.node(i).name()] = outputs[i].tensor;
-    for (const int j : inputs) {
-      if (--users_left[j] == 0) outputs[j] = Activation();
+      // Where some channels are missing it is a max pooling.
+      AddNodeStep(builder, i);
     }
   }
-  result.logits = outputs[size - 1].tensor;
-  return result;
+  return std::move(builder).Build();
 }
 
 }  // namespace prunelab

@@ -1,6 +1,6 @@
 // A faster plan that computes the same: convolutions fused with BN, add and ReLU, and no work on filters whose masks
-// are off where none is needed (conv_unit.h says which). Between such units of which all readers are convolutions,
-// activations hold only the channels that are needed; streams keep their width. In evaluation, in float, 3x3
+// are off where none is needed (conv_unit.h says which). Where all consumers of such a unit are convolutions, its
+// output holds only the channels that are needed; residual streams keep their width. In evaluation, in float, 3x3
 // convolutions without BN, as removal and BN folding leave them, are fused with what follows them (folded_conv.h).
 //
 // It differs from the reference plan by rounding alone: sums over a batch are taken in another order. What it executes
@@ -15,7 +15,7 @@ namespace prunelab {
 
 class SkippingPlan : public Plan {
  public:
-  ForwardResult Forward(Model& model, const at::Tensor& images, const ForwardOptions& options) override;
+  CompiledPlan Compile(PlanStructure structure) const override;
 };
 
 }  // namespace prunelab

@@ -2,7 +2,7 @@
 // new masks.
 //
 // A strategy sees layers as {node, dense weight, mask, last gradient}: plain LibTorch tensors. One that needs more is
-// given a NetworkProbe. It changes nothing itself; the training loop applies its MaskUpdate. See
+// given a NetworkProbe. It changes nothing itself: its MaskUpdate is applied by ml/execution/mask_updates.h. See
 // docs/adding_a_strategy.md.
 #pragma once
 
@@ -20,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "google/protobuf/any.pb.h"
 #include "ml/base/plugin.h"
+#include "ml/network/mask_update.h"
 #include "ml/network/masks.h"
 #include "ml/network/network.h"
 #include "ml/network/network_probe.h"
@@ -70,21 +71,6 @@ struct StepPosition {
   bool in_last_epoch() const { return epochs.Are(epoch + 1); }
 };
 
-// What the training loop does before the step, or after an epoch's last. Masks by node; nodes not named keep theirs.
-struct MaskUpdate {
-  enum class Weights {
-    kKeep,
-    kZeroMasked,  // dense weights that the new masks turn off become zero (soft filter pruning)
-    kZeroGrown,   // those that the new masks turn on from off become zero (RigL)
-    kRewind,      // all weights and buffers go back to those of the run's start
-  };
-  enum class Momentum { kKeep, kZeroMasked, kZeroGrown };
-  std::map<std::string, at::Tensor> masks;
-  Weights weights = Weights::kKeep;
-  Momentum momentum = Momentum::kKeep;
-  std::map<std::string, at::Tensor> new_weights;  // by parameter name, optional, applied last
-};
-
 // What a strategy must remember across a restart.
 struct StrategyState {
   std::map<std::string, at::Tensor> tensors;
@@ -100,7 +86,7 @@ class PruningStrategy {
 
   // Whether what is off is meant to come on again: the strategy chooses anew among all, whatever masks are in force.
   // Else what was masked before its training, in a phase before or in the weights that training starts from, stays
-  // masked, whatever masks it asks for (ml/training/start_masks.h).
+  // masked, whatever masks it asks for (ml/execution/start_masks.h).
   virtual bool regrows() const { return false; }
 
   // Whether PrunableLayer::gradient is read; then the loop keeps the last gradients and checkpoints them.

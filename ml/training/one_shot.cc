@@ -15,11 +15,13 @@
 #include "absl/strings/str_join.h"
 #include "ml/base/status_macros.h"
 #include "ml/data/batches.h"
+#include "ml/execution/mask_updates.h"
 #include "ml/execution/model_probe.h"
 #include "ml/execution/plan.h"
+#include "ml/execution/start_masks.h"
 #include "ml/pruning/field_options.pb.h"
 #include "ml/pruning/pruning_strategy.h"
-#include "ml/training/start_masks.h"
+#include "ml/training/prunable_layers.h"
 
 namespace prunelab {
 namespace {
@@ -117,6 +119,65 @@ absl::StatusOr<google::protobuf::Any> WithoutTraining(const google::protobuf::An
       ": here the network is pruned once, without training; leave ", one ? "it" : "them", " out"));
 }
 
+// The training of which a strategy is told: each step asks it for masks, and no step changes a weight.
+class ImaginedTraining {
+ public:
+  ImaginedTraining(Model& model, PruningStrategy& strategy, const Dataset* data, int64_t calibration_images)
+      : model_(model),
+        strategy_(strategy),
+        data_(data),
+        calibration_images_(calibration_images),
+        start_(model),
+        layers_(model) {}
+
+  absl::Status Run() {
+    for (int64_t epoch = 0; epoch < kOneShotEpochs; ++epoch) {
+      StepPosition position;
+      position.epoch = epoch;
+      position.epochs = kOneShotEpochs;
+      PRUNELAB_RETURN_IF_ERROR(Apply(strategy_.Update(position, Layers())));
+      strategy_.Observe(position, Layers());
+      PRUNELAB_RETURN_IF_ERROR(Apply(strategy_.EndEpoch(position, Layers())));
+    }
+    return absl::OkStatus();
+  }
+
+  // Whether the strategy's own masks turn anything off.
+  bool masked() const {
+    return std::any_of(own_.begin(), own_.end(),
+                       [](const auto& entry) { return entry.second.eq(0).any().template item<bool>(); });
+  }
+
+ private:
+  std::vector<PrunableLayer> Layers() {
+    if (strategy_.needs_gradients() && gradients_.empty()) {
+      gradients_ = Gradients(model_, *data_, calibration_images_);
+    }
+    return layers_.Of(gradients_);
+  }
+
+  absl::Status Apply(const absl::StatusOr<std::optional<MaskUpdate>>& update) {
+    PRUNELAB_RETURN_IF_ERROR(update.status());
+    if (!*update) return absl::OkStatus();
+    MaskUpdate kept = **update;
+    // A weight keeps the value that it would have if it came back.
+    kept.weights = MaskUpdate::Weights::kKeep;
+    ApplyMaskUpdate(kept, start_, model_);
+    gradients_.clear();
+    for (const auto& [node, mask] : kept.masks) own_[node] = mask;
+    return absl::OkStatus();
+  }
+
+  Model& model_;
+  PruningStrategy& strategy_;
+  const Dataset* const data_;
+  const int64_t calibration_images_;
+  const StartMasks start_;
+  const PrunableLayers layers_;
+  std::map<std::string, at::Tensor> gradients_;  // under the masks in force; empty where not computed yet
+  std::map<std::string, at::Tensor> own_;        // masks as the strategy last gave them
+};
+
 }  // namespace
 
 absl::Status PruneOnce(Model& model, const google::protobuf::Any& pruning, uint64_t seed, const Dataset* data,
@@ -126,7 +187,6 @@ absl::Status PruneOnce(Model& model, const google::protobuf::Any& pruning, uint6
   setup.seed = seed;
   PRUNELAB_ASSIGN_OR_RETURN(const google::protobuf::Any parameters, WithoutTraining(pruning, setup));
   PRUNELAB_ASSIGN_OR_RETURN(const std::unique_ptr<PruningStrategy> strategy, CreatePruningStrategy(parameters, setup));
-  const StartMasks start(model);
   if (strategy->needs_gradients() && data == nullptr) {
     return absl::InvalidArgumentError("ranks by gradients; give calibration data to compute them on");
   }
@@ -138,49 +198,10 @@ absl::Status PruneOnce(Model& model, const google::protobuf::Any& pruning, uint6
   }
   const ModelProbe probe(model, data != nullptr ? &probed : nullptr, data != nullptr ? &data->normalization : nullptr,
                          seed);
+  ImaginedTraining training(model, *strategy, data, calibration_images);
   if (strategy->needs_probe()) strategy->Attach(probe);
-  std::map<std::string, at::Tensor> gradients;  // under the masks in force; empty where not computed yet
-  const auto layers = [&] {
-    if (strategy->needs_gradients() && gradients.empty()) gradients = Gradients(model, *data, calibration_images);
-    std::vector<PrunableLayer> layers;
-    for (const ConvInfo& conv : model.info().convs()) {
-      PrunableLayer layer;
-      layer.node = conv.node;
-      layer.weight = model.Get(absl::StrCat(conv.node, ".weight")).detach();
-      const auto mask = model.masks().find(conv.node);
-      layer.mask =
-          mask != model.masks().end() ? mask->second : at::ones({conv.filters, 1, 1, 1}, layer.weight.options());
-      const auto gradient = gradients.find(conv.node);
-      if (gradient != gradients.end()) layer.gradient = gradient->second;
-      layers.push_back(std::move(layer));
-    }
-    return layers;
-  };
-  std::map<std::string, at::Tensor> own;  // masks as the strategy last gave them
-  const auto apply = [&](const absl::StatusOr<std::optional<MaskUpdate>>& update) {
-    PRUNELAB_RETURN_IF_ERROR(update.status());
-    if (!*update) return absl::OkStatus();
-    if ((*update)->weights == MaskUpdate::Weights::kRewind) {
-      return absl::InvalidArgumentError("goes back to the weights of a training's start, of which there are none here");
-    }
-    gradients.clear();
-    model.SetMasks(start.Intersect((*update)->masks));
-    for (const auto& [node, mask] : (*update)->masks) own[node] = mask;
-    for (const auto& [name, tensor] : (*update)->new_weights) model.Get(name).detach().copy_(tensor);
-    start.Zero(model);
-    return absl::OkStatus();
-  };
-  for (int64_t epoch = 0; epoch < kOneShotEpochs; ++epoch) {
-    StepPosition position;
-    position.epoch = epoch;
-    position.epochs = kOneShotEpochs;
-    PRUNELAB_RETURN_IF_ERROR(apply(strategy->Update(position, layers())));
-    strategy->Observe(position, layers());
-    PRUNELAB_RETURN_IF_ERROR(apply(strategy->EndEpoch(position, layers())));
-  }
-  bool masked = false;
-  for (const auto& [node, mask] : own) masked = masked || mask.eq(0).any().item<bool>();
-  if (masked) return absl::OkStatus();
+  PRUNELAB_RETURN_IF_ERROR(training.Run());
+  if (training.masked()) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("masked nothing in ", kOneShotEpochs, " epochs of one step; give it a rate"));
 }

@@ -25,20 +25,26 @@
 #include "ml/data/batches.h"
 #include "ml/data/dataset.h"
 #include "ml/data/validation_split.h"
+#include "ml/execution/mask_updates.h"
 #include "ml/execution/model_probe.h"
 #include "ml/execution/plan.h"
 #include "ml/execution/recorder.h"
+#include "ml/execution/saved_state.h"
+#include "ml/execution/start_masks.h"
 #include "ml/pruning/pruning_strategy.h"
 #include "ml/regularizers/regularizer.h"
 #include "ml/safetensors/safetensors.h"
+#include "ml/training/epoch_measures.h"
 #include "ml/training/epoch_record.h"
+#include "ml/training/penalty.h"
+#include "ml/training/prunable_layers.h"
 #include "ml/training/sgd.h"
-#include "ml/training/start_masks.h"
+#include "ml/training/step_capture.h"
 #include "ml/training/training.pb.h"
 
 namespace prunelab {
 
-// Where a person's patience is told how far an epoch is.
+// How far an epoch is, to show to whoever waits.
 struct StepProgress {
   int64_t epoch = 0;      // of the run
   int64_t iteration = 0;  // just done
@@ -71,13 +77,10 @@ struct TrainingSetup {
   bool rewind_to_start = false;
   std::function<void(const StepProgress&)> on_step;  // after each step; may be empty; SaveState may be called
   std::function<bool()> stop;  // asked after each step, may be empty: true ends the training there
-  // Records steps, so that they are replayed instead of asked for kernel by kernel. Null: by CUDA graphs on a GPU,
-  // where the config does not say otherwise, and not at all on the CPU.
+  // Captures steps, so that they are replayed instead of asked for kernel by kernel. Null: by CUDA graphs on a GPU,
+  // unless the config says otherwise, and not at all on the CPU.
   std::unique_ptr<Recorder> recorder;
 };
-
-// The plan by which the steps of such a training run: "skipping", "fused" or "reference".
-std::string StepPlanName(const Training& config, at::Device device);
 
 class Trainer {
  public:
@@ -93,10 +96,11 @@ class Trainer {
   // The epoch that RunEpoch trains next, counted from TrainingSetup::first_epoch, and how many of its steps are done.
   int64_t epoch() const { return epoch_; }
   int64_t iteration() const { return iteration_; }
-  int64_t images() const { return sums_.images; }  // that these steps trained on
+  int64_t images() const { return sums_.images(); }  // that these steps trained on
 
-  // All that decides how training goes on: weights, buffers, masks, momentum, the strategy's state, the last gradients
-  // where it needs them, the place in the epoch and its sums so far. Between steps, as in on_step.
+  // All that decides how training goes on (ml/execution/saved_state.h): weights, buffers, masks, momentum, the
+  // strategy's state, the last gradients where it needs them, the place in the epoch and its sums so far. Between
+  // steps, as in on_step.
   Safetensors SaveState() const;
   // Takes training up where `state` left it. `name` stands for it in errors: a state of another network or strategy, or
   // one that lacks something; then this object must not be used any more.
@@ -120,101 +124,61 @@ class Trainer {
   int64_t train_images() const { return train().size(); }  // an epoch's
 
  private:
-  // Sums over an epoch, on the device, so that nothing waits for it before the epoch's end. Always the same tensors.
-  struct EpochSums {
-    at::Tensor loss, correct;  // over images
-    at::Tensor mask_changes;   // over mask updates: entries that changed, and of these that came back
-    int64_t images = 0;
-    explicit EpochSums(at::Device device);
-    void Reset();
-  };
-
-  // A regularizer's term on activations, without its weight.
-  struct ActivationPenalty {
-    at::Tensor value;                   // undefined where there is none
-    std::vector<at::Tensor> gradients;  // by parameter, undefined means zero; empty: in the loss's gradients already
-  };
-
-  // What a step's first half, which differentiates, leaves to its second, which learns; in between the strategy
-  // observes.
-  struct StepTensors {
-    at::Tensor loss;                    // the batch's mean
-    std::vector<at::Tensor> gradients;  // of the loss, by parameter
-    ActivationPenalty activations;
-  };
-
-  // A recorded step, and what it reads.
-  struct RecordedStep {
-    explicit RecordedStep(const Model& model) : model(model) {}
-    Model model;  // the trainer's, but with masks of its own, whose values change and whose places do not
-    std::map<std::string, at::Tensor> masks;  // of the trainer's model, whose values these last took
-    Batch batch;
-    GradientPolicy policy = GradientPolicy::kStraightThrough;
-    bool needs_gradients = false;
-    StepTensors tensors;
-    std::unique_ptr<Recording> differentiate, learn;
-  };
-
   Trainer(TrainingSetup setup, ValidationSplit split, Model model);
 
   const LabelledImages& train() const { return split_.train.size() > 0 ? split_.train : setup_.dataset->train; }
+
+  // Where in training the step to come is, or, `back` = 1, the one just done.
+  StepPosition Position(int64_t back = 0) const;
+  // Applies what the strategy answered; weights that are lost end the epoch as diverged.
+  absl::Status UpdateMasks(const absl::StatusOr<std::optional<MaskUpdate>>& update);
+  // Before a rewinding training's first step: weights and buffers go back; masks stay.
+  void Rewind();
+
   absl::Status Step();
-  // By which gradients are computed, before Learn makes of them what the strategy wants learnt.
+  // How gradients are computed, before Learn makes of them what the strategy wants learnt.
   GradientPolicy StepPolicy() const;
   // The first half of a step on `batch`, by `model`, this trainer's or one that shares its parameters. Neither half
   // waits for the device, but on an epoch's last step.
   void Differentiate(Model& model, const Batch& batch, bool last_step, StepTensors& step);
   // The second half: what masked weights must not learn is taken out, the penalty's gradient added, and SGD steps.
   void Learn(const Model& model, bool last_step, StepTensors& step);
-  // Whether recorded_ is a recording of the step to come on a batch such as `batch`.
-  bool RecordingFits(const Batch& batch) const;
-  absl::Status Record(const Batch& batch);
-  // Puts the masks in force, and the batch, where recorded_ reads them.
-  void GiveRecording(const Batch& batch);
-  // The step's that comes, or, `back` = 1, of the one just done.
-  StepPosition Position(int64_t back = 0) const;
-  // Applies what the strategy answered; lost weights make the record one of a diverged epoch.
-  absl::Status UpdateMasks(const absl::StatusOr<std::optional<MaskUpdate>>& update, EpochRecord& record);
-  void ApplyAndCount(const MaskUpdate& update, EpochRecord& record);
-  // Parameters and buffers from those of `tensors` that are named like them.
-  void Restore(const std::map<std::string, at::Tensor>& tensors);
-  void Apply(const MaskUpdate& update, const std::map<std::string, at::Tensor>& before);
-  std::vector<PrunableLayer> PrunableLayers() const;
-  // With the masks of `model`.
-  std::vector<RegularizedLayer> RegularizedLayers(const Model& model) const;
-  // Gradients of the loss by parameter. The term on activations goes back with the loss; where the loss's gradients
-  // are wanted alone (on the epoch's last step, and by strategies), its own are computed beside them.
-  std::vector<at::Tensor> BackPropagate(const at::Tensor& loss, ActivationPenalty& activations, bool last_step) const;
-  // Adds the weighted penalty's gradient; on the epoch's last step its measures go into `record`.
-  void AddPenalty(const Model& model, const ActivationPenalty& activations, std::vector<at::Tensor>& gradients,
-                  bool last_step, EpochRecord& record) const;
+  // For the strategy, where it asks for them. `copy`: the next step writes over `gradients`.
+  void KeepGradients(const std::vector<at::Tensor>& gradients, bool copy);
+
+  // To the epoch's end, to where it diverges, or to where `setup.stop` says so (Cancelled).
+  absl::Status RunSteps();
   void RecalibrateBatchNorm(int64_t epoch);
   // Evaluates the epoch in `record`, where that is due; what is not finite by then makes it one of a diverged epoch.
-  void EndRecord(EpochRecord& record);
-  void Measure(EpochRecord& record) const;
+  void EvaluateEpoch(EpochRecord& record);
+
+  // Masks by conv node, of those in a saved state.
+  std::map<std::string, at::Tensor> TakeMasks(SavedState::Group group, StateReader& reader) const;
+  void TakeGradients(StateReader& reader);
+  // The place in the training, and what is known of the epoch so far.
+  SavedState Progress() const;
+  void SetProgress(const SavedState& saved);
 
   TrainingSetup setup_;
   ValidationSplit split_;  // empty where all training images are trained on
   Model model_;
   StartMasks start_masks_;
+  PrunableLayers layers_;
   std::optional<ModelProbe> probe_;  // where the strategy looks at the network
   std::unique_ptr<Plan> step_plan_;  // in the precision of the config
   std::unique_ptr<Plan> plan_;       // in the model's own: how it is evaluated
+  StepPenalty penalty_;
   TrainingBatches batches_;
   SgdOptimizer optimizer_;
-  std::vector<at::Tensor> parameters_;          // the model's, in its order
-  std::vector<int64_t> layer_parameter_;        // for each regularized layer the index of its weight in parameters_
-  std::map<std::string, int64_t> conv_weight_;  // conv node -> index in parameters_
-  std::map<std::string, at::Tensor> ones_;      // conv node -> a filter mask of ones
+  std::optional<StepCapture> capture_;                // where steps are captured
+  std::map<std::string, size_t> conv_weights_;        // conv node -> index of its weight among the model's parameters
   std::map<std::string, at::Tensor> last_gradients_;  // conv node -> of the last step, where the strategy asks for them
   std::map<std::string, at::Tensor> start_;           // parameters and buffers at the start, for rewinding
   int64_t epoch_ = 0, iteration_ = 0;                 // the next step's
   int64_t executed_macs_ = 0;
   mutable bool total_epochs_read_ = false;  // by the strategy
-  EpochRecord record_;  // of the epoch under way; its mask_changes and returned_filters are in sums_ till it ends
+  EpochRecord epoch_so_far_;                // without what sums_ holds till the epoch ends
   EpochSums sums_;
-  std::optional<RecordedStep> recorded_;
-  int64_t warm_up_steps_ = 0;  // done of those that come before recorded_ is made
 };
 
 }  // namespace prunelab

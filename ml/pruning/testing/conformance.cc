@@ -34,8 +34,10 @@
 #include "ml/base/glob.h"
 #include "ml/base/random.h"
 #include "ml/data/dataset.h"
+#include "ml/execution/mask_updates.h"
 #include "ml/execution/model.h"
 #include "ml/execution/model_probe.h"
+#include "ml/execution/start_masks.h"
 #include "ml/network/layer_selection.pb.h"
 #include "ml/network/network.h"
 #include "ml/network/network_writer.h"
@@ -163,7 +165,6 @@ class Simulation {
       layer.weight = tensor;  // channels_last, as the loop keeps them
       layer.weight.copy_(
           NormalTensor(tensor.sizes(), dtype, RandomStream(kSeed, absl::StrCat("weight/", parameter.node))));
-      layer.start = layer.weight.clone();
       layer.mask = strategy.granularity() == Granularity::kFilter
                        ? at::ones({tensor.size(0), 1, 1, 1}, layer.weight.options())
                        : at::ones_like(layer.weight);
@@ -201,26 +202,11 @@ class Simulation {
   }
 
   void Apply(const MaskUpdate& update) {
+    ApplyMaskUpdate(update, StartMasks(), model_);
     for (Layer& layer : layers_) {
-      const at::Tensor before = layer.mask;
       const auto mask = update.masks.find(layer.node);
       if (mask != update.masks.end()) layer.mask = mask->second.clone();
-      switch (update.weights) {
-        case MaskUpdate::Weights::kKeep:
-          break;
-        case MaskUpdate::Weights::kZeroMasked:
-          layer.weight.mul_(layer.mask);
-          break;
-        case MaskUpdate::Weights::kZeroGrown:
-          layer.weight.mul_(1 - layer.mask * (1 - before));
-          break;
-        case MaskUpdate::Weights::kRewind:
-          layer.weight.copy_(layer.start);
-          break;
-      }
     }
-    model_.SetMasks(update.masks);
-    for (const auto& [name, tensor] : update.new_weights) model_.Get(name).detach().copy_(tensor);
   }
 
   // Sets the gradients that the step's backward pass would leave.
@@ -266,7 +252,7 @@ class Simulation {
  private:
   struct Layer {
     std::string node;
-    at::Tensor weight, start, mask, gradient;  // the weight is the model's own
+    at::Tensor weight, mask, gradient;  // the weight is the model's own
   };
 
   static LabelledImages RandomImages(const NetworkInfo& network) {
@@ -642,7 +628,6 @@ TEST_P(PruningStrategyConformanceTest, ARateOfZeroMasksNothingAndChangesNothing)
       EXPECT_TRUE(mask.eq(1).all().item<bool>()) << node << " at step " << step << ", " << function;
     }
     EXPECT_TRUE(SameTensors(before, simulation.Parameters())) << "step " << step << ", " << function;
-    EXPECT_TRUE(!record->update || record->update->weights != MaskUpdate::Weights::kRewind);
   };
   for (int64_t step = 0; step < kSteps; ++step) {
     ask(step, "Update");

@@ -1,4 +1,4 @@
-#include "ml/training/start_masks.h"
+#include "ml/execution/start_masks.h"
 
 #include <ATen/ATen.h>
 
@@ -17,11 +17,10 @@ void StartMasks::Zero(Model& model) const {
   for (const auto& [node, mask] : masks_) model.Get(absl::StrCat(node, ".weight")).detach().mul_(mask);
 }
 
-void StartMasks::LetReturn(const PruningStrategy& strategy) {
-  if (!strategy.regrows()) return;
+void StartMasks::LetReturn(Granularity granularity) {
   for (auto mask = masks_.begin(); mask != masks_.end();) {
     const bool of_filters = mask->second.numel() == mask->second.size(0);
-    const bool stays = strategy.granularity() == Granularity::kFilter && !of_filters;
+    const bool stays = granularity == Granularity::kFilter && !of_filters;
     mask = stays ? std::next(mask) : masks_.erase(mask);
   }
 }

@@ -1,8 +1,8 @@
 // Masks of the weights that a training, or pruning without training, starts from: what came in masked stays masked.
 //
-//   StartMasks start(model);                       // weights that are off become zero
-//   start.LetReturn(*strategy);                    // less where the strategy is made to let things return
-//   model.SetMasks(start.Intersect(update.masks)); // each time the strategy asks for masks
+//   StartMasks start(model);                                            // weights that are off become zero
+//   if (strategy->regrows()) start.LetReturn(strategy->granularity());  // those that a training may bring back
+//   ApplyMaskUpdate(update, start, model);                              // mask_updates.h
 //
 // Masked weights come in as zero, so by magnitude they rank last.
 #pragma once
@@ -11,9 +11,10 @@
 
 #include <map>
 #include <string>
+#include <utility>
 
 #include "ml/execution/model.h"
-#include "ml/pruning/pruning_strategy.h"
+#include "ml/network/masks.h"
 
 namespace prunelab {
 
@@ -22,9 +23,10 @@ class StartMasks {
   StartMasks() = default;  // of a network without masks
   explicit StartMasks(Model& model);
 
-  // For training. A strategy that regrows (pruning_strategy.h) may bring back what its own masks are made of: a
-  // strategy of weights everything, one of filters whole filters, but not single weights that came in masked.
-  void LetReturn(const PruningStrategy& strategy);
+  // For training by a strategy that lets return what is off: it may bring back what its own masks are made of. A
+  // strategy of weights brings back everything, one of filters whole filters, but not single weights that came in
+  // masked.
+  void LetReturn(Granularity granularity);
 
   // Sets weights that must stay masked to zero.
   void Zero(Model& model) const;

@@ -1,0 +1,60 @@
+// What is measured for an epoch's record (epoch_record.h): sums over its steps, and the network at its end.
+//
+//   EpochSums sums(device);
+//   sums.AddBatch(loss, logits, labels);                     // each step; waits for nothing
+//   sums.Into(record);                                       // at the end
+//   if (LostTensor(model).empty()) MeasureNetwork(model, record);
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "ml/execution/model.h"
+#include "ml/training/epoch_record.h"
+
+namespace prunelab {
+
+// Sums over an epoch, on the device, so that no step waits for it. Always the same tensors: captured steps
+// (step_capture.h) add to them.
+class EpochSums {
+ public:
+  explicit EpochSums(at::Device device);
+
+  // A batch of which `loss` is the mean, and `logits` [N, classes] are training's. May be captured: images are counted
+  // apart.
+  void AddBatch(const at::Tensor& loss, const at::Tensor& logits, const at::Tensor& labels);
+  void AddImages(int64_t images) { images_ += images; }
+  // What an update made of the masks `before`.
+  void AddMaskChanges(const Model& model, const std::map<std::string, at::Tensor>& before);
+
+  int64_t images() const { return images_; }
+
+  // Those of a saved state; reading them waits for a GPU.
+  struct Values {
+    double loss = 0;  // over images
+    int64_t images = 0, correct = 0;
+    int64_t mask_changes = 0, returned_filters = 0;
+  };
+  Values Get() const;
+  void Set(const Values& values);
+
+  // Writes the means and the counts to `record`, and starts again from zero.
+  void Into(EpochRecord& record);
+
+ private:
+  at::Tensor loss_, correct_;  // over images
+  at::Tensor mask_changes_;    // over updates: entries that changed, and of these that came back
+  int64_t images_ = 0;
+};
+
+// The network's size and sparsity by its masks, what exact removal would leave of it, and how its filters correlate.
+void MeasureNetwork(const Model& model, EpochRecord& record);
+
+// The first of the model's parameters and buffers that is not finite, for people: "3 of 64 numbers of bn1.weight are
+// not finite after the last step"; "" where all are finite. Waits for a GPU.
+std::string LostTensor(const Model& model);
+
+}  // namespace prunelab

@@ -1,0 +1,97 @@
+// A training step that is captured once and replayed (ml/execution/recorder.h), so that a GPU does not wait for the
+// host to ask for each of its kernels.
+//
+//   StepCapture capture(recorder, model, {differentiate, learn});
+//   PRUNELAB_ASSIGN_OR_RETURN(StepTensors* const step, capture.Differentiate(batch, kind));
+//   strategy.Observe(...);                                 // reads step->gradients
+//   capture.Learn();
+//
+// A step has two halves, and what is between them, the strategy's observation, runs on the host. The first steps of a
+// kind run as they are, because libraries set themselves up in them; then both halves are captured. A step of another
+// kind, or one with masks or a batch of other shapes, begins again. What is captured reads the same memory each time:
+// masks and the batch are copied to where it reads them.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "ml/data/batches.h"
+#include "ml/execution/model.h"
+#include "ml/execution/recorder.h"
+#include "ml/network/masks.h"
+#include "ml/training/penalty.h"
+
+namespace prunelab {
+
+// What a step's first half, which differentiates, leaves to its second, which learns.
+struct StepTensors {
+  at::Tensor loss;                    // the batch's mean
+  std::vector<at::Tensor> gradients;  // of the loss, by parameter
+  ActivationPenalty activations;
+};
+
+// What besides shapes makes a step do something else.
+struct StepKind {
+  GradientPolicy policy = GradientPolicy::kStraightThrough;
+  bool needs_gradients = false;  // the loss's alone
+  bool operator==(const StepKind& other) const {
+    return policy == other.policy && needs_gradients == other.needs_gradients;
+  }
+};
+
+// The halves of a step. Neither may wait for the device.
+struct StepHalves {
+  std::function<void(Model& model, const Batch& batch, StepTensors& step)> differentiate;
+  std::function<void(const Model& model, StepTensors& step)> learn;
+};
+
+class StepCapture {
+ public:
+  // `model`, which is trained, outlives this object, as does whatever else the halves read.
+  StepCapture(std::unique_ptr<Recorder> recorder, Model& model, StepHalves halves);
+
+  // The first half of a step on `batch`. What it returns holds until the next call. FailedPrecondition, with what to do
+  // about it, where the step cannot be captured.
+  absl::StatusOr<StepTensors*> Differentiate(const Batch& batch, const StepKind& kind);
+  // The second half.
+  void Learn();
+
+  // Whether the step under way is replayed: then the next one writes over its tensors.
+  bool replays() const { return captured_.has_value(); }
+
+ private:
+  // What was captured, and what it reads.
+  struct CapturedStep {
+    explicit CapturedStep(const Model& model) : model(model) {}
+    Model model;  // the one given, but with masks of its own, whose values change and whose places do not
+    std::map<std::string, at::Tensor> masks;  // of the model given, whose values these took last
+    Batch batch;
+    StepKind kind;
+    StepTensors tensors;
+    std::unique_ptr<Recording> differentiate, learn;
+  };
+
+  bool Fits(const Batch& batch, const StepKind& kind) const;
+  absl::Status Capture(const Batch& batch, const StepKind& kind);
+  absl::StatusOr<std::unique_ptr<Recording>> CaptureHalf(const std::function<void()>& half);
+  // Puts the masks in force, and the batch, where the captured step reads them.
+  void CopyInputs(const Batch& batch);
+
+  const std::unique_ptr<Recorder> recorder_;
+  Model& model_;
+  const StepHalves halves_;
+  int64_t warm_up_steps_ = 0;  // done
+  StepTensors warm_up_;        // of the step under way, where it is not replayed
+  std::optional<CapturedStep> captured_;
+};
+
+}  // namespace prunelab

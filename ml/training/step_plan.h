@@ -1,0 +1,23 @@
+// The plans (ml/execution/plan.h) by which a training runs its network.
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <memory>
+#include <string>
+
+#include "ml/execution/plan.h"
+#include "ml/training/training.pb.h"
+
+namespace prunelab {
+
+// For what is run in the model's own type: evaluations.
+std::unique_ptr<Plan> MakePlan(const Training& config, c10::Device device);
+
+// For training steps, in the precision of the config.
+std::unique_ptr<Plan> MakeStepPlan(const Training& config, c10::Device device);
+
+// What MakeStepPlan gives: "skipping", "fused" or "reference".
+std::string StepPlanName(const Training& config, c10::Device device);
+
+}  // namespace prunelab

@@ -1,0 +1,148 @@
+// How a trainer's state is saved and taken up (ml/execution/saved_state.h).
+#include <ATen/ATen.h>
+
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "ml/base/status_macros.h"
+#include "ml/training/trainer.h"
+
+namespace prunelab {
+namespace {
+
+// A copy on the host, so that training can go on while it is written.
+at::Tensor Copied(const at::Tensor& tensor) {
+  return tensor.detach().to(at::kCPU, tensor.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
+}
+
+}  // namespace
+
+Safetensors Trainer::SaveState() const {
+  TrainingState state;
+  const auto add = [&](SavedState::Group group, const std::string& name, const at::Tensor& tensor) {
+    state.tensors[group][name] = Copied(tensor);
+  };
+  const std::vector<NamedTensor>& parameters = model_.parameters();
+  for (const NamedTensor& parameter : parameters) add(SavedState::NETWORK, parameter.name, parameter.tensor);
+  for (const NamedTensor& buffer : model_.buffers()) add(SavedState::NETWORK, buffer.name, buffer.tensor);
+  // In the shape that they have: a weight mask that happens to be the same in each filter stays a weight mask.
+  for (const auto& [node, mask] : model_.masks()) add(SavedState::MASK, node, mask);
+  for (const auto& [node, mask] : start_masks_.masks()) add(SavedState::START_MASK, node, mask);
+  for (size_t i = 0; i < optimizer_.momentum().size(); ++i) {
+    add(SavedState::MOMENTUM, parameters[i].name, optimizer_.momentum()[i]);
+  }
+  for (const auto& [node, gradient] : last_gradients_) add(SavedState::GRADIENT, node, gradient);
+  const StrategyState strategy = setup_.strategy->SaveState();
+  for (const auto& [name, tensor] : strategy.tensors) add(SavedState::STRATEGY, name, tensor);
+  state.message = Progress();
+  state.message.mutable_strategy()->insert(strategy.values.begin(), strategy.values.end());
+  return ToSafetensors(state);
+}
+
+SavedState Trainer::Progress() const {
+  SavedState saved;
+  const EpochSums::Values values = sums_.Get();
+  SavedState::Position& position = *saved.mutable_position();
+  position.set_epoch(epoch_);
+  position.set_iteration(iteration_);
+  position.set_images(values.images);
+  position.set_correct(values.correct);
+  position.set_mask_updates(epoch_so_far_.mask_updates);
+  position.set_mask_changes(values.mask_changes);
+  position.set_returned_filters(values.returned_filters);
+  position.set_optimizer_started(optimizer_.started());
+  SavedState::Sums& sums = *saved.mutable_sums();
+  sums.set_loss(values.loss);
+  sums.set_learning_rate(epoch_so_far_.learning_rate);
+  sums.set_penalty(epoch_so_far_.penalty);
+  sums.set_penalty_gradient_ratio(epoch_so_far_.penalty_gradient_ratio);
+  saved.set_total_epochs_read(total_epochs_read_);
+  return saved;
+}
+
+std::optional<Trainer::SavedPlace> Trainer::PlaceOf(const Safetensors& file) {
+  const SavedState saved = ParseTrainingState(file).message;
+  if (!saved.has_position()) return std::nullopt;
+  return SavedPlace{saved.position().epoch(), saved.position().iteration(), saved.total_epochs_read()};
+}
+
+absl::Status Trainer::LoadState(const Safetensors& file, const std::string& name) {
+  const TrainingState state = ParseTrainingState(file);
+  const SavedState& saved = state.message;
+  StateReader reader(state);
+  const std::vector<NamedTensor>& parameters = model_.parameters();
+  for (const NamedTensor& parameter : parameters) reader.Load(SavedState::NETWORK, parameter.name, parameter.tensor);
+  for (const NamedTensor& buffer : model_.buffers()) reader.Load(SavedState::NETWORK, buffer.name, buffer.tensor);
+  for (size_t i = 0; i < optimizer_.momentum().size(); ++i) {
+    reader.Load(SavedState::MOMENTUM, parameters[i].name, optimizer_.momentum()[i]);
+  }
+  const std::map<std::string, at::Tensor> masks = TakeMasks(SavedState::MASK, reader);
+  std::map<std::string, at::Tensor> start_masks = TakeMasks(SavedState::START_MASK, reader);
+  TakeGradients(reader);
+  StrategyState strategy;
+  for (const auto& [key, tensor] : reader.Group(SavedState::STRATEGY)) {
+    strategy.tensors[key] = reader.Take(SavedState::STRATEGY, key, tensor).to(setup_.device);
+  }
+  strategy.values.insert(saved.strategy().begin(), saved.strategy().end());
+  const int64_t epoch = saved.position().epoch(), iteration = saved.position().iteration();
+  if (epoch < 0 || epoch > setup_.config.epochs() || iteration < 0 || iteration > batches_.batches_per_epoch()) {
+    reader.AddDifference(
+        absl::StrCat("is of epoch ", epoch, ", step ", iteration, ", which this training does not have"));
+  }
+  PRUNELAB_RETURN_IF_ERROR(reader.Finish(name));
+  PRUNELAB_RETURN_IF_ERROR(setup_.strategy->LoadState(strategy));
+  model_.SetMasks(masks);
+  // The first stretch's are those of the initial weights, which are here.
+  if (setup_.first_epoch > 0) start_masks_.set_masks(std::move(start_masks));
+  SetProgress(saved);
+  return absl::OkStatus();
+}
+
+std::map<std::string, at::Tensor> Trainer::TakeMasks(SavedState::Group group, StateReader& reader) const {
+  std::map<std::string, at::Tensor> masks;
+  for (const auto& [node, tensor] : reader.Group(group)) {
+    const auto conv = conv_weights_.find(node);
+    if (conv == conv_weights_.end()) continue;  // unexpected, as the reader will say
+    const at::Tensor weight = model_.parameters()[conv->second].tensor.detach();
+    const at::Tensor filters = at::empty({weight.size(0), 1, 1, 1}, weight.options());
+    const at::Tensor mask = reader.Take(group, node, tensor.sizes() == filters.sizes() ? filters : weight);
+    if (mask.defined()) masks[node] = mask.to(setup_.device);
+  }
+  return masks;
+}
+
+void Trainer::TakeGradients(StateReader& reader) {
+  last_gradients_.clear();
+  for (const auto& [node, unused] : reader.Group(SavedState::GRADIENT)) {
+    const auto conv = conv_weights_.find(node);
+    if (conv == conv_weights_.end()) continue;  // unexpected, as the reader will say
+    const at::Tensor weight = model_.parameters()[conv->second].tensor.detach();
+    const at::Tensor gradient = reader.Take(SavedState::GRADIENT, node, weight);
+    if (gradient.defined()) last_gradients_[node] = LaidOutAs(gradient.to(setup_.device), weight);
+  }
+}
+
+void Trainer::SetProgress(const SavedState& saved) {
+  const SavedState::Position& position = saved.position();
+  epoch_ = position.epoch();
+  iteration_ = position.iteration();
+  total_epochs_read_ = saved.total_epochs_read();
+  optimizer_.set_started(position.optimizer_started() != 0);
+  EpochSums::Values values;
+  values.loss = saved.sums().loss();
+  values.images = position.images();
+  values.correct = position.correct();
+  values.mask_changes = position.mask_changes();
+  values.returned_filters = position.returned_filters();
+  sums_.Set(values);
+  epoch_so_far_ = EpochRecord();
+  epoch_so_far_.mask_updates = position.mask_updates();
+  epoch_so_far_.learning_rate = saved.sums().learning_rate();
+  epoch_so_far_.penalty = saved.sums().penalty();
+  epoch_so_far_.penalty_gradient_ratio = saved.sums().penalty_gradient_ratio();
+}
+
+}  // namespace prunelab
