@@ -9,10 +9,12 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
-#include "experiments/config/config.h"
+#include "experiments/config/load.h"
 #include "experiments/config/output_files.h"
+#include "experiments/config/selection.h"
 #include "experiments/records/table.h"
 #include "experiments/reporting/report.h"
+#include "experiments/sweep/dry_run.h"
 #include "experiments/sweep/runner.h"
 #include "experiments/sweep/shard.h"
 #include "experiments/sweep/worker.h"
@@ -20,6 +22,7 @@
 #include "ml/base/flags.h"
 #include "ml/base/output_guard.h"
 #include "ml/base/plugin.h"
+#include "ml/base/status_macros.h"
 #include "ml/base/stop_signals.h"
 #include "ml/base/textproto.h"
 #include "ml/base/training_process.h"
@@ -75,6 +78,91 @@ absl::Status CheckConfigStays(const std::string& config, const std::string& outp
   return absl::OkStatus();
 }
 
+// What the flags ask for, of the loaded ablation. Says on the way what a person should know of the share.
+absl::StatusOr<RunnerOptions> OptionsOf(const LoadedAblation& loaded) {
+  RunnerOptions options;
+  options.output = UserPath(FLAGS_output.empty() ? JoinPath("runs", loaded.ablation.name()) : FLAGS_output);
+  PRUNELAB_RETURN_IF_ERROR(CheckConfigStays(UserPath(FLAGS_config), options.output, loaded.ablation));
+  options.device = FLAGS_device;
+  for (const auto& [name, value] :
+       {std::make_pair("jobs", FLAGS_jobs), std::make_pair("threads_per_run", FLAGS_threads_per_run),
+        std::make_pair("retries", FLAGS_retries)}) {
+    if (value >= 0) continue;
+    return absl::InvalidArgumentError(absl::StrCat("--", name, "=", value, ": must be 0 or more"));
+  }
+  options.jobs = FLAGS_jobs;
+  options.threads_per_run = FLAGS_threads_per_run;
+  options.retries = FLAGS_retries;
+  if (!FLAGS_shard.empty()) {
+    const absl::StatusOr<Shard> shard = ParseShard(FLAGS_shard);
+    if (!shard.ok()) return absl::InvalidArgumentError(absl::StrCat("--shard: ", shard.status().message()));
+    options.shard = *shard;
+  }
+  options.worker_command = {"/proc/self/exe", "--worker"};
+  options.stop = [] { return stop_signal != 0; };
+  options.terminal = isatty(STDERR_FILENO) != 0;
+  options.arms = loaded.arms;
+  options.seeds = loaded.ablation.seeds();
+  if (!FLAGS_arms.empty()) {
+    PRUNELAB_ASSIGN_OR_RETURN(options.arms, SelectArms(loaded.arms, FLAGS_arms));
+  }
+  if (!FLAGS_seeds.empty()) {
+    PRUNELAB_ASSIGN_OR_RETURN(options.seeds, ParseSeeds(FLAGS_seeds));
+  }
+  if (!FLAGS_shard.empty()) {
+    PRUNELAB_RETURN_IF_ERROR(CheckShard(options.shard, options.seeds));
+    std::cout << ShardText(options.shard, options.seeds) << std::endl;
+  } else if (IsSlurmTask()) {
+    std::cerr
+        << "A task of a Slurm array, but without --shard: all seeds are this task's (--shard=slurm: its share).\n";
+  }
+  return options;
+}
+
+absl::Status SayPlan(const LoadedAblation& loaded, const RunnerOptions& options) {
+  PRUNELAB_ASSIGN_OR_RETURN(const std::string text, DryRun(loaded, options));
+  if (!(FLAGS_expected_sd >= 0 && FLAGS_expected_sd <= std::numeric_limits<double>::max())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--expected_sd=", FLAGS_expected_sd, ": must be 0 or more, and finite"));
+  }
+  std::cout << text << "\n" << PlannedPower(loaded.ablation, options.seeds.count(), options.output, FLAGS_expected_sd);
+  return absl::OkStatus();
+}
+
+// What came of the runs, and of the report on them.
+void SayOutcome(const RunnerOptions& options, const AblationOutcome& outcome,
+                const absl::StatusOr<std::string>& report) {
+  std::vector<std::string> names;
+  for (const Arm& arm : options.arms) names.push_back(arm.name);
+  if (outcome.trained == 0) std::cout << "All " << outcome.results.size() << " runs were done already.\n";
+  std::cout << "\n"
+            << ResultsTable(names, outcome.results) << "\nMean +- standard deviation over seeds, at the last epoch.\n"
+            << "Results: " << JoinPath(options.output, kResultsFile) << "\n";
+  if (report.ok()) std::cout << "Report: " << JoinPath(options.output, kReportFile) << "\n\n" << *report;
+  for (const RunResult& result : outcome.results) {
+    if (result.status == "failed")
+      std::cerr << result.arm << " seed " << result.seed << " failed: " << result.message << "\n";
+  }
+}
+
+// Trains the runs and reports on them; returns the exit status.
+int Train(const LoadedAblation& loaded, const RunnerOptions& options) {
+  HandleStopSignals([](int number) { stop_signal = number; });
+  // Whoever reads what is said here may end before the runs do: a pipe's reader, with the terminal that is closed. What
+  // cannot be said is not said, and the runs go on or write their checkpoints.
+  signal(SIGPIPE, SIG_IGN);
+  const absl::StatusOr<AblationOutcome> outcome = RunAblation(loaded, options);
+  if (!outcome.ok()) return ExitStatus(outcome.status());
+  const absl::StatusOr<std::string> report = WriteReport({options.output}, options.output);
+  if (!report.ok()) std::cerr << "no report could be made: " << report.status().message() << "\n";
+  if (outcome->stopped) {
+    std::cerr << "Stopped; the same command goes on from here.\n";
+    return 128 + stop_signal;
+  }
+  SayOutcome(options, *outcome, report);
+  return outcome->failed > 0 || !report.ok() ? kNotAllDone : 0;
+}
+
 int Main() {
   if (FLAGS_list) {
     List();
@@ -86,83 +174,9 @@ int Main() {
   }
   const absl::StatusOr<LoadedAblation> loaded = LoadAblation(FLAGS_config, FLAGS_override);
   if (!loaded.ok()) return ExitStatus(loaded.status());
-  RunnerOptions options;
-  options.output = UserPath(FLAGS_output.empty() ? JoinPath("runs", loaded->ablation.name()) : FLAGS_output);
-  const absl::Status stays = CheckConfigStays(UserPath(FLAGS_config), options.output, loaded->ablation);
-  if (!stays.ok()) return ExitStatus(stays);
-  options.device = FLAGS_device;
-  for (const auto& [name, value] :
-       {std::make_pair("jobs", FLAGS_jobs), std::make_pair("threads_per_run", FLAGS_threads_per_run),
-        std::make_pair("retries", FLAGS_retries)}) {
-    if (value >= 0) continue;
-    return ExitStatus(absl::InvalidArgumentError(absl::StrCat("--", name, "=", value, ": must be 0 or more")));
-  }
-  options.jobs = FLAGS_jobs;
-  options.threads_per_run = FLAGS_threads_per_run;
-  options.retries = FLAGS_retries;
-  if (!FLAGS_shard.empty()) {
-    const absl::StatusOr<Shard> shard = ParseShard(FLAGS_shard);
-    if (!shard.ok()) return ExitStatus(absl::InvalidArgumentError(absl::StrCat("--shard: ", shard.status().message())));
-    options.shard = *shard;
-  }
-  options.worker_command = {"/proc/self/exe", "--worker"};
-  options.stop = [] { return stop_signal != 0; };
-  options.terminal = isatty(STDERR_FILENO) != 0;
-  options.arms = loaded->arms;
-  options.seeds = loaded->ablation.seeds();
-  if (!FLAGS_arms.empty()) {
-    const absl::StatusOr<std::vector<Arm>> arms = SelectArms(loaded->arms, FLAGS_arms);
-    if (!arms.ok()) return ExitStatus(arms.status());
-    options.arms = *arms;
-  }
-  if (!FLAGS_seeds.empty()) {
-    const absl::StatusOr<Seeds> seeds = ParseSeeds(FLAGS_seeds);
-    if (!seeds.ok()) return ExitStatus(seeds.status());
-    options.seeds = *seeds;
-  }
-  if (!FLAGS_shard.empty()) {
-    const absl::Status shard = CheckShard(options.shard, options.seeds);
-    if (!shard.ok()) return ExitStatus(shard);
-    std::cout << ShardText(options.shard, options.seeds) << std::endl;
-  } else if (IsSlurmTask()) {
-    std::cerr
-        << "A task of a Slurm array, but without --shard: all seeds are this task's (--shard=slurm: its share).\n";
-  }
-  if (FLAGS_dry_run) {
-    const absl::StatusOr<std::string> text = DryRun(*loaded, options);
-    if (!text.ok()) return ExitStatus(text.status());
-    if (!(FLAGS_expected_sd >= 0 && FLAGS_expected_sd <= std::numeric_limits<double>::max())) {
-      return ExitStatus(absl::InvalidArgumentError(
-          absl::StrCat("--expected_sd=", FLAGS_expected_sd, ": must be 0 or more, and finite")));
-    }
-    std::cout << *text << "\n"
-              << PlannedPower(loaded->ablation, options.seeds.count(), options.output, FLAGS_expected_sd);
-    return 0;
-  }
-  HandleStopSignals([](int number) { stop_signal = number; });
-  // Whoever reads what is said here may end before the runs do: a pipe's reader, with the terminal that is closed. What
-  // cannot be said is not said, and the runs go on or write their checkpoints.
-  signal(SIGPIPE, SIG_IGN);
-  const absl::StatusOr<AblationOutcome> outcome = RunAblation(*loaded, options);
-  if (!outcome.ok()) return ExitStatus(outcome.status());
-  const absl::StatusOr<std::string> report = WriteReport({options.output}, options.output);
-  if (!report.ok()) std::cerr << "no report could be made: " << report.status().message() << "\n";
-  if (outcome->stopped) {
-    std::cerr << "Stopped; the same command goes on from here.\n";
-    return 128 + stop_signal;
-  }
-  std::vector<std::string> names;
-  for (const Arm& arm : options.arms) names.push_back(arm.name);
-  if (outcome->trained == 0) std::cout << "All " << outcome->results.size() << " runs were done already.\n";
-  std::cout << "\n"
-            << ResultsTable(names, outcome->results) << "\nMean +- standard deviation over seeds, at the last epoch.\n"
-            << "Results: " << JoinPath(options.output, kResultsFile) << "\n";
-  if (report.ok()) std::cout << "Report: " << JoinPath(options.output, kReportFile) << "\n\n" << *report;
-  for (const RunResult& result : outcome->results) {
-    if (result.status == "failed")
-      std::cerr << result.arm << " seed " << result.seed << " failed: " << result.message << "\n";
-  }
-  return outcome->failed > 0 || !report.ok() ? kNotAllDone : 0;
+  const absl::StatusOr<RunnerOptions> options = OptionsOf(*loaded);
+  if (!options.ok()) return ExitStatus(options.status());
+  return FLAGS_dry_run ? ExitStatus(SayPlan(*loaded, *options)) : Train(*loaded, *options);
 }
 
 }  // namespace

@@ -208,101 +208,142 @@ absl::StatusOr<Dataset> SyntheticData(const NetworkInfo& network, int64_t batche
   return OpenDataset(any);
 }
 
+// Times the steps of a training that is told of each. Steps of the warm-up are not counted.
+class StepTimer {
+ public:
+  explicit StepTimer(at::Device device) : device_(device), warm_up_(device.is_cuda() ? kWarmUpOnDevice : kWarmUp) {}
+
+  // How many steps the training must have. A GPU's last step waits for what is measured, and is not like the others.
+  int64_t steps_needed() const { return warm_up_ + FLAGS_steps + (device_.is_cuda() ? 1 : 0); }
+
+  // To be called right before the first step.
+  void Start() {
+    ForgetPeakMemory();
+    before_ = device_.is_cuda() ? 0 : ProcessMemory("VmRSS:");
+    if (device_.is_cuda()) PeakDeviceMemory(device_);  // forgotten
+  }
+
+  void OnStep() {
+    ++steps_;
+    if (device_.is_cuda()) {
+      if (steps_ != warm_up_ && steps_ != warm_up_ + FLAGS_steps) return;
+      WaitFor(device_);
+    }
+    const double now = SteadySeconds(), cpu = CpuSeconds();
+    if (steps_ > warm_up_ && steps_ <= warm_up_ + FLAGS_steps) {
+      const double count = static_cast<double>(device_.is_cuda() ? FLAGS_steps : 1);
+      seconds_.push_back((now - last_) / count);
+      cpu_seconds_.push_back((cpu - last_cpu_) / count);
+    }
+    if (!device_.is_cuda()) peak_ = ProcessMemory("VmHWM:");
+    last_cpu_ = CpuSeconds();
+    last_ = SteadySeconds();
+  }
+
+  // To be called after the last step.
+  void End() {
+    if (device_.is_cuda()) peak_ = PeakDeviceMemory(device_);
+  }
+
+  double seconds() const { return Median(seconds_); }  // of a step
+  double cpu_seconds() const { return Median(cpu_seconds_); }
+  int64_t peak_bytes() const { return peak_ - before_; }
+
+ private:
+  const at::Device device_;
+  const int64_t warm_up_;
+  std::vector<double> seconds_, cpu_seconds_;  // of each step
+  double last_ = 0, last_cpu_ = 0;
+  int64_t steps_ = 0, before_ = 0, peak_ = 0;
+};
+
+absl::StatusOr<NetworkInfo> NetworkOfFlags() {
+  PRUNELAB_ASSIGN_OR_RETURN(const google::protobuf::Any network, Plugin("--network", FLAGS_network, NoPruning()));
+  absl::StatusOr<Network> built = BuildNetwork(network, {});
+  if (!built.ok()) return WithPrefix("--network", built.status());
+  return NetworkInfo::Create(*std::move(built));
+}
+
+absl::StatusOr<Training> TrainingOfFlags(at::Device device) {
+  Training training;
+  training.set_epochs(1);
+  training.set_batch_size(FLAGS_batch);
+  training.set_skipping(FLAGS_skipping);
+  training.set_cuda_graphs(FLAGS_cuda_graphs);
+  PRUNELAB_ASSIGN_OR_RETURN(const Training::Precision precision, Precision(device));
+  training.set_precision(precision);
+  training.mutable_sgd()->set_learning_rate(0.1);
+  training.mutable_sgd()->set_momentum(0.9);
+  training.mutable_sgd()->set_weight_decay(1e-4);
+  return training;
+}
+
+// Sets the strategy and the regularizer that the flags name.
+absl::Status ChoosePlugins(const NetworkInfo& network, TrainingSetup* setup) {
+  PRUNELAB_ASSIGN_OR_RETURN(const google::protobuf::Any pruning, Plugin("--pruning", FLAGS_pruning, NoPruning()));
+  absl::StatusOr<std::unique_ptr<PruningStrategy>> strategy = CreatePruningStrategy(pruning, {&network, setup->seed});
+  if (!strategy.ok()) return WithPrefix("--pruning", strategy.status());
+  setup->strategy = *std::move(strategy);
+  if (FLAGS_masks != "strategy") setup->strategy = std::make_unique<UpdatesPutAside>(std::move(setup->strategy));
+  PRUNELAB_ASSIGN_OR_RETURN(const google::protobuf::Any regularizer,
+                            Plugin("--regularizer", FLAGS_regularizer, NoRegularizer()));
+  absl::StatusOr<std::unique_ptr<Regularizer>> penalty = CreateRegularizer(regularizer, network);
+  if (!penalty.ok()) return WithPrefix("--regularizer", penalty.status());
+  setup->regularizer = *std::move(penalty);
+  setup->penalty_weight = FLAGS_regularizer.empty() ? 0 : kPenaltyWeight;
+  return absl::OkStatus();
+}
+
+Json Measurements(const StepTimer& timer, const Trainer& trainer, const EpochRecord& record, const std::string& plan) {
+  Json json;
+  json["milliseconds"] = 1e3 * timer.seconds();
+  json["images_per_second"] = static_cast<double>(FLAGS_batch) / timer.seconds();
+  json["cpu_milliseconds"] = 1e3 * timer.cpu_seconds();
+  json["peak_bytes"] = timer.peak_bytes();
+  json["plan"] = plan;
+  json["skipping"] = plan == "skipping";
+  json["precision"] = FLAGS_precision;
+  json["loss"] = record.train_loss;
+  json["executed_macs"] = trainer.executed_macs();
+  json["dense_macs"] = DenseTrainingMacs(trainer.model().info());
+  json["masks"] = FLAGS_masks;
+  json["filter_sparsity"] = record.filter_sparsity;
+  json["batch"] = FLAGS_batch;
+  json["threads"] = FLAGS_threads;
+  json["steps"] = FLAGS_steps;
+  json["device"] = trainer.model().device().str();
+  json["cpu_capability"] = at::get_cpu_capability();
+  return json;
+}
+
 absl::StatusOr<Json> Measure() {
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeastOne("--batch", FLAGS_batch));
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeastOne("--steps", FLAGS_steps));
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeastOne("--threads", FLAGS_threads));
   at::set_num_threads(FLAGS_threads);
   TrainingSetup setup;
-  PRUNELAB_ASSIGN_OR_RETURN(setup.device, ChooseDevice(FLAGS_device));
-  PRUNELAB_ASSIGN_OR_RETURN(const google::protobuf::Any network, Plugin("--network", FLAGS_network, NoPruning()));
-  absl::StatusOr<Network> built = BuildNetwork(network, {});
-  if (!built.ok()) return WithPrefix("--network", built.status());
-  PRUNELAB_ASSIGN_OR_RETURN(setup.network, NetworkInfo::Create(*std::move(built)));
-  const NetworkInfo info = setup.network;
-  const bool on_device = setup.device.is_cuda();
-  const int64_t warm_up = on_device ? kWarmUpOnDevice : kWarmUp;
-  // A GPU's last step waits for what is measured, and is not like the others.
-  PRUNELAB_ASSIGN_OR_RETURN(const Dataset dataset, SyntheticData(info, warm_up + FLAGS_steps + (on_device ? 1 : 0)));
-  setup.dataset = &dataset;
   setup.seed = 1;
-  setup.config.set_epochs(1);
-  setup.config.set_batch_size(FLAGS_batch);
-  setup.config.set_skipping(FLAGS_skipping);
-  setup.config.set_cuda_graphs(FLAGS_cuda_graphs);
-  PRUNELAB_ASSIGN_OR_RETURN(const Training::Precision precision, Precision(setup.device));
-  setup.config.set_precision(precision);
+  PRUNELAB_ASSIGN_OR_RETURN(setup.device, ChooseDevice(FLAGS_device));
+  PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo network, NetworkOfFlags());
+  setup.network = network;
+  StepTimer timer(setup.device);
+  PRUNELAB_ASSIGN_OR_RETURN(const Dataset dataset, SyntheticData(network, timer.steps_needed()));
+  setup.dataset = &dataset;
+  PRUNELAB_ASSIGN_OR_RETURN(setup.config, TrainingOfFlags(setup.device));
   const std::string plan = StepPlanName(setup.config, setup.device);
-  setup.config.mutable_sgd()->set_learning_rate(0.1);
-  setup.config.mutable_sgd()->set_momentum(0.9);
-  setup.config.mutable_sgd()->set_weight_decay(1e-4);
-
-  PRUNELAB_ASSIGN_OR_RETURN(const google::protobuf::Any pruning, Plugin("--pruning", FLAGS_pruning, NoPruning()));
-  absl::StatusOr<std::unique_ptr<PruningStrategy>> strategy = CreatePruningStrategy(pruning, {&info, setup.seed});
-  if (!strategy.ok()) return WithPrefix("--pruning", strategy.status());
+  PRUNELAB_RETURN_IF_ERROR(ChoosePlugins(network, &setup));
   std::map<std::string, at::Tensor> masks;
-  if (FLAGS_masks == "strategy") {
-    setup.strategy = *std::move(strategy);
-  } else {
-    PRUNELAB_ASSIGN_OR_RETURN(masks, Masks(info));
-    setup.strategy = std::make_unique<UpdatesPutAside>(*std::move(strategy));
+  if (FLAGS_masks != "strategy") {
+    PRUNELAB_ASSIGN_OR_RETURN(masks, Masks(network));
   }
-  PRUNELAB_ASSIGN_OR_RETURN(const google::protobuf::Any regularizer,
-                            Plugin("--regularizer", FLAGS_regularizer, NoRegularizer()));
-  absl::StatusOr<std::unique_ptr<Regularizer>> penalty = CreateRegularizer(regularizer, info);
-  if (!penalty.ok()) return WithPrefix("--regularizer", penalty.status());
-  setup.regularizer = *std::move(penalty);
-  setup.penalty_weight = FLAGS_regularizer.empty() ? 0 : kPenaltyWeight;
-
-  std::vector<double> seconds, cpu_seconds;
-  double last = 0, last_cpu = 0;
-  int64_t steps = 0, peak = 0;
-  const at::Device device = setup.device;
-  setup.on_step = [&](const StepProgress&) {
-    ++steps;
-    if (on_device) {
-      if (steps != warm_up && steps != warm_up + FLAGS_steps) return;
-      WaitFor(device);
-    }
-    const double now = SteadySeconds(), cpu = CpuSeconds();
-    if (steps > warm_up && steps <= warm_up + FLAGS_steps) {
-      const double count = static_cast<double>(on_device ? FLAGS_steps : 1);
-      seconds.push_back((now - last) / count);
-      cpu_seconds.push_back((cpu - last_cpu) / count);
-    }
-    if (!on_device) peak = ProcessMemory("VmHWM:");
-    last_cpu = CpuSeconds();
-    last = SteadySeconds();
-  };
+  setup.on_step = [&](const StepProgress&) { timer.OnStep(); };
   PRUNELAB_ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer, Trainer::Create(std::move(setup)));
   trainer->model().SetMasks(masks);
-  ForgetPeakMemory();
-  const int64_t before = on_device ? 0 : ProcessMemory("VmRSS:");
-  if (on_device) PeakDeviceMemory(device);  // forgotten
+  timer.Start();
   PRUNELAB_ASSIGN_OR_RETURN(const EpochRecord record, trainer->RunEpoch());
-  if (on_device) peak = PeakDeviceMemory(device);
+  timer.End();
   if (record.diverged) return absl::InternalError("the training diverged");
-
-  const double median = Median(seconds);
-  Json json;
-  json["milliseconds"] = 1e3 * median;
-  json["images_per_second"] = static_cast<double>(FLAGS_batch) / median;
-  json["cpu_milliseconds"] = 1e3 * Median(cpu_seconds);
-  json["peak_bytes"] = peak - before;
-  json["plan"] = plan;
-  json["skipping"] = plan == "skipping";
-  json["precision"] = FLAGS_precision;
-  json["loss"] = record.train_loss;
-  json["executed_macs"] = trainer->executed_macs();
-  json["dense_macs"] = DenseTrainingMacs(info);
-  json["masks"] = FLAGS_masks;
-  json["filter_sparsity"] = record.filter_sparsity;
-  json["batch"] = FLAGS_batch;
-  json["threads"] = FLAGS_threads;
-  json["steps"] = FLAGS_steps;
-  json["device"] = trainer->model().device().str();
-  json["cpu_capability"] = at::get_cpu_capability();
-  return json;
+  return Measurements(timer, *trainer, record, plan);
 }
 
 int Main() {

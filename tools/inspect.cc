@@ -8,7 +8,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "experiments/config/config.h"
+#include "experiments/config/load.h"
+#include "experiments/config/run_network.h"
+#include "experiments/config/selection.h"
 #include "ml/base/flags.h"
 #include "ml/base/status_macros.h"
 #include "tools/command_line.h"

@@ -5,7 +5,8 @@
 #include <string>
 
 #include "absl/strings/match.h"
-#include "experiments/config/config.h"
+#include "experiments/config/identity.h"
+#include "experiments/config/load.h"
 #include "ml/base/check.h"
 #include "ml/base/files.h"
 

@@ -1,5 +1,4 @@
-#include "experiments/config/config.h"
-
+// From an ablation's text to its arms and their identities.
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -12,7 +11,11 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "experiments/config/config_test.pb.h"
+#include "experiments/config/identity.h"
+#include "experiments/config/load.h"
 #include "experiments/config/phases.h"
+#include "experiments/config/run_network.h"
+#include "experiments/config/selection.h"
 #include "ml/base/digest.h"
 #include "ml/base/field_error.h"
 #include "ml/base/files.h"

@@ -26,6 +26,9 @@ struct RunPhase {
 // In their order, never empty: a run without phases is one. `config` is an Arm's, or one that FillInPhases has seen.
 std::vector<RunPhase> PhasesOf(const RunConfig& config);
 
+// Whether the strategy is there to mask something: it is not NoPruning, nor was its rate set to 0.
+bool IsToMask(const google::protobuf::Any& pruning);
+
 // Says what a run's or a phase's penalty leaves unsaid: no regularizer, and weight 0 without one.
 void FillInRegularization(Regularization* regularization);
 

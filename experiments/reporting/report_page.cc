@@ -15,6 +15,7 @@
 #include "absl/strings/str_split.h"
 #include "experiments/reporting/report.h"
 #include "experiments/reporting/report_assets.h"
+#include "experiments/reporting/written_configs.h"
 #include "ml/statistics/summary.h"
 #include "third_party/plotly/plotly.h"
 

@@ -8,7 +8,7 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
+#include <filesystem>
 #include <limits>
 
 #include "absl/strings/str_cat.h"
@@ -21,6 +21,7 @@
 namespace prunelab {
 namespace {
 
+namespace fs = std::filesystem;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -121,8 +122,8 @@ TEST_F(ReportRecordsTest, WhatIsNoResultsFolderIsRefused) {
 }
 
 TEST_F(ReportRecordsTest, MissingRunsAreCounted) {
-  ASSERT_EQ(std::system(absl::StrCat("rm -r '", Path("some/cov/2"), "'").c_str()), 0);
-  ASSERT_EQ(std::system(absl::StrCat("rm '", Path("some/none/1/result.json"), "'").c_str()), 0);
+  ASSERT_GT(fs::remove_all(Path("some/cov/2")), 0u);
+  ASSERT_TRUE(fs::remove(Path("some/none/1/result.json")));
   const ReportRecords records = Load();
   EXPECT_EQ(records.notes.front(), "Incomplete: of 6 runs 2 are missing and 0 failed.");
   EXPECT_EQ(records.notes.at(1), "Unfinished, so left out: some/none seed 1 (3 epochs).");
@@ -221,7 +222,8 @@ TEST_F(ReportRecordsTest, ARunThatFailedWithoutAConfigIsOneThatFailed) {
 
 TEST_F(ReportRecordsTest, AFinishedRunInAnyFolderStandsForOneThatFailed) {
   const std::string second = absl::StrCat(root_, "_second");
-  ASSERT_EQ(std::system(absl::StrCat("rm -rf '", second, "' && cp -r '", root_, "' '", second, "'").c_str()), 0);
+  fs::remove_all(second);
+  fs::copy(root_, second, fs::copy_options::recursive);
   Write("some/cov/1/result.json", R"({"arm":"some/cov","seed":1,"status":"failed","epochs":0,"run_id":""})");
   for (const auto& folders : {std::vector<std::string>{root_, second}, std::vector<std::string>{second, root_}}) {
     const ReportRecords records = ReadResults(folders).value();
@@ -272,7 +274,7 @@ TEST_F(ReportRecordsTest, SeedsOfAnySizeAreExact) {
   Write("ablation.textproto",
         absl::StrReplaceAll(kAblation, {{"first: 1 count", absl::StrCat("first: ", first, " count")}}));
   for (const char* arm : {"none/none", "some/none", "some/cov"}) {
-    ASSERT_EQ(std::system(absl::StrCat("rm -r '", Path(arm), "'").c_str()), 0);
+    ASSERT_GT(fs::remove_all(Path(arm)), 0u);
     for (const int64_t seed : {first, first + 1}) {
       AddRun(arm, 1);
       const std::string text = Read(absl::StrCat(arm, "/1/result.json"));
@@ -308,8 +310,10 @@ TEST_F(ReportRecordsTest, MixedPrecisionsAreSaid) {
 
 TEST_F(ReportRecordsTest, SeveralFolders) {
   const std::string second = absl::StrCat(root_, "_second");
-  ASSERT_EQ(std::system(absl::StrCat("rm -rf '", second, "' && cp -r '", root_, "' '", second, "'").c_str()), 0);
-  ASSERT_EQ(std::system(absl::StrCat("rm -r '", second, "/some/cov/1' '", root_, "/some/cov/2'").c_str()), 0);
+  fs::remove_all(second);
+  fs::copy(root_, second, fs::copy_options::recursive);
+  fs::remove_all(second + "/some/cov/1");
+  fs::remove_all(Path("some/cov/2"));
   const ReportRecords records = ReadResults({root_, second}).value();
   EXPECT_EQ(Status(records, "some/cov", 1), "done");
   EXPECT_EQ(Status(records, "some/cov", 2), "done");
@@ -318,7 +322,7 @@ TEST_F(ReportRecordsTest, SeveralFolders) {
 }
 
 TEST_F(ReportRecordsTest, NoAblationFile) {
-  ASSERT_EQ(std::system(absl::StrCat("rm '", Path("ablation.textproto"), "'").c_str()), 0);
+  ASSERT_TRUE(fs::remove(Path("ablation.textproto")));
   const ReportRecords records = Load();
   EXPECT_THAT(records.notes, Contains(HasSubstr("has no ablation.textproto: its comparisons are not known")));
   EXPECT_EQ(records.runs.size(), 6u);
@@ -337,21 +341,10 @@ TEST_F(ReportRecordsTest, ArmsThatTheAblationDoesNotKnow) {
 }
 
 TEST_F(ReportRecordsTest, NoEpochs) {
-  ASSERT_EQ(std::system(absl::StrCat("rm '", Path("some/cov/1/epochs.jsonl"), "'").c_str()), 0);
+  ASSERT_TRUE(fs::remove(Path("some/cov/1/epochs.jsonl")));
   const ReportRecords records = Load();
   EXPECT_THAT(records.notes, ElementsAre(HasSubstr("some/cov seed 1 has no epochs.jsonl")));
   EXPECT_EQ(Status(records, "some/cov", 1), "done");
-}
-
-TEST_F(ReportRecordsTest, ThePlanIsKeptFromTheFirstResultOn) {
-  const std::string fresh = Path("fresh");
-  ASSERT_TRUE(CreateFolders(fresh).ok());
-  ASSERT_TRUE(KeepPlan(fresh, "name: 'first'").ok());
-  ASSERT_TRUE(KeepPlan(fresh, "name: 'second'").ok());
-  EXPECT_EQ(Read("fresh/planned.textproto"), "name: 'second'");
-  Write("fresh/a/1/result.json", "{}");
-  ASSERT_TRUE(KeepPlan(fresh, "name: 'third'").ok());
-  EXPECT_EQ(Read("fresh/planned.textproto"), "name: 'second'");
 }
 
 TEST_F(ReportRecordsTest, TheReportsFiles) {
@@ -403,18 +396,6 @@ TEST_F(ReportRecordsTest, MessagesNestedDeeperThanAStackAreNotFollowed) {
   for (int i = 0; i < 1 << 20; ++i) text += "a{";
   Write("ablation.textproto", text);
   EXPECT_THAT(Load().notes, Contains(HasSubstr("ablation.textproto, line 1: ")));
-}
-
-TEST_F(ReportRecordsTest, ArmsAreThoseThatTheProgramRuns) {
-  Ablation ablation;
-  for (const char* name : {"a", "b", "a"}) ablation.mutable_factor()->Add()->add_level()->set_name(name);
-  ablation.mutable_factor(1)->add_level()->set_name("c");
-  ablation.mutable_factor(2)->add_level()->set_name("a");  // named alike by hand
-  EXPECT_THAT(ArmNames(ablation), ElementsAre("a/b/a", "a/c/a"));
-  ablation.add_include("*/c/*");
-  EXPECT_THAT(ArmNames(ablation), ElementsAre("a/c/a"));
-  ablation.add_exclude("a/c/*");
-  EXPECT_THAT(ArmNames(ablation), IsEmpty());
 }
 
 // Two of them, each followed into the other, would be walked 2^40 times.

@@ -14,7 +14,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "experiments/config/config.h"
+#include "experiments/config/identity.h"
 #include "experiments/config/phases.h"
 #include "experiments/records/records.h"
 #include "experiments/runs/removal.h"

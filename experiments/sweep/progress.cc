@@ -46,9 +46,9 @@ void ProgressDisplay::End(const std::string& name, const std::string& text, bool
   const bool begun = found != in_progress_.end();  // else it failed before
   const InProgress run = begun ? found->second : InProgress();
   if (begun) in_progress_.erase(found);
-  trained_images_ += static_cast<double>(run.progress.images);
+  trained_images_ += static_cast<double>(run.progress.images());
   done_ += done;
-  if (!done) waiting_images_ += run.heard ? static_cast<double>(run.progress.images_left) : run.images;
+  if (!done) waiting_images_ += run.heard ? static_cast<double>(run.progress.images_left()) : run.images;
   Say(absl::StrFormat("[%d/%d] %s  %s  %s", done_, runs_, name, text,
                       DurationText(begun ? SteadySeconds() - run.start : 0)));
 }
@@ -84,16 +84,16 @@ void ProgressDisplay::Clear() {
 std::string ProgressDisplay::RunText(const std::string& name, const InProgress& run) const {
   if (!run.heard) return absl::StrCat(name, "  starting");
   const RunProgress& p = run.progress;
-  return absl::StrFormat("%s  epoch %d/%d  step %d/%d%s", name, p.epoch + 1, p.epochs, p.iteration,
-                         p.iterations_per_epoch,
-                         p.test_top1 ? absl::StrFormat("  test %.2f %%", 100 * *p.test_top1) : "");
+  return absl::StrFormat("%s  epoch %d/%d  step %d/%d%s", name, p.epoch() + 1, p.epochs(), p.iteration(),
+                         p.iterations_per_epoch(),
+                         p.has_test_top1() ? absl::StrFormat("  test %.2f %%", 100 * p.test_top1()) : "");
 }
 
 std::string ProgressDisplay::WholeText() const {
   double trained = trained_images_, left = waiting_images_;
   for (const auto& [name, run] : in_progress_) {
-    trained += static_cast<double>(run.progress.images);
-    left += run.heard ? static_cast<double>(run.progress.images_left) : run.images;
+    trained += static_cast<double>(run.progress.images());
+    left += run.heard ? static_cast<double>(run.progress.images_left()) : run.images;
   }
   const double rate = trained / std::max(SteadySeconds() - start_, 1e-3);
   return absl::StrFormat("%d of %d runs done  %.0f images/s  %s left", done_, runs_, rate,

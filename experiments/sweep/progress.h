@@ -6,7 +6,7 @@
 #include <map>
 #include <string>
 
-#include "experiments/runs/run.h"
+#include "experiments/runs/run.pb.h"
 
 namespace prunelab {
 

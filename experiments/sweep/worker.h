@@ -1,5 +1,6 @@
 // The worker's side: one run in a process of its own. The coordinator starts the program itself with --worker, writes
-// the request on its standard input, and reads messages, one JSON object a line, from its standard output.
+// the request (RunRequest in run.proto) on its standard input, and reads messages (WorkerMessage), one a line, from its
+// standard output.
 #pragma once
 
 #include <optional>
@@ -15,16 +16,11 @@ namespace prunelab {
 // process, which is a crash.
 constexpr int kWorkerDone = 0, kWorkerFailed = 70, kWorkerBusy = 73, kWorkerStopped = 75;
 
-std::string SerializeRunRequest(const RunRequest& request);
-absl::StatusOr<RunRequest> ParseRunRequest(const std::string& text);
+// The request in `bytes`, which is a RunRequest as serialized. Errors: it is none, or a field is missing.
+absl::StatusOr<RunRequest> ParseRunRequest(const std::string& bytes);
 
-// A line from a worker: either how far it is, or a warning.
-struct WorkerMessage {
-  std::optional<RunProgress> progress;
-  std::string warning;
-};
-std::string SerializeWorkerMessage(const WorkerMessage& message);
-// No value: no line of ours.
+// A message as a line of text, and back. No value: the line is none of ours.
+std::string WorkerLine(const WorkerMessage& message);
 std::optional<WorkerMessage> ParseWorkerMessage(const std::string& line);
 
 // Reads the request and trains; returns the exit status. A stop signal (stop_signals.h) makes it write a checkpoint

@@ -10,10 +10,11 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "experiments/config/config.h"
+#include "experiments/config/selection.h"
 #include "experiments/reporting/report.h"
 #include "experiments/reporting/report_records.h"
-#include "experiments/sweep/runner.h"
+#include "experiments/sweep/dry_run.h"
+#include "experiments/tests/small_ablation.h"
 #include "ml/base/files.h"
 #include "ml/base/testing/fresh_folder.h"
 #include "ml/base/textproto.h"
@@ -107,22 +108,7 @@ constexpr char kAblation[] = R"pb(
 // A path at which there is nothing.
 std::string Folder(const std::string& name) { return JoinPath(FreshFolder("ablation_test_" + name), "output"); }
 
-LoadedAblation Load(const std::string& override_text = "") {
-  const std::string path = absl::StrCat(testing::TempDir(), "/tiny.textproto");
-  EXPECT_TRUE(WriteFileAtomically(path, kAblation).ok());
-  absl::StatusOr<LoadedAblation> loaded = LoadAblation(path, override_text);
-  EXPECT_TRUE(loaded.ok()) << loaded.status();
-  return *std::move(loaded);
-}
-
-absl::StatusOr<AblationOutcome> RunAll(const LoadedAblation& loaded, const std::string& output) {
-  RunnerOptions options;
-  options.output = output;
-  options.arms = loaded.arms;
-  options.seeds = loaded.ablation.seeds();
-  options.device = "cpu";
-  return RunAblation(loaded, options);
-}
+LoadedAblation Load(const std::string& override_text = "") { return LoadText(kAblation, override_text); }
 
 std::string Read(const std::string& path) {
   absl::StatusOr<std::string> text = ReadFile(path);
@@ -391,11 +377,7 @@ TEST(LastBatchTest, OneValueAChannelIsRefusedBeforeAnythingIsTrained) {
     ASSERT_TRUE(WriteFileAtomically(path, text("batch_size: 29 validation_fraction: 0.1")).ok());
     const absl::StatusOr<LoadedAblation> loaded = LoadAblation(path, "");
     ASSERT_TRUE(loaded.ok()) << loaded.status();
-    RunnerOptions options;
-    options.output = Folder("last_batch");
-    options.arms = loaded->arms;
-    options.seeds = loaded->ablation.seeds();
-    options.device = "cpu";
+    const RunnerOptions options = AllRuns(*loaded, Folder("last_batch"));
     const absl::Status status = dry_run ? DryRun(*loaded, options).status() : RunAblation(*loaded, options).status();
     EXPECT_THAT(std::string(status.message()),
                 HasSubstr("arm \"base\": training.batch_size: is 29, which leaves a "
@@ -470,6 +452,14 @@ TEST(MaskedNothingTest, AStrategyThatStartsBeyondTheRunIsSaid) {
           }
         }
       }
+      level {
+        name: "of_nothing"
+        patch {
+          pruning {
+            [type.googleapis.com/prunelab.Static] { rate: 0 epoch: 1 }
+          }
+        }
+      }
       level { name: "unused" }
     }
     exclude: "unused"
@@ -478,9 +468,10 @@ TEST(MaskedNothingTest, AStrategyThatStartsBeyondTheRunIsSaid) {
   const absl::StatusOr<AblationOutcome> outcome = RunAll(loaded, Folder("masked_nothing"));
   const std::string said = testing::internal::GetCapturedStderr();
   ASSERT_TRUE(outcome.ok()) << outcome.status();
-  ASSERT_EQ(outcome->results.size(), 2u);
+  ASSERT_EQ(outcome->results.size(), 3u);
   EXPECT_GT(outcome->results[0].weight_sparsity, 0);
   EXPECT_EQ(outcome->results[1].weight_sparsity, 0);
+  EXPECT_EQ(outcome->results[2].weight_sparsity, 0);  // as its rate asks for
   EXPECT_EQ(said.find("masked nothing"), said.rfind("masked nothing")) << said;
   EXPECT_THAT(said, HasSubstr("prunelab.Static masked nothing in this run's 2 epochs"));
 }
@@ -522,11 +513,8 @@ seeds { count: 1 }
   const auto run = [&](const std::string& arm) {
     const absl::StatusOr<LoadedAblation> loaded = LoadAblation(path, "");
     EXPECT_TRUE(loaded.ok()) << loaded.status();
-    RunnerOptions options;
-    options.output = folder;
+    RunnerOptions options = AllRuns(*loaded, folder);
     options.arms = *SelectArms(loaded->arms, arm);
-    options.seeds = loaded->ablation.seeds();
-    options.device = "cpu";
     return RunAblation(*loaded, options);
   };
   WritePictures(data, 1);
@@ -688,11 +676,8 @@ class InitialWeightsTest : public testing::Test {
     const std::string output = Folder("refused");
     const absl::Status status = RunAll(loaded, output).status();
     EXPECT_FALSE(PathExists(output));
-    RunnerOptions options;
-    options.output = output;
-    options.arms = loaded.arms;
-    options.seeds = loaded.ablation.seeds();
-    EXPECT_EQ(DryRun(loaded, options).status().message(), status.message());  // found before anything is trained
+    EXPECT_EQ(DryRun(loaded, AllRuns(loaded, output)).status().message(),
+              status.message());  // found before anything is trained
     return std::string(status.message());
   }
   static Safetensors Last(const std::string& name, const std::string& base, std::string* run_id = nullptr) {
@@ -763,11 +748,7 @@ TEST_F(InitialWeightsTest, BrokenWeightsAreRefusedBeforeTraining) {
 // The checkpoint of a run that was stopped is weights and masks for the tools, and for another run to start from.
 TEST_F(InitialWeightsTest, TheCheckpointOfARunUnderWay) {
   const LoadedAblation loaded = Load("include: 'dynamic_l1/none' seeds { count: 1 }");
-  RunnerOptions options;
-  options.output = Folder("stopped");
-  options.arms = loaded.arms;
-  options.seeds = loaded.ablation.seeds();
-  options.device = "cpu";
+  RunnerOptions options = AllRuns(loaded, Folder("stopped"));
   int asked = 0;
   options.stop = [&] { return ++asked > 30; };
   const absl::StatusOr<AblationOutcome> outcome = RunAblation(loaded, options);

@@ -14,9 +14,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "experiments/config/config.h"
 #include "experiments/records/records.h"
-#include "experiments/sweep/runner.h"
+#include "experiments/sweep/dry_run.h"
+#include "experiments/tests/small_ablation.h"
 #include "ml/base/files.h"
 #include "ml/base/testing/fresh_folder.h"
 
@@ -26,25 +26,6 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-// Batches of 128 are 12 steps an epoch.
-constexpr char kAblation[] = R"pb(
-  name: "further"
-  base {
-    network {
-      [type.googleapis.com/prunelab.ResNetCifar] { depth: 8 width: 4 }
-    }
-    dataset {
-      [type.googleapis.com/prunelab.Digits] {}
-    }
-    training {
-      batch_size: 128
-      sgd { learning_rate: 0.1 momentum: 0.9 weight_decay: 1e-4 }
-      random_crop_padding: 1
-    }
-  }
-  seeds { count: 1 }
-)pb";
 
 constexpr char kDynamicL1Cov[] = R"pb(
   pruning {
@@ -62,33 +43,17 @@ std::string Folder(const std::string& name) { return JoinPath(FreshFolder("furth
 
 // With `settings` of `base`.
 LoadedAblation Load(const std::string& settings) {
-  const std::string path = JoinPath(testing::TempDir(), "further.textproto");
-  EXPECT_TRUE(WriteFileAtomically(path, kAblation).ok());
-  absl::StatusOr<LoadedAblation> loaded = LoadAblation(path, absl::StrCat("base { ", settings, " }"));
-  EXPECT_TRUE(loaded.ok()) << loaded.status();
-  return *std::move(loaded);
-}
-
-RunnerOptions Options(const LoadedAblation& loaded, const std::string& output) {
-  RunnerOptions options;
-  options.output = output;
-  options.arms = loaded.arms;
-  options.seeds = loaded.ablation.seeds();
-  options.device = "cpu";
-  return options;
+  return LoadText(SmallAblation("random_crop_padding: 1"), absl::StrCat("base { ", settings, " }"));
 }
 
 absl::StatusOr<AblationOutcome> RunAll(const std::string& settings, const std::string& output,
                                        std::function<bool()> stop = nullptr) {
-  const LoadedAblation loaded = Load(settings);
-  RunnerOptions options = Options(loaded, output);
-  options.stop = std::move(stop);
-  return RunAblation(loaded, options);
+  return prunelab::RunAll(Load(settings), output, std::move(stop));
 }
 
 std::string DryRunText(const std::string& settings, const std::string& output) {
   const LoadedAblation loaded = Load(settings);
-  const absl::StatusOr<std::string> text = DryRun(loaded, Options(loaded, output));
+  const absl::StatusOr<std::string> text = DryRun(loaded, AllRuns(loaded, output));
   return text.ok() ? *text : std::string(text.status().message());
 }
 

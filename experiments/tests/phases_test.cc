@@ -17,9 +17,8 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "experiments/config/config.h"
 #include "experiments/records/records.h"
-#include "experiments/sweep/runner.h"
+#include "experiments/tests/small_ablation.h"
 #include "google/protobuf/any.pb.h"
 #include "google/protobuf/text_format.h"
 #include "ml/base/digest.h"
@@ -34,27 +33,6 @@ namespace prunelab {
 namespace {
 
 using ::testing::HasSubstr;
-
-constexpr char kAblation[] = R"pb(
-  name: "phases"
-  base {
-    network {
-      [type.googleapis.com/prunelab.ResNetCifar] { depth: 8 width: 4 }
-    }
-    dataset {
-      [type.googleapis.com/prunelab.Digits] {}
-    }
-    training {
-      batch_size: 128
-      sgd { learning_rate: 0.1 momentum: 0.9 weight_decay: 1e-4 }
-      checkpoint_minutes: 1e-9
-    }
-    pruning {
-      [type.googleapis.com/prunelab.Unstructured] { rate: 0.5 }
-    }
-  }
-  seeds { count: 1 }
-)pb";
 
 // Prunes half of the weights, then three quarters, and goes on from what there was after one epoch each time.
 constexpr char kRewinding[] = R"pb(
@@ -138,22 +116,9 @@ constexpr char kMixed[] = R"pb(
 std::string Folder(const std::string& name) { return JoinPath(FreshFolder("phases_test_" + name), "output"); }
 
 LoadedAblation Load(const std::string& override_text) {
-  const std::string path = JoinPath(testing::TempDir(), "phases.textproto");
-  EXPECT_TRUE(WriteFileAtomically(path, kAblation).ok());
-  absl::StatusOr<LoadedAblation> loaded = LoadAblation(path, override_text);
-  EXPECT_TRUE(loaded.ok()) << loaded.status();
-  return *std::move(loaded);
-}
-
-absl::StatusOr<AblationOutcome> RunAll(const LoadedAblation& loaded, const std::string& output,
-                                       std::function<bool()> stop = nullptr) {
-  RunnerOptions options;
-  options.output = output;
-  options.arms = loaded.arms;
-  options.seeds = loaded.ablation.seeds();
-  options.device = "cpu";
-  options.stop = std::move(stop);
-  return RunAblation(loaded, options);
+  return LoadText(SmallAblation("checkpoint_minutes: 1e-9",
+                                "pruning { [type.googleapis.com/prunelab.Unstructured] { rate: 0.5 } }"),
+                  override_text);
 }
 
 std::string Read(const std::string& folder, const char* name) {

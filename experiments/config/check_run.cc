@@ -1,0 +1,172 @@
+#include "experiments/config/check_run.h"
+
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "experiments/config/phases.h"
+#include "experiments/config/run_network.h"
+#include "ml/base/field_error.h"
+#include "ml/models/model_builder.h"
+#include "ml/pruning/pruning_strategy.h"
+#include "ml/regularizers/regularizer.h"
+#include "ml/training/training_config.h"
+
+namespace prunelab {
+namespace {
+
+constexpr char kRegularizer[] = "regularization.regularizer";
+
+absl::Status ValidateCompression(const Compression& compression) {
+  if (compression.fine_tune_epochs() < 0) {
+    return FieldError("fine_tune_epochs", absl::StrCat("is ", compression.fine_tune_epochs(), "; must be at least 0"));
+  }
+  if (!compression.has_rate()) return absl::OkStatus();
+  if (compression.mode() != Compression::COUPLED) {
+    return FieldError("rate", "goes with mode: COUPLED; in EXACT mode only masks decide");
+  }
+  if (!(compression.rate() >= 0 && compression.rate() < 1)) {
+    return FieldError("rate", absl::StrCat("is ", compression.rate(), "; must be at least 0 and below 1"));
+  }
+  return absl::OkStatus();
+}
+
+// What says how initial weights are taken, where there are none or it says nothing.
+std::vector<absl::Status> CheckInitialWeightsFields(const RunConfig& config) {
+  std::vector<absl::Status> errors;
+  if (config.initial_weights().empty()) {
+    constexpr char kAlone[] = "goes with initial_weights, which is not set; all weights are fresh without it";
+    if (config.fresh_weights_size() > 0) errors.push_back(FieldError("fresh_weights", kAlone));
+    if (!config.initial_weights_prefix().empty()) errors.push_back(FieldError("initial_weights_prefix", kAlone));
+  }
+  for (int i = 0; i < config.fresh_weights_size(); ++i) {
+    if (!absl::StripAsciiWhitespace(config.fresh_weights(i)).empty()) continue;
+    errors.push_back(FieldError(absl::StrCat("fresh_weights[", i, "]"),
+                                "is empty; write a glob over names of weights, e.g. \"fc.*\""));
+  }
+  return errors;
+}
+
+// What a run's config, or one of its phases, sets itself.
+struct ChosenPlugins {
+  std::string field;                 // where they stand, relative to RunConfig: "" or "phase[i]"
+  std::optional<Training> training;  // of a phase: the run's with what it changes
+  const google::protobuf::Any* pruning = nullptr;
+  bool fresh_weights = false;  // at the first step of its strategy
+  const Regularization* regularization = nullptr;
+};
+
+std::vector<ChosenPlugins> ChosenBy(const RunConfig& config) {
+  // The first phase alone begins with what the run starts from.
+  const bool fresh = !config.has_initial_weights();
+  const bool first_has_own = config.phase_size() > 0 && config.phase(0).has_pruning();
+  std::vector<ChosenPlugins> chosen = {
+      {"", std::nullopt, &config.pruning(), fresh && !first_has_own, &config.regularization()}};
+  const std::vector<RunPhase> phases = PhasesOf(config);
+  for (int i = 0; i < config.phase_size(); ++i) {
+    const Phase& phase = config.phase(i);
+    ChosenPlugins own;
+    own.field = absl::StrCat("phase[", i, "]");
+    // Of a phase without epochs that alone is said. The run's own schedule may not fit a phase's epochs.
+    if (phase.epochs() >= 1) own.training = phases[i].training;
+    if (phase.has_pruning()) own.pruning = &phase.pruning();
+    own.fresh_weights = fresh && i == 0;
+    if (phase.regularization().has_regularizer()) own.regularization = &phase.regularization();
+    chosen.push_back(std::move(own));
+  }
+  return chosen;
+}
+
+class RunCheck {
+ public:
+  RunCheck(const RunConfig& config, uint64_t seed) : config_(config), seed_(seed), chosen_(ChosenBy(config)) {}
+
+  std::vector<absl::Status> Errors() {
+    dataset_ = DescribeRunDataset(config_);
+    Check(dataset_.status());
+    for (const absl::Status& status : CheckPhases(config_)) Check(status);
+    for (const absl::Status& status : CheckInitialWeightsFields(config_)) Check(status);
+    CheckTraining();
+    CheckChoices();
+    if (dataset_.ok()) {
+      Check(InField("compression", ValidateCompression(config_.compression())));
+      CheckBuilt();
+    } else if (config_.has_network() || !config_.has_initial_weights()) {
+      // Without the data's sizes a network may be wrong for no fault of its own: only its kind is looked at.
+      Check(InField("network", NetworkFamilies().CheckLinked(config_.network())));
+    }
+    return std::move(errors_);
+  }
+
+ private:
+  bool Check(const absl::Status& status) {
+    if (!status.ok()) errors_.push_back(status);
+    return status.ok();
+  }
+
+  // Of a field where these plugins stand.
+  bool CheckIn(const ChosenPlugins& chosen, absl::string_view field, const absl::Status& status) {
+    return Check(InField(chosen.field, InField(field, status)));
+  }
+
+  void CheckTraining() {
+    training_ok_ = Check(InField("training", ValidateTraining(config_.training())));
+    if (training_ok_ && dataset_.ok() && *dataset_) {
+      Check(InField("training", CheckTrainingFitsData(config_.training(), **dataset_)));
+    }
+  }
+
+  // What the run and its phases set, without a network.
+  void CheckChoices() {
+    for (ChosenPlugins& chosen : chosen_) {
+      if (chosen.training && training_ok_) Check(InField(chosen.field, ValidateTraining(*chosen.training)));
+      if (chosen.regularization != nullptr) {
+        CheckIn(chosen, "regularization", ValidateRegularization(*chosen.regularization));
+      }
+      if (chosen.pruning != nullptr && !CheckIn(chosen, "pruning", PruningStrategies().CheckLinked(*chosen.pruning))) {
+        chosen.pruning = nullptr;
+      }
+      if (chosen.regularization != nullptr &&
+          !CheckIn(chosen, kRegularizer, Regularizers().CheckLinked(chosen.regularization->regularizer()))) {
+        chosen.regularization = nullptr;
+      }
+    }
+  }
+
+  // What network, strategies and regularizers refuse when they are built.
+  void CheckBuilt() {
+    const absl::StatusOr<NetworkInfo> network = BuildRunNetwork(config_, *dataset_);
+    if (!Check(network.status())) return;
+    // How many images of each class there are to set aside, the data alone tell: RunAblation and DryRun look then.
+    if (training_ok_ && *dataset_ && config_.training().validation_fraction() == 0) {
+      Check(InField("training", CheckLastBatch(config_.training(), *network, (*dataset_)->train_images)));
+    }
+    PruningSetup setup;
+    setup.network = &*network;
+    setup.seed = seed_;
+    for (const ChosenPlugins& chosen : chosen_) {
+      if (chosen.pruning != nullptr) {
+        setup.fresh_weights = chosen.fresh_weights;
+        CheckIn(chosen, "pruning", CreatePruningStrategy(*chosen.pruning, setup).status());
+      }
+      if (chosen.regularization != nullptr) {
+        CheckIn(chosen, kRegularizer, CreateRegularizer(chosen.regularization->regularizer(), *network).status());
+      }
+    }
+  }
+
+  const RunConfig& config_;
+  const uint64_t seed_;
+  std::vector<ChosenPlugins> chosen_;  // less what turns out not to be linked
+  absl::StatusOr<std::optional<DatasetInfo>> dataset_;
+  bool training_ok_ = false;
+  std::vector<absl::Status> errors_;
+};
+
+}  // namespace
+
+std::vector<absl::Status> CheckRun(const RunConfig& config, uint64_t seed) { return RunCheck(config, seed).Errors(); }
+
+}  // namespace prunelab

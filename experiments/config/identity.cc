@@ -1,0 +1,100 @@
+#include "experiments/config/identity.h"
+
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "google/protobuf/text_format.h"
+#include "ml/base/check.h"
+#include "ml/base/digest.h"
+#include "ml/base/textproto.h"
+
+namespace prunelab {
+namespace {
+
+std::string CanonicalOf(const google::protobuf::Message& message) {
+  absl::StatusOr<std::string> text = CanonicalText(message);
+  PRUNELAB_CHECK(text.ok()) << text.status();
+  return *std::move(text);
+}
+
+// What of a phase CanonicalText leaves out though it is another run for it: a field of sgd that the phase sets to its
+// default has a say where the run's, over which it is merged, is another.
+std::string DefaultsOverTheRuns(const RunConfig& config) {
+  using google::protobuf::FieldDescriptor;
+  const auto is_default = [](const Sgd& sgd, const FieldDescriptor* field) {
+    Sgd rest = sgd, alone;
+    sgd.GetReflection()->SwapFields(&rest, &alone, {field});
+    return CanonicalOf(alone).empty();
+  };
+  std::string text;
+  for (int i = 0; i < config.phase_size(); ++i) {
+    const Sgd& own = config.phase(i).sgd();
+    std::vector<const FieldDescriptor*> fields;
+    own.GetReflection()->ListFields(own, &fields);
+    for (const FieldDescriptor* field : fields) {
+      if (!is_default(own, field) || is_default(config.training().sgd(), field)) continue;
+      std::string value;
+      google::protobuf::TextFormat::PrintFieldValueToString(own, field, -1, &value);
+      absl::StrAppend(&text, "phase[", i, "].sgd.", field->name(), ": ", value, "\n");
+    }
+  }
+  return text;
+}
+
+std::string CanonicalConfig(const RunConfig& config) {
+  // A removal with all its defaults is one too, and no other text says that it is there.
+  return absl::StrCat(CanonicalOf(config), config.has_compression() ? "compression: {}\n" : "",
+                      DefaultsOverTheRuns(config));
+}
+
+std::vector<std::pair<std::string, std::string>> CanonicalLines(const RunConfig& config) {
+  const std::string text = CanonicalConfig(config);
+  std::vector<std::pair<std::string, std::string>> lines;  // path, value
+  for (const absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
+    lines.push_back(absl::StrSplit(line, absl::MaxSplits(absl::ByString(": "), 1)));
+  }
+  return lines;
+}
+
+}  // namespace
+
+std::string RunId(const RunConfig& config, int64_t seed, absl::string_view fingerprint) {
+  return Sha256(absl::StrCat(CanonicalConfig(config), "seed: ", seed, "\ndata: ", fingerprint, "\n"));
+}
+
+std::string FullRunId(const RunConfig& config, int64_t seed, absl::string_view data_fingerprint,
+                      absl::string_view weights_digest, absl::string_view source_run_id) {
+  std::string data(data_fingerprint);
+  if (!weights_digest.empty()) absl::StrAppend(&data, "\ninitial_weights: ", weights_digest);
+  if (!source_run_id.empty()) absl::StrAppend(&data, "\nshape of: ", source_run_id);
+  return RunId(config, seed, data);
+}
+
+std::string ArmDifference(const RunConfig& old_config, const RunConfig& new_config) {
+  const auto old_lines = CanonicalLines(old_config);
+  const auto new_lines = CanonicalLines(new_config);
+  const std::map<std::string, std::string> old_values(old_lines.begin(), old_lines.end());
+  const std::map<std::string, std::string> new_values(new_lines.begin(), new_lines.end());
+  std::string text;
+  for (const auto& [path, value] : old_lines) {
+    const auto now = new_values.find(path);
+    if (now != new_values.end() && now->second == value) continue;
+    absl::StrAppend(&text, "- ", path, ": ", value, "\n");
+    if (now != new_values.end()) absl::StrAppend(&text, "+ ", path, ": ", now->second, "\n");
+  }
+  for (const auto& [path, value] : new_lines) {
+    if (!old_values.count(path)) absl::StrAppend(&text, "+ ", path, ": ", value, "\n");
+  }
+  return text;
+}
+
+std::string ResolvedText(const RunConfig& config) {
+  // The path under which the records have always named the schema; their bytes stay the same wherever the file lies.
+  return absl::StrCat("# proto-file: experiments/ablation.proto\n# proto-message: prunelab.RunConfig\n",
+                      PrettyText(config));
+}
+
+}  // namespace prunelab

@@ -1,0 +1,143 @@
+#include "experiments/config/load.h"
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "experiments/config/check_ablation.h"
+#include "experiments/config/check_run.h"
+#include "experiments/config/names.h"
+#include "experiments/config/places.h"
+#include "ml/base/field_error.h"
+#include "ml/base/files.h"
+#include "ml/base/status_macros.h"
+#include "ml/base/textproto.h"
+
+namespace prunelab {
+namespace {
+
+constexpr char kOverride[] = "--override";
+constexpr char kPenaltyWeight[] = "regularization.weight";
+
+// Turns the file and the override into a LoadedAblation, collecting errors.
+class Loader {
+ public:
+  Loader(const Ablation& file, const TextProtoSource& file_source, const Ablation& overriding,
+         const TextProtoSource& override_source)
+      : texts_{loaded_.ablation, file, file_source, overriding, override_source} {}
+
+  absl::StatusOr<LoadedAblation> Load() {
+    loaded_.ablation = texts_.file;
+    PRUNELAB_RETURN_IF_ERROR(MergePatch(texts_.overriding, &loaded_.ablation));
+    CheckNameAndSeeds(ablation(), errors_);
+    if (!CheckFactors(ablation(), errors_)) return errors_.ToStatus();
+    PRUNELAB_RETURN_IF_ERROR(MakeArms());
+    for (size_t i = 0; i < loaded_.arms.size(); ++i) CheckArm(loaded_.arms[i], levels_[i]);
+    CheckComparisons(ablation(), loaded_.arms, excluded_, errors_);
+    PRUNELAB_RETURN_IF_ERROR(errors_.ToStatus());
+    return std::move(loaded_);
+  }
+
+ private:
+  const Ablation& ablation() const { return loaded_.ablation; }
+
+  absl::Status MakeArms() {
+    const std::vector<ArmLevels> all = ExpandArms(ablation());
+    bool any_regularizer = false;
+    std::optional<std::string> idle_weight;  // the place of a penalty's weight in an arm without a penalty
+    for (const ArmLevels& levels : all) {
+      PRUNELAB_ASSIGN_OR_RETURN(Arm arm, MergedArm(ablation(), levels));
+      const Regularization& regularization = arm.config.regularization();
+      if (regularization.has_regularizer()) {
+        any_regularizer = true;
+      } else if (regularization.has_weight() && regularization.weight() != 0 && !idle_weight) {
+        idle_weight = PlaceInArm(texts_, arm.config, levels.levels, kPenaltyWeight);
+      }
+      if (!levels.is_run) {
+        excluded_.insert(levels.name);
+        continue;
+      }
+      FillIn(&arm.config);
+      loaded_.arms.push_back(std::move(arm));
+      levels_.push_back(levels.levels);
+    }
+    // One arm without a penalty is a control; an ablation without any, but with a weight, is a regularizer forgotten.
+    if (idle_weight && !any_regularizer) {
+      errors_.AddAt(
+          *idle_weight, kPenaltyWeight,
+          "is set, but no arm has a regularizer; name one, e.g. regularizer { [type.googleapis.com/prunelab.Cov] "
+          "{} }, or leave the weight out");
+    }
+    CheckSelection(ablation(), all, errors_);
+    return absl::OkStatus();
+  }
+
+  void CheckArm(Arm& arm, const std::vector<int>& levels) {
+    const auto place = [&](absl::string_view field) { return PlaceInArm(texts_, arm.config, levels, field); };
+    for (const absl::Status& status : CheckRun(arm.config, static_cast<uint64_t>(ablation().seeds().first()))) {
+      errors_.AddAt(place(ErrorField(status)), ErrorField(status), ErrorText(status));
+    }
+    arm.places = {{"initial_weights", place("initial_weights")}, {"dataset", place("dataset.path")}};
+    const std::string fault = FromScratchFault(arm.config);
+    if (!fault.empty()) errors_.AddAt(place("from_scratch.arm"), "from_scratch.arm", fault);
+  }
+
+  // What is wrong with the arm whose shape a run takes, or "".
+  std::string FromScratchFault(const RunConfig& config) const {
+    if (!config.has_from_scratch()) return "";
+    const std::string& source = config.from_scratch().arm();
+    const auto found =
+        std::find_if(loaded_.arms.begin(), loaded_.arms.end(), [&](const Arm& arm) { return arm.name == source; });
+    if (found == loaded_.arms.end()) {
+      std::vector<std::string> names;
+      for (const Arm& arm : loaded_.arms) names.push_back(arm.name);
+      return absl::StrCat("no arm that is run is called ", Quote(source), ArmChoices(source, names));
+    }
+    if (found->config.has_from_scratch()) {
+      return absl::StrCat(Quote(source), " is trained from another arm's shape itself; name one that is not");
+    }
+    if (config.has_initial_weights()) return "goes with fresh weights; leave initial_weights unset in this arm";
+    return "";
+  }
+
+  LoadedAblation loaded_;
+  const AblationTexts texts_;
+  AblationErrors errors_{texts_};
+  std::vector<std::vector<int>> levels_;  // of each arm
+  std::set<std::string> excluded_;
+};
+
+}  // namespace
+
+absl::StatusOr<LoadedAblation> LoadAblation(const std::string& path, absl::string_view override_text) {
+  Ablation file, overriding;
+  const absl::StatusOr<std::unique_ptr<TextProtoSource>> file_source =
+      TextProtoSource::ParseFile(UserPath(path), &file);
+  const absl::StatusOr<std::unique_ptr<TextProtoSource>> override_source =
+      TextProtoSource::Parse(kOverride, override_text, &overriding);
+  if (!file_source.ok() && !override_source.ok()) {
+    return absl::Status(file_source.status().code(),
+                        absl::StrCat(file_source.status().message(), "\n", override_source.status().message()));
+  }
+  PRUNELAB_RETURN_IF_ERROR(file_source.status());
+  PRUNELAB_RETURN_IF_ERROR(override_source.status());
+  return Loader(file, **file_source, overriding, **override_source).Load();
+}
+
+absl::StatusOr<std::vector<Arm>> ArmsAsWritten(const std::string& text) {
+  Ablation ablation;
+  PRUNELAB_RETURN_IF_ERROR(TextProtoSource::Parse("ablation", text, &ablation).status());
+  if (CountArms(ablation).value_or(0) < 1) return absl::InvalidArgumentError("has no arms, or more than can be");
+  std::vector<Arm> arms;
+  for (const ArmLevels& levels : ExpandArms(ablation)) {
+    PRUNELAB_ASSIGN_OR_RETURN(Arm arm, MergedArm(ablation, levels));
+    FillIn(&arm.config);
+    arms.push_back(std::move(arm));
+  }
+  return arms;
+}
+
+}  // namespace prunelab

@@ -1,0 +1,33 @@
+// A run's data set and network, as far as its config tells them, and whether it can be trained on the data.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "experiments/config/ablation.pb.h"
+#include "ml/data/dataset.h"
+#include "ml/network/network.h"
+
+namespace prunelab {
+
+// What the data set of a run says of itself; no value where its data must be read for that and are not there. Errors
+// are field errors relative to RunConfig ("dataset...").
+absl::StatusOr<std::optional<DatasetInfo>> DescribeRunDataset(const RunConfig& config);
+
+// The network of a run on the data set (no value: unknown, the family's own defaults hold). Field errors relative to
+// RunConfig ("network..."): parameters refused, a network whose images or classes are not the data's.
+absl::StatusOr<NetworkInfo> BuildRunNetwork(const RunConfig& config, const std::optional<DatasetInfo>& dataset);
+
+// Whether a run's training can be done with data of these sizes: batches no larger than them, crop padding no larger
+// than an image. Field errors relative to Training.
+absl::Status CheckTrainingFitsData(const Training& training, const DatasetInfo& dataset);
+
+// The same once the data are read, and how many images an epoch trains on. Refuses besides a class of which validation
+// would leave nothing, batches larger than what is left, and a last batch of one image that a batch norm of `network`
+// cannot take.
+absl::StatusOr<int64_t> CheckTrainingOnData(const Training& training, const NetworkInfo& network,
+                                            const Dataset& dataset);
+
+}  // namespace prunelab

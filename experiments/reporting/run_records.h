@@ -1,0 +1,34 @@
+// The records of one run, read back and held against each other.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "experiments/records/records.h"
+#include "experiments/records/results_folder.h"
+#include "experiments/reporting/epoch_curves.h"
+
+namespace prunelab {
+
+struct RunRecords : EpochCurves {
+  RunResult result;    // of status "missing" where there is none that can be used
+  std::string folder;  // where the run's records are
+  std::map<std::string, std::string> provenance;
+};
+
+struct ReadRun {
+  RunRecords records;
+  std::string config;              // the text of config.textproto, "" where there is none
+  bool finished = false;           // there is a result.json
+  std::string left_out;            // why the run is not used, or ""
+  std::string unfinished;          // what there is of a run without a result, or ""
+  std::vector<std::string> notes;  // on a run that is used
+};
+
+// "none/cov seed 3".
+std::string RunName(const std::string& arm, int64_t seed);
+
+ReadRun ReadRunRecords(const FoundRun& found);
+
+}  // namespace prunelab

@@ -1,0 +1,137 @@
+#include "experiments/reporting/written_configs.h"
+
+#include <algorithm>
+#include <limits>
+#include <optional>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "experiments/config/identity.h"
+#include "experiments/config/load.h"
+#include "experiments/config/phases.h"
+#include "experiments/config/run_network.h"
+#include "google/protobuf/empty.pb.h"
+#include "google/protobuf/io/tokenizer.h"
+#include "google/protobuf/text_format.h"
+#include "ml/base/plugin.h"
+#include "ml/base/textproto.h"
+#include "ml/pruning/pruning_strategy.h"
+
+namespace prunelab {
+namespace {
+
+constexpr char kNoPruning[] = "prunelab.NoPruning";
+constexpr int kMaxNesting = 100;  // of messages, as TextProtoSource has it
+
+class AnyIsEmpty : public google::protobuf::TextFormat::Finder {
+ public:
+  const google::protobuf::Descriptor* FindAnyType(const google::protobuf::Message&, const std::string&,
+                                                  const std::string&) const override {
+    return google::protobuf::Empty::descriptor();
+  }
+};
+
+class Silent : public google::protobuf::io::ErrorCollector {
+ public:
+  void AddError(int line, google::protobuf::io::ColumnNumber, const std::string& message) override {
+    if (text.empty()) text = absl::StrCat("line ", line + 1, ": ", message);
+  }
+  std::string text;
+};
+
+// "" or what makes the arms or the runs too many to hold, or none: a program that runs ablations writes no such text.
+std::string WrongSizes(const Ablation& ablation) {
+  if (!CountArms(ablation)) return absl::StrCat("its factors make more than ", kMaxArms, " arms");
+  const Seeds& seeds = ablation.seeds();
+  if (seeds.count() < 0 || seeds.count() > kMaxSeeds) {
+    return absl::StrCat("its seeds.count is ", seeds.count(), ", not from 0 to ", kMaxSeeds);
+  }
+  if (seeds.first() < 0 || seeds.first() > std::numeric_limits<int64_t>::max() - kMaxSeeds) {
+    return absl::StrCat("its seeds.first is ", seeds.first(), ", not from 0 to 2^63 - ", kMaxSeeds);
+  }
+  return "";
+}
+
+// What of a network the phases of a run mask, or no value where that is not known.
+std::optional<MaskKind> MasksOf(const RunConfig& config, const NetworkInfo& network) {
+  bool filters = false, weights = false;
+  for (const RunPhase& phase : PhasesOf(config)) {
+    if (AnyTypeName(phase.pruning) == kNoPruning) continue;  // what the phases before masked stays
+    PruningSetup setup;
+    setup.network = &network;
+    const auto strategy = CreatePruningStrategy(phase.pruning, setup);
+    if (!strategy.ok()) return std::nullopt;
+    ((*strategy)->granularity() == Granularity::kFilter ? filters : weights) = true;
+  }
+  if (filters && weights) return MaskKind::kBoth;
+  return filters ? MaskKind::kFilters : weights ? MaskKind::kWeights : MaskKind::kNone;
+}
+
+}  // namespace
+
+std::string ParseWrittenAblation(const std::string& text, Ablation* ablation) {
+  AnyIsEmpty finder;
+  Silent errors;
+  google::protobuf::TextFormat::Parser parser;
+  parser.SetFinder(&finder);
+  parser.AllowUnknownField(true);
+  parser.SetRecursionLimit(kMaxNesting);  // unknown fields may hold each other as deep as a file is long
+  parser.RecordErrorsTo(&errors);
+  if (parser.ParseFromString(text, ablation)) return WrongSizes(*ablation);
+  return errors.text.empty() ? "does not parse" : errors.text;
+}
+
+std::map<std::string, std::string> WrittenConfigs(const std::string& ablation_text) {
+  std::map<std::string, std::string> configs;
+  const absl::StatusOr<std::vector<Arm>> arms = ArmsAsWritten(ablation_text);
+  if (!arms.ok()) return configs;
+  for (const Arm& arm : *arms) configs.emplace(arm.name, ResolvedText(arm.config));
+  return configs;
+}
+
+std::string ConfigDifference(const std::string& a, const std::string& b) {
+  if (a == b) return "";
+  RunConfig first, second;
+  if (TextProtoSource::Parse("a", a, &first).ok() && TextProtoSource::Parse("b", b, &second).ok()) {
+    return ArmDifference(first, second);
+  }
+  return "their config.textproto differ\n";
+}
+
+bool HasAnotherIdentity(const std::string& config_text, int64_t seed, const std::string& data_fingerprint,
+                        const std::string& run_id) {
+  RunConfig config;
+  if (config_text.empty() || !TextProtoSource::Parse("config.textproto", config_text, &config).ok()) return false;
+  // A file that the records do not hold, or another run, is part of it.
+  if (config.has_initial_weights() || config.has_from_scratch()) return false;
+  return run_id != RunId(config, seed, data_fingerprint);
+}
+
+void DescribeArm(const std::string& config_text, ArmFacts* facts) {
+  if (PluginType(config_text, "pruning") == kNoPruning) facts->masks = MaskKind::kNone;
+  RunConfig config;
+  if (config_text.empty() || !TextProtoSource::Parse("config.textproto", config_text, &config).ok()) return;
+  const auto dataset = DescribeRunDataset(config);
+  const std::optional<DatasetInfo> info = dataset.ok() ? *dataset : std::nullopt;
+  const absl::StatusOr<NetworkInfo> network = BuildRunNetwork(config, info);
+  if (!network.ok()) return;
+  facts->classes = network->classes();
+  facts->masks = MasksOf(config, *network).value_or(facts->masks);
+}
+
+std::string PluginType(const std::string& config, absl::string_view field) {
+  constexpr absl::string_view kPrefix = "type.googleapis.com/";
+  const std::string head = absl::StrCat(field, " {");
+  std::vector<std::string> types;
+  for (size_t at = config.find(head); at != std::string::npos; at = config.find(head, at + 1)) {
+    const size_t type = config.find(std::string(kPrefix), at);
+    if (type == std::string::npos) break;
+    const size_t begin = type + kPrefix.size();
+    const std::string name = config.substr(begin, config.find(']', begin) - begin);
+    if (std::find(types.begin(), types.end(), name) == types.end()) types.push_back(name);
+  }
+  return absl::StrJoin(types, "+");
+}
+
+}  // namespace prunelab

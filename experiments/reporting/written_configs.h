@@ -1,0 +1,37 @@
+// What the configs in a results folder say, as far as the plugins they name are linked.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "experiments/config/ablation.pb.h"
+#include "experiments/reporting/analysis.h"
+
+namespace prunelab {
+
+// Parses ablation.textproto, passing over plugins and fields that are not known here. Returns "" or what is wrong: the
+// syntax, or more arms or seeds than an ablation can have.
+std::string ParseWrittenAblation(const std::string& text, Ablation* ablation);
+
+// The configs that the ablation gives its arms, by name, as config.textproto has them. Empty where that is not known: a
+// plugin is not linked.
+std::map<std::string, std::string> WrittenConfigs(const std::string& ablation_text);
+
+// How the config.textproto of two runs differ, a line for each field; "" if they mean the same.
+std::string ConfigDifference(const std::string& a, const std::string& b);
+
+// Whether `run_id` is not that of the run's config, seed and data, as far as its plugins are linked and its records
+// tell.
+bool HasAnotherIdentity(const std::string& config_text, int64_t seed, const std::string& data_fingerprint,
+                        const std::string& run_id);
+
+// Sets what an arm's config.textproto tells of it: whether it masks filters or weights, and the number of classes.
+void DescribeArm(const std::string& config_text, ArmFacts* facts);
+
+// The types of the plugins that a run's config.textproto chooses for a field, its phases' too, each once, joined by
+// "+", e.g. "prunelab.DynamicL1" for "pruning", or "". Read from the text: they may not be linked here.
+std::string PluginType(const std::string& config, absl::string_view field);
+
+}  // namespace prunelab

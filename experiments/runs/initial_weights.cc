@@ -1,0 +1,46 @@
+#include "experiments/runs/initial_weights.h"
+
+#include <ATen/ATen.h>
+
+#include <utility>
+
+#include "ml/base/digest.h"
+#include "ml/base/files.h"
+#include "ml/base/status_macros.h"
+#include "ml/execution/model.h"
+
+namespace prunelab {
+
+absl::StatusOr<InitialWeights> ReadInitialWeights(const RunConfig& config) {
+  InitialWeights weights;
+  const std::string& path = config.initial_weights();
+  if (path.empty()) return weights;
+  const absl::StatusOr<std::string> bytes = ReadFile(UserPath(path), uint64_t{1} << 36);
+  if (absl::IsNotFound(bytes.status())) return NoSuchFile(path);
+  PRUNELAB_RETURN_IF_ERROR(bytes.status());
+  PRUNELAB_ASSIGN_OR_RETURN(weights.tensors, ParseSafetensors(*bytes, path));
+  weights.digest = Sha256(*bytes);
+  return weights;
+}
+
+absl::StatusOr<Weights> TakeInitialWeights(const RunConfig& config, const Safetensors& file,
+                                           const NetworkInfo& network) {
+  WeightsOptions options;
+  options.prefix = config.initial_weights_prefix();
+  options.fresh = {config.fresh_weights().begin(), config.fresh_weights().end()};
+  options.prefix_setting = "initial_weights_prefix: \"$0\"";
+  options.fresh_setting = "fresh_weights: \"$0\"";
+  return TakeWeights(file, config.initial_weights(), network, options);
+}
+
+absl::StatusOr<Safetensors> StartingWeights(const RunConfig& config, int64_t seed, const Safetensors& file,
+                                            const NetworkInfo& network) {
+  PRUNELAB_ASSIGN_OR_RETURN(Weights weights, TakeInitialWeights(config, file, network));
+  if (weights.fresh.empty()) return std::move(weights.file);
+  Model fresh = Model::Create(network, at::kFloat, at::kCPU);
+  InitializeParameters(fresh, static_cast<uint64_t>(seed));
+  for (const std::string& name : weights.fresh) weights.file.tensors[name] = fresh.Get(name).detach();
+  return std::move(weights.file);
+}
+
+}  // namespace prunelab

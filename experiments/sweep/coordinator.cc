@@ -1,0 +1,429 @@
+#include "experiments/sweep/coordinator.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "experiments/runs/run.h"
+#include "experiments/runs/run_checkpoint.h"
+#include "experiments/sweep/code_revision.h"
+#include "experiments/sweep/collected_results.h"
+#include "experiments/sweep/core_claim.h"
+#include "experiments/sweep/progress.h"
+#include "experiments/sweep/run_queue.h"
+#include "experiments/sweep/worker.h"
+#include "experiments/sweep/worker_process.h"
+#include "ml/base/files.h"
+#include "ml/base/status_macros.h"
+
+namespace prunelab {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// A stopped worker has this long for its step and its checkpoint.
+constexpr std::chrono::seconds kStopTime(10);
+
+// The runs without a result, seed by seed.
+std::vector<size_t> TrainingOrder(const Sweep& sweep) {
+  std::vector<size_t> order;
+  for (size_t i = 0; i < sweep.runs.size(); ++i) {
+    if (!sweep.results[i]) order.push_back(i);
+  }
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return sweep.runs[a].seed < sweep.runs[b].seed; });
+  return order;
+}
+
+ProgressDisplay MakeDisplay(const Sweep& sweep) {
+  int64_t done = 0;
+  double images = 0;  // to train
+  for (size_t i = 0; i < sweep.runs.size(); ++i) {
+    done += sweep.results[i].has_value();
+    if (!sweep.results[i]) images += sweep.runs[i].images;
+  }
+  return ProgressDisplay(sweep.options.terminal, static_cast<int64_t>(sweep.runs.size()), done, images);
+}
+
+absl::StatusOr<FileLock> TakeRunLock(const PlannedRun& run) {
+  return FileLock::Take(JoinPath(run.folder, kRunLock), FileLock::Kind::kExclusive);
+}
+
+class Coordinator {
+ public:
+  explicit Coordinator(Sweep sweep)
+      : sweep_(std::move(sweep)),
+        code_revision_(CodeRevision()),
+        display_(MakeDisplay(sweep_)),
+        queue_(TrainingOrder(sweep_)),
+        crashes_(runs().size(), 0) {}
+
+  absl::StatusOr<AblationOutcome> TrainAll() {
+    PRUNELAB_RETURN_IF_ERROR(Collect());
+    PRUNELAB_RETURN_IF_ERROR(options().worker_command.empty() ? TrainHere() : TrainInWorkers());
+    outcome_.results = Results();
+    return std::move(outcome_);
+  }
+
+ private:
+  struct Worker {
+    size_t index;  // of its run
+    CoreClaim claim;
+    WorkerProcess process;
+  };
+
+  const RunnerOptions& options() const { return sweep_.options; }
+  const std::vector<PlannedRun>& runs() const { return sweep_.runs; }
+  bool Stopping() const { return options().stop && options().stop(); }
+
+  // The output folder may vanish. One made in its place would be locked by nobody, and where a file system was
+  // unmounted its results would lie hidden below the mount: nothing is written there.
+  absl::Status CheckFolder() const {
+    for (const FileLock& lock : sweep_.locks) {
+      const absl::Status status = lock.CheckInPlace();
+      if (!status.ok()) {
+        return absl::NotFoundError(absl::StrCat(options().output, ": has vanished while its runs were trained; ",
+                                                status.message(), "; bring it back, then run the same command again"));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  RunRequest Request(const PlannedRun& run) const {
+    RunRequest request;
+    request.set_folder(run.folder);
+    request.set_arm(run.arm->name);
+    request.set_seed(run.seed);
+    *request.mutable_config() = run.arm->config;
+    request.set_run_id(run.run_id);
+    request.set_device(sweep_.device);
+    request.set_threads(ThreadsForWork(run.macs * run.arm->config.training().batch_size(), sweep_.allotment.threads));
+    request.set_code_revision(code_revision_);
+    request.set_source_folder(run.source_folder);
+    request.set_source_run_id(run.source_run_id);
+    return request;
+  }
+
+  std::vector<RunResult> Results() const {
+    std::vector<RunResult> results;
+    for (size_t i = 0; i < runs().size(); ++i) {
+      results.push_back(sweep_.results[i].value_or(MissingResult(runs()[i].arm->name, runs()[i].seed)));
+    }
+    return results;
+  }
+
+  absl::Status Collect() const { return CollectResults(sweep_.loaded, options(), runs(), Results()); }
+
+  // `ours`: it was trained by this call.
+  absl::Status Finish(size_t index, RunResult result, bool ours = true) {
+    PRUNELAB_RETURN_IF_ERROR(CheckFolder());
+    const PlannedRun& run = runs()[index];
+    outcome_.trained += ours;
+    outcome_.failed += result.status == "failed";
+    if (result.status != "failed") AddTiming(run.folder, result);
+    std::string text = result.status == "done" && result.test_top1
+                           ? absl::StrFormat("test %.2f %%", 100 * *result.test_top1)
+                           : absl::StrCat(result.status, result.message.empty() ? "" : ": ", result.message);
+    if (!ours) text += ", trained by another process";
+    sweep_.results[index] = std::move(result);
+    queue_.Return(index);
+    display_.End(run.name(), text, /*done=*/true);
+    const absl::Status collected = Collect();
+    if (!collected.ok()) PRUNELAB_RETURN_IF_ERROR(CheckFolder());  // says more than that a file cannot be made
+    return collected;
+  }
+
+  // A run that ended without a result is one too, unless somebody else has taken it up or even ended it meanwhile.
+  absl::Status Fail(size_t index, const std::string& message) {
+    PRUNELAB_RETURN_IF_ERROR(CheckFolder());
+    const PlannedRun& run = runs()[index];
+    RunResult result;
+    result.arm = run.arm->name;
+    result.seed = run.seed;
+    result.run_id = run.run_id;
+    result.status = "failed";
+    result.message = message;
+    const absl::Status made = CreateFolders(run.folder);
+    const absl::StatusOr<FileLock> lock = made.ok() ? TakeRunLock(run) : made;
+    if (absl::IsFailedPrecondition(lock.status())) {
+      display_.End(run.name(), message, /*done=*/false);
+      LeaveToOthers(index, lock.status());
+      return absl::OkStatus();
+    }
+    // Where even this cannot be written, the message at the end is all there is.
+    const absl::StatusOr<RunResult> kept = lock.ok() ? KeepResult(run.folder, result) : lock.status();
+    // Nor does a failure replace the result of a run that was to be trained further.
+    if (!kept.ok() && !absl::IsAlreadyExists(kept.status())) display_.Say(std::string(kept.status().message()));
+    return Finish(index, kept.ok() ? *kept : std::move(result));
+  }
+
+  // Another process trains the run, e.g. for another shard: it is looked at again in a while.
+  void LeaveToOthers(size_t index, const absl::Status& held) {
+    if (!queue_.LeaveToOthers(index)) return;
+    display_.Say(absl::StrCat(runs()[index].name(), ": another process trains it, its result is waited for (",
+                              held.message(), ")"));
+  }
+
+  // Whether a run that waits is ours to train: another process may be at it, or have ended it.
+  absl::StatusOr<bool> IsOurs(size_t index) {
+    const PlannedRun& run = runs()[index];
+    const absl::StatusOr<FileLock> lock = TakeRunLock(run);
+    if (absl::IsFailedPrecondition(lock.status())) {
+      LeaveToOthers(index, lock.status());
+      return false;
+    }
+    queue_.Return(index);
+    const absl::StatusOr<RunState> there = LookAt(run);
+    if (!there.ok()) {
+      PRUNELAB_RETURN_IF_ERROR(Fail(index, std::string(there.status().message())));
+      return false;
+    }
+    if (!there->result) return true;
+    display_.Start(run.name(), run.images);
+    PRUNELAB_RETURN_IF_ERROR(Finish(index, *there->result, /*ours=*/false));
+    return false;
+  }
+
+  // Makes the folder of a run that is to be started, or fails the run. A worker, which takes seconds to start, does not
+  // make it: it might then stand in the place of a vanished one.
+  absl::StatusOr<bool> MakeFolder(size_t index) {
+    PRUNELAB_RETURN_IF_ERROR(CheckFolder());
+    const absl::Status made = CreateFolders(runs()[index].folder);
+    if (made.ok()) return true;
+    PRUNELAB_RETURN_IF_ERROR(Fail(index, std::string(made.message())));
+    return false;
+  }
+
+  // Takes a run to train: it does not wait for another one's shape, its folder is there, and it is this process's. No
+  // value where none is left, or all that are wait for others. One whose source has ended without a network fails.
+  absl::StatusOr<std::optional<size_t>> NextRun() {
+    const auto ready = [&](size_t index) {
+      const int source = runs()[index].source;
+      return source < 0 || sweep_.results[source].has_value();
+    };
+    while (const std::optional<size_t> index = queue_.Take(ready)) {
+      const int source = runs()[*index].source;
+      if (source >= 0 && sweep_.results[source]->status != "done") {
+        PRUNELAB_RETURN_IF_ERROR(Fail(*index, absl::StrCat("the run whose shape it takes, ", runs()[source].name(),
+                                                           ", ", sweep_.results[source]->status)));
+        continue;
+      }
+      PRUNELAB_ASSIGN_OR_RETURN(const bool made, MakeFolder(*index));
+      if (!made) continue;
+      PRUNELAB_ASSIGN_OR_RETURN(const bool ours, IsOurs(*index));
+      if (ours) return index;
+    }
+    return std::optional<size_t>();
+  }
+
+  absl::Status TrainHere() {
+    while (!queue_.empty()) {
+      if (Stopping()) outcome_.stopped = true;
+      if (outcome_.stopped) return absl::OkStatus();
+      queue_.LookElsewhere();
+      PRUNELAB_ASSIGN_OR_RETURN(const std::optional<size_t> next, NextRun());
+      if (next) {
+        PRUNELAB_RETURN_IF_ERROR(TrainHere(*next));
+      } else if (!queue_.empty()) {
+        std::this_thread::sleep_for(RunQueue::kLookPeriod);  // all that is left is with others, or waits for that
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status TrainHere(size_t index) {
+    const PlannedRun& run = runs()[index];
+    display_.Start(run.name(), run.images);
+    RunHooks hooks;
+    hooks.stop = options().stop;
+    hooks.on_progress = [&](const RunProgress& progress) {
+      display_.Update(run.name(), progress);
+      display_.Refresh();
+    };
+    hooks.on_warning = [&](const std::string& warning) { display_.Say(warning); };
+    absl::StatusOr<RunResult> result = TrainRun(Request(run), *run.dataset, hooks);
+    if (absl::IsCancelled(result.status())) {
+      display_.End(run.name(), "stopped", /*done=*/false);
+      outcome_.stopped = true;
+      return absl::OkStatus();
+    }
+    if (absl::IsUnavailable(result.status())) {
+      display_.End(run.name(), "is trained by another process", /*done=*/false);
+      LeaveToOthers(index, result.status());
+      return absl::OkStatus();
+    }
+    return result.ok() ? Finish(index, *std::move(result)) : Fail(index, std::string(result.status().message()));
+  }
+
+  absl::Status TrainInWorkers() {
+    while (!workers_.empty() || (!queue_.empty() && !stop_deadline_)) {
+      if (!stop_deadline_ && Stopping()) {
+        display_.Say("Stopping: the runs in progress write checkpoints.");
+        stop_deadline_ = Clock::now() + kStopTime;
+        outcome_.stopped = true;
+        queue_.Clear();
+      }
+      if (stop_deadline_) {
+        StopWorkers();
+      } else {
+        queue_.LookElsewhere();
+        PRUNELAB_RETURN_IF_ERROR(StartWorkers());
+      }
+      WaitForOutput();
+      PRUNELAB_RETURN_IF_ERROR(HearWorkers());
+      display_.Refresh();
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status StartWorkers() {
+    while (!queue_.none_here() && static_cast<int64_t>(workers_.size()) < sweep_.allotment.jobs) {
+      PRUNELAB_ASSIGN_OR_RETURN(const std::optional<size_t> next, NextRun());
+      if (!next) return absl::OkStatus();
+      PRUNELAB_RETURN_IF_ERROR(StartWorker(*next));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status StartWorker(size_t index) {
+    const PlannedRun& run = runs()[index];
+    CoreClaim claim = ClaimCores();
+    const RunRequest request = Request(run);
+    PRUNELAB_ASSIGN_OR_RETURN(
+        WorkerProcess process,
+        WorkerProcess::Start(options().worker_command, {absl::StrCat("OMP_NUM_THREADS=", request.threads())},
+                             claim.cores(), request.SerializeAsString()));
+    display_.Start(run.name(), run.images);
+    workers_.push_back({index, std::move(claim), std::move(process)});
+    return absl::OkStatus();
+  }
+
+  // Each worker has cores of its own where there are enough; one alone may go where the system likes, and so may those
+  // for which other coordinators on this machine have left too few.
+  CoreClaim ClaimCores() const {
+    const auto& [jobs, threads] = sweep_.allotment;
+    const std::vector<int> allowed = CoreClaim::Allowed();
+    const bool enough = jobs > 1 && jobs * threads <= static_cast<int64_t>(allowed.size());
+    return enough ? CoreClaim::Take(allowed, threads) : CoreClaim();
+  }
+
+  // To be called again and again: a worker that is between fork and exec takes a signal by this process's handler, to
+  // no effect.
+  void StopWorkers() {
+    const int signal = Clock::now() > *stop_deadline_ ? SIGKILL : SIGTERM;
+    for (const Worker& worker : workers_) worker.process.Signal(signal);
+  }
+
+  void WaitForOutput() const {
+    std::vector<pollfd> files;
+    for (const Worker& worker : workers_) {
+      for (const int fd : {worker.process.output(), worker.process.errors()}) {
+        if (fd >= 0) files.push_back({fd, POLLIN, 0});
+      }
+    }
+    poll(files.data(), files.size(), 100);  // a signal that interrupts it is looked at by Stopping
+  }
+
+  absl::Status HearWorkers() {
+    for (size_t i = 0; i < workers_.size();) {
+      const bool ended = workers_[i].process.Ended();
+      Listen(workers_[i]);
+      if (!ended) {
+        ++i;
+        continue;
+      }
+      Worker worker = std::move(workers_[i]);
+      workers_.erase(workers_.begin() + static_cast<std::ptrdiff_t>(i));
+      PRUNELAB_RETURN_IF_ERROR(Conclude(worker));
+    }
+    return absl::OkStatus();
+  }
+
+  void Listen(Worker& worker) {
+    for (const std::string& line : worker.process.ReadLines()) {
+      const std::optional<WorkerMessage> message = ParseWorkerMessage(line);
+      if (!message) continue;
+      const std::string name = runs()[worker.index].name();
+      if (message->has_progress()) display_.Update(name, message->progress());
+      if (message->has_warning()) display_.Say(absl::StrCat(name, ": ", message->warning()));
+    }
+  }
+
+  // What becomes of the run of a worker that has ended.
+  absl::Status Conclude(Worker& worker) {
+    const PlannedRun& run = runs()[worker.index];
+    const int status = worker.process.wait_status();
+    const bool done = WIFEXITED(status) && WEXITSTATUS(status) == kWorkerDone;
+    PRUNELAB_RETURN_IF_ERROR(FinishFurtherAlone(run.folder));
+    absl::StatusOr<RunResult> result = ReadResult(run.folder);
+    // That of the run that was to be trained further, and not this one's, which may have failed.
+    if (result.ok() && result->run_id != run.run_id) result = ReadResult(FurtherFolder(run.folder));
+    // A result is a run's last word: how the process ended after it does not matter. A retry would find no checkpoint.
+    if (result.ok() && (done || (result->run_id == run.run_id && IsFinished(*result)))) {
+      // It may not have come to that.
+      if (!done) {
+        PRUNELAB_RETURN_IF_ERROR(SettleRunCheckpoints(run.folder, run.arm->config.training().keep_state()));
+      }
+      return Finish(worker.index, *std::move(result));
+    }
+    if (done) return Fail(worker.index, std::string(result.status().message()));
+    return ConcludeWithoutResult(worker);
+  }
+
+  // Whatever the worker ended by, its run goes on from the last checkpoint, or fails.
+  absl::Status ConcludeWithoutResult(Worker& worker) {
+    const size_t index = worker.index;
+    const std::string name = runs()[index].name();
+    // A signal to all of the process group may have ended a worker that was still being started, before it was seen
+    // here that we are asked to stop too.
+    if (stop_deadline_ || Stopping()) {
+      display_.End(name, "stopped", /*done=*/false);
+      outcome_.stopped = true;
+      return absl::OkStatus();
+    }
+    const int status = worker.process.wait_status();
+    const int exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    if (exit_status == kWorkerStopped) {
+      // Asked by somebody else. If we are too, that is seen before it is started again.
+      display_.End(name, "stopped by a signal to its process", /*done=*/false);
+      queue_.PutFirst(index);
+      return absl::OkStatus();
+    }
+    const std::string errors = worker.process.LastErrors();
+    if (exit_status == kWorkerBusy) {  // it came between our look and the worker's
+      display_.End(name, "is trained by another process", /*done=*/false);
+      LeaveToOthers(index, absl::UnavailableError(errors));
+      return absl::OkStatus();
+    }
+    if (exit_status == kWorkerFailed) return Fail(index, errors);
+    const std::string message = absl::StrCat("its process ended with ", worker.process.EndText(),
+                                             errors.empty() ? "" : "; its last lines: ", errors);
+    if (crashes_[index]++ >= options().retries) return Fail(index, message);
+    display_.End(name, absl::StrCat(message, "; tried again"), /*done=*/false);
+    queue_.PutFirst(index);
+    return absl::OkStatus();
+  }
+
+  Sweep sweep_;
+  const std::string code_revision_;
+  ProgressDisplay display_;
+  RunQueue queue_;
+  std::vector<int64_t> crashes_;  // of each run's workers
+  std::vector<Worker> workers_;
+  std::optional<Clock::time_point> stop_deadline_;
+  AblationOutcome outcome_;
+};
+
+}  // namespace
+
+absl::StatusOr<AblationOutcome> TrainRuns(Sweep sweep) { return Coordinator(std::move(sweep)).TrainAll(); }
+
+}  // namespace prunelab

@@ -1,0 +1,104 @@
+#include "experiments/sweep/dry_run.h"
+
+#include <cstdint>
+#include <set>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "experiments/config/run_network.h"
+#include "experiments/records/table.h"
+#include "experiments/sweep/inputs.h"
+#include "experiments/sweep/planned_runs.h"
+#include "ml/base/status_macros.h"
+#include "ml/execution/device.h"
+
+namespace prunelab {
+namespace {
+
+class DryRunner {
+ public:
+  DryRunner(const LoadedAblation& loaded, const RunnerOptions& options)
+      : loaded_(loaded),
+        options_(options),
+        seeds_(SeedsOf(options.shard, options.seeds)),
+        device_(ChooseDevice(options.device)),
+        inputs_([this](const std::string& note) { absl::StrAppend(&notes_, note, "\n"); }) {}
+
+  absl::StatusOr<std::string> Text() {
+    for (const Arm& arm : options_.arms) PRUNELAB_RETURN_IF_ERROR(AddArm(arm));
+    for (const Arm& arm : options_.arms) PRUNELAB_RETURN_IF_ERROR(CheckData(arm));
+    const int64_t first = options_.seeds.first();
+    const Machine machine = ThisMachine();
+    const Allotment allotment = AllotmentOf(loaded_, options_, machine, device_.ok() && device_->is_cuda());
+    return absl::StrCat("Ablation \"", loaded_.ablation.name(), "\": ", options_.arms.size(), " arms, seeds ", first,
+                        " to ", first + options_.seeds.count() - 1, ", ",
+                        options_.shard.count > 1 ? "in this share " : "", options_.arms.size() * seeds_.size(),
+                        " runs, ", done_, " of them done; output ", options_.output, "\n\n", Aligned(rows_), "\n",
+                        AllotmentText(machine, allotment), "\n", further_.Text(), notes_, missing_);
+  }
+
+ private:
+  // What is not there is said, each once, and is no error.
+  void Report(const absl::Status& status) {
+    if (status.ok() || !reported_.insert(std::string(status.message())).second) return;
+    absl::StrAppend(&missing_, "Missing: ", status.message(), "\n");
+  }
+
+  absl::Status AddArm(const Arm& arm) {
+    PRUNELAB_ASSIGN_OR_RETURN(const std::optional<DatasetInfo> info, DescribeRunDataset(arm.config));
+    PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo network, BuildRunNetwork(arm.config, info));
+    // Without the data the network's sizes are not known, which its weights must have.
+    const absl::Status found = info ? inputs_.CheckWeightsFit(arm, network) : inputs_.WeightsOf(arm).status();
+    if (!found.ok() && !absl::IsNotFound(found)) return found;
+    Report(found);
+    PRUNELAB_ASSIGN_OR_RETURN(const size_t done, CountDone(arm));
+    done_ += done;
+    if (device_.ok() && done < seeds_.size()) Report(CheckArmPrecision(arm, *device_));
+    rows_.push_back({arm.name, absl::StrCat(network.ParameterCount()), absl::StrCat(network.convs().size()),
+                     absl::StrCat(network.FilterCount()), absl::StrCat(network.MacCount()),
+                     absl::StrCat(done, " of ", seeds_.size())});
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<size_t> CountDone(const Arm& arm) {
+    size_t done = 0;
+    for (const int64_t seed : seeds_) {
+      PlannedRun run;
+      run.arm = &arm;
+      run.seed = seed;
+      run.folder = RunFolder(options_, arm, seed);
+      PRUNELAB_ASSIGN_OR_RETURN(const RunState state, LookAt(run));
+      done += state.result.has_value();
+      if (state.further) further_.Add(run, *state.further);
+    }
+    return done;
+  }
+
+  absl::Status CheckData(const Arm& arm) {
+    const absl::StatusOr<const Dataset*> dataset = inputs_.DatasetOf(arm);
+    Report(dataset.status());
+    if (!dataset.ok()) return absl::OkStatus();
+    PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo network, BuildRunNetwork(arm.config, (*dataset)->info));
+    return CheckArmOnData(arm, network, **dataset).status();
+  }
+
+  const LoadedAblation& loaded_;
+  const RunnerOptions& options_;
+  const std::vector<int64_t> seeds_;
+  const absl::StatusOr<at::Device> device_;
+  Inputs inputs_;
+  size_t done_ = 0;  // runs
+  std::vector<std::vector<std::string>> rows_ = {{"arm", "parameters", "convolutions", "filters", "MACs", "done"}};
+  FurtherRuns further_;
+  std::set<std::string> reported_;
+  std::string notes_, missing_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::string> DryRun(const LoadedAblation& loaded, const RunnerOptions& options) {
+  PRUNELAB_RETURN_IF_ERROR(CheckShard(options.shard, options.seeds));
+  return DryRunner(loaded, options).Text();
+}
+
+}  // namespace prunelab

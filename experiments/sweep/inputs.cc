@@ -1,0 +1,64 @@
+#include "experiments/sweep/inputs.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "ml/base/field_error.h"
+#include "ml/base/status_macros.h"
+
+namespace prunelab {
+namespace {
+
+constexpr char kWeightsField[] = "initial_weights";
+
+// An error of a file that the arm's `field` names: where that is set, and in which arm.
+absl::Status InArm(const Arm& arm, const std::string& field, const absl::Status& status) {
+  const auto place = arm.places.find(field);
+  const absl::Status in_field = InField(field, status);
+  return absl::Status(status.code(), absl::StrCat(place == arm.places.end() ? "" : absl::StrCat(place->second, ": "),
+                                                  "arm \"", arm.name, "\": ", in_field.message()));
+}
+
+}  // namespace
+
+absl::StatusOr<const Dataset*> Inputs::DatasetOf(const Arm& arm) {
+  const std::string key = arm.config.dataset().SerializeAsString();
+  auto known = datasets_.find(key);
+  if (known == datasets_.end()) {
+    absl::StatusOr<Dataset> opened = OpenDataset(arm.config.dataset());
+    if (!opened.ok()) opened = InArm(arm, "dataset", opened.status());
+    known = datasets_.emplace(key, std::move(opened)).first;
+    if (known->second.ok()) {
+      for (const std::string& note : known->second->notes) Say(note);
+    }
+  }
+  if (!known->second.ok()) return known->second.status();
+  return &*known->second;
+}
+
+absl::StatusOr<const InitialWeights*> Inputs::WeightsOf(const Arm& arm) {
+  const std::string& path = arm.config.initial_weights();
+  auto known = weights_.find(path);
+  if (known == weights_.end()) {
+    absl::StatusOr<InitialWeights> weights = ReadInitialWeights(arm.config);
+    if (!weights.ok()) weights = InArm(arm, kWeightsField, weights.status());
+    known = weights_.emplace(path, std::move(weights)).first;
+  }
+  if (!known->second.ok()) return known->second.status();
+  return &*known->second;
+}
+
+absl::Status Inputs::CheckWeightsFit(const Arm& arm, const NetworkInfo& network) {
+  PRUNELAB_ASSIGN_OR_RETURN(const InitialWeights* const file, WeightsOf(arm));
+  if (!file->tensors) return absl::OkStatus();
+  const absl::StatusOr<Weights> weights = TakeInitialWeights(arm.config, *file->tensors, network);
+  if (!weights.ok()) return InArm(arm, kWeightsField, weights.status());
+  for (const std::string& note : weights->notes) Say(note);
+  return absl::OkStatus();
+}
+
+void Inputs::Say(const std::string& note) {
+  if (said_.insert(note).second) say_(note);
+}
+
+}  // namespace prunelab

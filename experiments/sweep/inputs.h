@@ -1,0 +1,41 @@
+// The files that runs are computed from: each data set and each file of weights that arms use is read once.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "experiments/config/arms.h"
+#include "experiments/runs/initial_weights.h"
+#include "ml/data/dataset.h"
+#include "ml/network/network.h"
+
+namespace prunelab {
+
+class Inputs {
+ public:
+  // `say` is called for each note on what was read, e.g. on weights that were passed over; once for each.
+  explicit Inputs(std::function<void(const std::string&)> say) : say_(std::move(say)) {}
+
+  // What is returned lives as long as this. Errors say where the arm's file is set; they are those of the first arm
+  // that has it: what could not be read is not tried again.
+  absl::StatusOr<const Dataset*> DatasetOf(const Arm& arm);
+  absl::StatusOr<const InitialWeights*> WeightsOf(const Arm& arm);
+
+  // Whether the arm's initial weights, if it has any, are those of the network.
+  absl::Status CheckWeightsFit(const Arm& arm, const NetworkInfo& network);
+
+ private:
+  void Say(const std::string& note);
+
+  const std::function<void(const std::string&)> say_;
+  std::map<std::string, absl::StatusOr<Dataset>> datasets_;        // by config
+  std::map<std::string, absl::StatusOr<InitialWeights>> weights_;  // by path
+  std::set<std::string> said_;
+};
+
+}  // namespace prunelab

@@ -1,0 +1,191 @@
+#include "experiments/sweep/planned_runs.h"
+
+#include <algorithm>
+#include <functional>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "experiments/config/identity.h"
+#include "experiments/config/output_files.h"
+#include "experiments/config/run_network.h"
+#include "experiments/runs/run.h"
+#include "ml/base/check.h"
+#include "ml/base/field_error.h"
+#include "ml/base/file_lock.h"
+#include "ml/base/files.h"
+#include "ml/base/output_guard.h"
+#include "ml/base/status_macros.h"
+#include "ml/base/with_prefix.h"
+#include "ml/training/precision.h"
+
+namespace prunelab {
+namespace {
+
+// What a run that trains another one further starts from, if its folder holds such a one.
+absl::StatusOr<std::optional<FurtherStart>> StartOf(const PlannedRun& run) {
+  std::function<std::string(const RunConfig&)> run_id_of;
+  if (run.dataset != nullptr) {
+    run_id_of = [&](const RunConfig& config) {
+      return FullRunId(config, run.seed, run.dataset->fingerprint, run.weights_digest, run.source_run_id);
+    };
+  }
+  return FindStart(HoldingFolder(run.folder), run.arm->name, run.arm->config, run_id_of);
+}
+
+// A run of the arm and seed by the data and weights that there are now, as far as it needs no network.
+absl::StatusOr<PlannedRun> MakeRun(const RunnerOptions& options, Inputs& inputs, const Arm& arm, int64_t seed) {
+  PlannedRun run;
+  run.arm = &arm;
+  run.seed = seed;
+  run.folder = RunFolder(options, arm, seed);
+  PRUNELAB_ASSIGN_OR_RETURN(run.dataset, inputs.DatasetOf(arm));
+  PRUNELAB_ASSIGN_OR_RETURN(const InitialWeights* const weights, inputs.WeightsOf(arm));
+  run.weights_digest = weights->digest;
+  run.run_id = FullRunId(arm.config, seed, run.dataset->fingerprint, run.weights_digest);
+  return run;
+}
+
+// The run of the arm called `name` that was done before and whose shape `run` takes.
+absl::StatusOr<PlannedRun> FindDoneSource(const LoadedAblation& loaded, const RunnerOptions& options, Inputs& inputs,
+                                          const PlannedRun& run, const std::string& name) {
+  const auto arm =
+      std::find_if(loaded.arms.begin(), loaded.arms.end(), [&](const Arm& other) { return other.name == name; });
+  PRUNELAB_CHECK(arm != loaded.arms.end()) << name;
+  PRUNELAB_ASSIGN_OR_RETURN(PlannedRun source, MakeRun(options, inputs, *arm, run.seed));
+  const std::string what = absl::StrCat("arm \"", run.arm->name, "\" takes its shape from ", source.name());
+  const absl::StatusOr<RunState> state = LookAt(source);
+  if (!state.ok()) return WithPrefix(what, state.status());
+  if (!state->result || state->result->status != "done") {
+    return absl::FailedPreconditionError(
+        absl::StrCat(what, ", of which there is no result in ", options.output, "; run that arm too, or before"));
+  }
+  return source;
+}
+
+// For runs with `from_scratch`: the run whose shape they take, here or done before.
+absl::Status FindSources(const LoadedAblation& loaded, const RunnerOptions& options, Inputs& inputs,
+                         std::vector<PlannedRun>& runs) {
+  for (PlannedRun& run : runs) {
+    if (!run.arm->config.has_from_scratch()) continue;
+    const std::string& name = run.arm->config.from_scratch().arm();
+    const auto planned = std::find_if(runs.begin(), runs.end(), [&](const PlannedRun& other) {
+      return other.arm->name == name && other.seed == run.seed;
+    });
+    if (planned != runs.end()) {
+      run.source = static_cast<int>(planned - runs.begin());
+      run.source_folder = planned->folder;
+      run.source_run_id = planned->run_id;
+    } else {
+      PRUNELAB_ASSIGN_OR_RETURN(const PlannedRun source, FindDoneSource(loaded, options, inputs, run, name));
+      run.source_folder = source.folder;
+      run.source_run_id = source.run_id;
+    }
+    run.run_id =
+        FullRunId(run.arm->config, run.seed, run.dataset->fingerprint, /*weights_digest=*/"", run.source_run_id);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::string PlannedRun::name() const { return absl::StrCat(arm->name, " seed ", seed); }
+
+std::string RunFolder(const RunnerOptions& options, const Arm& arm, int64_t seed) {
+  return JoinPath(JoinPath(options.output, arm.name), absl::StrCat(seed));
+}
+
+absl::StatusOr<std::vector<PlannedRun>> PlanRuns(const LoadedAblation& loaded, const RunnerOptions& options,
+                                                 Inputs& inputs) {
+  std::vector<PlannedRun> runs;
+  for (const Arm& arm : options.arms) {
+    PRUNELAB_ASSIGN_OR_RETURN(const Dataset* const dataset, inputs.DatasetOf(arm));
+    PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo network, BuildRunNetwork(arm.config, dataset->info));
+    PRUNELAB_ASSIGN_OR_RETURN(const int64_t train_images, CheckArmOnData(arm, network, *dataset));
+    PRUNELAB_RETURN_IF_ERROR(inputs.CheckWeightsFit(arm, network));
+    for (const int64_t seed : SeedsOf(options.shard, options.seeds)) {
+      PRUNELAB_ASSIGN_OR_RETURN(PlannedRun run, MakeRun(options, inputs, arm, seed));
+      run.macs = network.MacCount();
+      run.images = static_cast<double>(train_images * arm.config.training().epochs());
+      runs.push_back(std::move(run));
+    }
+  }
+  PRUNELAB_RETURN_IF_ERROR(FindSources(loaded, options, inputs, runs));
+  return runs;
+}
+
+absl::StatusOr<int64_t> CheckArmOnData(const Arm& arm, const NetworkInfo& network, const Dataset& dataset) {
+  const absl::StatusOr<int64_t> images = CheckTrainingOnData(arm.config.training(), network, dataset);
+  if (images.ok()) return images;
+  return absl::InvalidArgumentError(
+      absl::StrCat("arm \"", arm.name, "\": ", InField("training", images.status()).message()));
+}
+
+absl::Status CheckArmPrecision(const Arm& arm, c10::Device device) {
+  const absl::Status status = InField("training", CheckPrecision(arm.config.training(), device));
+  return status.ok() ? status : WithPrefix(absl::StrCat("arm \"", arm.name, "\""), status);
+}
+
+absl::Status CheckWeightsStay(const std::vector<PlannedRun>& runs,
+                              const std::vector<std::optional<RunResult>>& results) {
+  std::set<std::string> weights;
+  for (const PlannedRun& run : runs) {
+    if (run.arm->config.has_initial_weights()) weights.insert(run.arm->config.initial_weights());
+  }
+  for (const std::string& path : weights) {
+    for (size_t i = 0; i < runs.size(); ++i) {
+      const PlannedRun& run = runs[i];
+      for (const char* name : kRunFiles) {
+        if (results[i] || !SameFile(UserPath(path), JoinPath(run.folder, name))) continue;
+        return absl::InvalidArgumentError(absl::StrCat("initial_weights: ", path, " is the file that ", run.name(),
+                                                       " writes; copy it elsewhere, or use another --output"));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<RunState> LookAt(const PlannedRun& run) {
+  RunState state;
+  PRUNELAB_ASSIGN_OR_RETURN(state.further, StartOf(run));
+  if (state.further) return state;
+  const std::string folder = HoldingFolder(run.folder), path = JoinPath(folder, "result.json");
+  if (!PathExists(path)) return state;
+  PRUNELAB_ASSIGN_OR_RETURN(RunResult result, ReadResult(folder));
+  if (!run.run_id.empty() && result.run_id != run.run_id) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path,
+                     ": its run was made with other data or initial weights (their fingerprint is not what it is "
+                     "now), or by a version of the program that named runs otherwise; use another --output"));
+  }
+  if (!IsFinished(result)) return state;
+  AddTiming(folder, result);
+  state.result = std::move(result);
+  return state;
+}
+
+absl::Status FinishFurtherAlone(const std::string& folder) {
+  if (!IsFolder(FurtherFolder(folder))) return absl::OkStatus();
+  const absl::StatusOr<FileLock> lock = FileLock::Take(JoinPath(folder, kRunLock), FileLock::Kind::kExclusive);
+  return lock.ok() ? FinishFurther(folder) : absl::OkStatus();
+}
+
+void FurtherRuns::Add(const PlannedRun& run, const FurtherStart& start) {
+  runs_by_text_[FurtherText(start, run.arm->config)].push_back(run.name());
+}
+
+std::string FurtherRuns::Text() const {
+  constexpr size_t kNamed = 3;
+  std::string lines;
+  for (const auto& [text, runs] : runs_by_text_) {
+    const size_t named = std::min(kNamed, runs.size());
+    absl::StrAppend(&lines, text, ": ",
+                    absl::StrJoin(runs.begin(), runs.begin() + static_cast<std::ptrdiff_t>(named), ", "));
+    if (runs.size() > named) absl::StrAppend(&lines, " and ", runs.size() - named, " more");
+    absl::StrAppend(&lines, "\n");
+  }
+  return lines;
+}
+
+}  // namespace prunelab

@@ -1,0 +1,78 @@
+// The runs of a call of the ablation program: every arm with every seed of its shard, with what is known of each before
+// it is trained.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "c10/core/Device.h"
+#include "experiments/runs/further.h"
+#include "experiments/sweep/inputs.h"
+#include "experiments/sweep/runner_options.h"
+
+namespace prunelab {
+
+struct PlannedRun {
+  const Arm* arm = nullptr;
+  int64_t seed = 0;
+  std::string folder;
+  const Dataset* dataset = nullptr;  // null in a dry run, which does without data; so is what follows from them
+  std::string run_id;
+  std::string weights_digest;  // of its initial weights
+  int64_t macs = 0;            // of one image
+  double images = 0;           // to train in all
+  // The run whose shape this one has, by `from_scratch`: its folder and identity, and its place among the planned runs,
+  // -1 where it was done before.
+  std::string source_folder, source_run_id;
+  int source = -1;
+  std::string name() const;  // "dynamic_l1/cov seed 3"
+};
+
+// <output>/<arm>/<seed>
+std::string RunFolder(const RunnerOptions& options, const Arm& arm, int64_t seed);
+
+// All runs, arm by arm. Errors: data or weights that cannot be read or do not fit, a run whose shape another one takes
+// and which is neither planned nor done. `loaded` and `inputs` must outlive the runs.
+absl::StatusOr<std::vector<PlannedRun>> PlanRuns(const LoadedAblation& loaded, const RunnerOptions& options,
+                                                 Inputs& inputs);
+
+// How many images an epoch of the arm's runs trains on. Refuses what the loader could not know before the data were
+// read.
+absl::StatusOr<int64_t> CheckArmOnData(const Arm& arm, const NetworkInfo& network, const Dataset& dataset);
+
+// Refuses an arm whose precision the device would emulate.
+absl::Status CheckArmPrecision(const Arm& arm, c10::Device device);
+
+// Refuses initial weights that a run without a result would write over.
+absl::Status CheckWeightsStay(const std::vector<PlannedRun>& runs,
+                              const std::vector<std::optional<RunResult>>& results);
+
+// What a run's folder holds; at most one of them.
+struct RunState {
+  std::optional<RunResult> result;      // finished: a run that failed is tried again
+  std::optional<FurtherStart> further;  // a shorter run, which this one trains further
+};
+
+// Errors: FailedPrecondition where the folder holds a run of another config, or of other data or weights.
+absl::StatusOr<RunState> LookAt(const PlannedRun& run);
+
+// Puts a longer run that has its result in the place of the shorter one, unless its own process is still at that.
+absl::Status FinishFurtherAlone(const std::string& folder);
+
+// Collects which runs train others further.
+class FurtherRuns {
+ public:
+  void Add(const PlannedRun& run, const FurtherStart& start);
+  // A line for each way in which runs do, with some of their names; "" where none does.
+  std::string Text() const;
+
+ private:
+  std::map<std::string, std::vector<std::string>> runs_by_text_;
+};
+
+}  // namespace prunelab

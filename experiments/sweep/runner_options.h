@@ -1,0 +1,45 @@
+// What a call of the ablation program is to run, and what comes of it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "experiments/config/load.h"
+#include "experiments/records/records.h"
+#include "experiments/sweep/allotment.h"
+#include "experiments/sweep/shard.h"
+
+namespace prunelab {
+
+struct RunnerOptions {
+  std::string output;     // folder; made when all is checked
+  std::vector<Arm> arms;  // those to run
+  Seeds seeds;
+  Shard shard;
+  std::string device = "auto";  // auto, cpu, cuda
+  int64_t jobs = 0;             // runs at once; 0: as many as the machine has cores (see Allot)
+  int64_t threads_per_run = 0;  // 0: the cores that jobs leave to each, one where a step is tiny
+  int64_t retries = 1;          // of a run whose worker crashes
+  bool terminal = false;        // lines that are written over instead of plain ones
+  // How a worker is started; empty: runs are trained in this process, one after the other.
+  std::vector<std::string> worker_command;
+  std::function<bool()> stop;  // asked often, may be empty: true makes the workers write checkpoints and end
+};
+
+struct AblationOutcome {
+  std::vector<RunResult> results;  // of the arms and seeds asked for, arm by arm
+  int64_t trained = 0;             // runs of this call
+  int64_t failed = 0;
+  bool stopped = false;  // before all were done
+};
+
+// How the ablation's runs share the machine.
+inline Allotment AllotmentOf(const LoadedAblation& loaded, const RunnerOptions& options, const Machine& machine,
+                             bool gpu) {
+  const int64_t runs = static_cast<int64_t>(loaded.arms.size()) * loaded.ablation.seeds().count();
+  return Allot(machine, options.jobs, options.threads_per_run, gpu, runs);
+}
+
+}  // namespace prunelab
