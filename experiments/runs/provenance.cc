@@ -9,6 +9,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "ml/training/step_plan.h"
 #include "ml/training/trainer.h"
 
 namespace prunelab {

@@ -27,7 +27,6 @@
 #include "ml/execution/model.h"
 #include "ml/pruning/pruning_strategy.h"
 #include "ml/regularizers/regularizer.h"
-#include "ml/training/step_plan.h"
 #include "ml/training/trainer.h"
 
 namespace prunelab {
