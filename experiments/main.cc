@@ -23,6 +23,7 @@
 #include "ml/base/stop_signals.h"
 #include "ml/base/textproto.h"
 #include "ml/base/training_process.h"
+#include "ml/execution/device.h"
 
 DEFINE_string(config, "", "The ablation: a text proto (docs/config.md), e.g. experiments/configs/digits.textproto.");
 DEFINE_string(output, "", "Folder for the results; default runs/<name of the ablation>.");
@@ -128,13 +129,18 @@ int Main() {
     std::cerr
         << "A task of a Slurm array, but without --shard: all seeds are this task's (--shard=slurm: its share).\n";
   }
+  if (!(FLAGS_expected_sd >= 0 && FLAGS_expected_sd <= std::numeric_limits<double>::max())) {
+    return ExitStatus(absl::InvalidArgumentError(
+        absl::StrCat("--expected_sd=", FLAGS_expected_sd, ": must be 0 or more, and finite")));
+  }
+  if (FLAGS_expected_sd != 0 && !FLAGS_dry_run) {
+    return ExitStatus(
+        absl::InvalidArgumentError("--expected_sd goes with --dry_run, which says what the seeds can show"));
+  }
+  if (const absl::Status device = CheckDeviceName(FLAGS_device); !device.ok()) return ExitStatus(device);
   if (FLAGS_dry_run) {
     const absl::StatusOr<std::string> text = DryRun(*loaded, options);
     if (!text.ok()) return ExitStatus(text.status());
-    if (!(FLAGS_expected_sd >= 0 && FLAGS_expected_sd <= std::numeric_limits<double>::max())) {
-      return ExitStatus(absl::InvalidArgumentError(
-          absl::StrCat("--expected_sd=", FLAGS_expected_sd, ": must be 0 or more, and finite")));
-    }
     std::cout << *text << "\n"
               << PlannedPower(loaded->ablation, options.seeds.count(), options.output, FLAGS_expected_sd);
     return 0;
