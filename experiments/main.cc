@@ -26,6 +26,7 @@
 #include "ml/base/stop_signals.h"
 #include "ml/base/textproto.h"
 #include "ml/base/training_process.h"
+#include "ml/execution/device.h"
 
 DEFINE_string(config, "", "The ablation: a text proto (docs/config.md), e.g. experiments/configs/digits.textproto.");
 DEFINE_string(output, "", "Folder for the results; default runs/<name of the ablation>.");
@@ -83,7 +84,15 @@ absl::StatusOr<RunnerOptions> OptionsOf(const LoadedAblation& loaded) {
   RunnerOptions options;
   options.output = UserPath(FLAGS_output.empty() ? JoinPath("runs", loaded.ablation.name()) : FLAGS_output);
   PRUNELAB_RETURN_IF_ERROR(CheckConfigStays(UserPath(FLAGS_config), options.output, loaded.ablation));
+  PRUNELAB_RETURN_IF_ERROR(CheckDeviceName(FLAGS_device));
   options.device = FLAGS_device;
+  if (!(FLAGS_expected_sd >= 0 && FLAGS_expected_sd <= std::numeric_limits<double>::max())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--expected_sd=", FLAGS_expected_sd, ": must be 0 or more, and finite"));
+  }
+  if (FLAGS_expected_sd != 0 && !FLAGS_dry_run) {
+    return absl::InvalidArgumentError("--expected_sd goes with --dry_run, which says what the seeds can show");
+  }
   for (const auto& [name, value] :
        {std::make_pair("jobs", FLAGS_jobs), std::make_pair("threads_per_run", FLAGS_threads_per_run),
         std::make_pair("retries", FLAGS_retries)}) {
@@ -121,10 +130,6 @@ absl::StatusOr<RunnerOptions> OptionsOf(const LoadedAblation& loaded) {
 
 absl::Status SayPlan(const LoadedAblation& loaded, const RunnerOptions& options) {
   PRUNELAB_ASSIGN_OR_RETURN(const std::string text, DryRun(loaded, options));
-  if (!(FLAGS_expected_sd >= 0 && FLAGS_expected_sd <= std::numeric_limits<double>::max())) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--expected_sd=", FLAGS_expected_sd, ": must be 0 or more, and finite"));
-  }
   std::cout << text << "\n" << PlannedPower(loaded.ablation, options.seeds.count(), options.output, FLAGS_expected_sd);
   return absl::OkStatus();
 }

@@ -154,6 +154,9 @@ Agreement Compared(const WeightedNetwork& before, const WeightedNetwork& after, 
 }
 
 std::string Text(const Agreement& agreement) {
+  if (agreement.not_finite > 0) {
+    return absl::StrCat("the logits of ", agreement.not_finite, " of ", agreement.images, " images are not finite");
+  }
   return absl::StrFormat(
       "largest difference of a logit / largest logit: %.2e, on %d %s images; predictions that differ: %d",
       agreement.largest_difference, agreement.images, FLAGS_dataset.empty() ? "random" : "test",
@@ -180,6 +183,16 @@ absl::Status CheckExact(const WeightedNetwork& before, const WeightedNetwork& af
       "; in float64: ", Text(in_float64), absl::StrFormat(". At most %.0e is allowed. ", kRemovalTolerance),
       FLAGS_fold_batch_norm ? "Try without --fold_batch_norm; where" : "Where",
       " no value of the checkpoint is extreme, this is a fault of this program: please report it with the checkpoint"));
+}
+
+// Logits that are not finite say nothing of whether two networks agree, and nobody can use a network that has them.
+absl::Status CheckFiniteLogits(const Agreement& agreement) {
+  if (agreement.not_finite == 0) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat(
+      UserPath(FLAGS_checkpoint), ": the logits of ", agreement.not_finite, " of ", agreement.images,
+      FLAGS_dataset.empty() ? " random" : " test",
+      " images are not finite, so nothing is written; its weights are finite, but what is computed with them overflows "
+      "float32: look for layers with weights or statistics far larger than the others'"));
 }
 
 int64_t FileBytes(const WeightedNetwork& network) {
@@ -270,6 +283,7 @@ absl::Status Main() {
   }
   const Dataset* compared = dataset ? &*dataset : nullptr;
   const Agreement agreement = Compared(dense, *network, compared);
+  PRUNELAB_RETURN_IF_ERROR(CheckFiniteLogits(agreement));
   if (FLAGS_mode == "exact") PRUNELAB_RETURN_IF_ERROR(CheckExact(dense, *network, agreement, compared));
   Model small = ToModel(*network, at::kCPU);
   if (!FLAGS_output.empty()) {

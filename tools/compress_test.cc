@@ -336,5 +336,33 @@ TEST(CompressToolTest, NothingIsWrittenThatSaysSomethingElse) {
   EXPECT_TRUE(PathExists(onnx));
 }
 
+TEST(CompressToolTest, ANetworkWhoseLogitsAreNotFiniteIsRefused) {
+  Network network;
+  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(
+      R"(node { name: "image" image { channels: 1 height: 8 width: 8 } }
+         node { name: "a" input: "image" conv2d { out_channels: 2 kernel_height: 1 kernel_width: 1 } }
+         node { name: "b" input: "a" conv2d { out_channels: 2 kernel_height: 1 kernel_width: 1 } }
+         node { name: "gap" input: "b" global_average_pool {} } node { name: "flat" input: "gap" flatten {} }
+         node { name: "fc" input: "flat" linear { out_features: 10 } })",
+      &network));
+  Model model = Model::Create(*NetworkInfo::Create(network), at::kFloat, at::kCPU);
+  InitializeParameters(model, 1);
+  model.Get("a.weight").detach().fill_(1e30);
+  model.Get("b.weight").detach().fill_(1e30);
+  const std::string path = Write("overflow.safetensors", ModelToSafetensors(model));
+  const std::string small = Temporary("overflow_small.safetensors");
+  for (const char* mode : {"exact", "coupled"}) {
+    for (const char* images : {kDigits, "--seed=1"}) {
+      SCOPED_TRACE(std::string(mode) + " " + images);
+      const ProgramResult refused =
+          Compress({"--checkpoint=" + path, "--output=" + small, std::string("--mode=") + mode, images});
+      EXPECT_EQ(refused.status, 2) << refused.out;
+      EXPECT_THAT(refused.err, AllOf(HasSubstr("overflow.safetensors: the logits of 256 of 256 "),
+                                     HasSubstr("are not finite, so nothing is written")));
+      EXPECT_FALSE(PathExists(small));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace prunelab

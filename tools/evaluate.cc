@@ -92,9 +92,17 @@ absl::StatusOr<at::Tensor> ReadImages(const std::string& path) {
   }
   const at::Tensor& images = found->second;
   if (images.dim() != 4 || images.scalar_type() != at::kFloat || images.numel() == 0) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": `images` are ", c10::toString(images.scalar_type()), " (",
-                                                   absl::StrJoin(images.sizes(), ", "),
-                                                   "); must be float32 (N, C, H, W), normalised as for training"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        path, ": `images` are ", c10::toString(images.scalar_type()), " (", absl::StrJoin(images.sizes(), ", "),
+        "); must be float32 (N, C, H, W), each at least 1, normalised as for "
+        "training"));
+  }
+  const at::Tensor bad = at::isfinite(images).logical_not().nonzero();
+  if (bad.size(0) > 0) {
+    const int64_t* at = bad.data_ptr<int64_t>();
+    const float value = images[at[0]][at[1]][at[2]][at[3]].item<float>();
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": images[", absl::StrJoin(at, at + 4, ", "), "] is ", value, "; must be finite"));
   }
   return images;
 }
@@ -154,6 +162,9 @@ absl::Status Main() {
   }
   if (FLAGS_split != "test" && FLAGS_split != "train") {
     return absl::InvalidArgumentError(absl::StrCat("--split=", FLAGS_split, ": must be test or train"));
+  }
+  if (logits && FLAGS_split != "test") {
+    return absl::InvalidArgumentError("--split goes with --dataset; all images of --input are taken");
   }
   if (FLAGS_batch_size < 1) {
     return absl::InvalidArgumentError(absl::StrCat("--batch_size=", FLAGS_batch_size, ": must be at least 1"));

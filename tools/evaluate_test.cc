@@ -265,6 +265,9 @@ TEST(EvaluateTest, BadInput) {
   infinite[1][2] = INFINITY;
   const std::string not_finite = with_weight("infinite.safetensors", infinite);
   const std::string int8 = with_weight("int8.safetensors", at::eye(3).to(at::kChar));
+  at::Tensor pixels = at::zeros({2, 3, 2, 2});
+  pixels[1][2][0][1] = NAN;
+  const std::string nan = WriteTensor("nan.safetensors", "images", pixels);
   const std::string other = WriteTensor("other.safetensors", "pictures", at::zeros({2, 3, 2, 2}));
   const std::string checkpoint = "--checkpoint=" + weights, output = "--output=" + Temporary("never.safetensors");
   const std::string digits = "--dataset=[type.googleapis.com/prunelab.Digits] {}";
@@ -278,6 +281,8 @@ TEST(EvaluateTest, BadInput) {
       {{checkpoint, digits, "--input=" + images, output}, "give either --dataset"},
       {{checkpoint, "--input=" + bytes, output}, "`images` are Byte (2, 3, 2, 2); must be float32"},
       {{checkpoint, "--input=" + none, output}, "`images` are Float (0, 3, 2, 2)"},
+      {{checkpoint, "--input=" + nan, output}, "nan.safetensors: images[1, 2, 0, 1] is nan; must be finite"},
+      {{checkpoint, "--input=" + images, output, "--split=train"}, "--split goes with --dataset"},
       {{checkpoint, "--input=" + large, output}, "`images` are 3x4x4; the network takes 3x2x2"},
       {{checkpoint, "--input=" + other, output}, "has no tensor `images`"},
       {{checkpoint, "--input=/no/such", output}, "/no/such"},

@@ -368,6 +368,29 @@ TEST(PhasesTest, WhatIsMaskedStaysMasked) {
   }
 }
 
+// A mask of weights that leaves nothing of a layer is the same within each filter, and yet no mask of filters.
+TEST(PhasesTest, WeightsStayMaskedWhereAWholeLayerIs) {
+  const std::string phase =
+      absl::StrCat(R"(phase { name: "first" epochs: 1 )",
+                   MaskOnly("Unstructured] { rate: 0.99999 layers { include: 'layer3.0.conv1' } }"), " }");
+  const Safetensors before = LastNetwork("whole_layer", absl::StrCat("base { ", phase, " }"));
+  EXPECT_EQ(before.tensors.at("layer3.0.conv1.mask").sum().item<float>(), 0);
+  const std::string file = JoinPath(testing::TempDir(), "whole_layer.safetensors");
+  ASSERT_TRUE(WriteSafetensors(file, before).ok());
+  for (const char* strategy : {"Fpgm] { rate: 0.1 }", "SoftFilter] { rate: 0.1 }",
+                               "DynamicL1] { rate: 0.3 period: 2 ranking { min_live_filters: 1 } }"}) {
+    SCOPED_TRACE(strategy);
+    const Safetensors in_phase = LastNetwork(
+        "whole_layer_phase",
+        absl::StrCat("base { ", phase, R"( phase { name: "second" epochs: 1 )", MaskOnly(strategy), " } }"));
+    EXPECT_EQ(Returned(before, in_phase), std::make_pair(int64_t{0}, int64_t{0}));
+    const Safetensors from_file = LastNetwork(
+        "whole_layer_file",
+        absl::StrCat("base { initial_weights: '", file, "' training { epochs: 1 } ", MaskOnly(strategy), " }"));
+    EXPECT_EQ(Returned(before, from_file), std::make_pair(int64_t{0}, int64_t{0}));
+  }
+}
+
 // ---------------------------------------------------------------------------------------------------------------------
 // What a run is follows from what is executed
 

@@ -50,6 +50,10 @@ text=$("$ablation" --config=config.textproto --dry_run --seeds=1-10 --expected_s
 holds "dry run, a guess" "$text" "1.00 points by --expected_sd"
 text=$("$ablation" --config=config.textproto --dry_run --expected_sd=-1 2>&1)
 holds "dry run, a bad guess" "$text" "--expected_sd=-1: must be 0 or more"
+text=$("$ablation" --config=config.textproto --expected_sd=0.01 2>&1)
+holds "a guess without a dry run" "$text" "--expected_sd goes with --dry_run"
+text=$("$ablation" --config=config.textproto --dry_run --device=gpu 2>&1)
+holds "dry run, a bad device" "$text" "--device=gpu: must be auto, cpu or cuda"
 [ ! -e runs ] || { echo "FAIL a dry run left files" && failures=$((failures + 1)); }
 
 text=$("$ablation" --config=config.textproto --arms=none 2>&1)

@@ -228,14 +228,24 @@ std::vector<std::string> NamesOf(const Safetensors& file) {
   return names;
 }
 
+// The metadata key of the nodes that have masks of filters, joined by commas. Files store every mask in the weight's
+// shape, so that a mask of weights may look like one of filters; the key is written where LikelyOfFilters is wrong.
+constexpr char kFilterMasksKey[] = "filter_masks";
+
 // A training's state, of which the network's tensors stay.
 void TakeNetworkOfState(Weights& weights, const std::string& name, const Names& wanted) {
   if (!IsTrainingState(weights.file)) return;
+  std::vector<std::string> of_filters;  // a state stores masks in the shape that they have
   Rename(weights.file, [&](const std::string& tensor) -> std::string {
     const auto [group, rest] = GroupOf(tensor);
-    if (group == SavedState::MASK) return absl::StrCat(rest, kMaskSuffix);
+    if (group == SavedState::MASK) {
+      const at::Tensor& mask = weights.file.tensors.at(tensor);
+      if (mask.dim() > 0 && mask.numel() == mask.size(0)) of_filters.push_back(std::string(rest));
+      return absl::StrCat(rest, kMaskSuffix);
+    }
     return wanted.count(tensor) > 0 || !absl::StrContains(tensor, "/") ? tensor : "";
   });
+  weights.file.metadata[kFilterMasksKey] = absl::StrJoin(of_filters, ",");
   weights.notes.push_back(absl::StrCat(name, ": is a run's checkpoint; its weights and masks are taken"));
 }
 
@@ -475,10 +485,16 @@ absl::Status LeaveOut(Weights& weights, const std::string& name, const NetworkIn
   return absl::OkStatus();
 }
 
-// [out, 1, 1, 1] where every filter is on or off as a whole, else the mask as it is.
-at::Tensor Narrowed(const at::Tensor& mask) {
-  const at::Tensor first = mask.slice(1, 0, 1).slice(2, 0, 1).slice(3, 0, 1);
-  return (mask == first).all().item<bool>() ? first.contiguous() : mask;
+// One value a filter, [out, 1, 1, 1].
+at::Tensor Narrowed(const at::Tensor& mask) { return mask.slice(1, 0, 1).slice(2, 0, 1).slice(3, 0, 1).contiguous(); }
+
+// Whether every filter is on or off as a whole.
+bool SameInEachFilter(const at::Tensor& mask) { return (mask == Narrowed(mask)).all().item<bool>(); }
+
+// Of masks by node: whether they are masks of filters as far as their values tell. A network is masked in one way: a
+// single filter that is off in part makes all masks those of weights.
+bool LikelyOfFilters(const std::map<std::string, at::Tensor>& masks) {
+  return std::all_of(masks.begin(), masks.end(), [](const auto& mask) { return SameInEachFilter(mask.second); });
 }
 
 }  // namespace
@@ -496,10 +512,18 @@ Safetensors ModelToSafetensors(const Model& model) {
   file.metadata[kNetworkKey] = NetworkText(model.info().network());
   for (const NamedTensor& parameter : model.parameters()) file.tensors[parameter.name] = parameter.tensor;
   for (const NamedTensor& buffer : model.buffers()) file.tensors[buffer.name] = buffer.tensor;
+  const bool likely_of_filters = LikelyOfFilters(model.masks());
+  bool as_likely = true;
+  std::vector<std::string> of_filters;
   for (const auto& [node, mask] : model.masks()) {
     const at::Tensor& weight = model.Get(absl::StrCat(node, kWeightSuffix));
     file.tensors[absl::StrCat(node, kMaskSuffix)] = mask.expand(weight.sizes()).to(at::kFloat);
+    if (weight.numel() == weight.size(0)) continue;  // a filter is a weight
+    const bool of_filter = mask.numel() == mask.size(0);
+    if (of_filter) of_filters.push_back(node);
+    as_likely = as_likely && of_filter == likely_of_filters;
   }
+  if (!as_likely) file.metadata[kFilterMasksKey] = absl::StrJoin(of_filters, ",");
   return file;
 }
 
@@ -560,7 +584,15 @@ absl::Status LoadIntoModel(const Safetensors& file, const std::string& name, Mod
   std::map<std::string, at::Tensor> masks;
   for (const auto& [tensor_name, tensor] : file.tensors) {
     const ConvInfo* conv = model.Has(tensor_name) ? nullptr : MaskedNode(model.info(), tensor_name);
-    if (conv != nullptr) masks[conv->node] = Narrowed(tensor.to(at::kFloat));
+    if (conv != nullptr) masks[conv->node] = tensor.to(at::kFloat);
+  }
+  const bool likely_of_filters = LikelyOfFilters(masks);
+  const auto listed = file.metadata.find(kFilterMasksKey);
+  const std::set<std::string> of_filters =
+      listed == file.metadata.end() ? std::set<std::string>() : absl::StrSplit(listed->second, ',');
+  for (auto& [node, mask] : masks) {
+    const bool of_filter = listed == file.metadata.end() ? likely_of_filters : of_filters.count(node) > 0;
+    if (of_filter && SameInEachFilter(mask)) mask = Narrowed(mask);
   }
   model.SetMasks(masks);
   return absl::OkStatus();

@@ -31,8 +31,9 @@ absl::Status CheckFits(const Safetensors& file, const std::string& name, const N
 // is not finite in float32, or that is a negative running variance.
 absl::Status CheckValues(const Safetensors& file, const std::string& name, const NetworkInfo& info);
 
-// Copies weights, buffers and masks into `model`. Where CheckFits refuses the file nothing is changed. A mask that is
-// the same within each filter becomes a filter mask.
+// Copies weights, buffers and masks into `model`. Where CheckFits refuses the file nothing is changed. What
+// ModelToSafetensors wrote keeps its masks' granularity; in a file from elsewhere the masks are those of filters where
+// every one of them is the same within each filter, else those of weights.
 absl::Status LoadIntoModel(const Safetensors& file, const std::string& name, Model& model);
 
 // How a file of weights is read.

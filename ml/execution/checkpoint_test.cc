@@ -64,6 +64,34 @@ TEST(CheckpointTest, TheFileHoldsMasksInTheWeightsShape) {
   EXPECT_EQ(file.tensors.count("conv2.mask"), 0u);
 }
 
+TEST(CheckpointTest, AMaskOfWeightsStaysOneThatLooksLikeOneOfFilters) {
+  const at::Tensor filters = at::tensor({1.f, 0.f, 1.f}).view({3, 1, 1, 1});
+  const at::Tensor as_weights = filters.expand({3, 2, 3, 3}).contiguous();
+  const at::Tensor weights = (at::arange(4 * 3 * 9).view({4, 3, 3, 3}) % 3 != 0).to(at::kFloat);
+  const at::Tensor nothing_left = at::zeros({4, 3, 3, 3});
+  using Masks = std::map<std::string, at::Tensor>;
+  struct Case {
+    Masks masks;
+    bool listed;  // in the metadata; the other files are as they always were
+  };
+  for (const auto& [masks, listed] : {Case{Masks{{"conv", filters}}, false}, Case{Masks{{"conv", as_weights}}, true},
+                                      Case{Masks{{"conv", filters}, {"conv2", weights}}, true},
+                                      Case{Masks{{"conv", as_weights}, {"conv2", weights}}, false},
+                                      Case{Masks{{"conv", as_weights}, {"conv2", nothing_left}}, true},
+                                      Case{Masks{{"conv", filters}, {"conv2", nothing_left}}, true}}) {
+    Model model = MakeModel(1);
+    model.SetMasks(masks);
+    const Safetensors file = ModelToSafetensors(model);
+    EXPECT_EQ(file.metadata.count("filter_masks") > 0, listed);
+    const std::string path = Temporary("masks.safetensors");
+    ASSERT_TRUE(WriteSafetensors(path, file).ok());
+    const absl::StatusOr<Model> loaded = LoadModel(path, at::kFloat, at::kCPU);
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    ASSERT_EQ(loaded->masks().size(), masks.size());
+    for (const auto& [node, mask] : masks) EXPECT_TRUE(at::equal(loaded->masks().at(node), mask)) << node;
+  }
+}
+
 TEST(CheckpointTest, AllDifferencesAreListedAndNothingIsLoaded) {
   Model model = MakeModel(1);
   const at::Tensor before = model.Get("conv.weight").detach().clone();
@@ -431,6 +459,9 @@ TEST(TakeWeightsTest, AStateOfATrainingIsItsNetwork) {
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_TRUE(at::equal(loaded->Get("conv.weight"), model.Get("conv.weight")));
   EXPECT_TRUE(at::equal(loaded->masks().at("conv"), state.tensors.at("mask/conv")));
+  state.tensors["mask/conv"] = at::ones({3, 2, 3, 3});  // of weights, as its shape says
+  ASSERT_TRUE(WriteSafetensors(path, state).ok());
+  EXPECT_TRUE(at::equal(LoadModel(path, at::kFloat, at::kCPU)->masks().at("conv"), state.tensors.at("mask/conv")));
   state.tensors.erase("training/position");
   ASSERT_TRUE(WriteSafetensors(path, state).ok());
   EXPECT_THAT(std::string(LoadModel(path, at::kFloat, at::kCPU).status().message()),

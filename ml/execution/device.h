@@ -5,9 +5,13 @@
 
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace prunelab {
+
+// Whether it is "auto", "cpu" or "cuda"; the error names --device.
+absl::Status CheckDeviceName(const std::string& device);
 
 // "auto" (CUDA where it can be used), "cpu" or "cuda". Errors: another word; cuda where no device can be used.
 absl::StatusOr<at::Device> ChooseDevice(const std::string& device);

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <array>
+
 #include "absl/strings/str_cat.h"
 #include "ml/base/check.h"
 #include "ml/execution/sampled_conv.h"
@@ -84,10 +86,13 @@ at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>
       at::Tensor weight = parameter("weight");
       const auto mask = model.masks().find(node.name());
       if (mask != model.masks().end()) weight = Mask(weight, mask->second, options.policy);
+      // The dilation of a kernel of one pixel means nothing, and oneDNN (of torch 2.11) reads past the image for it.
+      const std::array<int64_t, 2> dilation = {conv.kernel_height() == 1 ? 1 : conv.dilation(),
+                                               conv.kernel_width() == 1 ? 1 : conv.dilation()};
       const bool sampled = at::GradMode::is_enabled() && weight.requires_grad() && NeedsSampling(conv, weight);
       return at::conv2d(sampled ? Sampled(conv, in[0]) : in[0], weight, conv.bias() ? parameter("bias") : at::Tensor(),
-                        at::IntArrayRef(sampled ? 1 : conv.stride()), at::IntArrayRef(conv.padding()),
-                        at::IntArrayRef(conv.dilation()), conv.groups());
+                        at::IntArrayRef(sampled ? 1 : conv.stride()), at::IntArrayRef(conv.padding()), dilation,
+                        conv.groups());
     }
     case Node::kBatchNorm2D: {
       const bool train = options.mode == Mode::kTrain;

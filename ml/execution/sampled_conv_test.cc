@@ -7,6 +7,7 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -130,6 +131,34 @@ TEST(SampledConv, TakesEveryStridethPixelFromTheFirstOn) {
   conv.set_stride(2);
   const at::Tensor x = at::arange(15, at::kFloat).view({1, 1, 3, 5});
   EXPECT_TRUE(Sampled(conv, x).equal(at::tensor({0.f, 2.f, 4.f, 10.f, 12.f, 14.f}).view({1, 1, 2, 3})));
+}
+
+// oneDNN crashed on this, as PyTorch does.
+TEST(ReferencePlan, TheDilationOfAKernelOfOnePixelMeansNothing) {
+  for (const auto& [height, width, kernel_height, kernel_width] :
+       {std::array<int64_t, 4>{5, 1, 1, 1}, {7, 9, 1, 1}, {5, 3, 3, 1}, {3, 5, 1, 3}}) {
+    for (const int64_t channels : {1, 6, 16}) {
+      SCOPED_TRACE(absl::StrCat(height, "x", width, ", kernel ", kernel_height, "x", kernel_width, ", ", channels));
+      Network network;
+      ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(
+          absl::StrCat("node { name: 'image' image { channels: ", channels, " height: ", height, " width: ", width,
+                       " } } node { name: 'conv' input: 'image' conv2d { out_channels: 51 kernel_height: ",
+                       kernel_height, " kernel_width: ", kernel_width,
+                       " stride: 2 padding: 1 dilation: 2 } } node { name: 'flat' input: 'conv' flatten {} } "
+                       "node { name: 'fc' input: 'flat' linear { out_features: 3 } }"),
+          &network));
+      const auto logits = [&](at::ScalarType dtype) {
+        Model model = Model::Create(*NetworkInfo::Create(network), dtype, at::kCPU);
+        InitializeParameters(model, 3);
+        const at::NoGradGuard no_gradient;
+        const at::Tensor images = at::linspace(-1, 1, 6 * channels * height * width, at::kDouble).mul(30).sin();
+        return ReferencePlan()
+            .Forward(model, images.view({6, channels, height, width}).to(dtype), ForwardOptions())
+            .logits.to(at::kDouble);
+      };
+      EXPECT_LE((logits(at::kFloat) - logits(at::kDouble)).abs().max().item<double>(), 1e-4);
+    }
+  }
 }
 
 }  // namespace
