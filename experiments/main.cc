@@ -74,7 +74,7 @@ absl::Status CheckConfigStays(const std::string& config, const std::string& outp
     if (absl::string_view(name) == kAblationFile && text.ok() && *text == PrettyText(ablation)) continue;
     return absl::InvalidArgumentError(
         absl::StrCat("--config=", FLAGS_config, ": is the file ", name,
-                     " of the results, which is written anew; keep the config elsewhere, or use another --output"));
+                     " of the results, which would be written over; keep the config elsewhere, or use another --output"));
   }
   return absl::OkStatus();
 }
