@@ -303,11 +303,11 @@ Json Measurements(const StepTimer& timer, const Trainer& trainer, const EpochRec
   json["plan"] = plan;
   json["skipping"] = plan == "skipping";
   json["precision"] = FLAGS_precision;
-  json["loss"] = record.train_loss;
+  json["loss"] = record.measures.train_loss();
   json["executed_macs"] = trainer.executed_macs();
   json["dense_macs"] = DenseTrainingMacs(trainer.model().info());
   json["masks"] = FLAGS_masks;
-  json["filter_sparsity"] = record.filter_sparsity;
+  json["filter_sparsity"] = record.measures.filter_sparsity();
   json["batch"] = FLAGS_batch;
   json["threads"] = FLAGS_threads;
   json["steps"] = FLAGS_steps;

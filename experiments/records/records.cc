@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -10,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "experiments/records/measures.h"
 #include "ml/base/check.h"
 #include "ml/base/digest.h"
 #include "ml/base/files.h"
@@ -20,53 +23,70 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-template <typename T>
-Json Value(const std::optional<T>& value) {
-  return value ? Json(*value) : Json(nullptr);
-}
-
 constexpr char kChecksumKey[] = ",\"crc32c\":";
 
-// Whether it can be read as a T: a fraction, or 1e300, is no count.
-template <typename T>
-bool IsNumber(const Json& json) {
-  return std::is_integral_v<T> ? json.is_number_integer() : json.is_number();
+// Its value in a record: null where it has none, but 0 in one that it always stands in.
+Json ToJson(const Measure& measure, const Measures& measures, MeasureOptions::Written written) {
+  const bool always = written == MeasureOptions::ALWAYS;
+  if (measure.is_by_layer()) return Json(measure.ByLayer(measures));
+  if (measure.is_whole()) {
+    const std::optional<int64_t> whole = measure.Whole(measures);
+    return whole || always ? Json(whole.value_or(0)) : Json(nullptr);
+  }
+  const std::optional<double> value = measure.Value(measures);
+  return value || always ? Json(value.value_or(0)) : Json(nullptr);
 }
 
-// Names and members of the numbers that result.json and results.csv share, in their order.
-template <typename Result, typename F>
-void ForNumbers(Result& r, F f) {
-  f("test_top1", r.test_top1);
-  f("test_top5", r.test_top5);
-  f("test_loss", r.test_loss);
-  f("validation_top1", r.validation_top1);
-  f("test_top1_best", r.test_top1_best);
-  f("filter_sparsity", r.filter_sparsity);
-  f("weight_sparsity", r.weight_sparsity);
-  f("paper_sparsity", r.paper_sparsity);
-  f("parameters", r.parameters);
-  f("live_parameters", r.live_parameters);
-  f("macs", r.macs);
-  f("live_macs", r.live_macs);
-  f("mean_abs_rho", r.mean_abs_rho);
-  f("returned_filters", r.returned_filters);
+// Adds it under its name, where it is written.
+void Write(const Measure& measure, const Measures& measures, MeasureOptions::Written written, Json* record) {
+  Json value = ToJson(measure, measures, written);
+  if (written == MeasureOptions::IF_PRESENT && (value.is_null() || value.empty())) return;
+  (*record)[measure.name()] = std::move(value);
 }
 
-// Those of removal, which stand only where there was one.
-template <typename Result, typename F>
-void ForRemovalNumbers(Result& r, F f) {
-  f("physical_parameters", r.physical_parameters);
-  f("physical_macs", r.physical_macs);
-  f("removed_test_top1", r.removed_test_top1);
-  f("fine_tuned_test_top1", r.fine_tuned_test_top1);
+bool ReadLayers(const Measure& measure, const Json& layers, Measures* measures) {
+  if (!layers.is_object()) return false;
+  for (const auto& [layer, count] : layers.items()) {
+    if (!count.is_number_integer()) return false;
+    measure.SetLayer(layer, count.get<int64_t>(), measures);
+  }
+  return true;
 }
 
-template <typename Result, typename F>
-void ForLatencies(Result& r, F f) {
-  f("latency_1_dense", r.latency_1_dense);
-  f("latency_1_removed", r.latency_1_removed);
-  f("latency_64_dense", r.latency_64_dense);
-  f("latency_64_removed", r.latency_64_removed);
+// Takes it from a record. False where the record lacks what must always be there, or has something of another kind: a
+// fraction, or 1e300, is no whole number.
+bool Read(const Measure& measure, const Json& record, MeasureOptions::Written written, Measures* measures) {
+  const auto found = record.find(measure.name());
+  const bool always = written == MeasureOptions::ALWAYS;
+  if (found == record.end()) return !always;
+  if (measure.is_by_layer()) return ReadLayers(measure, *found, measures);
+  if (found->is_null() && !always) return true;
+  if (measure.is_whole()) {
+    if (!found->is_number_integer()) return false;
+    measure.SetWhole(found->get<int64_t>(), measures);
+    return true;
+  }
+  if (!found->is_number() && !found->is_null()) return false;
+  measure.Set(found->is_null() ? std::nan("") : found->get<double>(), measures);  // JSON has no other way to say so
+  return true;
+}
+
+// The columns of the measures that only some runs have, where any of these has one of them.
+MeasureList ColumnsThatAnyHas(const std::vector<RunResult>& results) {
+  std::set<std::string> there;  // MeasureOptions::columns, or the name of one that stands alone
+  const auto columns = [](const Measure& measure) {
+    return measure.options().has_columns() ? measure.options().columns() : measure.name();
+  };
+  for (const Measure* measure : RareColumns()) {
+    const bool any = std::any_of(results.begin(), results.end(),
+                                 [&](const RunResult& result) { return measure->Value(result.measures).has_value(); });
+    if (any) there.insert(columns(*measure));
+  }
+  MeasureList list;
+  for (const Measure* measure : RareColumns()) {
+    if (there.count(columns(*measure)) > 0) list.push_back(measure);
+  }
+  return list;
 }
 
 }  // namespace
@@ -88,26 +108,9 @@ std::string EpochLine(const EpochRecord& record) {
   Json line;
   line["epoch"] = record.epoch;
   if (!record.phase.empty()) line["phase"] = record.phase;
-  line["learning_rate"] = record.learning_rate;
-  line["train_loss"] = record.train_loss;
-  line["train_top1"] = record.train_top1;
-  line["test_loss"] = record.test ? Json(record.test->loss) : Json(nullptr);
-  line["test_top1"] = record.test ? Json(record.test->top1) : Json(nullptr);
-  line["test_top5"] = record.test ? Json(record.test->top5) : Json(nullptr);
-  line["validation_loss"] = record.validation ? Json(record.validation->loss) : Json(nullptr);
-  line["validation_top1"] = record.validation ? Json(record.validation->top1) : Json(nullptr);
-  line["penalty"] = record.penalty;
-  line["penalty_gradient_ratio"] = record.penalty_gradient_ratio;
-  line["mean_abs_rho"] = Value(record.mean_abs_rho);
-  line["mask_updates"] = record.mask_updates;
-  line["mask_changes"] = record.mask_changes;
-  line["returned_filters"] = record.returned_filters;
-  line["filter_sparsity"] = record.filter_sparsity;
-  line["weight_sparsity"] = record.weight_sparsity;
-  line["paper_sparsity"] = record.paper_sparsity;
-  line["live_parameters"] = record.live_parameters;
-  line["live_macs"] = record.live_macs;
-  line["live_filters"] = record.live_filters;
+  for (const Measure* measure : EpochMeasures()) {
+    Write(*measure, record.measures, measure->options().epoch(), &line);
+  }
   line["diverged"] = record.diverged;
   return WithChecksum(line.dump());
 }
@@ -118,58 +121,17 @@ absl::StatusOr<EpochRecord> ParseEpochLine(absl::string_view line) {
   };
   if (!ChecksumHolds(line)) return refuse();
   const Json json = Json::parse(line.begin(), line.end(), nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) return refuse();
-  bool complete = true;
-  const auto read = [&](const char* name, auto& value) {
-    using T = std::decay_t<decltype(value)>;
-    const auto found = json.find(name);
-    if (found == json.end()) {
-      complete = false;
-    } else if (found->is_null() && std::is_same_v<T, double>) {
-      value = static_cast<T>(std::nan(""));  // JSON has no other way to say so
-    } else if (std::is_same_v<T, bool> ? found->is_boolean() : IsNumber<T>(*found)) {
-      value = found->get<T>();
-    } else {
-      complete = false;
-    }
-  };
-  const auto read_evaluation = [&](const std::string& prefix, std::optional<Evaluation>& evaluation) {
-    const auto top1 = json.find(prefix + "_top1");
-    if (top1 == json.end() || top1->is_null()) return;
-    Evaluation value;
-    read((prefix + "_loss").c_str(), value.loss);
-    read((prefix + "_top1").c_str(), value.top1);
-    if (json.contains(prefix + "_top5")) read((prefix + "_top5").c_str(), value.top5);
-    evaluation = value;
-  };
+  if (!json.is_object() || !json.contains("epoch") || !json["epoch"].is_number_integer() ||
+      !json.contains("diverged") || !json["diverged"].is_boolean()) {
+    return refuse();
+  }
   EpochRecord record;
-  read("epoch", record.epoch);
+  record.epoch = json["epoch"].get<int64_t>();
   if (json.contains("phase") && json["phase"].is_string()) record.phase = json["phase"].get<std::string>();
-  read("learning_rate", record.learning_rate);
-  read("train_loss", record.train_loss);
-  read("train_top1", record.train_top1);
-  read_evaluation("test", record.test);
-  read_evaluation("validation", record.validation);
-  read("penalty", record.penalty);
-  read("penalty_gradient_ratio", record.penalty_gradient_ratio);
-  if (json.contains("mean_abs_rho") && json["mean_abs_rho"].is_number()) {
-    record.mean_abs_rho = json["mean_abs_rho"].get<double>();
+  for (const Measure* measure : EpochMeasures()) {
+    if (!Read(*measure, json, measure->options().epoch(), &record.measures)) return refuse();
   }
-  read("mask_updates", record.mask_updates);
-  read("mask_changes", record.mask_changes);
-  read("returned_filters", record.returned_filters);
-  read("filter_sparsity", record.filter_sparsity);
-  read("weight_sparsity", record.weight_sparsity);
-  read("paper_sparsity", record.paper_sparsity);
-  read("live_parameters", record.live_parameters);
-  read("live_macs", record.live_macs);
-  if (!json.contains("live_filters") || !json["live_filters"].is_object()) return refuse();
-  for (const auto& [node, count] : json["live_filters"].items()) {
-    if (!count.is_number_integer()) return refuse();
-    record.live_filters[node] = count.get<int64_t>();
-  }
-  read("diverged", record.diverged);
-  if (!complete) return refuse();
+  record.diverged = json["diverged"].get<bool>();
   return record;
 }
 
@@ -191,10 +153,9 @@ std::string ResultJson(const RunResult& result) {
   json["status"] = result.status;
   if (!result.message.empty()) json["message"] = result.message;
   json["epochs"] = result.epochs;
-  ForNumbers(result, [&](const char* name, const auto& value) { json[name] = Value(value); });
-  ForRemovalNumbers(result, [&](const char* name, const auto& value) {
-    if (value) json[name] = *value;
-  });
+  for (const Measure* measure : ResultMeasures()) {
+    Write(*measure, result.measures, measure->options().result(), &json);
+  }
   json["run_id"] = result.run_id;
   return absl::StrCat(json.dump(2, ' ', false, Json::error_handler_t::replace), "\n");
 }
@@ -217,12 +178,9 @@ absl::StatusOr<RunResult> ParseResult(absl::string_view text, const std::string&
     *member = json[name].get<int64_t>();
   }
   if (json.contains("message") && json["message"].is_string()) result.message = json["message"].get<std::string>();
-  const auto read = [&](const char* name, auto& value) {
-    using T = typename std::decay_t<decltype(value)>::value_type;
-    if (json.contains(name) && IsNumber<T>(json[name])) value = json[name].get<T>();
-  };
-  ForNumbers(result, read);
-  ForRemovalNumbers(result, read);
+  for (const Measure* measure : ResultMeasures()) {
+    Read(*measure, json, measure->options().result(), &result.measures);  // of another kind: absent
+  }
   return result;
 }
 
@@ -261,9 +219,10 @@ void AddTiming(const std::string& folder, RunResult& result) {
   const absl::string_view line = absl::StripTrailingAsciiWhitespace(latencies);
   if (ChecksumHolds(line)) {
     const Json json = Json::parse(line.begin(), line.end(), nullptr, /*allow_exceptions=*/false);
-    ForLatencies(result, [&](const char* name, auto& value) {
-      if (json.is_object() && json.contains(name) && json[name].is_number()) value = json[name].get<double>();
-    });
+    for (const Measure* measure : RareColumns()) {
+      const MeasureOptions::Written written = measure->options().clock();
+      if (json.is_object() && written != MeasureOptions::NOWHERE) Read(*measure, json, written, &result.measures);
+    }
   }
   const absl::StatusOr<std::string> text = ReadFile(JoinPath(folder, "timing.jsonl"));
   if (!text.ok()) return;
@@ -275,14 +234,14 @@ void AddTiming(const std::string& folder, RunResult& result) {
     if (json.contains("images") && json["images"].is_number()) images += json["images"].get<double>();
   }
   if (!(seconds > 0)) return;
-  result.seconds = seconds;
-  result.images_per_second = images / seconds;
+  result.measures.set_seconds(seconds);
+  result.measures.set_images_per_second(images / seconds);
 }
 
 RunResult Summarize(const std::vector<EpochRecord>& records, const NetworkInfo& network) {
   RunResult result;
-  result.parameters = network.ParameterCount();
-  result.macs = network.MacCount();
+  result.measures.set_parameters(network.ParameterCount());
+  result.measures.set_macs(network.MacCount());
   result.epochs = static_cast<int64_t>(records.size());
   if (records.empty()) return result;
   const EpochRecord& last = records.back();
@@ -290,55 +249,31 @@ RunResult Summarize(const std::vector<EpochRecord>& records, const NetworkInfo& 
   if (last.diverged && !last.divergence.empty()) {
     result.message = absl::StrCat("in epoch ", last.epoch, ": ", last.divergence);
   }
-  if (last.test) {
-    result.test_top1 = last.test->top1;
-    result.test_top5 = last.test->top5;
-    result.test_loss = last.test->loss;
-  }
-  if (last.validation) result.validation_top1 = last.validation->top1;
-  result.filter_sparsity = last.filter_sparsity;
-  result.weight_sparsity = last.weight_sparsity;
-  result.paper_sparsity = last.paper_sparsity;
-  result.mean_abs_rho = last.mean_abs_rho;
-  result.live_parameters = last.live_parameters;
-  result.live_macs = last.live_macs;
-  result.returned_filters = 0;
-  for (const EpochRecord& record : records) {
-    *result.returned_filters += record.returned_filters;
-    if (record.test) result.test_top1_best = std::max(result.test_top1_best.value_or(0), record.test->top1);
-  }
+  for (const EpochRecord& record : records) AddEpoch(record.measures, &result.measures);
   return result;
 }
 
 std::vector<std::vector<std::string>> ResultsRows(const std::vector<RunResult>& results) {
-  std::vector<std::string> columns = {"arm", "seed", "status", "epochs"};
-  RunResult names;
-  ForNumbers(names, [&](const char* name, const auto&) { columns.push_back(name); });
-  for (const char* name : {"run_id", "seconds", "images_per_second"}) columns.push_back(name);
-  const bool removal = std::any_of(results.begin(), results.end(),
-                                   [](const RunResult& result) { return result.physical_parameters.has_value(); });
-  if (removal) {
-    const auto add_name = [&](const char* name, const auto&) { columns.push_back(name); };
-    ForRemovalNumbers(names, add_name);
-    ForLatencies(names, add_name);
+  const MeasureList rare = ColumnsThatAnyHas(results);
+  std::vector<std::vector<std::string>> rows = {{"arm", "seed", "status", "epochs"}};
+  for (const Measure* measure : ResultColumns()) rows[0].push_back(measure->name());
+  rows[0].push_back("run_id");
+  for (const MeasureList* list : {&ClockColumns(), &rare}) {
+    for (const Measure* measure : *list) rows[0].push_back(measure->name());
   }
-  std::vector<std::vector<std::string>> rows = {columns};
   for (const RunResult& result : results) {
-    std::vector<std::string> cells = {result.arm, absl::StrCat(result.seed), result.status,
-                                      absl::StrCat(result.epochs)};
-    const auto add = [&](const char*, const auto& value) {
-      const std::string text = value ? Json(*value).dump() : "";
-      cells.push_back(text == "null" ? "" : text);  // what is not a number is absent here
+    std::vector<std::string>& cells = rows.emplace_back();
+    cells = {result.arm, absl::StrCat(result.seed), result.status, absl::StrCat(result.epochs)};
+    const auto add = [&](const MeasureList& list) {
+      for (const Measure* measure : list) {
+        const std::string text = ToJson(*measure, result.measures, MeasureOptions::NULL_IF_ABSENT).dump();
+        cells.push_back(text == "null" ? "" : text);  // what is not a number is absent here
+      }
     };
-    ForNumbers(result, add);
+    add(ResultColumns());
     cells.push_back(result.run_id);
-    add("seconds", result.seconds);
-    add("images_per_second", result.images_per_second);
-    if (removal) {
-      ForRemovalNumbers(result, add);
-      ForLatencies(result, add);
-    }
-    rows.push_back(std::move(cells));
+    add(ClockColumns());
+    add(rare);
   }
   return rows;
 }

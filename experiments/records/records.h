@@ -3,13 +3,13 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "ml/training/trainer.h"
+#include "ml/network/network.h"
+#include "ml/training/epoch_record.h"
 
 namespace prunelab {
 
@@ -19,18 +19,8 @@ struct RunResult {
   std::string status;   // done, diverged, failed, missing
   std::string message;  // why it failed or diverged
   int64_t epochs = 0;   // trained
-  std::optional<double> test_top1, test_top5, test_loss, validation_top1, test_top1_best;
-  std::optional<double> filter_sparsity, weight_sparsity, paper_sparsity, mean_abs_rho;
-  std::optional<int64_t> parameters, live_parameters, macs, live_macs, returned_filters;
-  // Of the network that is left where the run has `compression`: its size, and its accuracy before and after it is
-  // fine-tuned.
-  std::optional<int64_t> physical_parameters, physical_macs;
-  std::optional<double> removed_test_top1, fine_tuned_test_top1;
+  Measures measures;    // of the last epoch, of the whole run, and of its clocks; metrics.proto says what each is
   std::string run_id;
-  // Medians from latency.json, seconds a batch of 1 and 64; in no file that is compared.
-  std::optional<double> latency_1_dense, latency_1_removed, latency_64_dense, latency_64_removed;
-  // From timing.jsonl; in no file that is compared.
-  std::optional<double> seconds, images_per_second;
 };
 
 // One line of epochs.jsonl, without its newline, and back. Errors: a line that is torn or was changed.
@@ -58,8 +48,8 @@ absl::StatusOr<RunResult> KeepResult(const std::string& folder, const RunResult&
 // A run of which there is no result.
 RunResult MissingResult(const std::string& arm, int64_t seed);
 
-// Fills in seconds and images a second of all epochs trained in the folder, by the whole lines of its timing.jsonl, and
-// the latencies of its latency.json; leaves them absent where there are none.
+// Sets the clocks: seconds and images a second of all epochs trained in the folder, by the whole lines of its
+// timing.jsonl, and what its latency.json tells; leaves them absent where there are none.
 void AddTiming(const std::string& folder, RunResult& result);
 
 // The result of a run from the records of its epochs.

@@ -2,21 +2,29 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "experiments/records/measures.h"
 
 namespace prunelab {
 namespace {
 
-template <typename T>
-std::string Cell(const std::vector<const RunResult*>& runs, std::optional<T> RunResult::*member, double scale,
-                 int digits) {
+const MeasureList& Columns() {
+  static const auto* columns = new MeasureList(
+      MeasuresInOrder([](const MeasureOptions& options) { return options.has_terminal(); },
+                      [](const MeasureOptions& options) { return std::optional<int>(options.terminal().place()); }));
+  return *columns;
+}
+
+std::string Cell(const std::vector<const RunResult*>& runs, const Measure& measure) {
   std::vector<double> values;
   for (const RunResult* run : runs) {
-    if (run->*member) values.push_back(static_cast<double>(*(run->*member)) * scale);
+    if (const auto value = measure.Value(run->measures)) values.push_back(*value * measure.scale());
   }
   if (values.empty()) return "-";
+  const int digits = measure.options().digits();
   const MeanAndDeviation summary = Summary(values);
   if (!summary.deviation) return absl::StrFormat("%.*f", digits, summary.mean);
   return absl::StrFormat("%.*f +- %.*f", digits, summary.mean, digits, *summary.deviation);
@@ -53,9 +61,8 @@ std::string Aligned(const std::vector<std::vector<std::string>>& rows) {
 }
 
 std::string ResultsTable(const std::vector<std::string>& arms, const std::vector<RunResult>& results) {
-  std::vector<std::vector<std::string>> rows = {{"arm", "n", "diverged", "test top-1 %", "test loss",
-                                                 "filters masked %", "weights masked %", "mean |rho|", "returned",
-                                                 "live parameters", "live MACs"}};
+  std::vector<std::vector<std::string>> rows = {{"arm", "n", "diverged"}};
+  for (const Measure* measure : Columns()) rows[0].push_back(measure->options().terminal().heading());
   for (const std::string& arm : arms) {
     std::vector<const RunResult*> done;
     int64_t diverged = 0;
@@ -64,11 +71,8 @@ std::string ResultsTable(const std::vector<std::string>& arms, const std::vector
       if (result.status == "done") done.push_back(&result);
       if (result.status == "diverged") ++diverged;
     }
-    rows.push_back({arm, absl::StrCat(done.size()), absl::StrCat(diverged), Cell(done, &RunResult::test_top1, 100, 2),
-                    Cell(done, &RunResult::test_loss, 1, 4), Cell(done, &RunResult::filter_sparsity, 100, 2),
-                    Cell(done, &RunResult::weight_sparsity, 100, 2), Cell(done, &RunResult::mean_abs_rho, 1, 4),
-                    Cell(done, &RunResult::returned_filters, 1, 0), Cell(done, &RunResult::live_parameters, 1, 0),
-                    Cell(done, &RunResult::live_macs, 1, 0)});
+    rows.push_back({arm, absl::StrCat(done.size()), absl::StrCat(diverged)});
+    for (const Measure* measure : Columns()) rows.back().push_back(Cell(done, *measure));
   }
   return Aligned(rows);
 }

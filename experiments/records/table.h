@@ -1,6 +1,7 @@
 // The table at the end of an ablation: arm by measures, mean and standard deviation over seeds.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 

@@ -11,8 +11,13 @@
 #include "experiments/config/output_files.h"
 #include "experiments/records/records.h"
 #include "experiments/reporting/analysis.h"
+#include "experiments/reporting/comparisons_json.h"
+#include "experiments/reporting/power_text.h"
 #include "experiments/reporting/report_page.h"
 #include "experiments/reporting/report_records.h"
+#include "experiments/reporting/summary_latex.h"
+#include "experiments/reporting/summary_markdown.h"
+#include "experiments/reporting/summary_rows.h"
 #include "ml/base/files.h"
 #include "ml/base/status_macros.h"
 

@@ -18,8 +18,12 @@
 #include "absl/strings/strip.h"
 #include "experiments/records/records.h"
 #include "experiments/reporting/analysis.h"
+#include "experiments/reporting/power_text.h"
 #include "experiments/reporting/report_page.h"
 #include "experiments/reporting/report_records.h"
+#include "experiments/reporting/summary_latex.h"
+#include "experiments/reporting/summary_markdown.h"
+#include "experiments/reporting/summary_rows.h"
 #include "ml/base/check.h"
 
 namespace {

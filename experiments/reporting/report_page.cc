@@ -1,22 +1,23 @@
 #include "experiments/reporting/report_page.h"
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "experiments/records/measures.h"
+#include "experiments/reporting/comparisons_json.h"
+#include "experiments/reporting/page_curves.h"
 #include "experiments/reporting/report.h"
 #include "experiments/reporting/report_assets.h"
 #include "experiments/reporting/written_configs.h"
-#include "ml/statistics/summary.h"
 #include "third_party/plotly/plotly.h"
 
 namespace prunelab {
@@ -29,143 +30,6 @@ constexpr int64_t kMostPoints = 200, kFewestPoints = 6;
 
 std::string HtmlText(absl::string_view text) {
   return absl::StrReplaceAll(text, {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"\"", "&quot;"}, {"'", "&#39;"}});
-}
-
-// JSON that may stand inside a <script>: no "<", so no tag begins or ends there.
-std::string ScriptJson(const Json& json) {
-  return absl::StrReplaceAll(json.dump(-1, ' ', false, Json::error_handler_t::replace), {{"<", "\\u003c"}});
-}
-
-// Four digits, which is what a screen shows; null where there is no number.
-void AppendShort(double value, std::string* text) {
-  if (!std::isfinite(value)) {
-    text->append("null");
-  } else {
-    absl::StrAppend(text, absl::StrFormat("%.4g", value));
-  }
-}
-
-// At most `points` of 0, ..., n - 1, evenly, the last among them.
-std::vector<size_t> Thinned(size_t n, int64_t points) {
-  const size_t count = std::min(n, static_cast<size_t>(points));
-  std::vector<size_t> chosen;
-  for (size_t i = 0; i < count; ++i) {
-    chosen.push_back(count == 1 ? n - 1 : (i * (n - 1) + (count - 1) / 2) / (count - 1));
-  }
-  return chosen;
-}
-
-std::vector<const RunRecords*> DrawnRuns(const ReportRecords& records, const std::string& arm) {
-  std::vector<const RunRecords*> runs;
-  for (const RunRecords& run : records.runs) {
-    if (run.result.arm == arm && run.result.status == "done" && !run.epochs.empty()) runs.push_back(&run);
-  }
-  return runs;
-}
-
-// [{"arm": 0, "n": 3, "test_top1": {"x": [...], "m": [...], "l": [...], "h": [...]}, ...}, ...]
-std::string Curves(const ReportRecords& records, int64_t points) {
-  static const auto& kDrawnColumns = *new std::set<std::string>{
-      "train_loss", "train_top1", "validation_loss", "validation_top1",  "test_loss",    "test_top1",
-      "test_top5",  "penalty",    "mask_changes",    "returned_filters", "mean_abs_rho", "penalty_gradient_ratio"};
-  std::string text = "[";
-  for (size_t a = 0; a < records.arms.size(); ++a) {
-    const std::vector<const RunRecords*> runs = DrawnRuns(records, records.arms[a].name);
-    if (runs.empty()) continue;
-    int64_t epochs = 0;
-    for (const RunRecords* run : runs) epochs = std::max(epochs, run->epoch_count());
-    absl::StrAppend(&text, text.size() > 1 ? "," : "", "{\"arm\":", a, ",\"n\":", runs.size());
-    for (int column = 0; column < kEpochColumnCount; ++column) {
-      if (kDrawnColumns.count(kEpochColumns[column]) == 0) continue;
-      const auto values_at = [&](int64_t epoch) {
-        std::vector<float> values;
-        for (const RunRecords* run : runs) {
-          if (epoch >= run->epoch_count()) continue;
-          const float value = run->epochs[static_cast<size_t>(epoch * kEpochColumnCount + column)];
-          if (std::isfinite(value)) values.push_back(value);
-        }
-        std::sort(values.begin(), values.end());
-        return values;
-      };
-      std::vector<int64_t> with_values;  // some columns are not measured every epoch
-      for (int64_t epoch = 0; epoch < epochs; ++epoch) {
-        const bool any = std::any_of(runs.begin(), runs.end(), [&](const RunRecords* run) {
-          return epoch < run->epoch_count() &&
-                 std::isfinite(run->epochs[static_cast<size_t>(epoch * kEpochColumnCount + column)]);
-        });
-        if (any) with_values.push_back(epoch);
-      }
-      if (with_values.empty()) continue;
-      std::string x, middle, low, high;
-      for (const size_t index : Thinned(with_values.size(), points)) {
-        const std::vector<float> values = values_at(with_values[index]);
-        absl::StrAppend(&x, x.empty() ? "" : ",", with_values[index]);
-        for (auto [out, q] : {std::make_pair(&middle, 0.5), std::make_pair(&low, 0.1), std::make_pair(&high, 0.9)}) {
-          if (!out->empty()) out->append(",");
-          AppendShort(QuantileOfSorted(values, q), out);
-        }
-      }
-      absl::StrAppend(&text, ",\"", kEpochColumns[column], "\":{\"x\":[", x, "],\"m\":[", middle, "]");
-      if (low != high) absl::StrAppend(&text, ",\"l\":[", low, "],\"h\":[", high, "]");
-      text += "}";
-    }
-    text += "}";
-  }
-  return text + "]";
-}
-
-// [{"arm": 0, "x": [epochs], "layers": [...], "max": [...], "z": [[by epoch] by layer]}, ...]: means over an arm's
-// seeds. "max" is the most that any run had live in a layer of that name: its filters, where any run began dense.
-std::string LiveFilters(const ReportRecords& records, int64_t points) {
-  std::map<std::string, int32_t> most;
-  for (const RunRecords& run : records.runs) {
-    std::vector<int32_t> own(run.layers.size(), 0);
-    for (size_t i = 0; i < run.live_filters.size(); ++i) {
-      int32_t& entry = own[i % own.size()];
-      entry = std::max(entry, run.live_filters[i]);
-    }
-    for (size_t layer = 0; layer < own.size(); ++layer) {
-      int32_t& entry = most[run.layers[layer]];
-      entry = std::max(entry, own[layer]);
-    }
-  }
-  std::string text = "[";
-  for (size_t a = 0; a < records.arms.size(); ++a) {
-    std::vector<const RunRecords*> runs = DrawnRuns(records, records.arms[a].name);
-    if (runs.empty() || runs.front()->layers.empty()) continue;
-    const std::vector<std::string>& layers = runs.front()->layers;
-    runs.erase(std::remove_if(runs.begin(), runs.end(), [&](const RunRecords* run) { return run->layers != layers; }),
-               runs.end());
-    int64_t epochs = 0;
-    for (const RunRecords* run : runs) epochs = std::max(epochs, run->epoch_count());
-    const std::vector<size_t> shown = Thinned(static_cast<size_t>(epochs), points);
-    std::string z;
-    for (size_t layer = 0; layer < layers.size(); ++layer) {
-      std::string row;
-      for (const size_t epoch : shown) {
-        double sum = 0;
-        int64_t count = 0;
-        for (const RunRecords* run : runs) {
-          if (static_cast<int64_t>(epoch) >= run->epoch_count()) continue;
-          sum += run->live_filters[epoch * layers.size() + layer];
-          ++count;
-        }
-        absl::StrAppend(&row, row.empty() ? "" : ",", absl::StrFormat("%.3g", sum / static_cast<double>(count)));
-      }
-      absl::StrAppend(&z, z.empty() ? "[" : ",[", row, "]");
-    }
-    Json head;
-    std::vector<int32_t> max;
-    for (const std::string& layer : layers) max.push_back(most[layer]);
-    head["arm"] = a;
-    head["x"] = shown;
-    head["layers"] = layers;
-    head["max"] = max;
-    std::string object = ScriptJson(head);
-    object.pop_back();
-    absl::StrAppend(&text, text.size() > 1 ? "," : "", object, ",\"z\":[", z, "]}");
-  }
-  return text + "]";
 }
 
 const char* MaskName(MaskKind kind) {
@@ -208,6 +72,47 @@ Json Arms(const ReportRecords& records, const Analysis& analysis) {
     arms.push_back(json);
   }
   return arms;
+}
+
+// All measures, with what the page needs of their options.
+Json PageMeasures() {
+  Json measures = Json::array();
+  for (const Measure& measure : AllMeasures()) {
+    const MeasureOptions& options = measure.options();
+    Json& json = measures.emplace_back();
+    json["column"] = measure.name();
+    json["label"] = options.label();
+    json["unit"] = measure.unit();
+    json["scale"] = measure.scale();
+    json["digits"] = options.digits();
+    json["whole"] = measure.is_whole();
+    json["table"] = options.table();
+    if (options.has_ratio()) json["ratio"] = {options.ratio().above(), options.ratio().below()};
+    if (options.has_curve()) {
+      const MeasureOptions::Curve& curve = options.curve();
+      const std::string axis = options.unit() == MeasureOptions::PERCENT ? measure.unit() : options.label();
+      json["curve"] = {{"plot", curve.plot()},
+                       {"axis", curve.has_axis() ? curve.axis() : axis},
+                       {"log", curve.log_scale()},
+                       {"unlessZero", curve.unless_zero()},
+                       {"ofMasks", curve.of_masks()}};
+    }
+  }
+  return measures;
+}
+
+// The columns along an axis of the trade-off, the first of them shown first.
+Json TradeOffColumns(MeasureOptions::TradeOff::Axis axis) {
+  Json columns = Json::array();
+  for (const Measure* measure : MeasuresInOrder(
+           [&](const MeasureOptions& options) { return options.has_trade_off() && options.trade_off().axis() == axis; },
+           [](const MeasureOptions& options) {
+             const MeasureOptions::TradeOff& place = options.trade_off();
+             return place.has_place() ? std::optional<int>(place.place()) : std::nullopt;
+           })) {
+    columns.push_back(measure->name());
+  }
+  return columns;
 }
 
 // results.csv as a table, value by value, so that the page shows what the file holds.
@@ -315,19 +220,13 @@ std::string Notes(const ReportRecords& records) {
              : absl::StrCat("<section class=\"notes\" id=\"notes\"><h2>Know first</h2><ul>", html, "</ul></section>");
 }
 
-}  // namespace
-
-std::string ReportPage(const ReportRecords& records, const Analysis& analysis, const std::string& output) {
+// What the page's script reads, but for what is drawn over the epochs.
+Json PageData(const ReportRecords& records, const Analysis& analysis, const std::string& output) {
   Json data;
   data["arms"] = Arms(records, analysis);
-  Json& measures = data["measures"] = Json::array();
-  for (const Measure& measure : Measures()) {
-    measures.push_back({{"column", measure.column},
-                        {"label", measure.label},
-                        {"unit", measure.unit},
-                        {"scale", measure.scale},
-                        {"digits", measure.digits}});
-  }
+  data["measures"] = PageMeasures();
+  data["tradeOff"] = {{"x", TradeOffColumns(MeasureOptions::TradeOff::X)},
+                      {"y", TradeOffColumns(MeasureOptions::TradeOff::Y)}};
   data["comparisons"] = Json::parse(ComparisonsJson(analysis));
   for (size_t i = 0; i < analysis.comparisons.size(); ++i) {
     data["comparisons"][i]["title"] = analysis.comparisons[i].title;
@@ -335,40 +234,52 @@ std::string ReportPage(const ReportRecords& records, const Analysis& analysis, c
   data["results"] = RunTable(records);
   data["links"] = Links(records, output);
   data["provenance"] = Provenance(records);
+  return data;
+}
 
-  const std::string title = records.ablation.name().empty() ? "Results" : records.ablation.name();
+// The parts of the page by their placeholders, but for CURVES and LIVE.
+std::map<std::string, std::string> PageParts(const ReportRecords& records, const Analysis& analysis,
+                                             const std::string& output) {
+  const Json data = PageData(records, analysis, output);
   std::string folders;
   for (const std::string& folder : records.folders) {
     absl::StrAppend(&folders, folders.empty() ? "" : ", ", PathForPeople(folder));
   }
+  return {
+      {"TITLE", HtmlText(records.ablation.name().empty() ? "Results" : records.ablation.name())},
+      {"DESCRIPTION", HtmlText(records.ablation.description())},
+      {"FOLDERS", HtmlText(folders)},
+      {"STYLE", std::string(ReportStyle())},
+      {"NOTES", Notes(records)},
+      {"VERDICTS", Verdicts(analysis)},
+      {"CONFIG", HtmlText(records.ablation_text)},
+      {"COMMAND", HtmlText(RepeatCommand(records))},
+      {"DATA", ForScript(data.dump(-1, ' ', false, Json::error_handler_t::replace))},
+      {"PLOTLY", std::string(PlotlyScript())},
+      {"SCRIPT", std::string(ReportScript())},
+  };
+}
+
+// Placeholders are looked for in the template alone, so that no text of a config can be one.
+std::string Filled(const std::map<std::string, std::string>& parts) {
+  std::string html;
+  bool is_name = false;
+  for (const absl::string_view piece : absl::StrSplit(ReportTemplate(), absl::ByAnyChar("@"))) {
+    const auto part = is_name ? parts.find(std::string(piece)) : parts.end();
+    absl::StrAppend(&html, part == parts.end() ? piece : absl::string_view(part->second));
+    is_name = !is_name;
+  }
+  return html;
+}
+
+}  // namespace
+
+std::string ReportPage(const ReportRecords& records, const Analysis& analysis, const std::string& output) {
+  std::map<std::string, std::string> parts = PageParts(records, analysis, output);
   const auto page = [&](const std::string& curves, const std::string& live) {
-    // Placeholders are looked for in the template alone, so that no text of a config can be one.
-    const std::map<std::string, std::string> parts = {
-        {"TITLE", HtmlText(title)},
-        {"DESCRIPTION", HtmlText(records.ablation.description())},
-        {"FOLDERS", HtmlText(folders)},
-        {"STYLE", std::string(ReportStyle())},
-        {"NOTES", Notes(records)},
-        {"VERDICTS", Verdicts(analysis)},
-        {"CONFIG", HtmlText(records.ablation_text)},
-        {"COMMAND", HtmlText(RepeatCommand(records))},
-        {"DATA", ScriptJson(data)},
-        {"CURVES", curves},
-        {"LIVE", live},
-        {"PLOTLY", std::string(PlotlyScript())},
-        {"SCRIPT", std::string(ReportScript())},
-    };
-    std::string html;
-    bool is_name = false;
-    for (const absl::string_view piece : absl::StrSplit(ReportTemplate(), absl::ByAnyChar("@"))) {
-      if (is_name && parts.count(std::string(piece))) {
-        html += parts.at(std::string(piece));
-      } else {
-        absl::StrAppend(&html, piece);
-      }
-      is_name = !is_name;
-    }
-    return html;
+    parts["CURVES"] = curves;
+    parts["LIVE"] = live;
+    return Filled(parts);
   };
   std::string html;
   for (int64_t points = kMostPoints; points >= kFewestPoints; points /= 2) {

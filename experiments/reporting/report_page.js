@@ -104,7 +104,7 @@
 
   const heading = (m) => (m.unit ? `${m.label} (${m.unit})` : m.label);
   const shown = (m, value) => (value * m.scale).toFixed(m.digits);
-  const used = data.measures.filter((m) => data.arms.some((arm) => arm.measures[m.column]));
+  const used = data.measures.filter((m) => m.table && data.arms.some((arm) => arm.measures[m.column]));
   const armColumns = [
     {title: 'arm', key: 'arm', value: (arm) => arm.name, isText: true},
     {title: 'n', value: (arm) => arm.done},
@@ -127,10 +127,6 @@
 
   const columns = data.results.columns;
   const rows = data.results.rows.map((cells, index) => ({cells, index}));
-  const integers = new Set([
-    'seed', 'epochs', 'parameters', 'live_parameters', 'macs', 'live_macs', 'returned_filters', 'physical_parameters',
-    'physical_macs'
-  ]);
   table(
       'runs', columns.map((name, i) => ({
                             title: name.replace(/_/g, ' '),
@@ -141,10 +137,7 @@
                             text: (row) => {
                               const cell = row.cells[i], m = measures.get(name);
                               if (name === 'run_id') return cell.slice(0, 12);
-                              if (cell === '' || integers.has(name) || isNaN(cell)) return cell;
-                              return m                      ? shown(m, Number(cell)) :
-                                  name === 'test_top1_best' ? (100 * cell).toFixed(2) :
-                                                              Number(cell).toFixed(1);
+                              return cell === '' || !m || m.whole ? cell : shown(m, Number(cell));
                             },
                           })),
       rows);
@@ -305,37 +298,50 @@
   const has = (column) => curves.some((curve) => curve[column]);
   const changes = (column) => curves.some((curve) => curve[column] && curve[column].m.some((v) => v));
 
-  const accuracies = [
-    ['test_top1', 'test top-1'], ['test_top5', 'test top-5'], ['validation_top1', 'validation top-1'],
-    ['train_top1', 'training top-1']
-  ].filter(([c]) => has(c));
+  // The measures with a curve, by the plot that they are in. A plot with several has a menu of those that have values.
   const redraw = {};
-  const accuracy = choose('accuracy', 'Show', accuracies, () => redraw.accuracy());
-  redraw.accuracy = plot('accuracy', () => accuracies.length ? curvePlot(accuracy(), '%', 100) : null);
-  const losses = [
-    ['test_loss', 'test loss'], ['validation_loss', 'validation loss'], ['train_loss', 'training loss']
-  ].filter(([c]) => has(c));
-  const loss = choose('loss', 'Show', losses, () => redraw.loss());
-  redraw.loss = plot('loss', () => losses.length ? curvePlot(loss(), 'cross-entropy', 1, true) : null);
+  // Filters and weights are counted in different units, so they are never drawn together.
+  const kinds = ['filters', 'weights'].filter((kind) => data.arms.some((arm) => arm.masks === kind));
+  // A measure whose plot the page has no card for gets one of its own.
+  const card = (m) => {
+    if (document.getElementById(m.curve.plot)) return;
+    const make = (tag, className) => Object.assign(document.createElement(tag), {className});
+    const element = make('div', 'card'), title = make('h2', ''), holder = make('div', 'plot');
+    const controls = make('div', 'controls');
+    title.textContent = m.label;
+    controls.dataset.plot = holder.id = m.curve.plot;
+    element.append(title, controls, holder);
+    document.querySelector('section.plots').append(element);
+  };
+  const drawCurves = (id) => {
+    const all = data.measures.filter((m) => m.curve && m.curve.plot === id);
+    const some = all.filter((m) => has(m.column) && (!m.curve.unlessZero || changes(m.column)));
+    card(all[0]);
+    const chosen = all.length > 1 && some.length ?
+        choose(id, 'Show', some.map((m) => [m.column, m.label]), () => redraw[id]()) :
+        () => some.length && some[0].column;
+    const byMasks = all.some((m) => m.curve.ofMasks);
+    const kind = byMasks && kinds.length > 1 ?
+        choose(id, 'Arms that mask', kinds.map((k) => [k, k]), () => redraw[id]()) :
+        () => (byMasks ? kinds[0] : undefined);
+    redraw[id] = plot(id, () => {
+      const m = measures.get(chosen());
+      if (!m) return null;
+      const axis = kind() ? `${kind()} that ${m.curve.axis}` : m.curve.axis;
+      return curvePlot(m.column, axis, m.scale, m.curve.log, kind());
+    });
+  };
+  const plotIds = [...new Set(data.measures.filter((m) => m.curve).map((m) => m.curve.plot))];
 
   // Trade-off: one point a run, one larger a mean; arms of one method at several strengths are joined.
-  const xs = [
-    'compression_ratio', 'theoretical_speedup', 'filter_sparsity', 'weight_sparsity', 'paper_sparsity',
-    'live_parameters', 'live_macs', 'physical_parameters', 'physical_macs', 'measured_speedup'
-  ].filter((c) => used.some((m) => m.column === c));
-  const ys = [
-    'test_top1', 'test_top5', 'test_loss', 'validation_top1', 'removed_test_top1', 'fine_tuned_test_top1'
-  ].filter((c) => used.some((m) => m.column === c));
+  const [xs, ys] = [data.tradeOff.x, data.tradeOff.y].map((l) => l.filter((c) => used.some((m) => m.column === c)));
   const cellOf = (cells, column) => {
     const of = (name) => {
       const cell = cells[columns.indexOf(name)];
       return cell === '' ? null : Number(cell);
     };
-    if (column === 'compression_ratio') return of('live_parameters') ? of('parameters') / of('live_parameters') : null;
-    if (column === 'measured_speedup') {
-      return of('latency_64_removed') ? of('latency_64_dense') / of('latency_64_removed') : null;
-    }
-    if (column === 'theoretical_speedup') return of('live_macs') ? of('macs') / of('live_macs') : null;
+    const ratio = measures.get(column).ratio;
+    if (ratio) return of(ratio[1]) ? of(ratio[0]) / of(ratio[1]) : null;
     return of(column);
   };
   const tradeX = choose('tradeoff', 'Against', xs.map((c) => [c, heading(measures.get(c))]), () => redraw.tradeoff());
@@ -427,24 +433,7 @@
     };
   }, (figure) => Math.max(300, Math.min(900, 90 + 15 * figure.traces[0].y.length)));
 
-  // Filters and weights are counted in different units, so they are never drawn together.
-  const kinds = ['filters', 'weights'].filter((kind) => data.arms.some((arm) => arm.masks === kind));
-  for (const [id, column, title] of [
-           ['churn', 'mask_changes', 'changed in the epoch'],
-           ['returning', 'returned_filters', 'came back in the epoch']]) {
-    const kind =
-        kinds.length > 1 ? choose(id, 'Arms that mask', kinds.map((k) => [k, k]), () => redraw[id]()) : () => kinds[0];
-    redraw[id] = plot(
-        id,
-        () => changes(column) ? curvePlot(column, kind() ? `${kind()} that ${title}` : title, 1, false, kind()) : null);
-  }
-  plot('correlation', () => curvePlot('mean_abs_rho', 'mean |rho|', 1));
-  const penalties = [
-    ['penalty_gradient_ratio', 'gradient: penalty / loss'], ['penalty', 'penalty with its weight']
-  ].filter(([c]) => changes(c));
-  const penalty = penalties.length ? choose('penalty', 'Show', penalties, () => redraw.penalty()) : null;
-  redraw.penalty =
-      plot('penalty', () => penalty ? curvePlot(penalty(), penalties.find(([c]) => c === penalty())[1], 1) : null);
+  plotIds.forEach(drawCurves);
 
   // Forest plots: one for each metric, because units differ.
   const byMetric = new Map();

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <limits>
@@ -59,22 +60,26 @@ class ReportRecordsTest : public testing::Test {
     for (int64_t epoch = 0; epoch < 3; ++epoch) {
       EpochRecord& record = records.emplace_back();
       record.epoch = epoch;
-      record.train_loss = 1.0 / static_cast<double>(epoch + 1);
-      record.test = Evaluation{0.5, 0.25 + 0.125 * static_cast<double>(epoch + seed), 0.99};
-      record.live_filters = {{"conv1", 16 - epoch}, {"layer1.0.conv1", 16}};
+      record.measures.set_train_loss(1.0 / static_cast<double>(epoch + 1));
+      record.measures.set_test_loss(0.5);
+      record.measures.set_test_top1(0.25 + 0.125 * static_cast<double>(epoch + seed));
+      record.measures.set_test_top5(0.99);
+      record.measures.mutable_live_filters()->insert({{"conv1", 16 - epoch}, {"layer1.0.conv1", 16}});
       absl::StrAppend(&lines, EpochLine(record), "\n");
     }
-    RunResult result;
-    result.arm = arm;
-    result.seed = seed;
+    RunResult result = MissingResult(arm, seed);
     result.status = status;
     result.epochs = 3;
-    result.test_top1 = records.back().test->top1;
-    result.test_top1_best = result.test_top1;
-    result.filter_sparsity = result.weight_sparsity = result.paper_sparsity = 0;
-    result.live_parameters = result.live_macs = result.returned_filters = 0;
-    result.test_top5 = 0.99;
-    result.test_loss = 0.5;
+    result.measures.set_test_top1(records.back().measures.test_top1());
+    result.measures.set_test_top1_best(result.measures.test_top1());
+    result.measures.set_filter_sparsity(0);
+    result.measures.set_weight_sparsity(0);
+    result.measures.set_paper_sparsity(0);
+    result.measures.set_live_parameters(0);
+    result.measures.set_live_macs(0);
+    result.measures.set_returned_filters(0);
+    result.measures.set_test_top5(0.99);
+    result.measures.set_test_loss(0.5);
     result.run_id = absl::StrCat(arm, seed);
     const std::string folder = absl::StrCat(arm, "/", seed, "/");
     Write(folder + "epochs.jsonl", lines);
@@ -103,11 +108,14 @@ TEST_F(ReportRecordsTest, AWholeFolder) {
   EXPECT_EQ(records.arms[2].name, "some/cov");
   const RunRecords& run = records.runs[1];
   EXPECT_EQ(run.result.seed, 2);
-  EXPECT_EQ(run.result.seconds, 2.0);
-  EXPECT_EQ(run.epoch_count(), 3);
-  EXPECT_FLOAT_EQ(run.epochs[2 * kEpochColumnCount + 5], 0.75f);  // test_top1
-  EXPECT_THAT(run.layers, ElementsAre("conv1", "layer1.0.conv1"));
-  EXPECT_THAT(run.live_filters, ElementsAre(16, 16, 15, 16, 14, 16));
+  EXPECT_EQ(run.result.measures.seconds(), 2.0);
+  EXPECT_EQ(run.epochs.count(), 3);
+  const MeasureList& columns = EpochColumns();
+  const auto top1 = std::find(columns.begin(), columns.end(), FindMeasure("test_top1"));
+  EXPECT_FLOAT_EQ(run.epochs.Value(2, static_cast<size_t>(top1 - columns.begin())), 0.75f);
+  EXPECT_TRUE(std::isnan(run.epochs.Value(3, 0)));
+  EXPECT_THAT(run.epochs.layers, ElementsAre("conv1", "layer1.0.conv1"));
+  EXPECT_THAT(run.epochs.live_filters, ElementsAre(16, 16, 15, 16, 14, 16));
   EXPECT_EQ(records.ablation.comparison_size(), 1);
 }
 
@@ -242,29 +250,32 @@ TEST_F(ReportRecordsTest, WholeNumbersOfAnySizeAreHeldAgainstTheResultExactly) {
     RunResult result = MissingResult("some/cov", 1);
     result.status = "done";
     result.epochs = 3;
-    result.returned_filters = 0;
+    result.measures.set_returned_filters(0);
     for (int64_t epoch = 0; epoch < 3; ++epoch) {
       EpochRecord record;
       record.epoch = epoch;
-      record.returned_filters = size + epoch;
-      record.live_macs = size + 3;
-      *result.returned_filters += record.returned_filters;
+      record.measures.set_returned_filters(size + epoch);
+      record.measures.set_live_macs(size + 3);
+      result.measures.set_returned_filters(result.measures.returned_filters() + record.measures.returned_filters());
       absl::StrAppend(&lines, EpochLine(record), "\n");
     }
-    result.live_macs = size + 3;
-    result.live_parameters = 0;
-    result.filter_sparsity = result.weight_sparsity = result.paper_sparsity = 0;
+    result.measures.set_live_macs(size + 3);
+    result.measures.set_live_parameters(0);
+    result.measures.set_filter_sparsity(0);
+    result.measures.set_weight_sparsity(0);
+    result.measures.set_paper_sparsity(0);
     Write("some/cov/1/epochs.jsonl", lines);
     Write("some/cov/1/result.json", ResultJson(result));
     EXPECT_THAT(Load().notes, IsEmpty()) << size;
     ASSERT_TRUE(WriteReport({root_}, Path("out")).ok());
     EXPECT_THAT(Read("out/results.csv"), HasSubstr(absl::StrCat(",", 3 * size + 3, ",")));
     EXPECT_THAT(Read("out/report.html"), HasSubstr(absl::StrCat("\"", 3 * size + 3, "\"")));
-    for (int64_t* changed : {&*result.live_macs, &*result.returned_filters}) {
-      ++*changed;
-      Write("some/cov/1/result.json", ResultJson(result));
-      EXPECT_THAT(Load().notes, Contains(HasSubstr("epochs.jsonl have another "))) << size;
-      --*changed;
+    for (const char* changed : {"live_macs", "returned_filters"}) {
+      const Measure& measure = *FindMeasure(changed);
+      RunResult other = result;
+      measure.SetWhole(*measure.Whole(result.measures) + 1, &other.measures);
+      Write("some/cov/1/result.json", ResultJson(other));
+      EXPECT_THAT(Load().notes, Contains(HasSubstr(absl::StrCat("epochs.jsonl have another ", changed)))) << size;
     }
   }
 }
@@ -419,7 +430,7 @@ TEST_F(ReportRecordsTest, NumbersBeyondTheirTypesAreShownAsTheLargest) {
   const ReportRecords records = Load();
   const auto run = std::find_if(records.runs.begin(), records.runs.end(),
                                 [](const RunRecords& r) { return r.result.arm == "some/none" && r.result.seed == 1; });
-  EXPECT_THAT(run->live_filters, ElementsAre(2147483647, -2147483647));
+  EXPECT_THAT(run->epochs.live_filters, ElementsAre(2147483647, -2147483647));
 }
 
 }  // namespace

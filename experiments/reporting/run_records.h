@@ -11,9 +11,10 @@
 
 namespace prunelab {
 
-struct RunRecords : EpochCurves {
+struct RunRecords {
   RunResult result;    // of status "missing" where there is none that can be used
   std::string folder;  // where the run's records are
+  EpochCurves epochs;  // none where there are no usable lines
   std::map<std::string, std::string> provenance;
 };
 

@@ -93,8 +93,8 @@ absl::Status RemoveAfterTraining(const RemovalRequest& request, Model& trained, 
     Compress(network, {});
   }
   Model removed = ToModel(network, trained.device());
-  result.physical_parameters = removed.info().ParameterCount() + removed.info().StoredConstantCount();
-  result.physical_macs = removed.info().MacCount();
+  result.measures.set_physical_parameters(removed.info().ParameterCount() + removed.info().StoredConstantCount());
+  result.measures.set_physical_macs(removed.info().MacCount());
   const Dataset& data = *request.dataset;
   const int64_t batch = request.config->training().evaluation_batch_size();
   ReferencePlan plan;
@@ -117,13 +117,15 @@ absl::Status RemoveAfterTraining(const RemovalRequest& request, Model& trained, 
           "largest logit: %.2e)",
           agreement.unexplained_predictions, agreement.images, agreement.largest_difference));
     }
-    result.removed_test_top1 = agreement.top1_of_b;
+    result.measures.set_removed_test_top1(agreement.top1_of_b);
   } else {
-    PRUNELAB_ASSIGN_OR_RETURN(result.removed_test_top1, top1(removed));
+    PRUNELAB_ASSIGN_OR_RETURN(const double removed_top1, top1(removed));
+    result.measures.set_removed_test_top1(removed_top1);
   }
   if (compression.fine_tune_epochs() > 0) {
     PRUNELAB_ASSIGN_OR_RETURN(removed, FineTuned(request, removed));
-    PRUNELAB_ASSIGN_OR_RETURN(result.fine_tuned_test_top1, top1(removed));
+    PRUNELAB_ASSIGN_OR_RETURN(const double fine_tuned_top1, top1(removed));
+    result.measures.set_fine_tuned_test_top1(fine_tuned_top1);
   }
   PRUNELAB_RETURN_IF_ERROR(WriteSafetensors(JoinPath(folder, kRemovedFile), ModelToSafetensors(removed)));
   PRUNELAB_ASSIGN_OR_RETURN(const WeightedNetwork last, ToWeightedNetwork(removed));

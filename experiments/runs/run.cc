@@ -191,7 +191,7 @@ class RunTraining {
   // E.g. of a strategy whose first epoch lies beyond the run's last: allowed, so that a long config can be tried
   // shortly.
   void WarnOfNoMasks(const RunResult& result) const {
-    if (result.status != "done" || result.weight_sparsity != 0) return;
+    if (result.status != "done" || result.measures.weight_sparsity() != 0) return;
     const auto pruning =
         std::find_if(phases_.begin(), phases_.end(), [](const RunPhase& phase) { return IsToMask(phase.pruning); });
     if (pruning == phases_.end()) return;
@@ -207,7 +207,7 @@ class RunTraining {
     removal.config = &config_;
     removal.dataset = &setup_.dataset;
     removal.seed = setup_.request.seed();
-    removal.learning_rate = run_.records().back().learning_rate;
+    removal.learning_rate = run_.records().back().measures.learning_rate();
     removal.stop = setup_.hooks.stop;
     const absl::Status removed = RemoveAfterTraining(removal, trainer_->model(), run_.folder(), result);
     // Stopped in the middle, it is done again from the checkpoint after the last step.

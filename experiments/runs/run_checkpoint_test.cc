@@ -104,37 +104,44 @@ TEST(RunCheckpointTest, AFinishedRunKeepsItsLastOneAsItsState) {
 TEST(RecordsTest, AnEpochsLineReadsBackEqual) {
   EpochRecord record;
   record.epoch = 7;
-  record.learning_rate = 0.1;
-  record.train_loss = 1.0 / 3;
-  record.train_top1 = 0.625;
-  record.test = Evaluation{2.0 / 7, 0.5, 0.9};
-  record.validation = Evaluation{0.25, 0.75, 0};
-  record.penalty = 1e-300;
-  record.penalty_gradient_ratio = 12.5;
-  record.mean_abs_rho = 0.1234567890123456;
-  record.mask_updates = 3;
-  record.mask_changes = 40;
-  record.returned_filters = 2;
-  record.filter_sparsity = 0.6;
-  record.live_parameters = 1234567890123;
-  record.live_filters = {{"conv1", 16}, {"layer1.0.conv1", 0}};
+  record.measures.set_learning_rate(0.1);
+  record.measures.set_train_loss(1.0 / 3);
+  record.measures.set_train_top1(0.625);
+  record.measures.set_test_loss(2.0 / 7);
+  record.measures.set_test_top1(0.5);
+  record.measures.set_test_top5(0.9);
+  record.measures.set_validation_loss(0.25);
+  record.measures.set_validation_top1(0.75);
+  record.measures.set_penalty(1e-300);
+  record.measures.set_penalty_gradient_ratio(12.5);
+  record.measures.set_mean_abs_rho(0.1234567890123456);
+  record.measures.set_mask_updates(3);
+  record.measures.set_mask_changes(40);
+  record.measures.set_returned_filters(2);
+  record.measures.set_filter_sparsity(0.6);
+  record.measures.set_live_parameters(1234567890123);
+  record.measures.mutable_live_filters()->insert({{"conv1", 16}, {"layer1.0.conv1", 0}});
   const std::string line = EpochLine(record);
   const absl::StatusOr<EpochRecord> read = ParseEpochLine(line);
   ASSERT_TRUE(read.ok()) << read.status();
   EXPECT_EQ(EpochLine(*read), line);
-  EXPECT_EQ(read->train_loss, 1.0 / 3);
-  EXPECT_EQ(read->validation->top1, 0.75);
-  EXPECT_EQ(read->live_filters, record.live_filters);
-  record.test.reset();
-  record.validation.reset();
-  record.mean_abs_rho.reset();
+  EXPECT_EQ(read->measures.train_loss(), 1.0 / 3);
+  EXPECT_EQ(read->measures.validation_top1(), 0.75);
+  EXPECT_EQ(read->measures.live_filters().size(), 2u);
+  EXPECT_EQ(read->measures.live_filters().at("conv1"), 16);
+  record.measures.clear_test_loss();
+  record.measures.clear_test_top1();
+  record.measures.clear_test_top5();
+  record.measures.clear_validation_loss();
+  record.measures.clear_validation_top1();
+  record.measures.clear_mean_abs_rho();
   record.diverged = true;
-  record.train_loss = std::nan("");
+  record.measures.set_train_loss(std::nan(""));
   const absl::StatusOr<EpochRecord> diverged = ParseEpochLine(EpochLine(record));
   ASSERT_TRUE(diverged.ok()) << diverged.status();
-  EXPECT_FALSE(diverged->test.has_value());
-  EXPECT_FALSE(diverged->mean_abs_rho.has_value());
-  EXPECT_TRUE(std::isnan(diverged->train_loss));
+  EXPECT_FALSE(diverged->measures.has_test_top1());
+  EXPECT_FALSE(diverged->measures.has_mean_abs_rho());
+  EXPECT_TRUE(std::isnan(diverged->measures.train_loss()));
   for (size_t i = 0; i < line.size(); ++i) {
     EXPECT_FALSE(ParseEpochLine(line.substr(0, i)).ok()) << i;
     std::string damaged = line;
@@ -146,8 +153,10 @@ TEST(RecordsTest, AnEpochsLineReadsBackEqual) {
 // Its checksum holds: made by hand, or by another program.
 TEST(RecordsTest, AnEpochsLineThatLacksAFieldOrHasAnotherKindOfNumberIsRefused) {
   EpochRecord record;
-  record.test = Evaluation{0.5, 0.25, 0.75};
-  record.live_filters = {{"conv1", 16}};
+  record.measures.set_test_loss(0.5);
+  record.measures.set_test_top1(0.25);
+  record.measures.set_test_top5(0.75);
+  (*record.measures.mutable_live_filters())["conv1"] = 16;
   const std::string line = EpochLine(record);
   const std::string object = absl::StrCat(line.substr(0, line.rfind(",\"crc32c\"")), "}");
   ASSERT_TRUE(ParseEpochLine(WithChecksum(object)).ok());
@@ -155,14 +164,16 @@ TEST(RecordsTest, AnEpochsLineThatLacksAFieldOrHasAnotherKindOfNumberIsRefused) 
     EXPECT_NE(object.find(from), std::string::npos) << from;
     return ParseEpochLine(WithChecksum(absl::StrReplaceAll(object, {{from, to}})));
   };
-  EXPECT_FALSE(with("\"test_loss\":0.5,", "").ok());
+  EXPECT_FALSE(with("\"train_loss\":0.0,", "").ok());
+  EXPECT_FALSE(with("\"test_loss\":0.5", "\"test_loss\":\"0.5\"").ok());
+  EXPECT_FALSE(with("\"mean_abs_rho\":null", "\"mean_abs_rho\":{}").ok());
   EXPECT_FALSE(with("\"live_macs\":0", "\"live_macs\":0.5").ok());
   EXPECT_FALSE(with("\"live_macs\":0", "\"live_macs\":1e300").ok());
   EXPECT_FALSE(with("\"conv1\":16", "\"conv1\":1e300").ok());
   EXPECT_FALSE(with("\"diverged\":false", "\"diverged\":0").ok());
   const absl::StatusOr<EpochRecord> without_top1 = with("\"test_top1\":0.25,", "");
   ASSERT_TRUE(without_top1.ok()) << without_top1.status();
-  EXPECT_FALSE(without_top1->test.has_value());
+  EXPECT_FALSE(without_top1->measures.has_test_top1());
 }
 
 TEST(RecordsTest, ATornLastLineIsDropped) {

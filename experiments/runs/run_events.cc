@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "experiments/records/measures.h"
 #include "ml/base/status_macros.h"
 
 namespace prunelab {
@@ -37,37 +39,19 @@ absl::StatusOr<RunEvents> RunEvents::Create(const std::string& folder, const std
 }
 
 absl::Status RunEvents::AddEpoch(const EpochRecord& record, const Model& model) {
-  const auto scalar = [&](const char* tag, double value) { writer_.AddScalar(tag, value, record.epoch); };
-  scalar("learning_rate", record.learning_rate);
-  scalar("train_loss", record.train_loss);
-  scalar("train_top1", record.train_top1);
-  if (record.test) {
-    scalar("test_loss", record.test->loss);
-    scalar("test_top1", record.test->top1);
-    scalar("test_top5", record.test->top5);
-  }
-  if (record.validation) {
-    scalar("validation_loss", record.validation->loss);
-    scalar("validation_top1", record.validation->top1);
-  }
-  scalar("penalty", record.penalty);
-  scalar("penalty_gradient_ratio", record.penalty_gradient_ratio);
-  if (record.mean_abs_rho) scalar("mean_abs_rho", *record.mean_abs_rho);
-  scalar("mask_updates", static_cast<double>(record.mask_updates));
-  scalar("mask_changes", static_cast<double>(record.mask_changes));
-  scalar("returned_filters", static_cast<double>(record.returned_filters));
-  scalar("filter_sparsity", record.filter_sparsity);
-  scalar("weight_sparsity", record.weight_sparsity);
-  scalar("paper_sparsity", record.paper_sparsity);
-  scalar("live_parameters", static_cast<double>(record.live_parameters));
-  scalar("live_macs", static_cast<double>(record.live_macs));
-  for (const auto& [layer, count] : record.live_filters) {
-    writer_.AddScalar(absl::StrCat("live_filters/", layer), static_cast<double>(count), record.epoch);
+  for (const Measure* measure : EpochMeasures()) {
+    if (measure->is_by_layer()) {
+      for (const auto& [layer, count] : measure->ByLayer(record.measures)) {
+        writer_.AddScalar(absl::StrCat(measure->name(), "/", layer), static_cast<double>(count), record.epoch);
+      }
+    } else if (const std::optional<double> value = measure->EpochValue(record.measures)) {
+      writer_.AddScalar(measure->name(), *value, record.epoch);
+    }
   }
   const int64_t period = std::max<int64_t>(1, epochs_ / kHistograms);
   if (record.epoch % period == 0 || record.epoch + 1 == epochs_ || record.diverged) {
     const at::NoGradGuard no_gradient;
-    for (const auto& [layer, count] : record.live_filters) {
+    for (const auto& [layer, count] : FindMeasure("live_filters")->ByLayer(record.measures)) {
       const at::Tensor importance = model.Get(absl::StrCat(layer, ".weight"))
                                         .detach()
                                         .abs()

@@ -13,7 +13,7 @@
 #include "absl/status/statusor.h"
 #include "experiments/runs/tensorboard_writer.h"
 #include "ml/execution/model.h"
-#include "ml/training/trainer.h"
+#include "ml/training/epoch_record.h"
 
 namespace prunelab {
 

@@ -36,10 +36,12 @@ TEST(RunEventsTest, AnEpochsNumbersAndImportances) {
   RunEvents events = RunEvents::Create(folder, "static/cov", 7, 100, 0).value();
   const Model model = OneConvolution();
   EpochRecord record;
-  record.train_loss = 0.25;
-  record.test = Evaluation{0.5, 0.75, 1.0};
-  record.mask_changes = 11;
-  record.live_filters = {{"conv1", 2}};
+  record.measures.set_train_loss(0.25);
+  record.measures.set_test_loss(0.5);
+  record.measures.set_test_top1(0.75);
+  record.measures.set_test_top5(1.0);
+  record.measures.set_mask_changes(11);
+  (*record.measures.mutable_live_filters())["conv1"] = 2;
   for (record.epoch = 0; record.epoch < 6; ++record.epoch) ASSERT_TRUE(events.AddEpoch(record, model).ok());
   ASSERT_TRUE(events.End("done").ok());
 

@@ -166,7 +166,7 @@ absl::Status RunInFolder::TakeOutPhases(Safetensors& state) {
 }
 
 void RunInFolder::Keep(EpochRecord record) {
-  if (record.test) last_test_top1_ = record.test->top1;
+  if (record.measures.has_test_top1()) last_test_top1_ = record.measures.test_top1();
   records_.push_back(std::move(record));
 }
 

@@ -129,8 +129,8 @@ class Coordinator {
     outcome_.trained += ours;
     outcome_.failed += result.status == "failed";
     if (result.status != "failed") AddTiming(run.folder, result);
-    std::string text = result.status == "done" && result.test_top1
-                           ? absl::StrFormat("test %.2f %%", 100 * *result.test_top1)
+    std::string text = result.status == "done" && result.measures.has_test_top1()
+                           ? absl::StrFormat("test %.2f %%", 100 * result.measures.test_top1())
                            : absl::StrCat(result.status, result.message.empty() ? "" : ": ", result.message);
     if (!ours) text += ", trained by another process";
     sweep_.results[index] = std::move(result);

@@ -135,7 +135,7 @@ TEST_F(AblationTest, EveryRunIsDoneAndLearns) {
   EXPECT_EQ(results_.size(), 20u);  // 12 arms less 2, two seeds
   for (const auto& [key, result] : results_) EXPECT_EQ(result.status, "done") << key.first;
   // Chance is 10 %; bounds that hold on any CPU.
-  for (const int64_t seed : {1, 2}) EXPECT_GT(*results_.at({"none/none", seed}).test_top1, 0.6);
+  for (const int64_t seed : {1, 2}) EXPECT_GT(results_.at({"none/none", seed}).measures.test_top1(), 0.6);
 }
 
 TEST_F(AblationTest, ASecondAblationIsBitIdentical) {
@@ -167,16 +167,16 @@ TEST_F(AblationTest, MasksAreReal) {
       for (const char* regularizer : {"none", "cov"}) {
         const RunResult& result = results_.at({absl::StrCat(pruning, "/", regularizer), seed});
         if (std::string(pruning) == "unstructured") {
-          EXPECT_NEAR(*result.weight_sparsity, 0.6, 1e-4);
+          EXPECT_NEAR(result.measures.weight_sparsity(), 0.6, 1e-4);
         } else {
           // threshold = sorted[int(n * rate)], strictly above lives: int(n * rate) + 1 are masked.
-          EXPECT_NEAR(*result.filter_sparsity * filters, std::floor(filters * 0.6) + 1, 0.5) << result.arm;
-          EXPECT_LT(*result.live_parameters, *result.parameters);
+          EXPECT_NEAR(result.measures.filter_sparsity() * filters, std::floor(filters * 0.6) + 1, 0.5) << result.arm;
+          EXPECT_LT(result.measures.live_parameters(), result.measures.parameters());
         }
       }
     }
-    EXPECT_GT(*results_.at({"dynamic_l1/none", seed}).returned_filters, 0);
-    EXPECT_EQ(*results_.at({"static/none", seed}).returned_filters, 0);
+    EXPECT_GT(results_.at({"dynamic_l1/none", seed}).measures.returned_filters(), 0);
+    EXPECT_EQ(results_.at({"static/none", seed}).measures.returned_filters(), 0);
     // The masks in the file are those that were counted.
     const absl::StatusOr<Safetensors> file =
         ReadSafetensors(absl::StrCat(output_, "/static/none/", seed, "/last.safetensors"));
@@ -195,8 +195,8 @@ TEST_F(AblationTest, MasksAreReal) {
 TEST_F(AblationTest, CovLowersCorrelationAtEverySeed) {
   for (const int64_t seed : {1, 2}) {
     for (const char* pruning : {"none", "dynamic_l1", "static", "unstructured"}) {
-      EXPECT_LT(*results_.at({absl::StrCat(pruning, "/cov"), seed}).mean_abs_rho,
-                *results_.at({absl::StrCat(pruning, "/none"), seed}).mean_abs_rho)
+      EXPECT_LT(results_.at({absl::StrCat(pruning, "/cov"), seed}).measures.mean_abs_rho(),
+                results_.at({absl::StrCat(pruning, "/none"), seed}).measures.mean_abs_rho())
           << pruning << " seed " << seed;
     }
   }
@@ -229,7 +229,7 @@ TEST_F(AblationTest, AFinishedRunIsNotDoneAgainAndMoreSeedsMayFollow) {
   ASSERT_TRUE(outcome.ok()) << outcome.status();
   EXPECT_EQ(outcome->trained, 0);
   EXPECT_EQ(outcome->results.size(), 20u);
-  EXPECT_EQ(outcome->results[0].test_top1, results_.at({outcome->results[0].arm, 1}).test_top1);
+  EXPECT_EQ(outcome->results[0].measures.test_top1(), results_.at({outcome->results[0].arm, 1}).measures.test_top1());
 }
 
 TEST_F(AblationTest, RecordsSayByWhichPlanARunWasTrainedAndItIsTheSameRun) {
@@ -307,7 +307,7 @@ TEST(DivergedRunTest, ALostLossEndsTheRunAndTheOthersGoOn) {
   EXPECT_EQ(outcome->failed, 0);
   ASSERT_EQ(outcome->results.size(), 2u);
   EXPECT_EQ(outcome->results[0].status, "diverged");
-  EXPECT_FALSE(outcome->results[0].test_top1.has_value());
+  EXPECT_FALSE(outcome->results[0].measures.has_test_top1());
   EXPECT_THAT(outcome->results[0].message, HasSubstr("is not finite"));
   EXPECT_EQ(outcome->results[1].status, "done");
 }
@@ -340,8 +340,8 @@ TEST(DivergedRunTest, WhatIsLostInTheVeryLastStepIsNoResult) {
   for (const RunResult& result : outcome->results) {
     const bool lost = result.arm == "lost";
     EXPECT_EQ(result.status, lost ? "diverged" : "done");
-    EXPECT_EQ(result.test_top1.has_value(), !lost);
-    EXPECT_EQ(result.test_loss.has_value(), !lost);
+    EXPECT_EQ(result.measures.has_test_top1(), !lost);
+    EXPECT_EQ(result.measures.has_test_loss(), !lost);
     EXPECT_EQ(result.message.empty(), !lost);
     if (!lost) continue;
     EXPECT_THAT(result.message, HasSubstr("in epoch 0: "));
@@ -419,8 +419,8 @@ TEST_F(AblationTest, ARateOfZeroIsBitIdenticalToNone) {
   ASSERT_TRUE(dense.ok()) << dense.status();
   for (const RunResult& result : outcome->results) {
     EXPECT_EQ(result.status, "done");
-    EXPECT_EQ(result.weight_sparsity, 0);
-    EXPECT_EQ(result.test_loss, results_.at({"none/none", 1}).test_loss) << result.arm;
+    EXPECT_EQ(result.measures.weight_sparsity(), 0);
+    EXPECT_EQ(result.measures.test_loss(), results_.at({"none/none", 1}).measures.test_loss()) << result.arm;
     const absl::StatusOr<Safetensors> zero =
         ReadSafetensors(absl::StrCat(output, "/", result.arm, "/1/last.safetensors"));
     ASSERT_TRUE(zero.ok()) << zero.status();
@@ -469,9 +469,9 @@ TEST(MaskedNothingTest, AStrategyThatStartsBeyondTheRunIsSaid) {
   const std::string said = testing::internal::GetCapturedStderr();
   ASSERT_TRUE(outcome.ok()) << outcome.status();
   ASSERT_EQ(outcome->results.size(), 3u);
-  EXPECT_GT(outcome->results[0].weight_sparsity, 0);
-  EXPECT_EQ(outcome->results[1].weight_sparsity, 0);
-  EXPECT_EQ(outcome->results[2].weight_sparsity, 0);  // as its rate asks for
+  EXPECT_GT(outcome->results[0].measures.weight_sparsity(), 0);
+  EXPECT_EQ(outcome->results[1].measures.weight_sparsity(), 0);
+  EXPECT_EQ(outcome->results[2].measures.weight_sparsity(), 0);  // as its rate asks for
   EXPECT_EQ(said.find("masked nothing"), said.rfind("masked nothing")) << said;
   EXPECT_THAT(said, HasSubstr("prunelab.Static masked nothing in this run's 2 epochs"));
 }
@@ -544,13 +544,13 @@ TEST(KeepResultTest, AFinishedResultGivesWayToNothing) {
   EXPECT_EQ(KeepResult(folder, result)->status, "failed");
   RunResult done = result;
   done.status = "done";
-  done.test_top1 = 0.5;
+  done.measures.set_test_top1(0.5);
   EXPECT_EQ(KeepResult(folder, done)->status, "done");  // in place of a failure
   const std::string text = Read(JoinPath(folder, "result.json"));
   EXPECT_EQ(KeepResult(folder, done)->status, "done");
-  EXPECT_EQ(KeepResult(folder, result)->test_top1, 0.5);  // the failure gives way
+  EXPECT_EQ(KeepResult(folder, result)->measures.test_top1(), 0.5);  // the failure gives way
   RunResult other = done;
-  other.test_top1 = 0.6;
+  other.measures.set_test_top1(0.6);
   EXPECT_TRUE(absl::IsAlreadyExists(KeepResult(folder, other).status()));
   other = result;
   other.run_id = "another";
@@ -566,7 +566,7 @@ TEST(KeepResultTest, AFinishedResultGivesWayToNothing) {
 void WriteRun(const std::string& output, const Arm& arm, int64_t seed, const std::string& status = "done") {
   RunResult result = MissingResult(arm.name, seed);
   result.status = status;
-  result.test_top1 = 0.5 + 0.01 * static_cast<double>(seed % 10);
+  result.measures.set_test_top1(0.5 + 0.01 * static_cast<double>(seed % 10));
   result.run_id = absl::StrCat(arm.name, seed);
   const std::string folder = JoinPath(output, absl::StrCat(arm.name, "/", seed));
   ASSERT_TRUE(CreateFolders(folder).ok());

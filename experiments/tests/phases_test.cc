@@ -160,11 +160,11 @@ TEST(PhasesTest, EachHasItsOwnSettingsAndTheRecordsGoOn) {
   for (int64_t i = 0; i < 5; ++i) {
     EXPECT_EQ(records[i].epoch, i);
     EXPECT_EQ(records[i].phase, phases[i]);
-    EXPECT_EQ(records[i].learning_rate, rates[i]);
-    EXPECT_NEAR(records[i].weight_sparsity, sparsities[i], 1e-3);
-    EXPECT_TRUE(records[i].test.has_value());
-    EXPECT_EQ(records[i].penalty > 0, phases[i] == "quarter");
-    EXPECT_EQ(records[i].returned_filters, 0) << "what a phase before turned off is zero, and ranks last";
+    EXPECT_EQ(records[i].measures.learning_rate(), rates[i]);
+    EXPECT_NEAR(records[i].measures.weight_sparsity(), sparsities[i], 1e-3);
+    EXPECT_TRUE(records[i].measures.has_test_top1());
+    EXPECT_EQ(records[i].measures.penalty() > 0, phases[i] == "quarter");
+    EXPECT_EQ(records[i].measures.returned_filters(), 0) << "what a phase before turned off is zero, and ranks last";
   }
   EXPECT_TRUE(ReadSafetensors(JoinPath(output, "base/1/last.safetensors")).ok());
   EXPECT_FALSE(PathExists(JoinPath(output, "base/1/checkpoint.safetensors")));
@@ -305,16 +305,16 @@ TEST(PhasesTest, MasksOfBothKindsFollowEachOtherAlsoWhereStopped) {
   ExpectTheSameFilesStoppedAtAnyStep("mixed", kMixed);
   const std::vector<EpochRecord> records = Records(JoinPath(testing::TempDir(), "phases_test_mixed_stopped/output"));
   ASSERT_EQ(records.size(), 6u);
-  EXPECT_EQ(records[1].filter_sparsity, 0.25);  // one of four in a layer
-  EXPECT_NEAR(records[2].weight_sparsity, 0.5, 1e-3);
-  EXPECT_NEAR(records[3].filter_sparsity, 0.4, 1.0 / 84);
+  EXPECT_EQ(records[1].measures.filter_sparsity(), 0.25);  // one of four in a layer
+  EXPECT_NEAR(records[2].measures.weight_sparsity(), 0.5, 1e-3);
+  EXPECT_NEAR(records[3].measures.filter_sparsity(), 0.4, 1.0 / 84);
   // What the phases before have masked stays masked, together more than this one's 60 %.
-  EXPECT_GT(records[3].weight_sparsity, 0.6);
-  EXPECT_GE(records[4].weight_sparsity, records[3].weight_sparsity);
-  EXPECT_NEAR(records[5].weight_sparsity, 0.6, 1e-3);
-  EXPECT_LT(records[5].filter_sparsity, records[4].filter_sparsity) << "masks drawn anew";
-  EXPECT_TRUE(records[5].validation.has_value());
-  EXPECT_GT(records[5].penalty, 0);
+  EXPECT_GT(records[3].measures.weight_sparsity(), 0.6);
+  EXPECT_GE(records[4].measures.weight_sparsity(), records[3].measures.weight_sparsity());
+  EXPECT_NEAR(records[5].measures.weight_sparsity(), 0.6, 1e-3);
+  EXPECT_LT(records[5].measures.filter_sparsity(), records[4].measures.filter_sparsity()) << "masks drawn anew";
+  EXPECT_TRUE(records[5].measures.has_validation_top1());
+  EXPECT_GT(records[5].measures.penalty(), 0);
 }
 
 std::string MaskOnly(const std::string& strategy) {

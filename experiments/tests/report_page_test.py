@@ -244,6 +244,16 @@ class ReportPageTest(unittest.TestCase):
                     page.value("new Promise((done) => setTimeout(done, 50))")
         self.assertEqual(page.messages(), [])
 
+    def test_a_measure_of_a_plot_that_has_no_card_gets_one(self):
+        text = pathlib.Path(path_of(self.url)).read_text()
+        self.assertEqual(text.count('"plot":"correlation"'), 1)
+        other = pathlib.Path(self.scratch.name, "other.html")
+        other.write_text(text.replace('"plot":"correlation"', '"plot":"another"'))
+        page = self.open(other.as_uri())
+        self.assertEqual(page.messages(), [])
+        self.assertEqual(page.value("document.querySelector('#another').parentNode.firstChild.textContent"), "mean |rho|")
+        self.assertGreater(page.value("document.querySelectorAll('#another .scatterlayer .trace').length"), 0)
+
     def test_it_says_how_to_repeat_it(self):
         page = self.open()
         lines = page.value("document.getElementById('command').textContent").split("\n")

@@ -44,25 +44,37 @@ void EpochSums::Set(const Values& values) {
   mask_changes_.copy_(at::tensor({values.mask_changes, values.returned_filters}, at::kLong));
 }
 
-void EpochSums::Into(EpochRecord& record) {
+void EpochSums::Into(Measures& measures) {
   const Values values = Get();
-  record.train_loss = values.loss / static_cast<double>(values.images);
-  record.train_top1 = static_cast<double>(values.correct) / static_cast<double>(values.images);
-  record.mask_changes = values.mask_changes;
-  record.returned_filters = values.returned_filters;
+  const auto images = static_cast<double>(values.images);
+  measures.set_train_loss(values.loss / images);
+  measures.set_train_top1(static_cast<double>(values.correct) / images);
+  measures.set_mask_changes(values.mask_changes);
+  measures.set_returned_filters(values.returned_filters);
   Set({});
 }
 
-void MeasureNetwork(const Model& model, EpochRecord& record) {
-  const MaskMeasures measures = MeasureMasks(model.info(), model.masks());
-  record.filter_sparsity = measures.filter_sparsity;
-  record.weight_sparsity = measures.weight_sparsity;
-  record.paper_sparsity = measures.paper_sparsity;
-  record.live_filters = measures.live_filters;
-  record.mean_abs_rho = MeanAbsRho(RegularizedLayers(model));
+void MeasureNetwork(const Model& model, Measures& measures) {
+  const MaskMeasures masks = MeasureMasks(model.info(), model.masks());
+  measures.set_filter_sparsity(masks.filter_sparsity);
+  measures.set_weight_sparsity(masks.weight_sparsity);
+  measures.set_paper_sparsity(masks.paper_sparsity);
+  measures.mutable_live_filters()->insert(masks.live_filters.begin(), masks.live_filters.end());
+  if (const auto rho = MeanAbsRho(RegularizedLayers(model))) measures.set_mean_abs_rho(*rho);
   const RemovedSize removed = SizeAfterRemoval(model);
-  record.live_parameters = removed.parameters;
-  record.live_macs = removed.macs;
+  measures.set_live_parameters(removed.parameters);
+  measures.set_live_macs(removed.macs);
+}
+
+void SetTest(const Evaluation& evaluation, Measures& measures) {
+  measures.set_test_loss(evaluation.loss);
+  measures.set_test_top1(evaluation.top1);
+  measures.set_test_top5(evaluation.top5);
+}
+
+void SetValidation(const Evaluation& evaluation, Measures& measures) {
+  measures.set_validation_loss(evaluation.loss);
+  measures.set_validation_top1(evaluation.top1);
 }
 
 std::string LostTensor(const Model& model) {

@@ -1,9 +1,9 @@
-// What is measured for an epoch's record (epoch_record.h): sums over its steps, and the network at its end.
+// What is measured of an epoch (metrics.proto): sums over its steps, and the network at its end.
 //
 //   EpochSums sums(device);
 //   sums.AddBatch(loss, logits, labels);                     // each step; waits for nothing
-//   sums.Into(record);                                       // at the end
-//   if (LostTensor(model).empty()) MeasureNetwork(model, record);
+//   sums.Into(record.measures);                              // at the end
+//   if (LostTensor(model).empty()) MeasureNetwork(model, record.measures);
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -13,7 +13,8 @@
 #include <string>
 
 #include "ml/execution/model.h"
-#include "ml/training/epoch_record.h"
+#include "ml/training/evaluate.h"
+#include "ml/training/metrics.pb.h"
 
 namespace prunelab {
 
@@ -41,8 +42,8 @@ class EpochSums {
   Values Get() const;
   void Set(const Values& values);
 
-  // Writes the means and the counts to `record`, and starts again from zero.
-  void Into(EpochRecord& record);
+  // Sets the means and the counts, and starts again from zero.
+  void Into(Measures& measures);
 
  private:
   at::Tensor loss_, correct_;  // over images
@@ -51,7 +52,11 @@ class EpochSums {
 };
 
 // The network's size and sparsity by its masks, what exact removal would leave of it, and how its filters correlate.
-void MeasureNetwork(const Model& model, EpochRecord& record);
+void MeasureNetwork(const Model& model, Measures& measures);
+
+// What an evaluation after the epoch came to.
+void SetTest(const Evaluation& evaluation, Measures& measures);
+void SetValidation(const Evaluation& evaluation, Measures& measures);
 
 // The first of the model's parameters and buffers that is not finite, for people: "3 of 64 numbers of bn1.weight are
 // not finite after the last step"; "" where all are finite. Waits for a GPU.

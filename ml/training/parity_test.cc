@@ -274,7 +274,7 @@ TEST_P(ParityTest, Float64) {
       // and the unstructured ResNet-56 in their last epoch (4e-9 and 8e-8).
       bound = std::max(bound, 10 * growth[8 * epoch + i].item<double>());
     }
-    EXPECT_NEAR(record->train_loss / (sum / kImages), 1, bound) << "epoch " << epoch;
+    EXPECT_NEAR(record->measures.train_loss() / (sum / kImages), 1, bound) << "epoch " << epoch;
   }
   EXPECT_EQ(step, kSteps);
 }

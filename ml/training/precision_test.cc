@@ -95,12 +95,12 @@ TEST_F(Bfloat16TrainingTest, LearnsTheDigitsAsFloat32Does) {
     bfloat16 = *narrow->RunEpoch();
     float32 = *wide->RunEpoch();
     if (epoch > 0) continue;
-    EXPECT_NE(bfloat16.train_loss, float32.train_loss);
-    EXPECT_NEAR(bfloat16.train_loss, float32.train_loss, 0.05 * float32.train_loss);
-    EXPECT_NEAR(bfloat16.penalty, float32.penalty, 0.1 * float32.penalty);
+    EXPECT_NE(bfloat16.measures.train_loss(), float32.measures.train_loss());
+    EXPECT_NEAR(bfloat16.measures.train_loss(), float32.measures.train_loss(), 0.05 * float32.measures.train_loss());
+    EXPECT_NEAR(bfloat16.measures.penalty(), float32.measures.penalty(), 0.1 * float32.measures.penalty());
   }
-  EXPECT_GT(bfloat16.test->top1, 0.9);
-  EXPECT_NEAR(bfloat16.test->top1, float32.test->top1, 0.05);
+  EXPECT_GT(bfloat16.measures.test_top1(), 0.9);
+  EXPECT_NEAR(bfloat16.measures.test_top1(), float32.measures.test_top1(), 0.05);
   for (const NamedTensor& parameter : narrow->model().parameters()) {
     EXPECT_EQ(parameter.tensor.scalar_type(), at::kFloat) << parameter.name;
   }
@@ -112,8 +112,8 @@ TEST_F(Bfloat16TrainingTest, IsEvaluatedInFloat32) {
   const EpochRecord record = *trainer->RunEpoch();
   ReferencePlan plan;
   const Evaluation evaluation = Evaluate(trainer->model(), plan, digits_.test, digits_.normalization, 100);
-  EXPECT_NEAR(record.test->loss, evaluation.loss, 1e-5 * evaluation.loss);
-  EXPECT_EQ(record.test->top1, evaluation.top1);
+  EXPECT_NEAR(record.measures.test_loss(), evaluation.loss, 1e-5 * evaluation.loss);
+  EXPECT_EQ(record.measures.test_top1(), evaluation.top1);
 }
 
 TEST_F(Bfloat16TrainingTest, RepeatsAndGoesOnBitForBit) {
@@ -122,16 +122,16 @@ TEST_F(Bfloat16TrainingTest, RepeatsAndGoesOnBitForBit) {
   int64_t steps = 0;
   stopped_setup.stop = [&] { return ++steps == 30; };  // in the second epoch of 23 steps each
   const std::unique_ptr<Trainer> stopped = *Trainer::Create(std::move(stopped_setup));
-  EXPECT_EQ(stopped->RunEpoch()->train_loss, undisturbed->RunEpoch()->train_loss);
+  EXPECT_EQ(stopped->RunEpoch()->measures.train_loss(), undisturbed->RunEpoch()->measures.train_loss());
   EXPECT_TRUE(absl::IsCancelled(stopped->RunEpoch().status()));
   const std::unique_ptr<Trainer> resumed = Start(Training::BFLOAT16);
   ASSERT_TRUE(resumed->LoadState(stopped->SaveState(), "state").ok());
   const EpochRecord expected = *undisturbed->RunEpoch(), record = *resumed->RunEpoch();
-  EXPECT_GT(record.filter_sparsity, 0.4);
+  EXPECT_GT(record.measures.filter_sparsity(), 0.4);
   // Filters that are off are computed, too.
   EXPECT_EQ(resumed->executed_macs(), DenseTrainingMacs(resumed->model().info()));
-  EXPECT_EQ(record.train_loss, expected.train_loss);
-  EXPECT_EQ(record.test->loss, expected.test->loss);
+  EXPECT_EQ(record.measures.train_loss(), expected.measures.train_loss());
+  EXPECT_EQ(record.measures.test_loss(), expected.measures.test_loss());
   for (const NamedTensor& parameter : undisturbed->model().parameters()) {
     EXPECT_TRUE(at::equal(parameter.tensor, resumed->model().Get(parameter.name))) << parameter.name;
   }

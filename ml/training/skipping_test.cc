@@ -136,15 +136,16 @@ TEST_P(SkippingTest, WeightsAndMasksOver24Steps) {
     const absl::StatusOr<EpochRecord> expected = reference->RunEpoch(), ours = skipping->RunEpoch();
     ASSERT_TRUE(expected.ok() && ours.ok());
     ASSERT_FALSE(expected->diverged);
-    EXPECT_NEAR(ours->train_loss, expected->train_loss, 1e-9 * expected->train_loss);
+    EXPECT_NEAR(ours->measures.train_loss(), expected->measures.train_loss(), 1e-9 * expected->measures.train_loss());
     EXPECT_LT(LargestDifference(skipping->model(), reference->model()), 1e-9) << "epoch " << epoch;
-    EXPECT_EQ(ours->mask_changes, expected->mask_changes);
-    EXPECT_EQ(ours->returned_filters, expected->returned_filters);
-    returned += expected->returned_filters;
+    EXPECT_EQ(ours->measures.mask_changes(), expected->measures.mask_changes());
+    EXPECT_EQ(ours->measures.returned_filters(), expected->measures.returned_filters());
+    returned += expected->measures.returned_filters();
     for (const auto& [node, mask] : reference->model().masks()) {
       EXPECT_TRUE(at::equal(mask, skipping->model().masks().at(node))) << node << " in epoch " << epoch;
     }
-    if (expected->test) EXPECT_NEAR(ours->test->loss, expected->test->loss, 1e-9 * expected->test->loss);
+    if (expected->measures.has_test_loss())
+      EXPECT_NEAR(ours->measures.test_loss(), expected->measures.test_loss(), 1e-9 * expected->measures.test_loss());
   }
   const std::string name = test.name;
   if (name.find("dynamic") != std::string::npos || name.find("random") != std::string::npos) EXPECT_GT(returned, 0);

@@ -159,7 +159,7 @@ absl::Status Trainer::UpdateMasks(const absl::StatusOr<std::optional<MaskUpdate>
   if (!*update) return absl::OkStatus();
   const std::map<std::string, at::Tensor> before = model_.masks();
   ApplyMaskUpdate(**update, start_masks_, model_, optimizer_.momentum());
-  ++epoch_so_far_.mask_updates;
+  epoch_so_far_.measures.set_mask_updates(epoch_so_far_.measures.mask_updates() + 1);
   sums_.AddMaskChanges(model_, before);
   return absl::OkStatus();
 }
@@ -206,8 +206,8 @@ void Trainer::Learn(const Model& model, bool last_step, StepTensors& step) {
   PenaltyMeasures measures;
   penalty_.AddTo(gradients, model, activations, last_step ? &measures : nullptr);
   if (last_step) {
-    epoch_so_far_.penalty = measures.value;
-    epoch_so_far_.penalty_gradient_ratio = measures.gradient_ratio;
+    epoch_so_far_.measures.set_penalty(measures.value);
+    epoch_so_far_.measures.set_penalty_gradient_ratio(measures.gradient_ratio);
   }
   for (const auto& [node, mask] : start_masks_.masks()) {
     at::Tensor& gradient = gradients[conv_weights_.at(node)];
@@ -260,7 +260,7 @@ absl::Status Trainer::Step() {
   } else {
     Learn(model_, last_step, own);
   }
-  epoch_so_far_.learning_rate = learning_rate;
+  epoch_so_far_.measures.set_learning_rate(learning_rate);
   ++iteration_;
   return absl::OkStatus();
 }
@@ -286,10 +286,11 @@ absl::StatusOr<EpochRecord> Trainer::RunEpoch() {
     PRUNELAB_RETURN_IF_ERROR(UpdateMasks(setup_.strategy->EndEpoch(Position(1), layers_.Of(last_gradients_))));
   }
   EpochRecord record = std::exchange(epoch_so_far_, EpochRecord());
-  sums_.Into(record);
-  if (!record.diverged && !std::isfinite(record.train_loss)) Diverge("the training loss is not finite", record);
+  sums_.Into(record.measures);
+  if (!record.diverged && !std::isfinite(record.measures.train_loss()))
+    Diverge("the training loss is not finite", record);
   if (!record.diverged) EvaluateEpoch(record);
-  MeasureNetwork(model_, record);
+  MeasureNetwork(model_, record.measures);
   ++epoch_;
   iteration_ = 0;
   return record;
@@ -307,14 +308,15 @@ void Trainer::EvaluateEpoch(EpochRecord& record) {
     if (!fault.empty() && record.divergence.empty()) record.divergence = absl::StrCat(part, ": ", fault);
     return evaluation;
   };
-  if (due && record.divergence.empty()) record.test = evaluate("test data", setup_.dataset->test);
+  std::optional<Evaluation> test, validation;
+  if (due && record.divergence.empty()) test = evaluate("test data", setup_.dataset->test);
   if (due && record.divergence.empty() && split_.validation.size() > 0) {
-    record.validation = evaluate("validation data", split_.validation);
+    validation = evaluate("validation data", split_.validation);
   }
-  if (record.divergence.empty()) return;
-  record.diverged = true;
-  record.test.reset();
-  record.validation.reset();
+  record.diverged = !record.divergence.empty();
+  if (record.diverged) return;  // none of its evaluations counts
+  if (test) SetTest(*test, record.measures);
+  if (validation) SetValidation(*validation, record.measures);
 }
 
 void Trainer::RecalibrateBatchNorm(int64_t epoch) {

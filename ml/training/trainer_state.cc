@@ -50,15 +50,15 @@ SavedState Trainer::Progress() const {
   position.set_iteration(iteration_);
   position.set_images(values.images);
   position.set_correct(values.correct);
-  position.set_mask_updates(epoch_so_far_.mask_updates);
+  position.set_mask_updates(epoch_so_far_.measures.mask_updates());
   position.set_mask_changes(values.mask_changes);
   position.set_returned_filters(values.returned_filters);
   position.set_optimizer_started(optimizer_.started());
   SavedState::Sums& sums = *saved.mutable_sums();
   sums.set_loss(values.loss);
-  sums.set_learning_rate(epoch_so_far_.learning_rate);
-  sums.set_penalty(epoch_so_far_.penalty);
-  sums.set_penalty_gradient_ratio(epoch_so_far_.penalty_gradient_ratio);
+  sums.set_learning_rate(epoch_so_far_.measures.learning_rate());
+  sums.set_penalty(epoch_so_far_.measures.penalty());
+  sums.set_penalty_gradient_ratio(epoch_so_far_.measures.penalty_gradient_ratio());
   saved.set_total_epochs_read(total_epochs_read_);
   return saved;
 }
@@ -139,10 +139,10 @@ void Trainer::SetProgress(const SavedState& saved) {
   values.returned_filters = position.returned_filters();
   sums_.Set(values);
   epoch_so_far_ = EpochRecord();
-  epoch_so_far_.mask_updates = position.mask_updates();
-  epoch_so_far_.learning_rate = saved.sums().learning_rate();
-  epoch_so_far_.penalty = saved.sums().penalty();
-  epoch_so_far_.penalty_gradient_ratio = saved.sums().penalty_gradient_ratio();
+  epoch_so_far_.measures.set_mask_updates(position.mask_updates());
+  epoch_so_far_.measures.set_learning_rate(saved.sums().learning_rate());
+  epoch_so_far_.measures.set_penalty(saved.sums().penalty());
+  epoch_so_far_.measures.set_penalty_gradient_ratio(saved.sums().penalty_gradient_ratio());
 }
 
 }  // namespace prunelab

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "google/protobuf/util/message_differencer.h"
 #include "ml/base/field_error.h"
 #include "ml/data/validation_split.h"
 #include "ml/execution/checkpoint.h"
@@ -198,12 +199,12 @@ TEST(TrainerTest, EqualsTheLoopWrittenOut) {
         w.sub_(0.1 * momentum[p]);
       }
     }
-    EXPECT_NEAR(record->train_loss, loss_sum / 10, 1e-12);
-    EXPECT_EQ(record->mask_updates, epoch == 0 ? 2 : 0);
-    EXPECT_EQ(record->mask_changes, epoch == 0 ? 3 : 0);  // filter 1 off; then 1 on and 2 off
-    EXPECT_EQ(record->returned_filters, epoch == 0 ? 1 : 0);
-    EXPECT_EQ(record->filter_sparsity, 0.25);
-    EXPECT_EQ(record->live_filters.at("conv"), 3);
+    EXPECT_NEAR(record->measures.train_loss(), loss_sum / 10, 1e-12);
+    EXPECT_EQ(record->measures.mask_updates(), epoch == 0 ? 2 : 0);
+    EXPECT_EQ(record->measures.mask_changes(), epoch == 0 ? 3 : 0);  // filter 1 off; then 1 on and 2 off
+    EXPECT_EQ(record->measures.returned_filters(), epoch == 0 ? 1 : 0);
+    EXPECT_EQ(record->measures.filter_sparsity(), 0.25);
+    EXPECT_EQ(record->measures.live_filters().at("conv"), 3);
   }
   for (size_t p = 0; p < parameters.size(); ++p) {
     const NamedTensor& own = trainer->model().parameters()[p];
@@ -266,9 +267,9 @@ TEST(TrainerTest, ATermOnActivationsGoesBackWithTheLoss) {
           const std::vector<at::Tensor> of_sum = torch::autograd::grad({loss + term}, parameters);
           for (size_t p = 0; p < parameters.size(); ++p) parameters[p].detach().sub_(0.1 * of_sum[p]);
         }
-        EXPECT_NEAR(record->train_loss, loss_sum / 10, 1e-12);
-        EXPECT_NEAR(record->penalty, penalty, 1e-12);
-        EXPECT_NEAR(record->penalty_gradient_ratio, ratio, 1e-9);
+        EXPECT_NEAR(record->measures.train_loss(), loss_sum / 10, 1e-12);
+        EXPECT_NEAR(record->measures.penalty(), penalty, 1e-12);
+        EXPECT_NEAR(record->measures.penalty_gradient_ratio(), ratio, 1e-9);
         ASSERT_EQ(watching.seen.defined(), asks);
         // The loss's gradient alone.
         if (asks) EXPECT_LT((watching.seen - shown).abs().max().item<double>(), 1e-12);
@@ -314,13 +315,13 @@ TEST(TrainerTest, AnEpochIsEvaluatedWithTheMasksOfItsEnd) {
   for (int64_t epoch = 0; epoch < 2; ++epoch) {
     const absl::StatusOr<EpochRecord> record = trainer->RunEpoch();
     ASSERT_TRUE(record.ok()) << record.status();
-    EXPECT_EQ(record->filter_sparsity, 0.25);
-    EXPECT_EQ(record->mask_updates, epoch == 0 ? 1 : 2);  // freed and masked again
-    EXPECT_EQ(record->returned_filters, epoch == 0 ? 0 : 1);
+    EXPECT_EQ(record->measures.filter_sparsity(), 0.25);
+    EXPECT_EQ(record->measures.mask_updates(), epoch == 0 ? 1 : 2);  // freed and masked again
+    EXPECT_EQ(record->measures.returned_filters(), epoch == 0 ? 0 : 1);
     EXPECT_EQ(trainer->model().Get("conv.weight").detach()[1].abs().sum().item<double>(), 0);
     ReferencePlan plan;
     const Evaluation evaluation = Evaluate(trainer->model(), plan, data.test, data.normalization, 7);
-    EXPECT_NEAR(record->test->loss, evaluation.loss, 1e-12);
+    EXPECT_NEAR(record->measures.test_loss(), evaluation.loss, 1e-12);
   }
   EXPECT_EQ(seen->ends, (std::vector<int64_t>{2, 5}));  // the positions of the epochs' last steps
   // Free in the epoch, the zeroed filter learned again.
@@ -371,8 +372,9 @@ TEST(TrainerTest, PenaltyIsLoggedWithItsWeight) {
   const std::unique_ptr<Trainer> trainer = *Trainer::Create(std::move(setup));
   const absl::StatusOr<EpochRecord> record = trainer->RunEpoch();
   ASSERT_TRUE(record.ok());
-  EXPECT_NEAR(record->penalty, 0.5 * trainer->model().Get("conv.weight").detach().square().sum().item<double>(), 1e-12);
-  EXPECT_GT(record->penalty_gradient_ratio, 0);
+  EXPECT_NEAR(record->measures.penalty(),
+              0.5 * trainer->model().Get("conv.weight").detach().square().sum().item<double>(), 1e-12);
+  EXPECT_GT(record->measures.penalty_gradient_ratio(), 0);
 }
 
 TEST(TrainerTest, ALossThatIsLostIsADivergedRecord) {
@@ -383,7 +385,7 @@ TEST(TrainerTest, ALossThatIsLostIsADivergedRecord) {
   const absl::StatusOr<EpochRecord> record = trainer->RunEpoch();
   ASSERT_TRUE(record.ok()) << record.status();
   EXPECT_TRUE(record->diverged);
-  EXPECT_FALSE(record->test.has_value());
+  EXPECT_FALSE(record->measures.has_test_top1());
   EXPECT_NE(record->divergence.find("the training loss of step "), std::string::npos) << record->divergence;
 }
 
@@ -402,10 +404,10 @@ TEST(TrainerTest, WeightsThatTheLastStepLosesMakeADivergedRecord) {
       const std::unique_ptr<Trainer> trainer = *Trainer::Create(std::move(setup));
       const absl::StatusOr<EpochRecord> record = trainer->RunEpoch();
       ASSERT_TRUE(record.ok()) << record.status();
-      EXPECT_TRUE(std::isfinite(record->train_loss));
+      EXPECT_TRUE(std::isfinite(record->measures.train_loss()));
       EXPECT_TRUE(record->diverged);
-      EXPECT_FALSE(record->test.has_value());
-      EXPECT_FALSE(record->validation.has_value());
+      EXPECT_FALSE(record->measures.has_test_top1());
+      EXPECT_FALSE(record->measures.has_validation_top1());
       EXPECT_EQ(record->divergence, "36 of 36 numbers of conv.weight are not finite after the last step");
     }
   }
@@ -459,8 +461,8 @@ TEST(TrainerTest, LogitsOfAnEvaluationThatAreNotFiniteMakeADivergedRecord) {
     const absl::StatusOr<EpochRecord> record = trainer->RunEpoch();
     ASSERT_TRUE(record.ok()) << record.status();
     EXPECT_TRUE(record->diverged);
-    EXPECT_FALSE(record->test.has_value());
-    EXPECT_FALSE(record->validation.has_value());
+    EXPECT_FALSE(record->measures.has_test_top1());
+    EXPECT_FALSE(record->measures.has_validation_top1());
     EXPECT_EQ(record->divergence, of_validation ? "validation data: the logits of 3 of 3 images are not finite"
                                                 : "test data: the logits of 2 of 7 images are not finite");
   }
@@ -579,23 +581,15 @@ void ExpectTheSameBitsTakenUpAfterAnyStep() {
   const Dataset data = SmallData();
   const Outcome whole = TrainInPieces<Strategy>(data, 0);
   ASSERT_EQ(whole.records.size(), 2u);
-  ASSERT_TRUE(whole.records[0].validation.has_value());
+  ASSERT_TRUE(whole.records[0].measures.has_validation_top1());
   for (int64_t stop_after = 1; stop_after <= 6; ++stop_after) {
     const Outcome pieces = TrainInPieces<Strategy>(data, stop_after);
     ASSERT_EQ(pieces.records.size(), 2u) << stop_after;
     for (int epoch = 0; epoch < 2; ++epoch) {
       const EpochRecord &a = whole.records[epoch], &b = pieces.records[epoch];
       EXPECT_EQ(a.epoch, b.epoch);
-      EXPECT_EQ(a.learning_rate, b.learning_rate);
-      EXPECT_EQ(a.train_loss, b.train_loss) << "stopped after step " << stop_after;
-      EXPECT_EQ(a.train_top1, b.train_top1);
-      EXPECT_EQ(a.test->loss, b.test->loss) << "stopped after step " << stop_after;
-      EXPECT_EQ(a.validation->loss, b.validation->loss);
-      EXPECT_EQ(a.penalty, b.penalty);
-      EXPECT_EQ(a.penalty_gradient_ratio, b.penalty_gradient_ratio);
-      EXPECT_EQ(a.mask_updates, b.mask_updates);
-      EXPECT_EQ(a.mask_changes, b.mask_changes);
-      EXPECT_EQ(a.returned_filters, b.returned_filters);
+      EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(a.measures, b.measures))
+          << "stopped after step " << stop_after << ": " << a.measures.DebugString() << b.measures.DebugString();
     }
     ASSERT_EQ(whole.state.tensors.size(), pieces.state.tensors.size());
     for (const auto& [name, tensor] : whole.state.tensors) {

@@ -1,0 +1,192 @@
+#include "experiments/reporting/judgement.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "ml/statistics/bootstrap.h"
+#include "ml/statistics/effect_size.h"
+#include "ml/statistics/equivalence.h"
+#include "ml/statistics/holm.h"
+#include "ml/statistics/power.h"
+#include "ml/statistics/sign_flip.h"
+#include "ml/statistics/summary.h"
+#include "ml/statistics/t_test.h"
+
+namespace prunelab {
+namespace {
+
+bool HigherIsBetter(Metric metric) { return MeasureOf(metric).options().better() == MeasureOptions::HIGHER; }
+
+// What a run that learned nothing measures, or no value.
+std::optional<double> Chance(Metric metric, const std::optional<int64_t>& classes) {
+  if (!classes || *classes < 1) return std::nullopt;
+  const double n = static_cast<double>(*classes);
+  switch (MeasureOf(metric).options().chance()) {
+    case MeasureOptions::ONE_CLASS:
+      return 1 / n;
+    case MeasureOptions::FIVE_CLASSES:
+      return std::min(1.0, 5 / n);
+    case MeasureOptions::LOG_CLASSES:
+      return std::log(n);
+    case MeasureOptions::NO_CHANCE:
+      break;
+  }
+  return std::nullopt;
+}
+
+std::optional<double> ChanceOf(const std::string& arm, Metric metric, const std::vector<ArmFacts>& arms) {
+  const auto facts = std::find_if(arms.begin(), arms.end(), [&](const ArmFacts& a) { return a.name == arm; });
+  return facts == arms.end() ? std::nullopt : Chance(metric, facts->classes);
+}
+
+// With the diverged runs: as chance where the metric knows chance, else as they are measured.
+std::vector<SeedValues> ValuesWithDiverged(const ComparisonResult& comparison, const std::vector<RunResult>& results,
+                                           const std::vector<ArmFacts>& arms) {
+  const Measure& measure = MeasureOf(comparison.metric);
+  const bool knows_chance = measure.options().chance() != MeasureOptions::NO_CHANCE;
+  const std::vector<std::optional<double>> lost = LostValues(comparison, arms);
+  std::vector<SeedValues> values = DoneValues(comparison, results);
+  for (size_t i = 0; i < values.size(); ++i) {
+    for (const RunResult& result : results) {
+      if (result.arm != comparison.terms[i].first || result.status != "diverged") continue;
+      const std::optional<double> value = knows_chance ? lost[i] : MeasuredValue(measure, result);
+      if (value) values[i][result.seed] = *value;
+    }
+  }
+  return values;
+}
+
+// Everything but what the other comparisons have a say in.
+Judgement Judge(const ComparisonResult& comparison, const std::vector<SeedValues>& values) {
+  Judgement judgement;
+  std::vector<std::vector<double>> samples;
+  std::vector<double> weights;
+  double positive = 0, negative = 0;
+  bool has_positive = true, has_negative = true;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const double weight = comparison.terms[i].second;
+    weights.push_back(weight);
+    samples.emplace_back();
+    for (const auto& [seed, value] : values[i]) samples.back().push_back(value);
+    const double mean = SummarizeSample(samples.back()).mean;
+    (weight > 0 ? judgement.n_treatment : judgement.n_control) += static_cast<int64_t>(values[i].size());
+    (weight > 0 ? positive : negative) += std::abs(weight) * mean;
+    if (values[i].empty()) (weight > 0 ? has_positive : has_negative) = false;
+  }
+  if (has_positive) judgement.mean_treatment = positive;
+  if (has_negative) judgement.mean_control = negative;
+  if (has_positive && has_negative) {
+    if (const std::optional<TTest> welch = WelchContrast(samples, weights)) judgement.p_welch = welch->p;
+    judgement.hedges_g = HedgesGContrast(samples, weights);
+  }
+  const std::vector<double> differences = PairedDifferences(comparison, values);
+  judgement.pairs = static_cast<int64_t>(differences.size());
+  if (differences.empty()) return judgement;
+  const SampleSummary summary = SummarizeSample(differences);
+  judgement.difference = summary.mean;
+  judgement.sd = summary.sd;
+  const SignFlipTest test = SignFlip(differences);
+  judgement.p_sign_flip = test.p;
+  judgement.p_standard_error = test.standard_error;
+  judgement.interval_95 = SignFlipInterval(differences, 1 - kAlpha);
+  if (const std::optional<double> half = StudentHalfWidth(summary, 1 - kAlpha)) {
+    judgement.student_95 = Interval{summary.mean - *half, summary.mean + *half};
+  }
+  if (const auto bootstrap = BcaInterval(differences, 1 - kAlpha)) judgement.bootstrap_95 = bootstrap->interval;
+  if (const auto paired = PairedTTest(differences)) judgement.p_paired_t = paired->p;
+  judgement.p_equivalence = PairedEquivalenceP(differences, comparison.margin);
+  return judgement;
+}
+
+// The interval and the verdict, once Holm has spoken.
+void Conclude(const ComparisonResult& comparison, const std::vector<SeedValues>& values, const HolmAdjusted& holm,
+              Judgement& judgement) {
+  judgement.p_holm = holm.p;
+  judgement.holm_divisor = holm.divisor;
+  judgement.verdict = "no conclusion";
+  if (judgement.pairs == 0) return;
+  judgement.interval =
+      SignFlipInterval(PairedDifferences(comparison, values), 1 - kAlpha / static_cast<double>(holm.divisor));
+  if (!comparison.obstacle.empty()) return;
+  if (judgement.p_holm <= kAlpha) {
+    const bool higher = *judgement.difference > 0;
+    judgement.verdict = higher == HigherIsBetter(comparison.metric) ? "better" : "worse";
+    if (judgement.interval->low > -comparison.margin && judgement.interval->high < comparison.margin) {
+      judgement.verdict += " by less than the margin";
+    }
+  } else if (judgement.p_equivalence && *judgement.p_equivalence <= kAlpha) {
+    judgement.verdict = "equivalent";
+  }
+}
+
+}  // namespace
+
+std::optional<double> MeasuredValue(const Measure& measure, const RunResult& result) {
+  const std::optional<double> value = measure.Value(result.measures);
+  return value && std::abs(*value) <= std::numeric_limits<float>::max() ? value : std::nullopt;
+}
+
+std::vector<SeedValues> DoneValues(const ComparisonResult& comparison, const std::vector<RunResult>& results) {
+  const Measure& measure = MeasureOf(comparison.metric);
+  std::vector<SeedValues> values(comparison.terms.size());
+  for (size_t i = 0; i < values.size(); ++i) {
+    for (const RunResult& result : results) {
+      if (result.arm != comparison.terms[i].first || result.status != "done") continue;
+      if (const auto value = MeasuredValue(measure, result)) values[i][result.seed] = *value;
+    }
+  }
+  return values;
+}
+
+std::vector<double> PairedDifferences(const ComparisonResult& comparison, const std::vector<SeedValues>& values) {
+  std::vector<double> differences;
+  for (const auto& [seed, first] : values.front()) {
+    double difference = 0;
+    bool complete = true;
+    for (size_t i = 0; i < values.size() && complete; ++i) {
+      const auto found = values[i].find(seed);
+      complete = found != values[i].end();
+      if (complete) difference += comparison.terms[i].second * found->second;
+    }
+    if (complete) differences.push_back(difference);
+  }
+  return differences;
+}
+
+std::vector<std::optional<double>> LostValues(const ComparisonResult& comparison, const std::vector<ArmFacts>& arms) {
+  std::vector<std::optional<double>> lost;
+  for (const auto& [arm, weight] : comparison.terms) lost.push_back(ChanceOf(arm, comparison.metric, arms));
+  return lost;
+}
+
+std::vector<Judgement> JudgeAll(const std::vector<ComparisonResult>& comparisons, const std::vector<RunResult>& results,
+                                const std::vector<ArmFacts>& arms, bool with_diverged) {
+  std::vector<std::vector<SeedValues>> values;
+  std::vector<Judgement> judgements;
+  std::vector<double> p;
+  for (const ComparisonResult& comparison : comparisons) {
+    values.push_back(with_diverged ? ValuesWithDiverged(comparison, results, arms) : DoneValues(comparison, results));
+    judgements.push_back(Judge(comparison, values.back()));
+    p.push_back(judgements.back().p_sign_flip);
+  }
+  const std::vector<HolmAdjusted> holm = Holm(p, kAlpha);
+  for (size_t i = 0; i < comparisons.size(); ++i) Conclude(comparisons[i], values[i], holm[i], judgements[i]);
+  return judgements;
+}
+
+std::optional<int64_t> SeedsToDecide(const ComparisonResult& comparison) {
+  const Judgement& judgement = comparison.judgement;
+  if (judgement.verdict != "no conclusion" || !comparison.obstacle.empty() || !judgement.sd) return std::nullopt;
+  const double alpha = kAlpha / static_cast<double>(judgement.holm_divisor);
+  // Those that are there have not decided, though with their spread another sample of as many might.
+  const int64_t least = judgement.pairs + 1;
+  const std::optional<int64_t> different = SeedsToDetect(*judgement.difference, *judgement.sd, alpha, kPower);
+  const std::optional<int64_t> equivalent =
+      SeedsForEquivalence(*judgement.difference, comparison.margin, *judgement.sd, kPower);
+  if (!different && !equivalent) return std::nullopt;
+  const int64_t fewest = !different ? *equivalent : !equivalent ? *different : std::min(*different, *equivalent);
+  return std::max(least, fewest);
+}
+
+}  // namespace prunelab

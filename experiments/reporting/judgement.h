@@ -1,0 +1,44 @@
+// The statistics of comparisons: paired by seed, exact sign-flip test, Holm over all of them; Welch, bootstrap and TOST
+// stand beside it. docs/statistics.md says why.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "experiments/records/measures.h"
+#include "experiments/records/records.h"
+#include "experiments/reporting/comparison.h"
+
+namespace prunelab {
+
+inline constexpr double kAlpha = 0.05;  // of a verdict
+inline constexpr double kPower = 0.8;   // with which planned seeds should find a difference
+
+// The measure's value in a result, where it has one that a run can have measured: runs compute in float32, and the
+// squares of larger numbers are beyond all means.
+std::optional<double> MeasuredValue(const Measure& measure, const RunResult& result);
+
+// seed -> value of an arm's runs.
+using SeedValues = std::map<int64_t, double>;
+
+// By the arms of the comparison, the values of the runs that are done.
+std::vector<SeedValues> DoneValues(const ComparisonResult& comparison, const std::vector<RunResult>& results);
+
+// By the seeds that have a value in every arm.
+std::vector<double> PairedDifferences(const ComparisonResult& comparison, const std::vector<SeedValues>& values);
+
+// What a diverged run of the comparison counts as, by arm: chance. No value where the metric has none, or the number of
+// classes is not known.
+std::vector<std::optional<double>> LostValues(const ComparisonResult& comparison, const std::vector<ArmFacts>& arms);
+
+// The judgements of all comparisons together, with the diverged runs or without them.
+std::vector<Judgement> JudgeAll(const std::vector<ComparisonResult>& comparisons, const std::vector<RunResult>& results,
+                                const std::vector<ArmFacts>& arms, bool with_diverged);
+
+// The seeds that would decide a comparison without conclusion, more than there are, or no value.
+std::optional<int64_t> SeedsToDecide(const ComparisonResult& comparison);
+
+}  // namespace prunelab

@@ -1,0 +1,26 @@
+// What the report's page draws over the epochs, as JSON texts for its script.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "experiments/reporting/report_records.h"
+
+namespace prunelab {
+
+// Each measure with a curve (MeasureOptions::curve): its median over an arm's finished seeds with the middle 80 %, at
+// most `points` epochs of it.
+//   [{"arm": 0, "n": 3, "test_top1": {"x": [epochs], "m": [medians], "l": [10 %], "h": [90 %]}, ...}, ...]
+// "l" and "h" are left out where they are the same.
+std::string Curves(const ReportRecords& records, int64_t points);
+
+// Live filters by layer and epoch, means over an arm's finished seeds. "max" is the most that any run had live in a
+// layer of that name: its filters, where any run began dense.
+//   [{"arm": 0, "x": [epochs], "layers": [...], "max": [...], "z": [[by epoch] by layer]}, ...]
+std::string LiveFilters(const ReportRecords& records, int64_t points);
+
+// A JSON text that may stand inside a <script>: without "<", so that no tag begins or ends there.
+std::string ForScript(absl::string_view json);
+
+}  // namespace prunelab

@@ -1,0 +1,58 @@
+#include "experiments/reporting/power_text.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "experiments/records/table.h"
+#include "experiments/reporting/judgement.h"
+#include "experiments/reporting/measure_text.h"
+#include "ml/base/check.h"
+#include "ml/statistics/power.h"
+#include "ml/statistics/sign_flip.h"
+#include "ml/statistics/summary.h"
+
+namespace prunelab {
+
+std::string PowerText(const Ablation& ablation, int64_t seeds, const std::vector<RunResult>& results,
+                      double expected_sd) {
+  const std::vector<ComparisonResult> wanted = WantedComparisons(ablation);
+  if (wanted.empty()) return "";
+  const double m = static_cast<double>(wanted.size());
+  const double smallest = std::min(1.0, m * SmallestSignFlipP(seeds));
+  std::string text = absl::StrCat(
+      "With ", SeedCount(seeds), " and Holm over ", wanted.size(), wanted.size() == 1 ? " comparison" : " comparisons",
+      " the smallest adjusted p that a comparison can reach is ", PValueText(smallest), ".\n");
+  if (smallest > kAlpha) {
+    absl::StrAppend(&text, "That is above 0.05: no comparison can come out better or worse, whatever the runs show. ",
+                    SeedsToReach(kAlpha / m), " seeds are the least that can.\n");
+    return text;
+  }
+  std::vector<std::vector<std::string>> rows = {
+      {"comparison", "metric", "detectable difference", "margin", "standard deviation of a difference"}};
+  for (const ComparisonResult& comparison : wanted) {
+    const Measure& measure = MeasureOf(comparison.metric);
+    const SampleSummary summary = SummarizeSample(PairedDifferences(comparison, DoneValues(comparison, results)));
+    std::optional<double> sd = summary.sd;
+    std::string source;
+    if (sd) {
+      source = absl::StrCat(DistanceText(measure, *sd), " in ", summary.n, " pairs that are done");
+    } else if (expected_sd > 0) {
+      sd = expected_sd;
+      source = absl::StrCat(DistanceText(measure, *sd), " by --expected_sd");
+    }
+    // The least favourable place in Holm's order.
+    const std::optional<double> in_deviations = DetectableDifference(seeds, 1, kAlpha / m, kPower);
+    PRUNELAB_CHECK(in_deviations.has_value());
+    rows.push_back(
+        {comparison.title, measure.options().label(),
+         sd ? DistanceText(measure, *in_deviations * *sd) : absl::StrFormat("%.2f standard deviations", *in_deviations),
+         DistanceText(measure, comparison.margin), sd ? source : "unknown: give --expected_sd"});
+  }
+  absl::StrAppend(&text, "\n", Aligned(rows), "\nDetectable: found with probability 0.8 at 0.05 / ", wanted.size(),
+                  " (the first place in Holm's order).\n");
+  return text;
+}
+
+}  // namespace prunelab

@@ -1,0 +1,118 @@
+#include "experiments/reporting/sentence.h"
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "experiments/reporting/judgement.h"
+#include "experiments/reporting/measure_text.h"
+#include "ml/statistics/power.h"
+#include "ml/statistics/sign_flip.h"
+
+namespace prunelab {
+namespace {
+
+std::string LevelText(int64_t divisor) {
+  return absl::StrCat(absl::StrFormat("%.4g", 100 * (1 - kAlpha / static_cast<double>(divisor))), " % interval");
+}
+
+std::string Subject(const ComparisonResult& comparison) {
+  if (comparison.is_contrast) return absl::StrCat("The contrast \"", comparison.title, "\"");
+  return comparison.terms[0].first;
+}
+
+const std::string& Control(const ComparisonResult& comparison) { return comparison.terms.back().first; }
+
+const Measure& MeasureIn(const ComparisonResult& comparison) { return MeasureOf(comparison.metric); }
+
+const std::string& Label(const ComparisonResult& comparison) { return MeasureIn(comparison).options().label(); }
+
+std::string Numbers(const ComparisonResult& comparison) {
+  const Measure& measure = MeasureIn(comparison);
+  const Judgement& judgement = comparison.judgement;
+  return absl::StrCat(DifferenceText(measure, *judgement.difference), " (", LevelText(judgement.holm_divisor), " ",
+                      IntervalText(measure, judgement.interval), "; p = ", PValueText(judgement.p_holm),
+                      " after Holm; ", SeedCount(judgement.pairs), ")");
+}
+
+std::string Margin(const ComparisonResult& comparison) {
+  return absl::StrCat("the margin of ", DistanceText(MeasureIn(comparison), comparison.margin));
+}
+
+std::string Equivalent(const ComparisonResult& comparison) {
+  const std::string what =
+      comparison.is_contrast
+          ? absl::StrCat(Subject(comparison), " of ", Label(comparison), " is equivalent to 0 within ")
+          : absl::StrCat(Subject(comparison), " is equivalent to ", Control(comparison), " in ", Label(comparison),
+                         " within ");
+  return absl::StrCat(what, Margin(comparison), " (TOST p = ", PValueText(*comparison.judgement.p_equivalence),
+                      "): ", Numbers(comparison), ".");
+}
+
+std::string BetterOrWorse(const ComparisonResult& comparison) {
+  const Judgement& judgement = comparison.judgement;
+  const char* verdict = judgement.verdict[0] == 'b' ? "better" : "worse";
+  const bool less = absl::StrContains(judgement.verdict, "by less");
+  const std::string beside = less ? absl::StrCat(", by less than ", Margin(comparison)) : "";
+  if (!comparison.is_contrast) {
+    return absl::StrCat(Subject(comparison), " is ", verdict, " than ", Control(comparison), " in ", Label(comparison),
+                        beside, ": ", Numbers(comparison), ".");
+  }
+  return absl::StrCat(Subject(comparison), " of ", Label(comparison), " is ",
+                      *judgement.difference > 0 ? "above" : "below", " 0: ", verdict, beside, ": ", Numbers(comparison),
+                      ".");
+}
+
+// With what stands in the way of a conclusion, and the seeds that would decide.
+std::string NoConclusion(const ComparisonResult& comparison) {
+  const Judgement& judgement = comparison.judgement;
+  std::string text =
+      absl::StrCat("No conclusion on ", comparison.title, " in ", Label(comparison), ": ", Numbers(comparison), ".");
+  const double alpha = kAlpha / static_cast<double>(judgement.holm_divisor);
+  if (!comparison.obstacle.empty()) {
+    absl::StrAppend(&text, " No number of seeds would decide: ", comparison.obstacle, ".");
+  } else if (SmallestSignFlipP(judgement.pairs) > alpha) {
+    absl::StrAppend(&text, " ", SeedCount(judgement.pairs), " cannot decide whatever they show; ", SeedsToReach(alpha),
+                    " is the least that can.");
+  }
+  if (comparison.seeds_to_decide) {
+    absl::StrAppend(&text, " About ", SeedCount(*comparison.seeds_to_decide),
+                    " would decide, if difference and spread stay as they are.");
+  }
+  return text;
+}
+
+std::string Diverged(const ComparisonResult& comparison) {
+  std::string text =
+      absl::StrCat(" ", comparison.diverged, comparison.diverged == 1 ? " run" : " runs", " of its arms diverged and ",
+                   comparison.diverged == 1 ? "counts" : "count", " as chance");
+  if (comparison.without_diverged) {
+    const Judgement& second = *comparison.without_diverged;
+    absl::StrAppend(&text, "; without: ", second.verdict);
+    if (second.difference) {
+      absl::StrAppend(&text, ", ", DifferenceText(MeasureIn(comparison), *second.difference),
+                      ", p = ", PValueText(second.p_holm));
+    }
+  }
+  return text + ".";
+}
+
+std::string Conclusion(const ComparisonResult& comparison) {
+  const Judgement& judgement = comparison.judgement;
+  if (judgement.pairs == 0) {
+    return absl::StrCat("No conclusion on ", comparison.title, " in ", Label(comparison),
+                        ": no seed has a result in every arm of it yet.");
+  }
+  if (judgement.verdict == "equivalent") return Equivalent(comparison);
+  return judgement.verdict == "no conclusion" ? NoConclusion(comparison) : BetterOrWorse(comparison);
+}
+
+}  // namespace
+
+std::string VerdictSentence(const ComparisonResult& comparison) {
+  std::string text = Conclusion(comparison);
+  if (comparison.diverged > 0) text += Diverged(comparison);
+  if (comparison.added_later) text += " Written down after the first run.";
+  return text;
+}
+
+}  // namespace prunelab
