@@ -44,6 +44,7 @@ Analysis Analyse(const Ablation& ablation, const std::vector<RunResult>& results
                                    [&](const auto& term) { return term.first == result.arm; });
       comparison.diverged += own && result.status == "diverged";
     }
+    comparison.lost_below_chance = IsLostBelowChance(comparison, results, arms);
     any_diverged |= comparison.diverged > 0;
   }
   const std::vector<Judgement> primary = JudgeAll(analysis.comparisons, results, arms, true);

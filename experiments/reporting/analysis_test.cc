@@ -319,6 +319,43 @@ TEST(AnalysisTest, DivergedRunsCountAsChanceAndAreLeftOutOfASecondAnalysis) {
   EXPECT_EQ(json[0]["without_diverged"]["verdict"], "better");
 }
 
+// Chance has a loss of log(10) = 2.30; seed 5 of the control finished, with a larger one.
+TEST(AnalysisTest, ARunThatWasLostIsNeverBetterThanOneThatFinished) {
+  const std::string of_loss = R"pb(comparison { treatment: "b" control: "a" metric: TEST_LOSS })pb";
+  for (const std::string lost : {"b", "a"}) {
+    std::vector<RunResult> results;
+    Add(results, "a", kControl);
+    Add(results, "b", kControl);
+    for (RunResult& result : results) {
+      if (result.seed != 5) continue;
+      if (result.arm == lost) result.status = "diverged";
+      if (result.arm != lost) result.measures.set_test_loss(5);
+    }
+    const ComparisonResult result = Analyse(Parse(of_loss), results, Facts({"a", "b"}), nullptr).comparisons.at(0);
+    EXPECT_EQ(result.judgement.pairs, 10);
+    EXPECT_EQ(*result.judgement.difference, 0) << lost;
+    EXPECT_THAT(result.sentence, HasSubstr("1 run of its arms diverged and counts as the worst of its runs that "
+                                           "finished, which is worse than chance; without: "));
+  }
+}
+
+// Both arms of accuracies below chance: 0.02 to 0.038, then chance itself where all others are above it.
+TEST(AnalysisTest, ALostRunCountsAsTheWorseOfChanceAndTheWorstThatFinished) {
+  for (const double base : {0.02, 0.3}) {
+    std::vector<RunResult> results;
+    std::vector<double> top1;
+    for (int i = 0; i < 10; ++i) top1.push_back(base + 0.002 * i);
+    Add(results, "a", top1);
+    Add(results, "b", top1);
+    results[17].status = "diverged";  // b's seed 8, where a has base + 0.014
+    const ComparisonResult result =
+        Analyse(Parse(kOneComparison), results, Facts({"a", "b"}), nullptr).comparisons.at(0);
+    EXPECT_NEAR(*result.judgement.difference, (std::min(base, 0.1) - (base + 0.014)) / 10, 1e-12) << base;
+    EXPECT_THAT(result.sentence, HasSubstr(base < 0.1 ? "counts as the worst of its runs that finished"
+                                                      : "1 run of its arms diverged and counts as chance; without"));
+  }
+}
+
 TEST(AnalysisTest, ComparisonsWrittenDownLaterAreLabelled) {
   std::vector<RunResult> results;
   Add(results, "a", kControl);

@@ -46,8 +46,9 @@ struct ComparisonResult {
   double margin = 0;
   bool added_later = false;                   // written down after the first run
   int64_t diverged = 0;                       // runs of its arms
+  bool lost_below_chance = false;             // diverged runs count as the worst that finished, which is below chance
   std::string obstacle;                       // why no verdict can be given whatever the numbers are, or ""
-  Judgement judgement;                        // diverged runs count as chance
+  Judgement judgement;                        // diverged runs count as chance, or worse (judgement.h)
   std::optional<Judgement> without_diverged;  // where there are any
   std::optional<int64_t> seeds_to_decide;  // more than there are; where there is no conclusion and the spread is known
   std::string sentence;

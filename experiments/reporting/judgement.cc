@@ -18,6 +18,8 @@ namespace {
 
 bool HigherIsBetter(Metric metric) { return MeasureOf(metric).options().better() == MeasureOptions::HIGHER; }
 
+double Worse(Metric metric, double a, double b) { return HigherIsBetter(metric) ? std::min(a, b) : std::max(a, b); }
+
 // What a run that learned nothing measures, or no value.
 std::optional<double> Chance(Metric metric, const std::optional<int64_t>& classes) {
   if (!classes || *classes < 1) return std::nullopt;
@@ -40,12 +42,21 @@ std::optional<double> ChanceOf(const std::string& arm, Metric metric, const std:
   return facts == arms.end() ? std::nullopt : Chance(metric, facts->classes);
 }
 
-// With the diverged runs: as chance where the metric knows chance, else as they are measured.
+// The worst value of the runs of its arms that are done.
+std::optional<double> WorstDone(const ComparisonResult& comparison, const std::vector<RunResult>& results) {
+  std::optional<double> worst;
+  for (const SeedValues& values : DoneValues(comparison, results)) {
+    for (const auto& [seed, value] : values) worst = worst ? Worse(comparison.metric, *worst, value) : value;
+  }
+  return worst;
+}
+
+// With the diverged runs: as chance or worse where the metric knows chance, else as they are measured.
 std::vector<SeedValues> ValuesWithDiverged(const ComparisonResult& comparison, const std::vector<RunResult>& results,
                                            const std::vector<ArmFacts>& arms) {
   const Measure& measure = MeasureOf(comparison.metric);
   const bool knows_chance = measure.options().chance() != MeasureOptions::NO_CHANCE;
-  const std::vector<std::optional<double>> lost = LostValues(comparison, arms);
+  const std::vector<std::optional<double>> lost = LostValues(comparison, results, arms);
   std::vector<SeedValues> values = DoneValues(comparison, results);
   for (size_t i = 0; i < values.size(); ++i) {
     for (const RunResult& result : results) {
@@ -154,10 +165,29 @@ std::vector<double> PairedDifferences(const ComparisonResult& comparison, const 
   return differences;
 }
 
-std::vector<std::optional<double>> LostValues(const ComparisonResult& comparison, const std::vector<ArmFacts>& arms) {
+std::vector<std::optional<double>> LostValues(const ComparisonResult& comparison, const std::vector<RunResult>& results,
+                                              const std::vector<ArmFacts>& arms) {
+  const std::optional<double> worst = WorstDone(comparison, results);
   std::vector<std::optional<double>> lost;
-  for (const auto& [arm, weight] : comparison.terms) lost.push_back(ChanceOf(arm, comparison.metric, arms));
+  for (const auto& [arm, weight] : comparison.terms) {
+    const std::optional<double> chance = ChanceOf(arm, comparison.metric, arms);
+    lost.push_back(chance && worst ? Worse(comparison.metric, *chance, *worst) : chance);
+  }
   return lost;
+}
+
+bool IsLostBelowChance(const ComparisonResult& comparison, const std::vector<RunResult>& results,
+                       const std::vector<ArmFacts>& arms) {
+  const std::vector<std::optional<double>> lost = LostValues(comparison, results, arms);
+  for (size_t i = 0; i < lost.size(); ++i) {
+    const std::string& arm = comparison.terms[i].first;
+    if (lost[i] == ChanceOf(arm, comparison.metric, arms)) continue;
+    if (std::any_of(results.begin(), results.end(),
+                    [&](const RunResult& result) { return result.arm == arm && result.status == "diverged"; })) {
+      return true;
+    }
+  }
+  return false;
 }
 
 std::vector<Judgement> JudgeAll(const std::vector<ComparisonResult>& comparisons, const std::vector<RunResult>& results,

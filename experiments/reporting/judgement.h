@@ -30,9 +30,15 @@ std::vector<SeedValues> DoneValues(const ComparisonResult& comparison, const std
 // By the seeds that have a value in every arm.
 std::vector<double> PairedDifferences(const ComparisonResult& comparison, const std::vector<SeedValues>& values);
 
-// What a diverged run of the comparison counts as, by arm: chance. No value where the metric has none, or the number of
-// classes is not known.
-std::vector<std::optional<double>> LostValues(const ComparisonResult& comparison, const std::vector<ArmFacts>& arms);
+// What a diverged run of the comparison counts as, by arm: chance, or the worst value of the runs of all its arms that
+// are done, where that is worse. So a run that was lost is never better than one that finished. No value where the
+// metric has no chance, or the number of classes is not known.
+std::vector<std::optional<double>> LostValues(const ComparisonResult& comparison, const std::vector<RunResult>& results,
+                                              const std::vector<ArmFacts>& arms);
+
+// Whether that is worse than chance in an arm which has a diverged run.
+bool IsLostBelowChance(const ComparisonResult& comparison, const std::vector<RunResult>& results,
+                       const std::vector<ArmFacts>& arms);
 
 // The judgements of all comparisons together, with the diverged runs or without them.
 std::vector<Judgement> JudgeAll(const std::vector<ComparisonResult>& comparisons, const std::vector<RunResult>& results,

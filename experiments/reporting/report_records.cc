@@ -294,8 +294,10 @@ class ResultsReader {
                                    " are missing and ", counts["failed"], " failed."));
     }
     if (counts["diverged"] > 0) {
-      first.push_back(absl::StrCat(counts["diverged"], counts["diverged"] == 1 ? " run" : " runs",
-                                   " diverged: counted as chance in the verdicts, left out of the arms' means."));
+      first.push_back(
+          absl::StrCat(counts["diverged"], counts["diverged"] == 1 ? " run" : " runs",
+                       " diverged: counted in the verdicts as chance, or as the worst run that finished where "
+                       "that is worse; left out of the arms' means."));
     }
     for (std::string& note : NotesOnMixtures(records_.ablation, records_.runs)) Note(std::move(note));
     records_.notes.insert(records_.notes.begin(), first.begin(), first.end());

@@ -82,9 +82,10 @@ std::string NoConclusion(const ComparisonResult& comparison) {
 }
 
 std::string Diverged(const ComparisonResult& comparison) {
-  std::string text =
-      absl::StrCat(" ", comparison.diverged, comparison.diverged == 1 ? " run" : " runs", " of its arms diverged and ",
-                   comparison.diverged == 1 ? "counts" : "count", " as chance");
+  std::string text = absl::StrCat(
+      " ", comparison.diverged, comparison.diverged == 1 ? " run" : " runs", " of its arms diverged and ",
+      comparison.diverged == 1 ? "counts" : "count", " as ",
+      comparison.lost_below_chance ? "the worst of its runs that finished, which is worse than chance" : "chance");
   if (comparison.without_diverged) {
     const Judgement& second = *comparison.without_diverged;
     absl::StrAppend(&text, "; without: ", second.verdict);

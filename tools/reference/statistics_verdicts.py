@@ -16,7 +16,7 @@ import sys
 import numpy
 from scipy import stats
 
-CLASSES = 10  # of the data: a diverged run counts as chance
+CLASSES = 10  # of the data: a diverged run counts as chance, or as the worst finished run where that is worse
 LOWER_IS_BETTER = {"test_loss", "live_parameters", "live_macs"}
 
 
@@ -46,13 +46,21 @@ def wanted(text):
         )
 
 
-def values_of(rows, arm, metric):
+def lost_value(rows, arms, metric):
+    """What a diverged run counts as in a comparison of these arms; None: as it is measured."""
     chance = {
         "test_top1": 1 / CLASSES,
         "validation_top1": 1 / CLASSES,
         "test_top5": min(1, 5 / CLASSES),
         "test_loss": math.log(CLASSES),
     }
+    if metric not in chance:
+        return None
+    finished = [float(row[metric]) for row in rows if row["arm"] in arms and row["status"] == "done" and row[metric]]
+    return (max if metric in LOWER_IS_BETTER else min)([chance[metric]] + finished)
+
+
+def values_of(rows, arm, metric, lost):
     result = {}
     for row in rows:
         if row["arm"] != arm:
@@ -60,7 +68,8 @@ def values_of(rows, arm, metric):
         if row["status"] == "done" and row[metric]:
             result[row["seed"]] = float(row[metric])
         if row["status"] == "diverged":
-            result[row["seed"]] = chance.get(metric, float(row[metric]) if row[metric] else math.nan)
+            measured = float(row[metric]) if row[metric] else math.nan
+            result[row["seed"]] = measured if lost is None else lost
     return result
 
 
@@ -91,7 +100,8 @@ def interval(d, alpha):
 
 
 def judge(rows, terms, metric, margin):
-    values = [values_of(rows, arm, metric) for arm, _ in terms]
+    lost = lost_value(rows, [arm for arm, _ in terms], metric)
+    values = [values_of(rows, arm, metric, lost) for arm, _ in terms]
     seeds = [seed for seed in values[0] if all(seed in v for v in values)]
     d = numpy.array([sum(w * v[seed] for (_, w), v in zip(terms, values)) for seed in seeds])
     samples = [numpy.array(list(v.values())) for v in values]
