@@ -238,7 +238,7 @@ TEST(CompressToolTest, WhatCannotBeWrittenIsSaid) {
   full.standard_output = "/dev/full";
   result = RunProgram(kCompress, arguments, full);
   EXPECT_EQ(result.status, 1);
-  EXPECT_THAT(result.err, HasSubstr("the standard output cannot be written: No space left on device"));
+  EXPECT_THAT(result.err, HasSubstr("standard output cannot be written: No space left on device"));
   EXPECT_TRUE(ReadSafetensors(output).ok());
   result = RunProgram(kCompress, {"--help"}, full);
   EXPECT_EQ(result.status, 1);
@@ -248,7 +248,7 @@ TEST(CompressToolTest, WhatCannotBeWrittenIsSaid) {
   closed.standard_output = "-";
   result = RunProgram(kCompress, arguments, closed);
   EXPECT_EQ(result.status, 1);
-  EXPECT_THAT(result.err, HasSubstr("the standard output cannot be written: Bad file descriptor"));
+  EXPECT_THAT(result.err, HasSubstr("standard output cannot be written: Bad file descriptor"));
   EXPECT_EQ(*ReadFile(output), before);
 }
 
@@ -259,7 +259,7 @@ TEST(CompressToolTest, HelpAndFlagsThatAreWrong) {
   EXPECT_EQ(help.err, "");
   const ProgramResult wrong = RunProgram(kCompress, {"--ouput=x"});
   EXPECT_EQ(wrong.status, 2);
-  EXPECT_EQ(wrong.err, "--ouput is no flag; did you mean --output?\n");
+  EXPECT_EQ(wrong.err, "--ouput is not a flag; did you mean --output?\n");
 }
 
 // The number behind `what` in a table, and the one behind that.

@@ -29,14 +29,14 @@
 
 DEFINE_string(checkpoint, "", "The weights, a .safetensors file; masks in it are applied.");
 DEFINE_string(network, "",
-              "The network that the weights belong to, where the file carries none (a PyTorch state_dict), e.g. "
+              "The network that the weights belong to, if the file contains none (a PyTorch state_dict), e.g. "
               "'[type.googleapis.com/prunelab.ResNetCifar] { depth: 56 }'.");
 DEFINE_string(dataset, "", "The data, e.g. '[type.googleapis.com/prunelab.Cifar10] { path: \"data\" }'.");
 DEFINE_string(split, "test", "test or train: which part of --dataset.");
 DEFINE_string(input, "", "Instead of --dataset: a .safetensors file with `images`, float32 (N, C, H, W), as they are.");
 DEFINE_string(output, "", "With --input: the file for `logits`, float32 (N, classes).");
-DEFINE_int64(batch_size, 500, "Images at a time.");
-DEFINE_string(device, "auto", "auto, cpu or cuda; auto takes a GPU where there is one.");
+DEFINE_int64(batch_size, 500, "The number of images in a batch.");
+DEFINE_string(device, "auto", "auto, cpu or cuda; auto uses a GPU if there is one.");
 
 namespace prunelab {
 namespace {
@@ -85,7 +85,7 @@ absl::StatusOr<at::Tensor> ReadImages(const std::string& path) {
   const auto found = file.tensors.find("images");
   if (const auto other = file.passed_over.find("images"); other != file.passed_over.end()) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": `images` are ", other->second.dtype_name,
-                                                   "; must be float32 (N, C, H, W), normalised as for training"));
+                                                   "; must be float32 (N, C, H, W), normalized as for training"));
   }
   if (found == file.tensors.end()) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": has no tensor `images`; must have float32 (N, C, H, W)"));
@@ -94,7 +94,7 @@ absl::StatusOr<at::Tensor> ReadImages(const std::string& path) {
   if (images.dim() != 4 || images.scalar_type() != at::kFloat || images.numel() == 0) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": `images` are ", c10::toString(images.scalar_type()), " (",
                                                    absl::StrJoin(images.sizes(), ", "),
-                                                   "); must be float32 (N, C, H, W), normalised as for training"));
+                                                   "); must be float32 (N, C, H, W), normalized as for training"));
   }
   return images;
 }

@@ -246,8 +246,7 @@ TEST(EvaluateTest, WhatCannotBePrintedIsSaid) {
        "--output=" + Temporary("logits.safetensors")},
       full);
   EXPECT_EQ(result.status, 1);
-  EXPECT_EQ(result.err,
-            "the standard output cannot be written: No space left on device; what was printed there is not whole\n");
+  EXPECT_EQ(result.err, "standard output cannot be written: No space left on device; what was printed is incomplete\n");
 }
 
 TEST(EvaluateTest, BadInput) {
@@ -303,8 +302,8 @@ TEST(EvaluateTest, BadInput) {
       {{int8, digits}, "fc.weight is int8; must be a floating type"},
       {{"--checkpoint=no_such.safetensors", digits}, "--checkpoint: no_such.safetensors: no such file in /"},
       {{checkpoint, digits, "--strip_prefix=module."}, "as --strip_prefix=module. says"},
-      {{checkpoint, digits, "test"}, "is no flag"},
-      {{checkpoint, digits, "--batchsize=3"}, "--batchsize is no flag; did you mean --batch_size?"},
+      {{checkpoint, digits, "test"}, "is not a flag"},
+      {{checkpoint, digits, "--batchsize=3"}, "--batchsize is not a flag; did you mean --batch_size?"},
       {{checkpoint, digits, "--batch_size=abc"}, "--batch_size=abc: must be a whole number, e.g. 500"},
       {{checkpoint, "--dataset"}, "--dataset has no value"},
   };

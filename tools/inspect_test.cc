@@ -152,8 +152,8 @@ TEST(InspectTest, BadInput) {
        "--strip_prefix goes with --checkpoint"},
       {{"--config=experiments/configs/digits.textproto", "--ignore=x"}, "--ignore goes with --checkpoint"},
       {{"--network=[type.googleapis.com/prunelab.Vgg] {}", "--arms=x"}, "--arms goes with --config"},
-      {{"last.safetensors"}, "is no flag"},
-      {{"--chekpoint=x"}, "--chekpoint is no flag; did you mean --checkpoint?"},
+      {{"last.safetensors"}, "is not a flag"},
+      {{"--chekpoint=x"}, "--chekpoint is not a flag; did you mean --checkpoint?"},
   };
   for (const auto& bad : cases) {
     const ProgramResult result = RunProgram(kInspect, bad.arguments);

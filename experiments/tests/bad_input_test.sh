@@ -106,12 +106,12 @@ rm w.safetensors
 
 printf '%s\n' "$good" >config.textproto
 : >file
-refused "unknown flag" "--epochs is no flag; there are --arms" --config=config.textproto --epochs=3
-refused "misspelt flag" "--outptu is no flag; did you mean --output?" --config=config.textproto --outptu=x
+refused "unknown flag" "--epochs is not a flag; there are --arms" --config=config.textproto --epochs=3
+refused "misspelt flag" "--outptu is not a flag; did you mean --output?" --config=config.textproto --outptu=x
 refused "flag without a value" "--output has no value" --config=config.textproto --output --dry_run
 refused "flag with an empty value" "--seeds= has no value" --config=config.textproto --seeds=
 refused "bad value" "--jobs=two: must be a whole number" --config=config.textproto --jobs=two
-refused "no flag" '"config.textproto" is no flag' config.textproto
+refused "no flag" '"config.textproto" is not a flag' config.textproto
 refused "output below a file" "file" --config=config.textproto --output=file/out
 refused "no such arm" "nobody" --config=config.textproto --output=out --arms=nobody
 refused "seeds backwards" "seeds" --config=config.textproto --output=out --seeds=5-2
@@ -147,7 +147,7 @@ holds "help" "$? $text" "0 ablation: runs an ablation over seeds"
 [ -s err.txt ] && echo "FAIL help says: $(cat err.txt)" && failures=$((failures + 1))
 for arguments in --help --list "--config=config.textproto --dry_run"; do
   text=$("$ablation" $arguments 2>&1 >/dev/full)
-  holds "$arguments to a full disk" "$? $text" "1 the standard output cannot be written"
+  holds "$arguments to a full disk" "$? $text" "1 standard output cannot be written"
 done
 
 # A mark before the text, as some editors put it.

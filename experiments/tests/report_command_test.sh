@@ -83,7 +83,7 @@ text=$("$report" --results='copy/lr=0.1,wd=0' --output=copy/comma 2>&1)
 holds "a comma that may be either" "$? $text" '2 --results: "copy/lr=0.1,wd=0" exists, and so do its parts'
 rmdir 'copy/lr=0.1' wd=0 && mv 'copy/lr=0.1,wd=0' copy/a
 text=$("$report" --results=copy/a --output=copy/full 2>&1 >/dev/full)
-holds "a report that cannot be printed" "$? $text" "1 the standard output cannot be written"
+holds "a report that cannot be printed" "$? $text" "1 standard output cannot be written"
 sed -i 's/"test_top1":0/"test_top1":1/' copy/a/random/2/epochs.jsonl
 text=$("$report" --results=copy/a 2>&1)
 holds "an edited record" "$text" "Left out: random seed 2: epochs.jsonl line 1"

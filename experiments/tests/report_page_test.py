@@ -304,7 +304,7 @@ class ReportPageTest(unittest.TestCase):
         for arguments, expected in (
             ([], "--results is missing"),
             (["--results=/nowhere/at/all"], "is no folder"),
-            (["--results=" + self.folder, "more"], "is no flag"),
+            (["--results=" + self.folder, "more"], "is not a flag"),
         ):
             run = subprocess.run([REPORT] + arguments, capture_output=True, text=True, check=False)
             self.assertEqual(run.returncode, 2)

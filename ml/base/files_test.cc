@@ -206,7 +206,7 @@ TEST_F(FilesTest, CheckingAFolderCreatesNothing) {
 TEST_F(FilesTest, FolderThatCannotBeMade) {
   EXPECT_FALSE(CreateFolders("/proc/prunelab").ok());  // refused even to root
   ASSERT_EQ(symlink(Path("nowhere").c_str(), Path("link").c_str()), 0);
-  EXPECT_THAT(std::string(CheckFolderCanBeWritten(Path("link/x")).message()), HasSubstr("is a link to nothing"));
+  EXPECT_THAT(std::string(CheckFolderCanBeWritten(Path("link/x")).message()), HasSubstr("is a link to a missing file"));
 }
 
 TEST_F(FilesTest, FolderWithoutPermission) {
@@ -356,7 +356,7 @@ TEST_F(FilesTest, LinksAreWrittenThrough) {
   EXPECT_EQ(*ReadFile(Path("elsewhere/new")), "made");
   EXPECT_THAT(*ListFolder(Path("elsewhere")), ElementsAre("new", "target"));
   EXPECT_EQ(WriteFileAtomically(Path("dangling_far"), "x").code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(std::string(WriteFileAtomically(Path("loop_a"), "x").message()), HasSubstr("lead in a circle"));
+  EXPECT_THAT(std::string(WriteFileAtomically(Path("loop_a"), "x").message()), HasSubstr("form a circle"));
   for (const char* name : {"relative", "link_to_link", "dangling", "dangling_far", "loop_a", "loop_b"}) {
     EXPECT_TRUE(S_ISLNK(Mode(Path(name)))) << name;
   }
@@ -404,7 +404,7 @@ TEST_F(FilesTest, OneFileByManyNames) {
     EXPECT_FALSE(SameFile(Path("y"), name)) << name;
     const absl::Status over_input = CheckOutputs({{"--input", Path("x")}}, {{"--output", name}});
     EXPECT_EQ(over_input.message(), absl::StrCat("--output=", name, ": is the file that --input=", Path("x"),
-                                                 " names, which is read; choose another name for what is written"));
+                                                 " names, which is an input; choose another name for the output"));
     EXPECT_THAT(std::string(CheckOutputs({}, {{"--a", Path("x")}, {"--b", name}}).message()),
                 HasSubstr("give each a file of its own"));
   }
@@ -426,8 +426,8 @@ TEST_F(FilesTest, OutputsThatCannotBeWrittenAreRefusedAtOnce) {
     return std::string(CheckOutputs({}, {{"--output", path}}).message());
   };
   EXPECT_THAT(message(folder_),
-              AllOf(HasSubstr("--output: "), HasSubstr("is a folder, where a file is to be written")));
-  EXPECT_THAT(message(Path("no/x")), HasSubstr(absl::StrCat("there is no folder ", Path("no"), "; make it first")));
+              AllOf(HasSubstr("--output: "), HasSubstr("is a folder, but a file is to be written there")));
+  EXPECT_THAT(message(Path("no/x")), HasSubstr(absl::StrCat("there is no folder ", Path("no"), "; create it first")));
   EXPECT_EQ(message("/dev/null"), "");
   ASSERT_TRUE(WriteFileAtomically(Path("log"), "").ok());
   const int before = dup(STDOUT_FILENO), log = open(Path("log").c_str(), O_WRONLY);

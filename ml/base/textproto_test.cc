@@ -63,9 +63,8 @@ TEST(TextProtoErrorTest, UnknownFieldSuggestsTheNearest) {
 TEST(TextProtoErrorTest, UnknownFieldInsideAny) {
   EXPECT_EQ(ParseError(absl::StrCat("plugin {\n  ", kLeaf, " {\n    rat: 0.1\n  }\n}")),
             "f:3:5: prunelab.TestLeaf has no field \"rat\"; did you mean \"rate\"? fields there: rate, limit, inner");
-  EXPECT_THAT(
-      ParseError("plugin { rate: 1 }"),
-      HasSubstr("f:1:10: \"rate\" stands where a plugin must be named; write [type.googleapis.com/prunelab.Name]"));
+  EXPECT_THAT(ParseError("plugin { rate: 1 }"),
+              HasSubstr("f:1:10: \"rate\" is where a plugin must be named; write [type.googleapis.com/prunelab.Name]"));
 }
 
 TEST(TextProtoErrorTest, UnlinkedType) {
@@ -85,7 +84,7 @@ TEST(TextProtoErrorTest, ValuesOfAWrongKind) {
   EXPECT_EQ(ParseError("number: fast"), "f:1:9: expected double, got: fast");
   EXPECT_EQ(ParseError("fast: maybe"), "f:1:7: \"fast\" is \"maybe\"; must be true or false");
   EXPECT_EQ(ParseError("color: GREN"),
-            "f:1:8: \"GREN\" is no value of \"color\"; did you mean \"GREEN\"? values there: GREEN, RED");
+            "f:1:8: \"GREN\" is not a value of \"color\"; did you mean \"GREEN\"? values there: GREEN, RED");
 }
 
 TEST(TextProtoErrorTest, GivenTwice) {
@@ -153,7 +152,7 @@ TEST(TextProtoErrorTest, TypographicCharacters) {
   EXPECT_EQ(ParseError("number:\u00a03"), "f:1:8: a special space (U+00A0); write an ordinary one");
   EXPECT_EQ(ParseError("number\uff1a 3"), "f:1:7: \uff1a is a full-width character (U+FF1A); write :");
   EXPECT_EQ(ParseError("\u00e9: 3"),
-            "f:1:1: \u00e9 (U+00E9) may stand in strings and comments only; write it with ASCII characters");
+            "f:1:1: \u00e9 (U+00E9) is allowed in strings and comments only; write it with ASCII characters");
   std::string many;
   for (int i = 0; i < 12; ++i) many += "\u201c\n";
   EXPECT_THAT(ParseError(many),

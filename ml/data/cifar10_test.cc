@@ -248,8 +248,8 @@ TEST_F(Cifar10Test, ClassCounts) {
   bytes[0] = 9;
   Put(folder + "/data_batch_5.bin", bytes);
   EXPECT_THAT(OpenError(folder),
-              Fails(absl::StatusCode::kDataLoss,
-                    AllOf(HasSubstr("data_batch_1.bin and its fellows: not CIFAR-10"), HasSubstr("each has 5000"))));
+              Fails(absl::StatusCode::kDataLoss, AllOf(HasSubstr("data_batch_1.bin and the other files: not CIFAR-10"),
+                                                       HasSubstr("each has 5000"))));
 }
 
 TEST_F(Cifar10Test, OtherVersionsAreRecognised) {

@@ -137,16 +137,16 @@ TEST_F(ImageFolderTest, WhatIsLeftOutIsCountedAndNamed) {
   EXPECT_THAT(
       data->notes,
       ElementsAre(root_ + ": left out 1 hidden file or file of the system: __MACOSX/",
-                  root_ + ": left out 1 picture that lies in no class folder: sample.jpg",
+                  root_ + ": left out 1 picture outside of the class folders: sample.jpg",
                   root_ + ": 1 folder is not used: masks",
                   root_ + "/valid: is not used (it has 2 pictures); the test data are those of test",
                   root_ + "/train: left out 5 hidden files or files of the system: .DS_Store, __MACOSX/, rose/._a.png, "
                           "rose/.ipynb_checkpoints/, rose/Thumbs.db",
                   root_ + "/train: left out 2 pictures of kinds that are not read (to be converted to PNG, which keeps "
                           "their pixels): rose/b.webp, rose/c.TIFF",
-                  root_ + "/train: left out 1 picture that lies in no class folder: loose.png",
-                  root_ + "/train: left out 2 files that are no .jpg, .jpeg or .png: labels.csv, rose/readme.txt",
-                  root_ + "/test: left out 1 file that is no .jpg, .jpeg or .png: \"daisy/new\\nline.txt\""));
+                  root_ + "/train: left out 1 picture outside of the class folders: loose.png",
+                  root_ + "/train: left out 2 files that are not .jpg, .jpeg or .png: labels.csv, rose/readme.txt",
+                  root_ + "/test: left out 1 file that is not .jpg, .jpeg or .png: \"daisy/new\\nline.txt\""));
   for (int i = 0; i < 20; ++i) Put(absl::StrCat("test/rose/", i, ".gif"), "?");
   EXPECT_THAT(CreateImageFolder().open(parameters_)->notes.back(), HasSubstr("\"daisy/new"));
   EXPECT_THAT(
@@ -194,8 +194,8 @@ TEST_F(ImageFolderTest, LinksThatLeadBackAreLeftOut) {
   EXPECT_THAT(Values(data->train.labels), ElementsAre(0, 0, 0, 0, 1, 1));
   EXPECT_THAT(data->notes,
               ElementsAre(root_ + ": 1 folder is not used: elsewhere",
-                          root_ + "/train: left out 1 file that is no .jpg, .jpeg or .png: daisy/itself",
-                          root_ + "/train: left out 5 folders that were looked through already or lie above (symbolic "
+                          root_ + "/train: left out 1 file that is not .jpg, .jpeg or .png: daisy/itself",
+                          root_ + "/train: left out 5 folders that were already visited or enclose it (symbolic "
                                   "links lead there): all/, daisy/away again/, daisy/root/, rose/here/, rose/up/"));
   // A link that leads nowhere is a picture that cannot be read, not one that is not there.
   link("nowhere.png", "train/rose/gone.png");
@@ -215,22 +215,23 @@ TEST_F(ImageFolderTest, TestDataWithoutLabelsArePassedOver) {
   const absl::StatusOr<Dataset> data = CreateImageFolder().open(parameters_);
   ASSERT_TRUE(data.ok()) << data.status();
   EXPECT_EQ(data->fingerprint, before);
-  EXPECT_THAT(data->notes, ElementsAre(root_ + "/test: is not used (its 2 pictures lie in no class folder); the test "
-                                               "data are those of val"));
+  EXPECT_THAT(data->notes,
+              ElementsAre(root_ + "/test: is not used (its 2 pictures are not in a class folder); the test "
+                                  "data are those of val"));
   Remove("test/1.png");
   Remove("test/2.png");
   EXPECT_THAT(CreateImageFolder().open(parameters_)->notes,
               ElementsAre(HasSubstr("/test: is not used (it has no .jpg, .jpeg or .png file in a class folder)")));
   Put("test/unknown/1.png", picture);
   EXPECT_THAT(CreateImageFolder().open(parameters_)->notes,
-              ElementsAre(HasSubstr("(it has 1 picture in the one folder unknown, which is no class of the training "
+              ElementsAre(HasSubstr("(it has 1 picture in the one folder unknown, which is not a class of the training "
                                     "data); the test data are those of val")));
   // Labels that do not fit are none to pass over.
   Put("test/Rose/1.png", picture);
   EXPECT_THAT(Error(), AllOf(HasSubstr("differ: only in train: daisy, rose; only in "),
                              HasSubstr("/test: Rose, unknown; both must have the same; " + root_ +
-                                       "/val has train's classes: it is used where " + root_ +
-                                       "/test is removed or has another name")));
+                                       "/val has train's classes: it would be used if " + root_ +
+                                       "/test were removed or renamed")));
   Remove("test/Rose/1.png");
   Remove("test/unknown/1.png");
   Remove("test/unknown");
@@ -244,7 +245,7 @@ TEST_F(ImageFolderTest, TestDataWithoutLabelsArePassedOver) {
   Put("validation/1.png", picture);
   EXPECT_THAT(Error(),
               HasSubstr("no test data with labels (test: it has no .jpg, .jpeg or .png file in a class folder; "
-                        "validation: its 1 picture lies in no class folder); must have a folder for each"));
+                        "validation: its 1 picture is not in a class folder); must have a folder for each"));
 }
 
 TEST_F(ImageFolderTest, OtherNamesOfTheFolders) {
