@@ -48,7 +48,7 @@ TEST(FlagsTest, UnknownOnesNameTheNearest) {
             "--zzzz is not a flag; there are --batch_size, --dry_run, --expected_sd, --latency, --seeds, "
             "--threads_per_run; --help explains them");
   EXPECT_THAT(Refusal({"--noseeds"}), HasSubstr("--noseeds is not a flag"));
-  // What gflags brings by itself is none of ours.
+  // Flags that gflags defines by itself are not accepted.
   EXPECT_THAT(Refusal({"--flagfile=x"}), HasSubstr("--flagfile is not a flag"));
 }
 

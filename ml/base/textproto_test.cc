@@ -54,7 +54,7 @@ TEST(TextProtoErrorTest, UnknownFieldSuggestsTheNearest) {
       ParseError("name: \"a\"\n  epcohs: 3\n"),
       "f:2:3: prunelab.TestRoot has no field \"epcohs\"; did you mean \"epochs\"? fields there: name, epochs, fast, "
       "color, single, number, part, piece, milestone, plugin, nothing, something, count, cache, storage, given");
-  // The place is that of the field, not of an equal word before it, and of whole words only.
+  // The place is the field's, not that of an equal word before it, and only whole words count.
   EXPECT_THAT(ParseError("name: \"siz\" part {\n size: 1\n siz: 1 }"),
               HasSubstr("f:3:2: prunelab.TestRoot.Part has no field"));
   EXPECT_THAT(ParseError("part {\n  qq  \n\n: 1 }"), HasSubstr("f:2:3: "));
@@ -115,7 +115,7 @@ TEST(TextProtoErrorTest, AByteOrderMarkIsPassedOver) {
   EXPECT_EQ(Root("\xEF\xBB\xBFname: \"a\"\r\nepochs: 3\r\n").epochs(), 3);
   EXPECT_EQ(ParseError("\xEF\xBB\xBF"
                        "epochs: x"),
-            "f:1:9: expected integer, got: x");  // as an editor counts
+            "f:1:9: expected integer, got: x");  // columns count as in an editor
   EXPECT_EQ(ParseError("epochs: 3\n\xEF\xBB\xBF"
                        "fast: true"),
             "f:2:1: a byte order mark (U+FEFF) within the text; remove it");
@@ -157,7 +157,7 @@ TEST(TextProtoErrorTest, TypographicCharacters) {
   for (int i = 0; i < 12; ++i) many += "\u201c\n";
   EXPECT_THAT(ParseError(many),
               HasSubstr("f:10:1: \u201c is a typographic quote (U+201C); write \"; and 2 more such places"));
-  // In strings and comments they are text.
+  // They are allowed in strings and comments.
   EXPECT_EQ(Root("# don\u2019t \u201c\nname: \"\u201ca\u201d \\\"\u2013 '\" # \u00e9 \"\nepochs: 3").name(),
             "\u201ca\u201d \"\u2013 '");
 }

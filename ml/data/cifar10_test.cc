@@ -36,7 +36,7 @@ const char* const kNames[] = {"data_batch_1.bin", "data_batch_2.bin", "data_batc
 
 class Cifar10Test : public testing::Test {
  protected:
-  // The folder of this test, under the temporary folder; empty but for the links.
+  // This test's own folder, under the temporary folder; empty except for the links.
   std::string MakeFolder(const std::string& name, bool with_links) {
     const std::string folder =
         absl::StrCat(testing::TempDir(), "/", testing::UnitTest::GetInstance()->current_test_info()->name(), "/", name);

@@ -164,7 +164,7 @@ TEST(SafetensorsDatasetTest, ImagesWithTheirChannelsLastAreRefusedUnlessTheyAreM
     EXPECT_EQ(data->info.height, 16);
     EXPECT_EQ(data->info.width, 3);
   }
-  // As they should be, and as many channels as there may be.
+  // Correct axes, and as many channels as are allowed.
   for (const std::vector<int64_t>& shape :
        std::vector<std::vector<int64_t>>{{6, 3, 12, 16}, {6, 1, 8, 8}, {6, 3, 3, 3}, {6, 12, 12, 12}, {6, 16, 8, 8}}) {
     Safetensors file = Good();
