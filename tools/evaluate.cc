@@ -85,7 +85,7 @@ absl::StatusOr<at::Tensor> ReadImages(const std::string& path) {
   const auto found = file.tensors.find("images");
   if (const auto other = file.passed_over.find("images"); other != file.passed_over.end()) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": `images` are ", other->second.dtype_name,
-                                                   "; must be float32 (N, C, H, W), normalized as for training"));
+                                                   "; must be float32 (N, C, H, W), normalised as for training"));
   }
   if (found == file.tensors.end()) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": has no tensor `images`; must have float32 (N, C, H, W)"));
@@ -94,7 +94,7 @@ absl::StatusOr<at::Tensor> ReadImages(const std::string& path) {
   if (images.dim() != 4 || images.scalar_type() != at::kFloat || images.numel() == 0) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": `images` are ", c10::toString(images.scalar_type()), " (",
                                                    absl::StrJoin(images.sizes(), ", "),
-                                                   "); must be float32 (N, C, H, W), normalized as for training"));
+                                                   "); must be float32 (N, C, H, W), normalised as for training"));
   }
   return images;
 }
