@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Everything that the Markdown pages point to exists: links, anchors, files and Bazel packages.
 
-Arguments: pages, as they lie in the runfiles. They are links into the repository, and the files that they mention are
-looked up there; the test therefore runs each time ("external" in its target), whatever has changed.
+Arguments: the pages in the runfiles. They are links into the repository, where the test looks up the files that the
+pages mention. These are not among its inputs, so it runs each time ("external" in its target).
 """
 
 import pathlib
@@ -14,7 +14,7 @@ PAGES = [pathlib.Path(page).resolve() for page in sys.argv[1:]]
 del sys.argv[1:]
 REPOSITORY = next(folder for folder in PAGES[0].parents if (folder / "WORKSPACE").exists())
 
-# The folders of the repository. What a page mentions below another one (runs/digits) is an example of a user's file.
+# The folders of the repository. Paths below other folders (runs/digits) are examples of a user's files.
 FOLDERS = "docs|experiments|ml|results|third_party|tools"
 # A file or folder of the repository, alone in a code span: `ml/data/batches.h`, `docs/images`.
 PATH = re.compile(rf"`((?:{FOLDERS})/[\w./-]+)`")

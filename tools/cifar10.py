@@ -149,7 +149,7 @@ def download(url, target, pause):
             reason = getattr(error, "reason", None) or error.__class__.__name__
             if failures >= ATTEMPTS:
                 raise DownloadError(
-                    f"{url}: {reason}, after {megabytes(after)} MB; the same command goes on from there. Without a "
+                    f"{url}: {reason}, after {megabytes(after)} MB; the same command resumes there. Without a "
                     "network get the archive elsewhere and give it by --from=FILE") from None
             sys.stderr.write(f"{url}: {reason}; trying again\n")
             time.sleep(pause * failures)
@@ -184,7 +184,7 @@ def check_archive(path, data_set, sha256):
     truncated = size < data_set.bytes and sha256 == data_set.sha256 and kind_of(path) == "a gzip archive"
     raise Refusal(f"{path}: is not {data_set.archive} of {HOME}cifar.html: its SHA-256 is {found}, not {sha256}; it is "
                   f"{kind_of(path)} of {size} bytes, where the original has {data_set.bytes}"
-                  f"{' (truncated, or another version: the binary one is wanted)' if truncated else ''}; fetch it "
+                  f"{' (truncated, or another version: the binary one is needed)' if truncated else ''}; fetch it "
                   "again")
 
 
@@ -231,7 +231,7 @@ def unpack(archive, folder, data_set):
         raise Refusal(f"{archive}: does not unpack: {error}; fetch it again") from None
     if missing:
         raise Refusal(f"{archive}: lacks {', '.join(sorted(missing))} in {data_set.folder}; the binary version of "
-                      f"{data_set.name} is wanted ({data_set.archive}), not the Python or Matlab one")
+                      f"{data_set.name} is needed ({data_set.archive}), not the Python or Matlab one")
     for part, counts in (("training", train), ("test", test)):
         for label, counter in zip(data_set.labels, counts):
             share = sum(counter.values()) // label.classes
@@ -264,13 +264,13 @@ def run(arguments):
     if not re.fullmatch("[0-9a-f]{64}", sha256):
         raise Refusal(f"--sha256={arguments.sha256}: must be the 64 hexadecimal digits that sha256sum prints")
     if os.path.lexists(folder):
-        raise Refusal(f"{folder}: is there, but not complete; remove it and run this again")
+        raise Refusal(f"{folder}: exists but is not complete; remove it and run this again")
     url = arguments.url or HOME + data_set.archive
     if not url.startswith(("http://", "https://")):
         raise Refusal(f"--url={url}: must begin with http:// or https://; for a file use --from=FILE")
     archive = user_path(arguments.from_file) if arguments.from_file else ""
     if archive and not os.path.isfile(archive):
-        raise Refusal(f"--from={archive}: no such file; {data_set.archive} is to be had from {HOME}cifar.html")
+        raise Refusal(f"--from={archive}: no such file; {data_set.archive} can be downloaded from {HOME}cifar.html")
     os.makedirs(output, exist_ok=True)
     unpacked = sum(file_bytes(data_set, name) for name in data_set.files)
     check_room(output, unpacked + (0 if archive else data_set.bytes))
@@ -321,7 +321,7 @@ def main():
         sys.stderr.write(f"{error}\n")
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write("\nstopped; the same command goes on from here\n")
+        sys.stderr.write("\nstopped; the same command resumes here\n")
         return 130
     except OSError as error:
         place = error.filename or user_path(arguments.output)

@@ -193,7 +193,7 @@ class Cifar10Test(unittest.TestCase):
         self.assertIn("--from=FILE", message)
         self.server.shutdown()
         self.server.server_close()
-        self.assertIn("goes on from there", self.refused("--url=" + self.url, status=1))
+        self.assertIn("resumes there", self.refused("--url=" + self.url, status=1))
         self.assertIn("must begin with http", self.refused("--url=file:///etc/passwd"))
 
     def test_files_that_are_not_the_original(self):
@@ -239,7 +239,7 @@ class Cifar10Test(unittest.TestCase):
 
     def test_folders_that_are_in_the_way(self):
         (self.root / "data/cifar-10-batches-bin").mkdir(parents=True)
-        self.assertIn("is there, but not complete", self.refused("--from=" + self.write(GOOD)))
+        self.assertIn("exists but is not complete", self.refused("--from=" + self.write(GOOD)))
         self.write(b"", "file")
         self.assertIn("file", self.refused("--from=a.tar.gz", "--output=file/data"))
         self.assertIn("unrecognized arguments: --frm=x; did you mean --from?", self.refused("--frm=x"))

@@ -15,11 +15,11 @@
 #include "ml/execution/checkpoint.h"
 #include "ml/safetensors/safetensors.h"
 
-DEFINE_string(strip_prefix, "",
-              "Taken off the names in --checkpoint, e.g. module. (DataParallel's); tensors without it are passed over. "
-              "auto: the one that makes most of the names the network's.");
-DEFINE_string(ignore, "",
-              "Tensors of --checkpoint that are passed over: a glob over names; a comma means or, e.g. 'epoch,ema.*'.");
+DEFINE_string(
+    strip_prefix, "",
+    "A prefix that is taken off the names in --checkpoint, e.g. module. (DataParallel's); tensors without it are "
+    "skipped. auto: the prefix with which most names are the network's.");
+DEFINE_string(ignore, "", "Tensors of --checkpoint to skip: a glob over names; a comma means or, e.g. 'epoch,ema.*'.");
 
 namespace prunelab {
 namespace {

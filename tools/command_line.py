@@ -51,6 +51,6 @@ def status_of(main):
     except OSError as error:
         if error.filename is not None:  # not an error of printing
             raise
-        sys.stderr.write(f"the standard output cannot be written: {error.strerror}; what was printed there is not whole\n")
+        sys.stderr.write(f"standard output cannot be written: {error.strerror}; what was printed is incomplete\n")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # otherwise Python would try to write the rest again at exit
         return 1

@@ -35,32 +35,33 @@
 #include "ml/training/one_shot.h"
 #include "tools/command_line.h"
 
-DEFINE_string(checkpoint, "", "The trained network, a .safetensors file; masks in it say what is dead.");
+DEFINE_string(checkpoint, "", "The trained network, a .safetensors file; its masks say which filters are dead.");
 DEFINE_string(network, "",
-              "The network that the weights belong to, where the file carries none (a PyTorch state_dict), e.g. "
+              "The network that the weights belong to, if the file contains none (a PyTorch state_dict), e.g. "
               "'[type.googleapis.com/prunelab.ResNetCifar] { depth: 56 }'.");
 DEFINE_string(output, "", "The smaller network's checkpoint, .safetensors.");
 DEFINE_string(onnx, "", "The smaller network as ONNX (opset 17), .onnx.");
 DEFINE_string(mode, "exact",
-              "exact: the function stays, streams keep their width. coupled: channels that sums tie together go "
-              "together; the function changes, fine-tune behind it.");
+              "exact: the function stays the same, and residual streams keep their width. coupled: channels that sums "
+              "tie together are removed together; the function changes, so fine-tune afterwards.");
 DEFINE_double(rate, -1,
-              "With --mode=coupled: this share of the groups goes, those of least mean |weight|; by default those "
+              "With --mode=coupled: removes this share of the groups, those of least mean |weight|; by default those "
               "whose filters are all dead.");
 DEFINE_string(pruning, "",
-              "Masks the network first, once, e.g. '[type.googleapis.com/prunelab.Static] { rate: 0.5 }'; what is "
-              "masked stays masked.");
+              "Masks the network first, once, e.g. '[type.googleapis.com/prunelab.Static] { rate: 0.5 }'; masked "
+              "weights stay masked.");
 DEFINE_string(dataset, "",
-              "Real images for comparing the logits, and the calibration data of a strategy that reads gradients, e.g. "
-              "'[type.googleapis.com/prunelab.Digits] {}'; without it images are random.");
-DEFINE_int64(calibration_images, 512, "Training images for gradients.");
-DEFINE_int64(compared_images, 256, "Images on which logits are compared.");
+              "Real images for comparing the logits, and calibration data for a strategy that reads gradients, e.g. "
+              "'[type.googleapis.com/prunelab.Digits] {}'; without it the images are random.");
+DEFINE_int64(calibration_images, 512, "The number of training images for gradients.");
+DEFINE_int64(compared_images, 256, "The number of images on which logits are compared.");
 DEFINE_int64(
     round, 1,
-    "Channels are rounded up to a multiple of it, with dead ones: some sizes are faster, e.g. 8; not where the file "
-    "would become larger than the checkpoint. 0: 1, 4, 8 and 16 are timed here at batch 64, and the fastest is taken.");
-DEFINE_bool(fold_batch_norm, false, "Put BN into the convolutions before it; for inference only.");
-DEFINE_int64(seed, 1, "Of random images and of strategies that draw.");
+    "Rounds channels up to a multiple of this number by keeping dead ones, because some sizes are faster, e.g. 8; not "
+    "if the file would become larger than the checkpoint. 0: times 1, 4, 8 and 16 here at batch 64, takes the "
+    "fastest.");
+DEFINE_bool(fold_batch_norm, false, "Folds BN into the convolutions before it; for inference only.");
+DEFINE_int64(seed, 1, "For random images and for strategies that draw random numbers.");
 DEFINE_bool(latency, true, "Measure latencies.");
 
 namespace prunelab {
@@ -179,7 +180,7 @@ absl::Status CheckExact(const WeightedNetwork& before, const WeightedNetwork& af
     return absl::OkStatus();
   }
   return absl::InternalError(absl::StrCat(
-      "exact removal has changed what the network says, so nothing is written: ", Text(agreement),
+      "exact removal has changed the logits, so nothing is written: ", Text(agreement),
       "; in float64: ", Text(in_float64), absl::StrFormat(". At most %.0e is allowed. ", kRemovalTolerance),
       FLAGS_fold_batch_norm ? "Try without --fold_batch_norm; where" : "Where",
       " no value of the checkpoint is extreme, this is a fault of this program: please report it with the checkpoint"));
@@ -326,8 +327,8 @@ absl::Status Main() {
   }
   std::cout << Aligned(rows);
   if (!FLAGS_pruning.empty()) {
-    std::cout << "against the network as it was given, before --pruning: " << Text(Compared(given, *network, compared))
-              << "\n";
+    std::cout << "compared with the network as it was given, before --pruning: "
+              << Text(Compared(given, *network, compared)) << "\n";
   }
   std::cout << Text(agreement) << "\n";
   if (!FLAGS_output.empty()) std::cout << "wrote " << UserPath(FLAGS_output) << "\n";

@@ -238,17 +238,17 @@ TEST(CompressToolTest, WhatCannotBeWrittenIsSaid) {
   full.standard_output = "/dev/full";
   result = RunProgram(kCompress, arguments, full);
   EXPECT_EQ(result.status, 1);
-  EXPECT_THAT(result.err, HasSubstr("the standard output cannot be written: No space left on device"));
+  EXPECT_THAT(result.err, HasSubstr("standard output cannot be written: No space left on device"));
   EXPECT_TRUE(ReadSafetensors(output).ok());
   result = RunProgram(kCompress, {"--help"}, full);
   EXPECT_EQ(result.status, 1);
-  // With a closed one, no file that is opened takes its place.
+  // If standard output is closed, no file that is opened takes its number.
   const std::string before = *ReadFile(output);
   ProgramSetting closed;
   closed.standard_output = "-";
   result = RunProgram(kCompress, arguments, closed);
   EXPECT_EQ(result.status, 1);
-  EXPECT_THAT(result.err, HasSubstr("the standard output cannot be written: Bad file descriptor"));
+  EXPECT_THAT(result.err, HasSubstr("standard output cannot be written: Bad file descriptor"));
   EXPECT_EQ(*ReadFile(output), before);
 }
 
@@ -259,7 +259,7 @@ TEST(CompressToolTest, HelpAndFlagsThatAreWrong) {
   EXPECT_EQ(help.err, "");
   const ProgramResult wrong = RunProgram(kCompress, {"--ouput=x"});
   EXPECT_EQ(wrong.status, 2);
-  EXPECT_EQ(wrong.err, "--ouput is no flag; did you mean --output?\n");
+  EXPECT_EQ(wrong.err, "--ouput is not a flag; did you mean --output?\n");
 }
 
 // The number behind `what` in a table, and the one behind that.
@@ -294,14 +294,14 @@ TEST(CompressToolTest, InspectSaysWhatIsLeft) {
 TEST(CompressToolTest, MasksOfTheCheckpointStayUnderPruning) {
   const std::string masked = Write("masked.safetensors", ModelToSafetensors(Masked()));
   const std::string small = Temporary("more.safetensors");
-  // 10 % of the weights, which are masked already: the network stays what it was.
+  // 10 % of the weights, which are already masked: the network does not change.
   const ProgramResult none = Compress({"--checkpoint=" + masked, "--output=" + small, kDigits,
                                        "--pruning=[type.googleapis.com/prunelab.Unstructured] { rate: 0.1 }"});
   ASSERT_EQ(none.status, 0) << none.err;
   const std::string against = After(none.out, "as it was given, before --pruning: ");
   EXPECT_LT(std::stod(After(against + "\n", "largest logit: ")), 1e-5);
   EXPECT_THAT(against, HasSubstr("predictions that differ: 0"));
-  // What is masked beside them shows.
+  // Masking other weights as well makes a difference.
   const ProgramResult more = Compress({"--checkpoint=" + masked, "--output=" + small, kDigits,
                                        "--pruning=[type.googleapis.com/prunelab.Unstructured] { rate: 0.95 }"});
   ASSERT_EQ(more.status, 0) << more.err;

@@ -29,14 +29,14 @@
 
 DEFINE_string(checkpoint, "", "The weights, a .safetensors file; masks in it are applied.");
 DEFINE_string(network, "",
-              "The network that the weights belong to, where the file carries none (a PyTorch state_dict), e.g. "
+              "The network that the weights belong to, if the file contains none (a PyTorch state_dict), e.g. "
               "'[type.googleapis.com/prunelab.ResNetCifar] { depth: 56 }'.");
 DEFINE_string(dataset, "", "The data, e.g. '[type.googleapis.com/prunelab.Cifar10] { path: \"data\" }'.");
 DEFINE_string(split, "test", "test or train: which part of --dataset.");
 DEFINE_string(input, "", "Instead of --dataset: a .safetensors file with `images`, float32 (N, C, H, W), as they are.");
 DEFINE_string(output, "", "With --input: the file for `logits`, float32 (N, classes).");
-DEFINE_int64(batch_size, 500, "Images at a time.");
-DEFINE_string(device, "auto", "auto, cpu or cuda; auto takes a GPU where there is one.");
+DEFINE_int64(batch_size, 500, "The number of images in a batch.");
+DEFINE_string(device, "auto", "auto, cpu or cuda; auto uses a GPU if there is one.");
 
 namespace prunelab {
 namespace {

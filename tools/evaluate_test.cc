@@ -160,8 +160,8 @@ TEST(EvaluateTest, AccuracyAndLossOnADataSet) {
   const std::string dataset = "--dataset=[type.googleapis.com/prunelab.SafetensorsDataset] { path: '" + path + "' }";
   ProgramResult result = RunProgram(kEvaluate, {"--checkpoint=" + weights, dataset, "--batch_size=3"});
   ASSERT_EQ(result.status, 0) << result.err;
-  // -log softmax is log(5 + e) - 1 where right, log(5 + e) where wrong: 2.043591 - 3/4. The wrong one's label comes
-  // last among equals, after five others: not in the first five.
+  // -log softmax is log(5 + e) - 1 where the prediction is right, and log(5 + e) where it is wrong: 2.043591 - 3/4. The
+  // wrong image's label comes last among equals, after five others, so it is not among the first five.
   EXPECT_EQ(result.out,
             "prunelab.SafetensorsDataset, test: 4 images\ntop-1  75.0000 %\ntop-5  75.0000 %\nloss   1.293592\n");
   result = RunProgram(kEvaluate, {"--checkpoint=" + weights, dataset, "--split=train"});
@@ -211,14 +211,14 @@ TEST(EvaluateTest, ImagesWithTheirChannelsLastSayHowToTransposeThem) {
               AllOf(HasSubstr("`images` are 8x8x3; the network takes 3x8x8"),
                     HasSubstr("[8, 8, 3] looks like height, width, channels; transpose the images to [N, 3, "
                               "8, 8], in numpy numpy.ascontiguousarray(images.transpose(0, 3, 1, 2))")));
-  // Where --network takes its sizes from the images, the weights do not fit.
+  // If --network takes its sizes from the images, the weights do not fit.
   Safetensors state;
   state.tensors["conv1.weight"] = at::zeros({16, 3, 3, 3});
   result = RunProgram(kEvaluate, {"--checkpoint=" + Write("rgb.safetensors", state), "--input=" + images, output,
                                   "--network=[type.googleapis.com/prunelab.ResNetCifar] { depth: 8 classes: 10 }"});
   EXPECT_EQ(result.status, 2);
   EXPECT_THAT(result.err, HasSubstr("looks like height, width, channels"));
-  // Other images that do not fit are no such.
+  // Other images that do not fit get no such hint.
   result = RunProgram(kEvaluate,
                       {"--checkpoint=" + weights,
                        "--input=" + WriteTensor("other8.safetensors", "images", at::zeros({2, 1, 8, 8})), output});
@@ -227,7 +227,8 @@ TEST(EvaluateTest, ImagesWithTheirChannelsLastSayHowToTransposeThem) {
 }
 
 TEST(EvaluateTest, SizesThatTheNetworkLeavesUnsetAreTheData) {
-  // ResNet-8 for the digits: 1x8x8, ten classes. Without its own network the weights do not say so.
+  // ResNet-8 for the digits: 1x8x8, ten classes. Without the checkpoint's own network the weights do not tell the image
+  // size.
   const ProgramResult result =
       RunProgram(kEvaluate, {"--checkpoint=" + Write("none.safetensors", Safetensors()),
                              "--dataset=[type.googleapis.com/prunelab.Digits] {}",
@@ -246,8 +247,7 @@ TEST(EvaluateTest, WhatCannotBePrintedIsSaid) {
        "--output=" + Temporary("logits.safetensors")},
       full);
   EXPECT_EQ(result.status, 1);
-  EXPECT_EQ(result.err,
-            "the standard output cannot be written: No space left on device; what was printed there is not whole\n");
+  EXPECT_EQ(result.err, "standard output cannot be written: No space left on device; what was printed is incomplete\n");
 }
 
 TEST(EvaluateTest, BadInput) {
@@ -308,8 +308,8 @@ TEST(EvaluateTest, BadInput) {
       {{int8, digits}, "fc.weight is int8; must be a floating type"},
       {{"--checkpoint=no_such.safetensors", digits}, "--checkpoint: no_such.safetensors: no such file in /"},
       {{checkpoint, digits, "--strip_prefix=module."}, "as --strip_prefix=module. says"},
-      {{checkpoint, digits, "test"}, "is no flag"},
-      {{checkpoint, digits, "--batchsize=3"}, "--batchsize is no flag; did you mean --batch_size?"},
+      {{checkpoint, digits, "test"}, "is not a flag"},
+      {{checkpoint, digits, "--batchsize=3"}, "--batchsize is not a flag; did you mean --batch_size?"},
       {{checkpoint, digits, "--batch_size=abc"}, "--batch_size=abc: must be a whole number, e.g. 500"},
       {{checkpoint, "--dataset"}, "--dataset has no value"},
   };

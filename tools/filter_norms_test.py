@@ -72,8 +72,8 @@ class FilterNormsTest(unittest.TestCase):
                 for argument in (folder, "--help"):
                     result = subprocess.run([sys.executable, TOOL, argument], stdout=full, stderr=subprocess.PIPE, text=True)
                     self.assertEqual(result.returncode, 1)
-                    self.assertEqual(result.stderr, "the standard output cannot be written: No space left on device; "
-                                     "what was printed there is not whole\n")
+                    self.assertEqual(result.stderr, "standard output cannot be written: No space left on device; "
+                                     "what was printed is incomplete\n")
 
 
 if __name__ == "__main__":

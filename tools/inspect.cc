@@ -21,7 +21,7 @@ DEFINE_string(arms, "", "With --config, only the arms that this glob matches; a 
 DEFINE_string(checkpoint, "", "A .safetensors file: its network, with its masks.");
 DEFINE_string(network, "",
               "A network, e.g. '[type.googleapis.com/prunelab.ResNetCifar] { depth: 56 }'; with --checkpoint, the one "
-              "that the weights belong to, where the file carries none.");
+              "that the weights belong to, if the file contains none.");
 
 namespace prunelab {
 namespace {
@@ -56,7 +56,7 @@ absl::Status Main() {
   if (FLAGS_config.empty() == (FLAGS_checkpoint.empty() && FLAGS_network.empty())) {
     return absl::InvalidArgumentError(
         "give either --config=F, or --checkpoint=F, or --network='[type.googleapis.com/prunelab.ResNetCifar] { depth: "
-        "56 }' (with --checkpoint where its weights carry no network)");
+        "56 }' (together with --checkpoint if that file contains no network)");
   }
   if (!FLAGS_arms.empty() && FLAGS_config.empty()) return absl::InvalidArgumentError("--arms goes with --config");
   if (FLAGS_checkpoint.empty()) PRUNELAB_RETURN_IF_ERROR(CheckNoCheckpointFlags());

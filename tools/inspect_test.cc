@@ -76,8 +76,8 @@ TEST(InspectTest, MasksOfACheckpoint) {
             HasSubstr("\nall 196 4326 5 of 7 20.56 %\n"), HasSubstr("filters masked 2 of 7 (28.57 %)"),
             HasSubstr("conv weights masked 37 of 180 (20.56 %)"),
             HasSubstr("the paper's sparsity 37 of all 196 parameters (18.88 %)"),
-            // beta is 0: dead channels are 0 behind the ReLU, and nothing is stored. first 2*2*9, bn 4, second
-            // 3*2*9, fc 8; 36*36 + 54*16 + 6.
+            // beta is 0, so dead channels are 0 after the ReLU, and nothing is stored. first 2*2*9, bn 4, second 3*2*9,
+            // fc 8; 36*36 + 54*16 + 6.
             HasSubstr("after exact removal 102, compression ratio 1.92"),
             HasSubstr("after exact removal 2166, theoretical speed-up 2.00"), Not(HasSubstr("no live filter"))));
   model.SetMasks({{"second", at::zeros({3, 1, 1, 1})}});
@@ -152,8 +152,8 @@ TEST(InspectTest, BadInput) {
        "--strip_prefix goes with --checkpoint"},
       {{"--config=experiments/configs/digits.textproto", "--ignore=x"}, "--ignore goes with --checkpoint"},
       {{"--network=[type.googleapis.com/prunelab.Vgg] {}", "--arms=x"}, "--arms goes with --config"},
-      {{"last.safetensors"}, "is no flag"},
-      {{"--chekpoint=x"}, "--chekpoint is no flag; did you mean --checkpoint?"},
+      {{"last.safetensors"}, "is not a flag"},
+      {{"--chekpoint=x"}, "--chekpoint is not a flag; did you mean --checkpoint?"},
   };
   for (const auto& bad : cases) {
     const ProgramResult result = RunProgram(kInspect, bad.arguments);

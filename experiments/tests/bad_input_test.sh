@@ -1,6 +1,5 @@
 #!/bin/bash
-# What a person may get wrong on the command line and in files: exit status 2, one clear message with place and remedy, and
-# nothing left behind.
+# Mistakes on the command line and in files: exit status 2, one clear message with place and remedy, and no files left.
 set -u
 ablation=$PWD/$1
 work=$(mktemp -d "${TEST_TMPDIR:-/tmp}/bad_input.XXXX")
@@ -86,7 +85,7 @@ bad_config "a decimal comma" "config.textproto:5:60: \"0,1\" has a comma in a nu
   "$(echo "$good" | sed 's/batch_size: 64/batch_size: 64 sgd { learning_rate: 0,1 }/')"
 printf '%s\n' "$good" | iconv -t UTF-16 >config.textproto
 refused "UTF-16" "config.textproto:1:1: the text is UTF-16" --config=config.textproto --output=out
-# Every file that an ablation leaves, and in other letters.
+# Every file that an ablation writes, also in other letters.
 level() { printf '%s\n' "$good factor { name: 'p' level { name: '$1' } }"; }
 for name in results.csv Report.HTML summary.md summary.tex comparisons.json ablation.textproto planned.textproto result.json; do
   bad_config "a level called $name" "config.textproto:7:" "$(level "$name")"
@@ -106,12 +105,12 @@ rm w.safetensors
 
 printf '%s\n' "$good" >config.textproto
 : >file
-refused "unknown flag" "--epochs is no flag; there are --arms" --config=config.textproto --epochs=3
-refused "misspelt flag" "--outptu is no flag; did you mean --output?" --config=config.textproto --outptu=x
+refused "unknown flag" "--epochs is not a flag; there are --arms" --config=config.textproto --epochs=3
+refused "misspelt flag" "--outptu is not a flag; did you mean --output?" --config=config.textproto --outptu=x
 refused "flag without a value" "--output has no value" --config=config.textproto --output --dry_run
 refused "flag with an empty value" "--seeds= has no value" --config=config.textproto --seeds=
 refused "bad value" "--jobs=two: must be a whole number" --config=config.textproto --jobs=two
-refused "no flag" '"config.textproto" is no flag' config.textproto
+refused "no flag" '"config.textproto" is not a flag' config.textproto
 refused "output below a file" "file" --config=config.textproto --output=file/out
 refused "no such arm" "nobody" --config=config.textproto --output=out --arms=nobody
 refused "seeds backwards" "seeds" --config=config.textproto --output=out --seeds=5-2
@@ -147,15 +146,15 @@ holds "help" "$? $text" "0 ablation: runs an ablation over seeds"
 [ -s err.txt ] && echo "FAIL help says: $(cat err.txt)" && failures=$((failures + 1))
 for arguments in --help --list "--config=config.textproto --dry_run"; do
   text=$("$ablation" $arguments 2>&1 >/dev/full)
-  holds "$arguments to a full disk" "$? $text" "1 the standard output cannot be written"
+  holds "$arguments to a full disk" "$? $text" "1 standard output cannot be written"
 done
 
-# A mark before the text, as some editors put it.
+# A byte order mark before the text, which some editors write.
 (printf '\xef\xbb\xbf' && cat config.textproto) >marked.textproto
 text=$("$ablation" --config=marked.textproto --dry_run --output=out 2>&1)
 holds "a byte order mark" "$? $text" "1 of them done"
 
-# A home that the shell left alone.
+# A home folder that the shell did not expand.
 text=$(HOME=$work/home "$ablation" --config=config.textproto --dry_run --output='~/x' 2>&1)
 holds "a home" "$text" "output $work/home/x"
 
@@ -165,7 +164,7 @@ text=$("$ablation" --config=config.textproto --output=out 2>&1 >/dev/null)
 holds "no report" "$? $text" "1 no report could be made: $work/out/report.html: is a folder"
 rmdir out/report.html && mv kept.html out/report.html
 
-# What others have put there stays, also what is called like a temporary file.
+# Other people's files stay, even those that are named like a temporary file.
 mkdir -p others/base/1
 for name in others/{notes.tmp.2024,results.csv.tmp.1,model.pt.tmp.0123456789abcdef0123456789abcdef} others/base/1/mine.tmp.7; do
   echo precious >$name
@@ -173,20 +172,20 @@ done
 "$ablation" --config=config.textproto --output=others "${flags[@]}" >/dev/null 2>&1
 holds "others' files" "$? $(cat others/*.tmp.* others/base/1/*.tmp.* | tr '\n' ' ')" "0 precious precious precious precious"
 
-# A run whose folder cannot be made, and which therefore never began.
+# A run whose folder cannot be created, and which therefore never began.
 printf '%s\n' "$(level x)" >level.textproto
 mkdir blocked && : >blocked/x
 text=$("$ablation" --config=level.textproto --output=blocked "${flags[@]}" 2>&1 >/dev/null)
 holds "a run that never began" "$? $text" "[1/1] x seed 1  failed: "
 holds "a run that never began, its time" "$text" "  0 s"
 
-# The config is not written over by the ablation's own copy, unless they say the same.
+# The ablation's own copy does not overwrite the config, unless they say the same.
 mkdir own && (echo "# mine" && cat config.textproto) >own/ablation.textproto
 refused "the config in the results" "is the file ablation.textproto of the results" --config=own/ablation.textproto --output=./own
 text=$("$ablation" --config=out/ablation.textproto --output=out 2>&1)
 holds "the ablation's own copy" "$? $text" "were done already"
 
-# Initial weights that the run would write over.
+# Initial weights that the run would overwrite.
 mkdir -p started/base/1 && cp out/base/1/last.safetensors started/base/1/
 echo "$good" | sed "s/^  network.*/  initial_weights: 'started\/base\/.\/1\/last.safetensors'/" >weights.textproto
 refused "weights that the run writes" "is the file that base seed 1 writes" --config=weights.textproto --output=started

@@ -27,7 +27,7 @@ def main():
     folder = tempfile.mkdtemp(dir=os.environ.get("TEST_TMPDIR"))
     seed = int(os.environ.get("KILL_TEST_SEED", "1"))
     draw = random.Random(seed)
-    # Checkpoints every few steps besides those at the ends of epochs.
+    # Checkpoints every few steps, in addition to those at the ends of epochs.
     ablation = SmallAblation(program, folder, epochs=12, seeds=2, minutes="0.002")
     flags = ("--jobs=2", "--threads_per_run=1")
     checks = Checks("kill_test")
@@ -35,7 +35,7 @@ def main():
     status, _, err = ablation.run(reference, *flags)
     checks.check("the undisturbed ablation ends well", "" if status == 0 else err[-2000:])
 
-    # In a build with the address sanitizer its runtime wants to be loaded first.
+    # In a build with the address sanitizer its runtime must be loaded first.
     linked = subprocess.run(["ldd", program], stdout=subprocess.PIPE, text=True).stdout
     preload = [line.split()[2] for line in linked.splitlines() if "libasan" in line] + [str(shim)]
 
@@ -43,7 +43,7 @@ def main():
     log.touch()
     shim_kills = lambda: len(log.read_text().splitlines())
     written_name = lambda line: os.path.basename(line.split()[1]).split(".tmp.")[0]
-    # Of a checkpoint or a record: what a run goes on from and is judged by.
+    # A checkpoint or a record: what a run resumes from and is judged by.
     records = ("checkpoint.safetensors", "epochs.jsonl", "timing.jsonl", "result.json")
     kills_in_writes = lambda: sum(not line.startswith("unlink ") and written_name(line) in records
                                   for line in log.read_text().splitlines())
@@ -55,7 +55,7 @@ def main():
                        "KILL_LOG": str(log), "KILL_AT": str(at)}
         return {**environment, "KILL_NAME": name} if name else environment
 
-    # An epoch that is all in a checkpoint but not yet among the records: each is trained once and has a line of time.
+    # An epoch that is whole in a checkpoint but not yet in the records: each is trained once and has one line of times.
     # With a checkpoint after every step, the kill in the first record's write falls there.
     stepwise = SmallAblation(program, os.path.join(folder, "stepwise"), epochs=3, seeds=1, minutes="1e-9")
     output = os.path.join(folder, "before_record")
@@ -67,7 +67,7 @@ def main():
               pathlib.Path(output, "dynamic_l1/cov/1/timing.jsonl").read_text().splitlines()]
     checks.check("each of its epochs has a line of time", "" if epochs == [0, 1, 2] else str(epochs))
 
-    # A worker that dies behind its run's result, when its checkpoints are gone: nothing is trained again.
+    # A worker that dies after its run's result, when its checkpoints are removed: nothing is trained again.
     output = os.path.join(folder, "behind_result")
     short = SmallAblation(program, os.path.join(folder, "short"), epochs=1, seeds=1)
     before = shim_kills()
@@ -78,7 +78,7 @@ def main():
     lines = pathlib.Path(output, "dynamic_l1/cov/1/timing.jsonl").read_text().splitlines()
     checks.check("its one epoch was trained once", "" if len(lines) == 1 else str(lines))
 
-    # One that dies before they are gone, alone or with its coordinator: they go all the same, but for what is kept.
+    # One that dies before that, alone or with its coordinator: they are still removed, except for what is kept.
     output = os.path.join(folder, "in_removal")
     run_folder = pathlib.Path(output, "dynamic_l1/cov/1")
     left = lambda: ", ".join(str(path) for path in run_folder.glob("checkpoint*"))
@@ -139,12 +139,12 @@ def main():
         finished = False
         while not finished and not enough():
             env, patience = {}, draw.uniform(0.5, 4.0)
-            if draw.random() < 0.7:  # in the middle of a write, which a slow machine comes to later
+            if draw.random() < 0.7:  # in the middle of a write, which a slow machine reaches later
                 patience += 6
                 role = draw.choice(["worker", "worker", "coordinator"])
                 name = draw.choice([None, *records]) if role == "worker" else None
                 env = shim_environment(output, role, draw.randint(1, 6 if name else 30 if role == "worker" else 12), name)
-            # A call has one kill in a write: the next is to come soon, but some coordinators live on behind it.
+            # A call has one kill in a write. The next one should come soon, but some coordinators survive it.
             before = shim_kills() if draw.random() < 0.7 else KILLS * KILLS
             process = ablation.start(output, *flags, env=env)
             deadline = time.monotonic() + patience
@@ -162,7 +162,7 @@ def main():
                     deadline = None if victim == process.pid else time.monotonic() + draw.uniform(0.2, 1.5)
             process.communicate()
             finished = process.returncode == 0
-            # Workers die with their coordinator; until they have, they hold their runs.
+            # Workers die with their coordinator; until then they hold the locks on their runs.
             while any(str(output).encode() in pathlib.Path("/proc", p, "cmdline").read_bytes()
                       for p in os.listdir("/proc") if p.isdigit() and pathlib.Path("/proc", p, "cmdline").exists()):
                 time.sleep(0.01)
@@ -171,7 +171,7 @@ def main():
         name = "round %d, killed %d times" % (round_number, kills)
         checks.check("%s: the last call ends well" % name, "" if status == 0 else err[-2000:])
         checks.check("%s: every file is the undisturbed one's" % name, ", ".join(ablation.differences(output, reference)))
-        # Resuming is real: a kill costs at most the epoch under way, and only where that was trained already.
+        # Runs really resume: a kill costs at most the current epoch, and only if that was partly trained.
         trained, wanted = ablation.epochs_trained(output), len(ablation.runs()) * ablation.epochs
         checks.check("%s: %d epochs trained for %d" % (name, trained, wanted),
                      "" if wanted <= trained <= wanted + kills else "too many or too few")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Pictures of one's own through all programs: what each says was left out, and which pictures make another run.
+"""A user's pictures in all programs: what each program says was left out, and which pictures make another run.
 
 Usage: pictures_test.py ABLATION EVALUATE COMPRESS
 """
@@ -28,7 +28,7 @@ def chunk(kind, content):
 
 
 def png(seed, alpha=None, chunks=b""):
-    """8x8 pixels of colour, with the same alpha everywhere where it is given."""
+    """8x8 pixels of colour, with the same alpha everywhere if it is given."""
     rows = b""
     for y in range(8):
         rows += b"\0"
@@ -70,7 +70,7 @@ class Test:
         self.failures += not holds
 
     def run(self, name, folder, more=""):
-        """The identity of the run, what the dry run said, and what the run said."""
+        """The identity of the run, the output of the dry run, and the output of the run."""
         config = self.work / f"{name}.textproto"
         config.write_text(CONFIG % dataset(folder, more))
         arguments = [f"--config={config}", f"--output=runs/{name}", "--device=cpu", "--jobs=1", "--threads_per_run=1"]

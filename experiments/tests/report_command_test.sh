@@ -1,6 +1,6 @@
 #!/bin/bash
-# The report as a person meets it: at the end of an ablation, of a partial one, by the report program, and what --dry_run
-# says of the seeds.
+# The report as users see it: at the end of an ablation, of a partial one, from the report program, and what --dry_run says
+# about the seeds.
 set -u
 ablation=$PWD/$1
 report=$PWD/$2
@@ -70,7 +70,7 @@ text=$("$ablation" --config=config.textproto \
   --override='comparison { treatment: "none" control: "random" metric: TEST_LOSS }' 2>&1)
 holds "a comparison that came later" "$text" "Written down after the first run."
 
-# By the report program, from the records alone.
+# From the report program, which reads only the records.
 mkdir copy && cp -r runs/a copy/ && find copy -name '*.safetensors' -delete && rm copy/a/results.csv copy/a/report.html
 text=$("$report" --results=copy/a --output=copy/report 2>&1)
 holds "report program" "$text" "Report: copy/report/report.html"
@@ -87,14 +87,14 @@ text=$("$report" --results='copy/lr=0.1,wd=0' --output=copy/comma 2>&1)
 holds "a comma that may be either" "$? $text" '2 --results: "copy/lr=0.1,wd=0" exists, and so do its parts'
 rmdir 'copy/lr=0.1' wd=0 && mv 'copy/lr=0.1,wd=0' copy/a
 text=$("$report" --results=copy/a --output=copy/full 2>&1 >/dev/full)
-holds "a report that cannot be printed" "$? $text" "1 the standard output cannot be written"
+holds "a report that cannot be printed" "$? $text" "1 standard output cannot be written"
 sed -i 's/"test_top1":0/"test_top1":1/' copy/a/random/2/epochs.jsonl
 text=$("$report" --results=copy/a 2>&1)
 holds "an edited record" "$text" "Left out: random seed 2: epochs.jsonl line 1"
 sed -i 's/width: 8/width: 16/' copy/a/none/*/config.textproto
 text=$("$report" --results=copy/a 2>&1)
 holds "an edited config" "$text" "none seed 1, none seed 2: another config than ablation.textproto gives the arm, - network.width: 8"
-# Edited so that it says what the ablation says: the run's identity tells.
+# Edited so that it agrees with the ablation: the run's identity shows it.
 sed -i 's/width: 8/width: 16/' copy/a/ablation.textproto
 text=$("$report" --results=copy/a 2>&1)
 holds "both edited" "$text" "with a run_id that is not that of their config, seed and data"

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Opens the report on made-up results in a headless Chromium: drawn whole, offline, with the numbers of results.csv.
 
-Arguments: the report program, report_pictures_chromium.py. With SCREENSHOTS=folder in the environment pictures are
-left there, to be looked at.
+Arguments: the report program, report_pictures_chromium.py. If the environment has SCREENSHOTS=folder, the test writes
+pictures there to look at.
 """
 
 import csv
@@ -48,7 +48,7 @@ def record_line(record):
 
 
 def made_up_run(folder, arm, seed, epochs, layers, lift, status="done", check=True):
-    """Writes a run whose accuracy is lifted by `lift`."""
+    """Writes a run whose accuracy is higher by `lift`."""
     noise = random.Random(f"{arm}{seed}")
     path = pathlib.Path(folder, arm, str(seed))
     path.mkdir(parents=True)
@@ -162,7 +162,7 @@ class ReportPageTest(unittest.TestCase):
                     " e.querySelectorAll('.main-svg').length,"
                     " e.querySelectorAll('.scatterlayer .trace, .heatmaplayer image, .hm').length])"
                 )
-                self.assertGreaterEqual(len(plots), 10)  # eight and a forest for each of two metrics
+                self.assertGreaterEqual(len(plots), 10)  # eight and a forest plot for each of two metrics
                 for name, svgs, traces in plots:
                     self.assertGreater(svgs, 0, name)
                     self.assertGreater(traces, 0, name)
@@ -196,7 +196,7 @@ class ReportPageTest(unittest.TestCase):
         )
         with open(os.path.join(self.folder, "results.csv"), newline="") as file:
             expected = list(csv.DictReader(file))
-        self.assertEqual(len(expected), 66)  # with the runs that are missing
+        self.assertEqual(len(expected), 66)  # including the missing runs
         self.assertEqual(shown, expected)
         arms = page.value(
             "Array.from(document.querySelectorAll('#arms tbody tr')).map((tr) => Object.fromEntries("
@@ -290,7 +290,7 @@ class ReportPageTest(unittest.TestCase):
                         os.link(source / file, target / file)
                     (target / "result.json").write_text(json.dumps(dict(result, seed=seed)))
         pathlib.Path(folder, "ablation.textproto").write_text(ablation_text(prunings, 50))
-        # The time (10 s at most on two free cores) is printed and decides nothing: machines are busy, builds sanitized.
+        # The time (10 s at most on two free cores) is only printed: machines may be busy, and builds sanitized.
         start = time.time()
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         report = run_report(folder)
@@ -301,7 +301,7 @@ class ReportPageTest(unittest.TestCase):
         print(f"1,000 runs of 300 epochs: {seconds:.1f} s ({after.ru_utime - before.ru_utime:.1f} s of CPU), "
               f"at most {after.ru_maxrss / 1024:.0f} MiB, report.html {size / 1e6:.2f} MB")  # fmt: skip
         self.assertLess(size, 6e6)
-        self.assertLess(after.ru_maxrss, 1024 * 1024)  # KiB; of Chromium's too, which is larger
+        self.assertLess(after.ru_maxrss, 1024 * 1024)  # KiB; including Chromium's, which is larger
         page = self.open(pathlib.Path(folder, "report.html").as_uri())
         self.assertEqual(page.messages(), [])
         points = page.value(
@@ -314,7 +314,7 @@ class ReportPageTest(unittest.TestCase):
         for arguments, expected in (
             ([], "--results is missing"),
             (["--results=/nowhere/at/all"], "is no folder"),
-            (["--results=" + self.folder, "more"], "is no flag"),
+            (["--results=" + self.folder, "more"], "is not a flag"),
         ):
             run = subprocess.run([REPORT] + arguments, capture_output=True, text=True, check=False)
             self.assertEqual(run.returncode, 2)

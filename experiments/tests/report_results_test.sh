@@ -1,5 +1,5 @@
 #!/bin/bash
-# The reports on the results that the repository holds are those that their records give.
+# The reports on the results in the repository are those that their records give.
 set -u
 report=$PWD/$1
 failures=0

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A job array of two tasks on a real Slurm of one machine, one of them requeued in the middle.
 
-Usage: slurm_test.py ABLATION SBATCH_SCRIPT SLURM_SCRIPT. Needs root and Debian's slurm-wlm and munge; where they are not,
-it tries the script alone, and says so.
+Usage: slurm_test.py ABLATION SBATCH_SCRIPT SLURM_SCRIPT. It needs root and Debian's slurm-wlm and munge; without them it
+tries only the script, and says so.
 """
 
 import os
@@ -22,7 +22,7 @@ from small_ablation import Checks, SmallAblation  # noqa: E402
 def main():
     program, script, cluster = (str(pathlib.Path(p).resolve()) for p in sys.argv[1:4])
     checks = Checks("slurm_test")
-    # What the script runs needs no Slurm.
+    # The script itself needs no Slurm.
     for case, environment, flags, expected in (
             ("in an array the program gets the task's share", {"SLURM_ARRAY_TASK_ID": "1"}, ["--config=c"],
              "--config=c --shard=slurm"),
@@ -39,7 +39,7 @@ def main():
 
     # Paths of sockets must be short, and Slurm's daemons outlive the sandbox's folders.
     folder = pathlib.Path(tempfile.mkdtemp(dir="/tmp"))
-    folder.chmod(0o711)  # munge insists that anybody can reach its socket
+    folder.chmod(0o711)  # munge requires that everybody can reach its socket
     port = random.randrange(20000, 30000, 2)
     subprocess.run([cluster, "start", str(folder / "slurm"), str(port)], check=True)
     try:

@@ -1,4 +1,4 @@
-"""A small ablation for the tests that disturb it, and what must be equal afterwards."""
+"""A small ablation for the tests that disturb it, and a check of what must be equal afterwards."""
 
 import csv
 import os
@@ -35,7 +35,7 @@ ARMS = [p + "/" + r for p in ("none", "dynamic_l1", "static", "unstructured") fo
 
 
 class SmallAblation:
-    """The config in a folder of its own, and the program to run it."""
+    """The config in its own folder, and the program to run it."""
 
     def __init__(self, program, folder, epochs, seeds, minutes="10"):
         self.program = pathlib.Path(program).resolve()
@@ -55,7 +55,7 @@ class SmallAblation:
                                 env={**os.environ, **(env or {})}, **kwargs)
 
     def run(self, output, *flags, **kwargs):
-        """Status, standard output, standard error of a call that is left to end."""
+        """Status, standard output and standard error of a call that runs to its end."""
         process = self.start(output, *flags, **kwargs)
         out, err = process.communicate()
         return process.returncode, out, err
@@ -64,7 +64,7 @@ class SmallAblation:
         return ["%s/%d" % (arm, seed) for arm in ARMS for seed in range(1, self.seeds + 1)]
 
     def differences(self, output, reference):
-        """What of the results is not byte for byte the reference's, clocks left out."""
+        """The results that differ from the reference's, byte for byte, without times."""
         found = []
         for run in self.runs():
             for name in ("last.safetensors", "epochs.jsonl", "result.json"):
@@ -78,7 +78,7 @@ class SmallAblation:
         return found
 
     def epochs_trained(self, output):
-        """Lines of timing.jsonl, of all attempts."""
+        """The number of lines of timing.jsonl, of all attempts."""
         return sum(len(pathlib.Path(output, run, "timing.jsonl").read_text().splitlines()) for run in self.runs())
 
 
@@ -90,7 +90,7 @@ def table(output):
 
 
 def children(pid):
-    """Process numbers of the workers of a coordinator."""
+    """The process numbers of a coordinator's workers."""
     try:
         return [int(p) for p in pathlib.Path("/proc/%d/task/%d/children" % (pid, pid)).read_text().split()]
     except OSError:
@@ -98,7 +98,7 @@ def children(pid):
 
 
 class Checks:
-    """Counts test cases, and says at the end what Bazel's log should show."""
+    """Counts test cases, and prints at the end what Bazel's log should show."""
 
     def __init__(self, name):
         self.name, self.cases = name, []

@@ -24,7 +24,7 @@ from small_ablation import ARMS, Checks, SmallAblation, children, table  # noqa:
 
 ONE_RUN = ("--arms=dynamic_l1/cov", "--seeds=1", "--jobs=1", "--threads_per_run=1")
 RUN = "dynamic_l1/cov/1"
-# A build with sanitizers would handle a SIGSEGV itself, as a mistake of the program's, and end with a status.
+# A build with sanitizers would handle a SIGSEGV itself, as a fault in the program, and end with a status.
 NO_HANDLERS = {name: os.environ.get(name, "") + ":handle_segv=0" for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS")}
 
 
@@ -38,14 +38,14 @@ def wait_for(condition, seconds=60):
 
 
 def run_under_way(worker):
-    """The folder of the run that a worker holds; None before it holds one."""
+    """The folder of the run that a worker has locked; None before it has locked one."""
     links = [os.readlink(fd) for fd in pathlib.Path("/proc/%d/fd" % worker).iterdir()]
     return next((pathlib.Path(link).parent for link in links if link.endswith("/.lock")), None)
 
 
 def crash_a_worker(coordinator, by=signal.SIGSEGV):
-    """Ends a worker by a signal in the middle of its run. Stops it first: one that has ended already (and waits to be
-    seen) feels no signal, and behind a run's result a crash changes nothing."""
+    """Ends a worker by a signal in the middle of its run. It is stopped first: a worker that has already ended (and was not
+    waited for yet) ignores signals, and after a run's result a crash changes nothing."""
 
     def crashed():
         for worker in children(coordinator):
@@ -68,7 +68,7 @@ def crash_a_worker(coordinator, by=signal.SIGSEGV):
 
 
 def starve_a_worker(coordinator):
-    """Leaves a worker that is being started less memory than its libraries take."""
+    """Leaves a worker that is being started less memory than its libraries need."""
 
     def starved():
         for worker in children(coordinator):
@@ -84,7 +84,7 @@ def starve_a_worker(coordinator):
 
 
 def claim_a_core(cores):
-    """One of `cores` and the socket that claims it for as long as it is open, once somebody leaves one; else None."""
+    """One of `cores` and the socket that claims it while it is open, as soon as one is free; else None."""
     claims = []
 
     def claimed():
@@ -103,7 +103,7 @@ def claim_a_core(cores):
 
 
 def bound_by_modes():
-    """For root, too, the modes of files hold from here on: drops CAP_DAC_OVERRIDE for what is executed next."""
+    """Drops CAP_DAC_OVERRIDE for what is executed next, so that the modes of files also apply to root."""
     if os.geteuid() == 0:
         drop, dac_override = 24, 1  # PR_CAPBSET_DROP
         if ctypes.CDLL(None, use_errno=True).prctl(drop, dac_override, 0, 0, 0) != 0:
@@ -129,7 +129,7 @@ def main():
     checks.check("a second call says that all is done",
                  "" if status == 0 and "All 16 runs were done already." in out else out + err)
 
-    # A run that was left after two epochs, with its two checkpoints, to be damaged in various ways.
+    # A run that was stopped after two epochs, with its two checkpoints, which are damaged in various ways.
     left = folder / "left"
     process = ablation.start(left, *ONE_RUN)
     both_checkpoints = lambda: (left / RUN / "checkpoint.previous.safetensors").exists()
@@ -191,7 +191,7 @@ def main():
     status, _, err = ablation.run(output, *ONE_RUN)
     checks.check("with room it goes on", ("" if status == 0 else err) or same_run(output, reference))
 
-    # Folders that cannot be written: from the start, and from the middle of a run on.
+    # Folders that cannot be written to: from the start, and from the middle of a run on.
     parent = folder / "read_only"
     parent.mkdir(mode=0o555)
     status, _, err = ablation.run(parent / "output", *ONE_RUN, preexec_fn=bound_by_modes)
@@ -210,9 +210,9 @@ def main():
     status, _, err = ablation.run(output, *ONE_RUN)
     checks.check("when it can be written the run goes on", ("" if status == 0 else err) or same_run(output, reference))
 
-    # The folder vanishes: removed, or moved away with the lock on it. Nothing is made in its place.
+    # The folder vanishes: it is removed, or moved away with the lock on it. Nothing is created in its place.
     def remove(path):
-        while path.exists():  # workers may make files meanwhile
+        while path.exists():  # workers may create files in the meantime
             shutil.rmtree(path, ignore_errors=True)
 
     for case, vanish in (("removed", remove), ("moved", lambda path: path.rename(folder / "elsewhere"))):
@@ -230,7 +230,7 @@ def main():
     checks.check("brought back, it goes on", ("" if status == 0 else err) or
                  ", ".join(ablation.differences(output, reference)))
 
-    # A run that is still held, as by a worker of a killed coordinator in the middle of a write, is waited for.
+    # A run that is still locked, as by a worker of a killed coordinator in the middle of a write, is waited for.
     output = folder / "held"
     (output / RUN).mkdir(parents=True)
     with open(output / RUN / ".lock", "w") as lock:
@@ -244,12 +244,12 @@ def main():
                  ("" if waits and process.returncode == 0 and "seed 1: another process trains it" in said else err)
                  or same_run(output, reference))
 
-    # A folder whose name is no UTF-8, as file systems allow.
+    # A folder whose name is not UTF-8, which file systems allow.
     output = folder / os.fsdecode(b"caf\xe9")
     status, _, err = ablation.run(output, *ONE_RUN)
     checks.check("a folder may have any name", ("" if status == 0 else err) or same_run(output, reference))
 
-    # Two owners.
+    # Two coordinators.
     output = folder / "owners"
     first = ablation.start(output, *both, env=NO_HANDLERS)
     wait_for(lambda: (output / "results.csv").exists())
@@ -258,7 +258,7 @@ def main():
                  "" if status == 2 and "is held by process %d on " % first.pid in err else "%d %s" % (status, err))
     status, _, err = ablation.run(output, "--shard=0/2", *both)
     checks.check("a shard beside the whole too", "" if status == 2 and "is held by" in err else "%d %s" % (status, err))
-    # A worker that crashes: recorded with how, tried again where asked, and the others go on.
+    # A worker that crashes: how it crashed is recorded, it is tried again if requested, and the others continue.
     crash_a_worker(first.pid)
     _, err = first.communicate()
     problem = "" if first.returncode == 0 and "signal 11" in err and "tried again" in err else err[-2000:]
@@ -273,7 +273,7 @@ def main():
     checks.check("without retries it is a failed run among the others",
                  "" if process.returncode == 1 and len(failed) == 1 and len(done) == len(ARMS) - 1
                  and "signal 11 (Segmentation fault)" in err else "%d %s" % (process.returncode, err[-2000:]))
-    # What the system does when memory runs out, and what a process does that gets none.
+    # What the system does when memory runs out, and what a process does when it gets none.
     for case, end, words in (("killed", lambda pid: crash_a_worker(pid, signal.SIGKILL),
                               r"signal 9 \(Killed\); the system does that when memory runs out"),
                              ("starved", starve_a_worker, r"failed: .*(memory|alloc|map segment)")):
@@ -317,7 +317,7 @@ def main():
                  and len(timing.read_text().splitlines()) == ablation.epochs
                  and "trained by another process" in errors[1] else "\n".join(errors))
     checks.check("and it is that of an undisturbed one", same_run(output, reference))
-    # One is killed in the middle: the other takes the run up. Then nobody touches what is finished.
+    # One is killed in the middle: the other resumes the run. After that nothing touches finished runs.
     shutil.rmtree(output)
     first = ablation.start(output, "--seeds=1-2", "--shard=0/2", *shifted)
     wait_for((output / RUN / "checkpoint.safetensors").exists)
@@ -336,11 +336,11 @@ def main():
                      "" if status == 0 and before == ((output / RUN / "result.json").stat().st_mtime_ns,
                                                       timing.read_bytes()) else err)
 
-    # Another coordinator on this machine has claimed a core: this test, or one that is at work in fact.
+    # Another coordinator on this machine has claimed a core: this test, or a real one.
     cores = sorted(os.sched_getaffinity(0))
     own = claim_a_core(cores)
     process = ablation.start(folder / "beside", "--arms=none/none", *both)
-    seen = {}  # what each worker was bound to, by how often that was seen
+    seen = {}  # the cores that each worker was bound to, and how often that was seen
     while process.poll() is None:
         for worker in children(process.pid):
             try:
@@ -348,14 +348,14 @@ def main():
             except ProcessLookupError:
                 pass
         time.sleep(0.005)
-    # The most often: a process that is being started is not bound yet, and MKL tries each core for a moment.
+    # The most frequent: a process that is being started is not bound yet, and MKL tries each core for a moment.
     usual = [times.most_common(1)[0][0] for times in seen.values() if times]
     bound = set().union(*[affinity for affinity in usual if len(affinity) == 1])
     _, err = process.communicate()
     checks.check("workers keep off the core that another coordinator's worker has to itself",
                  "" if process.returncode == 0 and own and (len(cores) == 1 or own[0] not in bound)
                  else "%d %s %s %s" % (process.returncode, own, seen, err))
-    if [name for _, name in socket.if_nameindex()] == ["lo"]:  # a network of its own: no other test's claims
+    if [name for _, name in socket.if_nameindex()] == ["lo"]:  # its own network namespace, without claims of other tests
         checks.check("and are bound to another", "" if bound or len(cores) == 1 else "%s %s" % (seen, err))
     if own:
         own[1].close()
@@ -390,7 +390,7 @@ def main():
                          "" if status == 2 and words in err and not (folder / "no_share").exists()
                          else "%d %s" % (status, out + err))
 
-    # Ctrl-C reaches the workers too, also one that is still being started, without a handler: no run has failed by it.
+    # Ctrl-C also reaches the workers, even one that is still being started and has no handler yet: no run fails by it.
     output = folder / "interrupted"
     process = ablation.start(output, "--retries=0", *both, start_new_session=True)
     wait_for(lambda: children(process.pid))
@@ -400,7 +400,7 @@ def main():
                  "" if process.returncode == 130 and not list(output.rglob("result.json"))
                  else "%d %s" % (process.returncode, err))
 
-    # Asked to stop, it ends soon; and workers do not outlive a coordinator.
+    # It ends soon after it is asked to stop, and workers do not outlive a coordinator.
     output = folder / "stop"
     process = ablation.start(output, *both)
     wait_for(lambda: children(process.pid))
@@ -411,7 +411,7 @@ def main():
     checks.check("SIGINT ends it with status 130 within ten seconds",
                  "" if process.returncode == 130 and time.monotonic() - start < 10 else str(process.returncode))
 
-    # The terminal is closed: SIGHUP for all of its processes, and what they say goes nowhere.
+    # The terminal is closed: all of its processes get SIGHUP, and their output is lost.
     output = folder / "hangup"
     pid, terminal = pty.fork()
     if pid == 0:
@@ -427,7 +427,7 @@ def main():
     checks.check("and leaves a checkpoint, but no result", left_over())
     status, _, err = ablation.run(output, *ONE_RUN)
     checks.check("from which it goes on", ("" if status == 0 else err) or same_run(output, reference))
-    # Likewise where those who read what it says end first. Under nohup it trains to the end, and its status says that the
+    # The same if the readers of its output end first. Under nohup it trains to the end, and its status says that the
     # table at the end was not read.
     for case, ignored, expected in (("", False, 129), (" under nohup", True, 1)):
         output = folder / ("unread%d" % ignored)

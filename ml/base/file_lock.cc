@@ -49,7 +49,7 @@ absl::Status FileLock::CheckInPlace() const {
   if (!seen && errno != ENOENT && errno != ENOTDIR && errno != ESTALE) return absl::OkStatus();
   if (seen && held.st_dev == found.st_dev && held.st_ino == found.st_ino) return absl::OkStatus();
   return absl::NotFoundError(absl::StrCat(
-      path_, ": is not the file any more that was locked: the folder was removed, moved or unmounted meanwhile"));
+      path_, ": is no longer the file that was locked: the folder was removed, moved or unmounted in the meantime"));
 }
 
 FileLock& FileLock::operator=(FileLock&& other) noexcept {

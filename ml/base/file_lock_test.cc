@@ -55,7 +55,7 @@ TEST(FileLockTest, DiesWithItsOwner) {
   const pid_t child = fork();
   if (child == 0) {
     const absl::StatusOr<FileLock> lock = FileLock::Take(path, FileLock::Kind::kExclusive);
-    _exit(lock.ok() ? 0 : 1);  // without its destructor
+    _exit(lock.ok() ? 0 : 1);  // without calling the destructor
   }
   int status = 1;
   ASSERT_EQ(waitpid(child, &status, 0), child);
@@ -74,7 +74,7 @@ TEST(FileLockTest, NoticesThatItsFileIsGone) {
   EXPECT_TRUE(taken_over.CheckInPlace().ok());
   ASSERT_EQ(rename(folder.c_str(), moved.c_str()), 0);
   EXPECT_TRUE(absl::IsNotFound(taken_over.CheckInPlace()));
-  // One of the same name is another.
+  // Another file with the same name does not count.
   ASSERT_EQ(std::system(absl::StrCat("mkdir '", folder, "'; touch '", path, "'").c_str()), 0);
   EXPECT_NE(std::string(taken_over.CheckInPlace().message()).find(path), std::string::npos);
 }

@@ -54,7 +54,7 @@ absl::Status SystemError(absl::string_view what, absl::string_view path, int err
           "; files may not grow larger here (see ulimit -f): raise the limit, or make room and run the same "
           "command again"));
     case ELOOP:
-      return absl::InvalidArgumentError(absl::StrCat(text, "; its links lead in a circle: remove or mend them"));
+      return absl::InvalidArgumentError(absl::StrCat(text, "; its links form a circle: remove or repair them"));
     case ENAMETOOLONG:
       return absl::InvalidArgumentError(absl::StrCat(text, "; choose a shorter name"));
     default:
@@ -179,7 +179,7 @@ struct Target {
 absl::StatusOr<Target> FindTarget(const std::string& path) {
   const auto refuse = [&](const char* what) {
     return absl::InvalidArgumentError(
-        absl::StrCat(path, ": is ", what, ", where a file is to be written; choose another name"));
+        absl::StrCat(path, ": is ", what, ", but a file is to be written there; choose another name"));
   };
   if (path.empty() || path.back() == '/') return refuse("the name of a folder");
   Target target;
@@ -263,7 +263,7 @@ absl::StatusOr<int> MakeTemporary(const std::string& path, mode_t mode, std::str
     if (!taken && !(fstat(fd, &info) == 0 && info.st_nlink == 0)) return fd;
     close(fd);  // another process removed it before it was locked
   }
-  return absl::InternalError(absl::StrCat(path, ": no temporary file can be kept beside it"));
+  return absl::InternalError(absl::StrCat(path, ": no temporary file can be created next to it"));
 }
 
 // Gives a new file the owner, group and mode of the file that it replaces, as far as the system allows.
@@ -360,7 +360,7 @@ absl::Status WriteFileAtomically(const std::string& path, absl::string_view cont
   PRUNELAB_ASSIGN_OR_RETURN(const Target target, FindTarget(path));
   if (target.exists && WasRead(target.info)) {
     return absl::FailedPreconditionError(
-        absl::StrCat(path, ": is a file that was read, which writing would destroy; choose another name"));
+        absl::StrCat(path, ": is a file that was read, and writing would destroy it; choose another name"));
   }
   if (target.is_stream) return WriteIntoStream(path, contents);
   // A file that others may not read must not be readable while it is being written.
@@ -409,7 +409,7 @@ absl::Status CheckOutputs(const std::vector<PathFlag>& inputs, const std::vector
     for (const PathFlag& input : inputs) {
       if (!same(output, input)) continue;
       return refuse("is the file that ", input.flag, "=", input.path,
-                    " names, which is read; choose another name for what is written");
+                    " names, which is an input; choose another name for the output");
     }
     for (size_t j = 0; j < i; ++j) {
       if (!same(output, outputs[j])) continue;
@@ -430,7 +430,7 @@ absl::Status CheckOutputs(const std::vector<PathFlag>& inputs, const std::vector
     const std::string folder = Folder(target->path);
     if (!target->is_stream && !IsFolder(folder)) {
       return absl::NotFoundError(absl::StrCat(output.flag, "=", output.path, ": there is no folder ", folder,
-                                              "; make it first, e.g. mkdir -p, or choose another place"));
+                                              "; create it first, e.g. with mkdir -p, or choose another place"));
     }
   }
   return absl::OkStatus();
@@ -486,8 +486,8 @@ absl::Status CheckFolderCanBeWritten(const std::string& path) {
     }
     if (errno != ENOENT) return SystemError("look at", existing, errno);
     if (lstat(existing.c_str(), &info) == 0) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(path, ": cannot be made, since ", existing, " is a link to nothing; choose another place"));
+      return absl::InvalidArgumentError(absl::StrCat(path, ": cannot be created, because ", existing,
+                                                     " is a link to a missing file; choose another place"));
     }
     const std::string parent = Folder(existing);
     if (parent == existing) return SystemError("look at", existing, ENOENT);
@@ -495,7 +495,7 @@ absl::Status CheckFolderCanBeWritten(const std::string& path) {
   }
   if (!S_ISDIR(info.st_mode)) {
     return absl::InvalidArgumentError(
-        absl::StrCat(path, ": cannot be a folder, since ", existing, " is a file; choose another place"));
+        absl::StrCat(path, ": cannot be a folder, because ", existing, " is a file; choose another place"));
   }
   if (access(existing.c_str(), W_OK | X_OK) != 0) return SystemError("write to the folder", existing, errno);
   return absl::OkStatus();

@@ -133,7 +133,7 @@ TEST_F(FilesTest, LargeFileIsReadWhole) {
 
 TEST_F(FilesTest, FailedWriteLeavesTheOldFileAndNoTemporary) {
   ASSERT_TRUE(CreateFolders(Path("taken/inside")).ok());
-  const absl::Status status = WriteFileAtomically(Path("taken"), "x");  // a folder stands there
+  const absl::Status status = WriteFileAtomically(Path("taken"), "x");  // a folder has that name
   EXPECT_FALSE(status.ok());
   EXPECT_THAT(std::string(status.message()), HasSubstr(Path("taken")));
   EXPECT_THAT(*ListFolder(folder_), ElementsAre("taken"));
@@ -204,9 +204,9 @@ TEST_F(FilesTest, CheckingAFolderCreatesNothing) {
 }
 
 TEST_F(FilesTest, FolderThatCannotBeMade) {
-  EXPECT_FALSE(CreateFolders("/proc/prunelab").ok());  // refused even to root
+  EXPECT_FALSE(CreateFolders("/proc/prunelab").ok());  // refused even for root
   ASSERT_EQ(symlink(Path("nowhere").c_str(), Path("link").c_str()), 0);
-  EXPECT_THAT(std::string(CheckFolderCanBeWritten(Path("link/x")).message()), HasSubstr("is a link to nothing"));
+  EXPECT_THAT(std::string(CheckFolderCanBeWritten(Path("link/x")).message()), HasSubstr("is a link to a missing file"));
 }
 
 TEST_F(FilesTest, FolderWithoutPermission) {
@@ -214,7 +214,7 @@ TEST_F(FilesTest, FolderWithoutPermission) {
   ASSERT_EQ(chmod(Path("locked").c_str(), 0555), 0);
   const absl::Status status = CheckFolderCanBeWritten(Path("locked/x"));
   if (geteuid() == 0) {
-    EXPECT_TRUE(status.ok());  // root may
+    EXPECT_TRUE(status.ok());  // root may write
   } else {
     EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied);
     EXPECT_THAT(std::string(status.message()), HasSubstr("choose another place"));
@@ -259,7 +259,7 @@ TEST_F(FilesTest, TemporariesOfALivingWriterStay) {
   KilledWhileWriting(Path("a"), 100);
   const std::string temporary = Path(ListFolder(folder_)->front());
   const int fd = open(temporary.c_str(), O_RDWR);
-  ASSERT_EQ(flock(fd, LOCK_EX), 0);  // as its writer holds it
+  ASSERT_EQ(flock(fd, LOCK_EX), 0);  // as its writer does
   ASSERT_TRUE(RemoveTemporaries(folder_).ok());
   EXPECT_TRUE(PathExists(temporary));
   close(fd);
@@ -304,7 +304,7 @@ mode_t Mode(const std::string& path) {
 
 TEST_F(FilesTest, TheOldFilesModeAndOwnerStay) {
   for (const mode_t mode : {0600, 0644, 0666, 0755, 0440}) {
-    if (mode == 0440 && geteuid() != 0) continue;  // may not be written
+    if (mode == 0440 && geteuid() != 0) continue;  // cannot be written to
     ASSERT_TRUE(WriteFileAtomically(Path("x"), "old").ok());
     ASSERT_EQ(chmod(Path("x").c_str(), mode), 0);
     const bool another = chown(Path("x").c_str(), 1234, 4321) == 0;  // for root, but not in every sandbox
@@ -356,7 +356,7 @@ TEST_F(FilesTest, LinksAreWrittenThrough) {
   EXPECT_EQ(*ReadFile(Path("elsewhere/new")), "made");
   EXPECT_THAT(*ListFolder(Path("elsewhere")), ElementsAre("new", "target"));
   EXPECT_EQ(WriteFileAtomically(Path("dangling_far"), "x").code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(std::string(WriteFileAtomically(Path("loop_a"), "x").message()), HasSubstr("lead in a circle"));
+  EXPECT_THAT(std::string(WriteFileAtomically(Path("loop_a"), "x").message()), HasSubstr("form a circle"));
   for (const char* name : {"relative", "link_to_link", "dangling", "dangling_far", "loop_a", "loop_b"}) {
     EXPECT_TRUE(S_ISLNK(Mode(Path(name)))) << name;
   }
@@ -378,7 +378,7 @@ TEST_F(FilesTest, WhatIsNoFileIsWrittenIntoOrRefused) {
   EXPECT_EQ(std::string(read_bytes, read(reader, read_bytes, sizeof(read_bytes))), "through");
   close(reader);
   EXPECT_TRUE(S_ISFIFO(Mode(Path("pipe"))));
-  // A file that has lost its name is written by its descriptor.
+  // A file that has lost its name is written through its descriptor.
   const int fd = open(Path("unnamed").c_str(), O_RDWR | O_CREAT, 0666);
   ASSERT_EQ(unlink(Path("unnamed").c_str()), 0);
   ASSERT_TRUE(WriteFileAtomically(absl::StrCat("/proc/self/fd/", fd), "bytes").ok());
@@ -404,12 +404,12 @@ TEST_F(FilesTest, OneFileByManyNames) {
     EXPECT_FALSE(SameFile(Path("y"), name)) << name;
     const absl::Status over_input = CheckOutputs({{"--input", Path("x")}}, {{"--output", name}});
     EXPECT_EQ(over_input.message(), absl::StrCat("--output=", name, ": is the file that --input=", Path("x"),
-                                                 " names, which is read; choose another name for what is written"));
+                                                 " names, which is an input; choose another name for the output"));
     EXPECT_THAT(std::string(CheckOutputs({}, {{"--a", Path("x")}, {"--b", name}}).message()),
                 HasSubstr("give each a file of its own"));
   }
   close(fd);
-  // Of files that are not there yet.
+  // The same for files that do not exist yet.
   for (const std::string& name : {Path("./new"), Path("folder/new"), Path("dangling")}) {
     EXPECT_TRUE(SameFile(Path("new"), name)) << name;
     EXPECT_FALSE(SameFile(Path("newer"), name)) << name;
@@ -426,8 +426,8 @@ TEST_F(FilesTest, OutputsThatCannotBeWrittenAreRefusedAtOnce) {
     return std::string(CheckOutputs({}, {{"--output", path}}).message());
   };
   EXPECT_THAT(message(folder_),
-              AllOf(HasSubstr("--output: "), HasSubstr("is a folder, where a file is to be written")));
-  EXPECT_THAT(message(Path("no/x")), HasSubstr(absl::StrCat("there is no folder ", Path("no"), "; make it first")));
+              AllOf(HasSubstr("--output: "), HasSubstr("is a folder, but a file is to be written there")));
+  EXPECT_THAT(message(Path("no/x")), HasSubstr(absl::StrCat("there is no folder ", Path("no"), "; create it first")));
   EXPECT_EQ(message("/dev/null"), "");
   ASSERT_TRUE(WriteFileAtomically(Path("log"), "").ok());
   const int before = dup(STDOUT_FILENO), log = open(Path("log").c_str(), O_WRONLY);
@@ -444,7 +444,7 @@ TEST_F(FilesTest, WhatWasReadIsNotWrittenOver) {
   for (const char* name : {"before", "read", "other"}) ASSERT_TRUE(WriteFileAtomically(Path(name), "old").ok());
   ASSERT_TRUE(ReadFile(Path("before")).ok());
   ASSERT_EQ(link(Path("read").c_str(), Path("hard").c_str()), 0);
-  const pid_t child = fork();  // it is for good
+  const pid_t child = fork();  // because the setting cannot be undone
   if (child == 0) {
     ProtectWhatIsRead();
     const bool read = ReadFile(Path("read")).ok();

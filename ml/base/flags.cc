@@ -56,7 +56,7 @@ std::string FlagChoices(const std::string& name, const std::vector<CommandLineFl
     if (name.size() > 2 && absl::StartsWith(each, name)) return absl::StrCat("; did you mean --", each, "?");
   }
   for (std::string& each : names) each = "--" + each;
-  return absl::StrCat("; there are ", absl::StrJoin(names, ", "), "; --help tells what they are for");
+  return absl::StrCat("; there are ", absl::StrJoin(names, ", "), "; --help explains them");
 }
 
 std::string ValueRule(const CommandLineFlagInfo& flag, const std::string& value) {
@@ -101,8 +101,8 @@ bool StandardOutputWritten() {
     written = copy < 0 || close(copy) == 0;
   }
   if (written) return true;
-  std::cerr << "the standard output cannot be written" << (errno != 0 ? ": " : "")
-            << (errno != 0 ? std::strerror(errno) : "") << "; what was printed there is not whole\n";
+  std::cerr << "standard output cannot be written" << (errno != 0 ? ": " : "")
+            << (errno != 0 ? std::strerror(errno) : "") << "; what was printed is incomplete\n";
   return false;
 }
 
@@ -123,9 +123,9 @@ absl::Status ParseFlags(const std::vector<std::string>& arguments) {
     absl::string_view text = argument;
     if (text.size() < 2 || text[0] != '-' || argument == "--") {
       if (!last_switch.empty() && IsTruthValue(argument)) {
-        return refuse("\"", argument, "\" is no flag; write --", last_switch, "=", argument);
+        return refuse("\"", argument, "\" is not a flag; write --", last_switch, "=", argument);
       }
-      return refuse("\"", argument, "\" is no flag; flags begin with --, and a value with spaces needs quotes");
+      return refuse("\"", argument, "\" is not a flag; flags begin with --, and a value with spaces needs quotes");
     }
     last_switch.clear();
     text.remove_prefix(absl::StartsWith(text, "--") ? 2 : 1);
@@ -143,7 +143,7 @@ absl::Status ParseFlags(const std::vector<std::string>& arguments) {
       if (flag != nullptr && flag->type != "bool") flag = nullptr;
       if (flag != nullptr) value = "false";
     }
-    if (flag == nullptr) return refuse("--", written, " is no flag", FlagChoices(name, flags));
+    if (flag == nullptr) return refuse("--", written, " is not a flag", FlagChoices(name, flags));
     const std::string given = absl::StrCat("--", flag->name);
     if (!value && flag->type == "bool") {
       last_switch = flag->name;

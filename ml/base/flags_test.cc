@@ -40,16 +40,16 @@ TEST(FlagsTest, AreSetInEveryWayOfWriting) {
 }
 
 TEST(FlagsTest, UnknownOnesNameTheNearest) {
-  EXPECT_EQ(Refusal({"--seds=1"}), "--seds is no flag; did you mean --seeds?");
-  EXPECT_EQ(Refusal({"--bacth-size=1"}), "--bacth-size is no flag; did you mean --batch_size?");
-  EXPECT_EQ(Refusal({"--threads=1"}), "--threads is no flag; did you mean --threads_per_run?");
-  EXPECT_EQ(Refusal({"--nolatancy"}), "--nolatancy is no flag; did you mean --nolatency?");
+  EXPECT_EQ(Refusal({"--seds=1"}), "--seds is not a flag; did you mean --seeds?");
+  EXPECT_EQ(Refusal({"--bacth-size=1"}), "--bacth-size is not a flag; did you mean --batch_size?");
+  EXPECT_EQ(Refusal({"--threads=1"}), "--threads is not a flag; did you mean --threads_per_run?");
+  EXPECT_EQ(Refusal({"--nolatancy"}), "--nolatancy is not a flag; did you mean --nolatency?");
   EXPECT_EQ(Refusal({"--zzzz=3"}),
-            "--zzzz is no flag; there are --batch_size, --dry_run, --expected_sd, --latency, --seeds, "
-            "--threads_per_run; --help tells what they are for");
-  EXPECT_THAT(Refusal({"--noseeds"}), HasSubstr("--noseeds is no flag"));
-  // What gflags brings by itself is none of ours.
-  EXPECT_THAT(Refusal({"--flagfile=x"}), HasSubstr("--flagfile is no flag"));
+            "--zzzz is not a flag; there are --batch_size, --dry_run, --expected_sd, --latency, --seeds, "
+            "--threads_per_run; --help explains them");
+  EXPECT_THAT(Refusal({"--noseeds"}), HasSubstr("--noseeds is not a flag"));
+  // Flags that gflags defines by itself are not accepted.
+  EXPECT_THAT(Refusal({"--flagfile=x"}), HasSubstr("--flagfile is not a flag"));
 }
 
 TEST(FlagsTest, ValuesThatCannotBeMeant) {
@@ -69,10 +69,11 @@ TEST(FlagsTest, ValuesThatAreMissing) {
 }
 
 TEST(FlagsTest, WhatIsNoFlag) {
-  EXPECT_EQ(Refusal({"seeds=1"}), "\"seeds=1\" is no flag; flags begin with --, and a value with spaces needs quotes");
-  EXPECT_EQ(Refusal({"--latency", "false"}), "\"false\" is no flag; write --latency=false");
-  EXPECT_THAT(Refusal({"--", "x"}), HasSubstr("\"--\" is no flag"));
-  EXPECT_THAT(Refusal({""}), HasSubstr("\"\" is no flag"));
+  EXPECT_EQ(Refusal({"seeds=1"}),
+            "\"seeds=1\" is not a flag; flags begin with --, and a value with spaces needs quotes");
+  EXPECT_EQ(Refusal({"--latency", "false"}), "\"false\" is not a flag; write --latency=false");
+  EXPECT_THAT(Refusal({"--", "x"}), HasSubstr("\"--\" is not a flag"));
+  EXPECT_THAT(Refusal({""}), HasSubstr("\"\" is not a flag"));
 }
 
 TEST(FlagsTest, HelpIsAskedFor) {

@@ -36,7 +36,7 @@ class TensorMemory final : public c10::Allocator {
     void* block = with_room > bytes ? std::malloc(with_room) : nullptr;
     if (block == nullptr) {
       c10::profiledCPUMemoryReporter().OutOfMemory(bytes);
-      TORCH_CHECK(false, "there is no memory for a tensor of ", bytes, " bytes");
+      TORCH_CHECK(false, "there is not enough memory for a tensor of ", bytes, " bytes");
     }
     const uintptr_t first = reinterpret_cast<uintptr_t>(block) + sizeof(void*);
     void* data = static_cast<char*>(block) + sizeof(void*) + (kAlignment - first % kAlignment) % kAlignment;

@@ -12,8 +12,8 @@ TEST(GlobTest, Plain) {
   EXPECT_FALSE(GlobMatches("layer1.0.conv1", "layer1.0.conv10"));
   EXPECT_FALSE(GlobMatches("layer1.0.conv1", "layer1.0.conv"));
   EXPECT_FALSE(GlobMatches("layer1.0.conv1", "Layer1.0.conv1"));
-  EXPECT_FALSE(GlobMatches("layer1.0", "layer110"));  // "." is itself
-  EXPECT_FALSE(GlobMatches("[ab]", "a"));             // and so are brackets
+  EXPECT_FALSE(GlobMatches("layer1.0", "layer110"));  // "." matches only itself
+  EXPECT_FALSE(GlobMatches("[ab]", "a"));             // and so do brackets
 }
 
 TEST(GlobTest, StarCrossesDotsAndSlashes) {
@@ -32,7 +32,7 @@ TEST(GlobTest, StarTakesAsMuchAsItMust) {
   EXPECT_TRUE(GlobMatches("a*b*c", "a.b.b.x.c"));
   EXPECT_FALSE(GlobMatches("a*b*c", "a.c.b"));
   EXPECT_TRUE(GlobMatches("**a**", "a"));
-  // Takes no time that grows as a power of the stars.
+  // The time must not grow as a power of the number of stars.
   EXPECT_FALSE(GlobMatches("*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*ab", std::string(10000, 'a')));
 }
 

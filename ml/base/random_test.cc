@@ -111,7 +111,7 @@ TEST(RandomStreamTest, BelowIsUniform) {
   }
   for (const int count : counts) EXPECT_NEAR(count, 10000, 460);  // five standard deviations
   EXPECT_EQ(stream.Below(1), 0u);
-  // Near the top of the range a plain remainder would favour small numbers two to one.
+  // Near the top of the range a plain remainder would favour small numbers by two to one.
   const uint64_t n = (uint64_t{1} << 63) + (uint64_t{1} << 62);
   int small = 0;
   for (int i = 0; i < 3000; ++i) small += stream.Below(n) < uint64_t{1} << 62;

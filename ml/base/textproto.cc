@@ -177,7 +177,7 @@ std::string UnknownField(const std::string& type_name, const std::string& field)
   const Descriptor* type = DescriptorPool::generated_pool()->FindMessageTypeByName(type_name);
   if (type == Any::descriptor()) {
     std::vector<std::string> linked = LinkedNames();
-    return absl::StrCat("\"", field, "\" stands where a plugin must be named; write ", kAnyExample,
+    return absl::StrCat("\"", field, "\" is where a plugin must be named; write ", kAnyExample,
                         linked.empty() ? "" : "; linked plugins: ", absl::StrJoin(linked, ", "));
   }
   std::string text = absl::StrCat(type_name, " has no field \"", field, "\"");
@@ -239,7 +239,7 @@ void Explain(absl::string_view text, const Descriptor* root, ParserError* error)
     error->message = absl::StrCat("\"", quoted[0], "\" excludes \"", quoted[1], "\", which is given already; keep one");
   } else if (absl::StartsWith(message, "Unknown enumeration value of ") && quoted.size() > 1) {
     MoveBackTo(text, quoted[0], error);
-    error->message = absl::StrCat("\"", quoted[0], "\" is no value of \"", quoted[1], "\"",
+    error->message = absl::StrCat("\"", quoted[0], "\" is not a value of \"", quoted[1], "\"",
                                   Choices(quoted[0], "values there", EnumValues(root, quoted[1])));
   } else if (absl::StartsWith(message, "Invalid value for boolean field ") && quoted.size() > 1) {
     MoveBackTo(text, quoted[1], error);
@@ -341,7 +341,7 @@ std::string CharacterFault(uint32_t c, absl::string_view bytes) {
     return absl::StrCat(bytes, " is a full-width character (", code, "); write ",
                         std::string(1, static_cast<char>(c - 0xFEE0)));
   }
-  return absl::StrCat(bytes, " (", code, ") may stand in strings and comments only; write it with ASCII characters");
+  return absl::StrCat(bytes, " (", code, ") is allowed in strings and comments only; write it with ASCII characters");
 }
 
 // Finds characters outside of strings and comments that are not ASCII, and typographic quotes that were meant to end a

@@ -54,7 +54,7 @@ TEST(TextProtoErrorTest, UnknownFieldSuggestsTheNearest) {
       ParseError("name: \"a\"\n  epcohs: 3\n"),
       "f:2:3: prunelab.TestRoot has no field \"epcohs\"; did you mean \"epochs\"? fields there: name, epochs, fast, "
       "color, single, number, part, piece, milestone, plugin, nothing, something, count, cache, storage, given");
-  // The place is that of the field, not of an equal word before it, and of whole words only.
+  // The place is the field's, not that of an equal word before it, and only whole words count.
   EXPECT_THAT(ParseError("name: \"siz\" part {\n size: 1\n siz: 1 }"),
               HasSubstr("f:3:2: prunelab.TestRoot.Part has no field"));
   EXPECT_THAT(ParseError("part {\n  qq  \n\n: 1 }"), HasSubstr("f:2:3: "));
@@ -63,9 +63,8 @@ TEST(TextProtoErrorTest, UnknownFieldSuggestsTheNearest) {
 TEST(TextProtoErrorTest, UnknownFieldInsideAny) {
   EXPECT_EQ(ParseError(absl::StrCat("plugin {\n  ", kLeaf, " {\n    rat: 0.1\n  }\n}")),
             "f:3:5: prunelab.TestLeaf has no field \"rat\"; did you mean \"rate\"? fields there: rate, limit, inner");
-  EXPECT_THAT(
-      ParseError("plugin { rate: 1 }"),
-      HasSubstr("f:1:10: \"rate\" stands where a plugin must be named; write [type.googleapis.com/prunelab.Name]"));
+  EXPECT_THAT(ParseError("plugin { rate: 1 }"),
+              HasSubstr("f:1:10: \"rate\" is where a plugin must be named; write [type.googleapis.com/prunelab.Name]"));
 }
 
 TEST(TextProtoErrorTest, UnlinkedType) {
@@ -85,7 +84,7 @@ TEST(TextProtoErrorTest, ValuesOfAWrongKind) {
   EXPECT_EQ(ParseError("number: fast"), "f:1:9: expected double, got: fast");
   EXPECT_EQ(ParseError("fast: maybe"), "f:1:7: \"fast\" is \"maybe\"; must be true or false");
   EXPECT_EQ(ParseError("color: GREN"),
-            "f:1:8: \"GREN\" is no value of \"color\"; did you mean \"GREEN\"? values there: GREEN, RED");
+            "f:1:8: \"GREN\" is not a value of \"color\"; did you mean \"GREEN\"? values there: GREEN, RED");
 }
 
 TEST(TextProtoErrorTest, GivenTwice) {
@@ -116,7 +115,7 @@ TEST(TextProtoErrorTest, AByteOrderMarkIsPassedOver) {
   EXPECT_EQ(Root("\xEF\xBB\xBFname: \"a\"\r\nepochs: 3\r\n").epochs(), 3);
   EXPECT_EQ(ParseError("\xEF\xBB\xBF"
                        "epochs: x"),
-            "f:1:9: expected integer, got: x");  // as an editor counts
+            "f:1:9: expected integer, got: x");  // columns count as in an editor
   EXPECT_EQ(ParseError("epochs: 3\n\xEF\xBB\xBF"
                        "fast: true"),
             "f:2:1: a byte order mark (U+FEFF) within the text; remove it");
@@ -153,12 +152,12 @@ TEST(TextProtoErrorTest, TypographicCharacters) {
   EXPECT_EQ(ParseError("number:\u00a03"), "f:1:8: a special space (U+00A0); write an ordinary one");
   EXPECT_EQ(ParseError("number\uff1a 3"), "f:1:7: \uff1a is a full-width character (U+FF1A); write :");
   EXPECT_EQ(ParseError("\u00e9: 3"),
-            "f:1:1: \u00e9 (U+00E9) may stand in strings and comments only; write it with ASCII characters");
+            "f:1:1: \u00e9 (U+00E9) is allowed in strings and comments only; write it with ASCII characters");
   std::string many;
   for (int i = 0; i < 12; ++i) many += "\u201c\n";
   EXPECT_THAT(ParseError(many),
               HasSubstr("f:10:1: \u201c is a typographic quote (U+201C); write \"; and 2 more such places"));
-  // In strings and comments they are text.
+  // They are allowed in strings and comments.
   EXPECT_EQ(Root("# don\u2019t \u201c\nname: \"\u201ca\u201d \\\"\u2013 '\" # \u00e9 \"\nepochs: 3").name(),
             "\u201ca\u201d \"\u2013 '");
 }

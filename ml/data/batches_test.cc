@@ -92,7 +92,7 @@ TEST(TrainingBatchesTest, BatchesAssembledAheadAreTheSame) {
   normalization.mean = normalization.stddev = {0.25, 0.5, 0.75};
   TrainingBatches plain(data, normalization, {2, true}, 10, 5, at::kFloat, at::kCPU);
   TrainingBatches ahead(data, normalization, {2, true}, 10, 5, at::kFloat, at::kCPU, /*ahead=*/true);
-  // In order, over an epoch's end, back, the same again, and far on.
+  // In order, past the end of an epoch, back, the same batch again, and a far later one.
   const std::pair<int64_t, int64_t> places[] = {{0, 0}, {0, 1}, {0, 2}, {0, 3}, {0, 4}, {1, 0}, {1, 1},
                                                 {0, 2}, {0, 3}, {0, 3}, {7, 4}, {7, 0}, {7, 1}, {8, 2}};
   for (const auto& [epoch, index] : places) {
@@ -121,7 +121,7 @@ TEST(TrainingBatchesTest, CropsAndFlipsAreUniform) {
   normalization.mean = {0};
   normalization.stddev = {1};
   TrainingBatches crops(data, normalization, {1, false}, 4000, 1, at::kFloat, at::kCPU);
-  // The middle pixel is that of the source at the crop's offset: each of nine alike.
+  // The middle pixel is the source's at the crop's offset; all nine offsets are equally likely.
   const at::Tensor middle = crops.Get(0, 0).images.select(2, 1).select(2, 1).flatten().to(at::kLong);
   const at::Tensor counts = at::bincount(middle, {}, 10).narrow(0, 1, 9).to(at::kDouble);
   EXPECT_GT(counts.min().item<double>(), 4000 / 9.0 - 100) << counts;
@@ -185,7 +185,7 @@ TEST(TrainingBatchesTest, EpochsAndSeedsDifferAndRepeat) {
   const Batch batch = first.Get(3, 0);
   EXPECT_FALSE(at::equal(first.Get(4, 0).labels, batch.labels));
   EXPECT_FALSE(at::equal(other.Get(3, 0).labels, batch.labels));
-  // In any order: epoch 3 after 4 as well as first.
+  // The order does not matter: epoch 3 after 4 is the same as epoch 3 first.
   EXPECT_TRUE(at::equal(first.Get(3, 0).images, batch.images));
   EXPECT_TRUE(at::equal(again.Get(3, 0).images, batch.images));
   EXPECT_TRUE(at::equal(again.Get(3, 0).labels, batch.labels));

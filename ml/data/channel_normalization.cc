@@ -14,7 +14,7 @@ absl::StatusOr<std::vector<double>> PerChannel(const char* field, const std::vec
   if (numbers.empty()) return std::vector<double>(channels, unset);
   if (static_cast<int64_t>(numbers.size()) != channels) {
     return FieldError(field, absl::StrCat("has ", numbers.size(), " numbers; must have ", channels,
-                                          channels == 3 ? " (red, green, blue)" : ", one a channel,", " or none"));
+                                          channels == 3 ? " (red, green, blue)" : ", one per channel,", " or none"));
   }
   for (const double value : numbers) {
     if (!std::isfinite(value) || (positive && !(value > 0))) {

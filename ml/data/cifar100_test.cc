@@ -50,7 +50,7 @@ absl::Status OpenError(const std::string& path) {
 
 TEST(Cifar100Test, ReadsFineAndCoarseLabels) {
   Cifar100 parameters;
-  parameters.set_path(testing::TempDir());  // the folder above
+  parameters.set_path(testing::TempDir());  // the enclosing folder
   GoodFolder();
   const absl::StatusOr<Dataset> fine = CreateCifar100().open(parameters);
   ASSERT_TRUE(fine.ok()) << fine.status();
@@ -90,7 +90,7 @@ TEST(Cifar100Test, SubsetsAreStratified) {
 
 TEST(Cifar100Test, RefusesBadParameters) {
   Cifar100 parameters;
-  parameters.set_train_images(99);  // less than one a class
+  parameters.set_train_images(99);  // less than one per class
   EXPECT_EQ(ErrorField(CreateCifar100().describe(parameters).status()), "train_images");
   parameters.set_labels(Cifar100::COARSE);
   EXPECT_TRUE(CreateCifar100().describe(parameters).ok());
@@ -109,7 +109,7 @@ TEST(Cifar100Test, DamageIsNamed) {
   EXPECT_THAT(std::string(OpenError(GoodFolder()).message()),
               AllOf(HasSubstr("the coarse label is 20"), HasSubstr("from 0 to 19")));
   Poke(test, 1234 * 3074, old);
-  // Two records of different groups with their coarse labels exchanged: all counts are right.
+  // The coarse labels of two records of different groups are exchanged, so all counts are still right.
   const char first = Poke(test, 0, static_cast<char>(FakeCifar100Label(true, 1) / 5));
   const char second = Poke(test, 3074, static_cast<char>(FakeCifar100Label(true, 0) / 5));
   ASSERT_NE(first, second);

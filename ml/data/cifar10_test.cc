@@ -36,7 +36,7 @@ const char* const kNames[] = {"data_batch_1.bin", "data_batch_2.bin", "data_batc
 
 class Cifar10Test : public testing::Test {
  protected:
-  // The folder of this test, under the temporary folder; empty but for the links.
+  // This test's own folder, under the temporary folder; empty except for the links.
   std::string MakeFolder(const std::string& name, bool with_links) {
     const std::string folder =
         absl::StrCat(testing::TempDir(), "/", testing::UnitTest::GetInstance()->current_test_info()->name(), "/", name);
@@ -248,8 +248,8 @@ TEST_F(Cifar10Test, ClassCounts) {
   bytes[0] = 9;
   Put(folder + "/data_batch_5.bin", bytes);
   EXPECT_THAT(OpenError(folder),
-              Fails(absl::StatusCode::kDataLoss,
-                    AllOf(HasSubstr("data_batch_1.bin and its fellows: not CIFAR-10"), HasSubstr("each has 5000"))));
+              Fails(absl::StatusCode::kDataLoss, AllOf(HasSubstr("data_batch_1.bin and the other files: not CIFAR-10"),
+                                                       HasSubstr("each has 5000"))));
 }
 
 TEST_F(Cifar10Test, OtherVersionsAreRecognised) {

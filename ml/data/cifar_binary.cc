@@ -233,7 +233,8 @@ absl::StatusOr<LabelledImages> ReadPart(const CifarFormat& format, const std::st
   for (const std::string& name : names) {
     PRUNELAB_RETURN_IF_ERROR(ReadRecords(format, JoinPath(folder, name), images / names.size(), records));
   }
-  const std::string place = absl::StrCat(JoinPath(folder, names.front()), names.size() > 1 ? " and its fellows" : "");
+  const std::string place =
+      absl::StrCat(JoinPath(folder, names.front()), names.size() > 1 ? " and the other files" : "");
   PRUNELAB_RETURN_IF_ERROR(CheckLabels(format, place, records.labels));
   part.labels = at::tensor(records.labels[format.label], at::kLong);
   return part;

@@ -58,7 +58,7 @@ absl::StatusOr<DatasetInfo> InfoFor(const ImageFolder& parameters, const Picture
         "max_memory_mb",
         absl::StrCat("is ", parameters.max_memory_mb(), ", but ", images, " images of ", info.channels, "x",
                      info.height, "x", info.width, " bytes take ", static_cast<int64_t>(megabytes) + 1,
-                     "; choose a smaller image_size, or set it higher where the machine has the memory"));
+                     "; choose a smaller image_size, or raise the limit if the machine has the memory"));
   }
   return info;
 }
@@ -156,7 +156,7 @@ absl::Status RefuseBad(const PictureFolders& folders, const DecodedPart& train, 
   if (bad.empty()) return absl::OkStatus();
   return PathError(absl::StatusCode::kDataLoss,
                    absl::StrCat(bad.size(), " of ", folders.train.files.size() + folders.test.files.size(),
-                                " pictures cannot be used; mend or remove them, or set on_bad_image: SKIP to do "
+                                " pictures cannot be used; repair or remove them, or set on_bad_image: SKIP to do "
                                 "without:",
                                 LinesOf(bad)));
 }

@@ -137,16 +137,16 @@ TEST_F(ImageFolderTest, WhatIsLeftOutIsCountedAndNamed) {
   EXPECT_THAT(
       data->notes,
       ElementsAre(root_ + ": left out 1 hidden file or file of the system: __MACOSX/",
-                  root_ + ": left out 1 picture that lies in no class folder: sample.jpg",
+                  root_ + ": left out 1 picture outside of the class folders: sample.jpg",
                   root_ + ": 1 folder is not used: masks",
                   root_ + "/valid: is not used (it has 2 pictures); the test data are those of test",
                   root_ + "/train: left out 5 hidden files or files of the system: .DS_Store, __MACOSX/, rose/._a.png, "
                           "rose/.ipynb_checkpoints/, rose/Thumbs.db",
                   root_ + "/train: left out 2 pictures of kinds that are not read (to be converted to PNG, which keeps "
                           "their pixels): rose/b.webp, rose/c.TIFF",
-                  root_ + "/train: left out 1 picture that lies in no class folder: loose.png",
-                  root_ + "/train: left out 2 files that are no .jpg, .jpeg or .png: labels.csv, rose/readme.txt",
-                  root_ + "/test: left out 1 file that is no .jpg, .jpeg or .png: \"daisy/new\\nline.txt\""));
+                  root_ + "/train: left out 1 picture outside of the class folders: loose.png",
+                  root_ + "/train: left out 2 files that are not .jpg, .jpeg or .png: labels.csv, rose/readme.txt",
+                  root_ + "/test: left out 1 file that is not .jpg, .jpeg or .png: \"daisy/new\\nline.txt\""));
   for (int i = 0; i < 20; ++i) Put(absl::StrCat("test/rose/", i, ".gif"), "?");
   EXPECT_THAT(CreateImageFolder().open(parameters_)->notes.back(), HasSubstr("\"daisy/new"));
   EXPECT_THAT(
@@ -182,7 +182,7 @@ TEST_F(ImageFolderTest, LinksThatLeadBackAreLeftOut) {
     ASSERT_EQ(symlink(target.c_str(), JoinPath(root_, name).c_str()), 0) << name;
   };
   link("..", "train/rose/up");        // all classes would be roses
-  link(".", "train/rose/here");       // for ever
+  link(".", "train/rose/here");       // an endless cycle
   link("../..", "train/daisy/root");  // the data
   link(".", "train/all");             // would be a class of everything
   link("../../elsewhere", "train/daisy/away");
@@ -194,14 +194,14 @@ TEST_F(ImageFolderTest, LinksThatLeadBackAreLeftOut) {
   EXPECT_THAT(Values(data->train.labels), ElementsAre(0, 0, 0, 0, 1, 1));
   EXPECT_THAT(data->notes,
               ElementsAre(root_ + ": 1 folder is not used: elsewhere",
-                          root_ + "/train: left out 1 file that is no .jpg, .jpeg or .png: daisy/itself",
-                          root_ + "/train: left out 5 folders that were looked through already or lie above (symbolic "
+                          root_ + "/train: left out 1 file that is not .jpg, .jpeg or .png: daisy/itself",
+                          root_ + "/train: left out 5 folders that were already visited or enclose it (symbolic "
                                   "links lead there): all/, daisy/away again/, daisy/root/, rose/here/, rose/up/"));
-  // A link that leads nowhere is a picture that cannot be read, not one that is not there.
+  // A link that leads nowhere is a picture that cannot be read, not a missing one.
   link("nowhere.png", "train/rose/gone.png");
   EXPECT_THAT(Error(), HasSubstr("1 of 9 pictures cannot be used"));
   EXPECT_THAT(Error(), HasSubstr("train/rose/gone.png"));
-  ASSERT_EQ(mkfifo(JoinPath(root_, "train/rose/pipe.png").c_str(), 0600), 0);  // would wait for ever
+  ASSERT_EQ(mkfifo(JoinPath(root_, "train/rose/pipe.png").c_str(), 0600), 0);  // opening it would block forever
   EXPECT_THAT(Error(), HasSubstr("1 of 9 pictures cannot be used"));
 }
 
@@ -215,22 +215,23 @@ TEST_F(ImageFolderTest, TestDataWithoutLabelsArePassedOver) {
   const absl::StatusOr<Dataset> data = CreateImageFolder().open(parameters_);
   ASSERT_TRUE(data.ok()) << data.status();
   EXPECT_EQ(data->fingerprint, before);
-  EXPECT_THAT(data->notes, ElementsAre(root_ + "/test: is not used (its 2 pictures lie in no class folder); the test "
-                                               "data are those of val"));
+  EXPECT_THAT(data->notes,
+              ElementsAre(root_ + "/test: is not used (its 2 pictures are not in a class folder); the test "
+                                  "data are those of val"));
   Remove("test/1.png");
   Remove("test/2.png");
   EXPECT_THAT(CreateImageFolder().open(parameters_)->notes,
               ElementsAre(HasSubstr("/test: is not used (it has no .jpg, .jpeg or .png file in a class folder)")));
   Put("test/unknown/1.png", picture);
   EXPECT_THAT(CreateImageFolder().open(parameters_)->notes,
-              ElementsAre(HasSubstr("(it has 1 picture in the one folder unknown, which is no class of the training "
+              ElementsAre(HasSubstr("(it has 1 picture in the one folder unknown, which is not a class of the training "
                                     "data); the test data are those of val")));
-  // Labels that do not fit are none to pass over.
+  // A folder with labels that do not fit is not skipped.
   Put("test/Rose/1.png", picture);
   EXPECT_THAT(Error(), AllOf(HasSubstr("differ: only in train: daisy, rose; only in "),
                              HasSubstr("/test: Rose, unknown; both must have the same; " + root_ +
-                                       "/val has train's classes: it is used where " + root_ +
-                                       "/test is removed or has another name")));
+                                       "/val has train's classes: it would be used if " + root_ +
+                                       "/test were removed or renamed")));
   Remove("test/Rose/1.png");
   Remove("test/unknown/1.png");
   Remove("test/unknown");
@@ -244,7 +245,7 @@ TEST_F(ImageFolderTest, TestDataWithoutLabelsArePassedOver) {
   Put("validation/1.png", picture);
   EXPECT_THAT(Error(),
               HasSubstr("no test data with labels (test: it has no .jpg, .jpeg or .png file in a class folder; "
-                        "validation: its 1 picture lies in no class folder); must have a folder for each"));
+                        "validation: its 1 picture is not in a class folder); must have a folder for each"));
 }
 
 TEST_F(ImageFolderTest, OtherNamesOfTheFolders) {
@@ -307,7 +308,7 @@ TEST_F(ImageFolderTest, OneClassInTwoUnicodeForms) {
   Remove("test/cafe\xCC\x81/1.png");
   Remove("test/cafe\xCC\x81");
   EXPECT_EQ(CreateImageFolder().open(parameters_)->info.classes, 3);
-  // Neither is UTF-8, and they differ.
+  // Neither name is UTF-8, and they differ.
   Put("train/\xFF/1.png", picture);
   Put("test/\xFE/1.png", picture);
   EXPECT_THAT(Error(), HasSubstr("differ: only in train: \xFF; only in"));
@@ -318,7 +319,8 @@ std::string TurnedPng(const std::string& exif_order) {
   const std::string png = EncodePng(2, 3, 1, {1, 2, 3, 4, 5, 6});
   const std::string exif = exif_order + std::string("\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0", 22);
   const std::string chunk = std::string("\0\0\0", 3) + static_cast<char>(exif.size()) + "eXIf" + exif + "????";
-  return png.substr(0, png.size() - 12) + chunk + png.substr(png.size() - 12);  // before the last chunk, of 12 bytes
+  return png.substr(0, png.size() - 12) + chunk +
+         png.substr(png.size() - 12);  // before the last chunk, which has 12 bytes
 }
 
 TEST_F(ImageFolderTest, ExifOrientation) {
@@ -386,7 +388,7 @@ TEST_F(ImageFolderTest, BadPicturesAreSkippedAndCounted) {
   ASSERT_TRUE(data.ok()) << data.status();
   EXPECT_EQ(data->train.size(), 4);
   EXPECT_EQ(data->info.train_images, 4);
-  EXPECT_EQ(data->fingerprint, before);  // as if they had not been there
+  EXPECT_EQ(data->fingerprint, before);  // as if the pictures did not exist
   ASSERT_EQ(data->notes.size(), 1u);
   EXPECT_THAT(data->notes[0], AllOf(HasSubstr("2 of 6 pictures were left out"), HasSubstr("a0.png")));
   Put("test/rose/1.png", "broken");

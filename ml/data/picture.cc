@@ -285,7 +285,7 @@ absl::StatusOr<Picture> DecodePng(absl::string_view bytes) {
   PngRead read;
   read.rest = bytes;
   png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &read, &OnPngError, &OnPngWarning);
-  PRUNELAB_CHECK(png != nullptr) << "libpng is another version than its header";
+  PRUNELAB_CHECK(png != nullptr) << "libpng and its header have different versions";
   png_infop info = png_create_info_struct(png);
   PRUNELAB_CHECK(info != nullptr);
   const bool decoded = setjmp(png_jmpbuf(png)) == 0 && ReadPngRows(bytes, png, info, &read, &picture);

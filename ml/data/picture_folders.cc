@@ -307,12 +307,12 @@ std::string WhyUnlabelled(const Part& part, const Names& train_classes) {
   const std::string pictures = Counted(part.listing.files.size(), "picture", "pictures");
   if (classes.empty() && part.left_out.loose.empty()) return "it has no .jpg, .jpeg or .png file in a class folder";
   if (classes.empty()) {
-    return absl::StrCat("its ", Counted(part.left_out.loose.size(), "picture lies", "pictures lie"),
-                        " in no class folder");
+    return absl::StrCat("its ", Counted(part.left_out.loose.size(), "picture is", "pictures are"),
+                        " not in a class folder");
   }
   if (classes.size() > 1 || is_class(classes.front())) return "";
   return absl::StrCat("it has ", pictures, " in the one folder ", ShownName(classes.front()),
-                      ", which is no class of the training data");
+                      ", which is not a class of the training data");
 }
 
 // Refuses a part that is not a set of classes.
@@ -359,7 +359,7 @@ absl::Status CheckSameClasses(const std::string& root, const PictureListing& tra
       return absl::InvalidArgumentError(
           absl::StrCat(root, ": a class is written in two Unicode forms: ", TwoForms(in_train, in_test),
                        "; the first is the folder in ", train.folder, ", the second that in ", test.folder,
-                       "; rename one of them, and others alike (convmv --nfc does)"));
+                       "; rename one of them, and any others in the same way (convmv --nfc does this)"));
     }
   }
   if (!only_train.empty()) differences.push_back(absl::StrCat("only in train: ", SomeNames(only_train)));
@@ -435,12 +435,12 @@ void NoteLeftOut(const Part& part, Names& notes) {
   note(left_out.left_behind, "hidden file or file of the system", "hidden files or files of the system");
   note(left_out.other_kinds, "picture of a kind that is not read (to be converted to PNG, which keeps its pixels)",
        "pictures of kinds that are not read (to be converted to PNG, which keeps their pixels)");
-  note(left_out.loose, "picture that lies in no class folder", "pictures that lie in no class folder");
+  note(left_out.loose, "picture outside of the class folders", "pictures outside of the class folders");
   note(left_out.without_label, "picture without a line in val_annotations.txt",
        "pictures without a line in val_annotations.txt");
-  note(left_out.others, "file that is no .jpg, .jpeg or .png", "files that are no .jpg, .jpeg or .png");
-  note(left_out.seen_already, "folder that was looked through already or lies above (a symbolic link leads there)",
-       "folders that were looked through already or lie above (symbolic links lead there)");
+  note(left_out.others, "file that is not .jpg, .jpeg or .png", "files that are not .jpg, .jpeg or .png");
+  note(left_out.seen_already, "folder that was already visited or encloses it (a symbolic link leads there)",
+       "folders that were already visited or enclose it (symbolic links lead there)");
 }
 
 std::string PicturesOf(const Part& part) {
@@ -502,8 +502,8 @@ absl::StatusOr<PictureFolders> FindPictures(const std::string& folder) {
     const auto other = std::find_if(tests.begin(), tests.end(), fits);
     if (other == tests.end()) return same;
     return absl::InvalidArgumentError(absl::StrCat(same.message(), "; ", other->listing.folder,
-                                                   " has train's classes: it is used where ", test.listing.folder,
-                                                   " is removed or has another name"));
+                                                   " has train's classes: it would be used if ", test.listing.folder,
+                                                   " were removed or renamed"));
   }
 
   PictureFolders found;

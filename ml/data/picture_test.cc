@@ -35,7 +35,7 @@ TEST(PictureTest, GreyAndTransparentPngs) {
   const absl::StatusOr<Picture> grey = DecodePicture(EncodePng(1, 2, 1, {10, 200}));
   ASSERT_TRUE(grey.ok()) << grey.status();
   EXPECT_THAT(grey->pixels, ElementsAre(10, 10, 10, 200, 200, 200));
-  // Alpha is dropped; the colour below it stays.
+  // Alpha is dropped, and the colour below it stays.
   const absl::StatusOr<Picture> clear =
       DecodePicture(EncodePng(1, 3, 4, {1, 2, 3, 255, 90, 100, 110, 0, 7, 8, 9, 128}));
   ASSERT_TRUE(clear.ok()) << clear.status();
@@ -43,7 +43,7 @@ TEST(PictureTest, GreyAndTransparentPngs) {
 }
 
 TEST(PictureTest, JpegIsNearlyExact) {
-  // Smooth, as JPEG likes it: at quality 100 nothing is off by more than a few.
+  // A smooth picture, which suits JPEG: at quality 100 nothing is off by more than a few levels.
   std::vector<uint8_t> pixels;
   for (int y = 0; y < 24; ++y) {
     for (int x = 0; x < 20; ++x) {
@@ -60,7 +60,7 @@ TEST(PictureTest, GreyAndCmykJpegs) {
   const absl::StatusOr<Picture> grey = DecodePicture(EncodeJpeg(8, 8, 1, std::vector<uint8_t>(64, 99)));
   ASSERT_TRUE(grey.ok()) << grey.status();
   EXPECT_EQ(grey->pixels, std::vector<uint8_t>(8 * 8 * 3, 99));
-  // Inverted ink: 255 is none. Half of the magenta ink and a fifth of the black.
+  // Ink is inverted: 255 means none. Half of the magenta ink and a fifth of the black.
   std::vector<uint8_t> ink;
   for (int i = 0; i < 64; ++i) ink.insert(ink.end(), {255, 128, 255, 204});
   const absl::StatusOr<Picture> cmyk = DecodePicture(EncodeJpeg(8, 8, 4, ink));
@@ -191,11 +191,11 @@ TEST(PictureTest, WhatDoesNotDecodeIsRefused) {
   const std::string png = EncodePng(16, 16, 3, Ramp(16 * 16 * 3)), jpeg = EncodeJpeg(16, 16, 3, Ramp(16 * 16 * 3));
   EXPECT_THAT(Error(png.substr(0, 20)), HasSubstr("is a PNG that does not decode: "));
   EXPECT_THAT(Error(jpeg.substr(0, 20)), HasSubstr("is a JPEG that does not decode: "));
-  // Every truncation of a picture is refused: none is filled up with grey. (The last bytes of a PNG, its IEND chunk,
-  // say nothing of the picture.)
+  // Every truncation of a picture is refused; none is filled up with grey. (The last bytes of a PNG, its IEND chunk,
+  // contain nothing about the picture.)
   for (size_t size = 0; size + 20 < png.size(); ++size) EXPECT_FALSE(DecodePicture(png.substr(0, size)).ok()) << size;
   for (size_t size = 0; size < jpeg.size() - 2; ++size) EXPECT_FALSE(DecodePicture(jpeg.substr(0, size)).ok()) << size;
-  // A palette of two colours and a pixel of the third.
+  // A palette of two colours, and a pixel of a third colour.
   std::string palette;
   for (const PictureValues& values : PictureReference()) {
     if (std::string(values.name) == "interlaced PNG with a palette") palette = Bytes(values.file);
@@ -241,7 +241,7 @@ TEST(PictureTest, HugeSizesAreRefused) {
   for (int i = 5; i < 9; ++i) jpeg[frame + i] = '\xFE';  // height and width
   EXPECT_THAT(Error(jpeg), HasSubstr("pixels; must be at most 268435456"));
   std::string png = EncodePng(4, 4, 1, std::vector<uint8_t>(16, 5));
-  png[16 + 1] = png[20 + 1] = '\x0F';  // a million by a million; the chunk's checksum is wrong too
+  png[16 + 1] = png[20 + 1] = '\x0F';  // a million by a million; the chunk's checksum is wrong, too
   EXPECT_FALSE(DecodePicture(png).ok());
 }
 
@@ -271,7 +271,7 @@ TEST(PictureTest, ShrinkingAveragesAreas) {
   Picture picture = {4, 4, {}};
   for (uint8_t i = 0; i < 16; ++i) picture.pixels.insert(picture.pixels.end(), {i, static_cast<uint8_t>(2 * i), 9});
   EXPECT_THAT(Resized(picture, 2, 2, 3), ElementsAre(3, 5, 11, 13, 5, 9, 21, 25, 9, 9, 9, 9));
-  // 3x3 to 2x2: an output pixel covers one and a half pixels each way, so the weights are 4, 2, 2, 1 of 9.
+  // 3x3 to 2x2: an output pixel covers one and a half pixels in each direction, so the weights are 4, 2, 2, 1 of 9.
   picture = {3, 3, {}};
   for (const uint8_t i : {0, 90, 180, 9, 99, 189, 18, 108, 198}) picture.pixels.insert(picture.pixels.end(), {i, i, i});
   // (4*0 + 2*90 + 2*9 + 99) / 9 = 33; (4*180 + 2*90 + 2*189 + 99) / 9 = 153; and likewise below.

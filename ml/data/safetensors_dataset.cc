@@ -90,7 +90,7 @@ std::vector<std::string> Differences(const std::map<std::string, SafetensorsEntr
       (train->dtype != test->dtype ||
        !std::equal(train->shape.begin() + 1, train->shape.end(), test->shape.begin() + 1))) {
     differences.push_back(absl::StrCat("train_images are ", ShapeText(*train), ", test_images ", ShapeText(*test),
-                                       "; must be alike but for their number"));
+                                       "; must be the same except for their number"));
   }
   return differences;
 }
@@ -134,7 +134,7 @@ absl::StatusOr<Opened> OpenHeader(const SafetensorsDataset& parameters) {
     for (const auto& [name, entry] : header->tensors) names.push_back(name);
     const size_t shown = std::min<size_t>(names.size(), 10);
     return InPath(absl::InvalidArgumentError(
-        absl::StrCat(opened.path, ": is no data set:\n  ", absl::StrJoin(differences, "\n  "), "\nit has ",
+        absl::StrCat(opened.path, ": is not a data set:\n  ", absl::StrJoin(differences, "\n  "), "\nit has ",
                      names.empty() ? "no tensors" : absl::StrJoin(names.begin(), names.begin() + shown, ", "),
                      names.size() > shown ? ", ..." : "")));
   }
@@ -161,7 +161,7 @@ absl::StatusOr<Opened> OpenHeader(const SafetensorsDataset& parameters) {
           absl::StrCat(opened.path, ": no training image has label ", unseen[0][0].item<int64_t>(), " of the ",
                        opened.info.classes, " that the labels span; number the classes from 0 without gaps",
                        unseen[0][0].item<int64_t>() == 0 ? " (labels from 1 on: subtract 1)" : "", ", or set ",
-                       "`classes` where this is meant")));
+                       "`classes` if this is intended")));
     }
   }
   return opened;
@@ -183,8 +183,8 @@ absl::StatusOr<LabelledImages> Part(Safetensors& file, const std::string& path, 
   if (part.images.scalar_type() == at::kFloat) {
     const at::Tensor wrong = at::isfinite(part.images).logical_not().flatten(1).any(1).nonzero();
     if (wrong.size(0) > 0) {
-      return absl::InvalidArgumentError(absl::StrCat(path, ": ", images, "[", wrong[0][0].item<int64_t>(),
-                                                     "] holds pixels that are infinite or not a number"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": ", images, "[", wrong[0][0].item<int64_t>(), "] has pixels that are infinite or NaN"));
     }
   }
   return part;

@@ -102,7 +102,7 @@ TEST(SafetensorsDatasetTest, AllDifferencesAreListedAtOnce) {
   file.tensors["test_labels"] = at::zeros({3}, at::kLong);
   file.tensors["test_images"] = at::zeros({2, 2, 3, 5}, at::kByte);
   EXPECT_THAT(Error(Write(file)),
-              AllOf(HasSubstr("test_labels has 3 labels for 2 images"), HasSubstr("must be alike")));
+              AllOf(HasSubstr("test_labels has 3 labels for 2 images"), HasSubstr("must be the same")));
   EXPECT_THAT(Error(Write(Safetensors())), HasSubstr("it has no tensors"));
 }
 
@@ -164,7 +164,7 @@ TEST(SafetensorsDatasetTest, ImagesWithTheirChannelsLastAreRefusedUnlessTheyAreM
     EXPECT_EQ(data->info.height, 16);
     EXPECT_EQ(data->info.width, 3);
   }
-  // As they should be, and as many channels as there may be.
+  // Correct axes, and as many channels as are allowed.
   for (const std::vector<int64_t>& shape :
        std::vector<std::vector<int64_t>>{{6, 3, 12, 16}, {6, 1, 8, 8}, {6, 3, 3, 3}, {6, 12, 12, 12}, {6, 16, 8, 8}}) {
     Safetensors file = Good();
@@ -217,7 +217,7 @@ TEST(SafetensorsDatasetTest, LabelsOutOfRange) {
 TEST(SafetensorsDatasetTest, PixelsMustBeFinite) {
   Safetensors file = Good(at::kFloat);
   file.tensors["test_images"][1][0][2][3] = std::numeric_limits<double>::quiet_NaN();
-  EXPECT_THAT(Error(Write(file)), HasSubstr("test_images[1] holds pixels that are infinite or not a number"));
+  EXPECT_THAT(Error(Write(file)), HasSubstr("test_images[1] has pixels that are infinite or NaN"));
 }
 
 TEST(SafetensorsDatasetTest, FilesThatAreNone) {

@@ -42,8 +42,8 @@ TEST(ValidationSplitTest, TakesTheFractionOfEachClass) {
   EXPECT_TRUE(std::is_sorted(held_out.begin(), held_out.end()));
   all.insert(all.end(), held_out.begin(), held_out.end());
   std::sort(all.begin(), all.end());
-  for (int64_t i = 0; i < 33; ++i) EXPECT_EQ(all[i], i);  // each once
-  // Labels went with their images.
+  for (int64_t i = 0; i < 33; ++i) EXPECT_EQ(all[i], i);  // each exactly once
+  // Labels stay with their images.
   for (int64_t i = 0; i < split.validation.size(); ++i) {
     EXPECT_EQ(split.validation.labels[i].item<int64_t>(), held_out[i] < 20 ? 0 : held_out[i] < 30 ? 1 : 2);
   }
@@ -62,7 +62,7 @@ TEST(ValidationSplitTest, NothingIsSetAsideAtFractionZero) {
 
 TEST(ValidationSplitTest, AClassMustKeepAnImageToTrainOn) {
   LabelledImages data = Data();
-  data.labels[32].fill_(4);  // of class 2 two are left, class 3 has none, class 4 one
+  data.labels[32].fill_(4);  // class 2 has two images left, class 3 none, class 4 one
   const absl::Status status = SplitOffValidation(data, 5, 0.1, 1).status();
   EXPECT_EQ(ErrorField(status), "validation_fraction");
   EXPECT_EQ(ErrorText(status),
@@ -70,7 +70,7 @@ TEST(ValidationSplitTest, AClassMustKeepAnImageToTrainOn) {
             "have more images of that class");
   EXPECT_EQ(CountValidation(data, 5, 0.1).status(), status);
   EXPECT_EQ(*CountValidation(Data(), 3, 0.99), 19 + 9 + 2);
-  EXPECT_EQ(*CountValidation(Data(), 7, 0.1), 2 + 1 + 1);  // classes without images stay so
+  EXPECT_EQ(*CountValidation(Data(), 7, 0.1), 2 + 1 + 1);  // classes without images stay empty
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// The instruction set that the kernels of this folder use, chosen as the program runs.
+// The instruction set that the kernels of this folder use, chosen when the program runs.
 #pragma once
 
 namespace prunelab {
@@ -8,7 +8,7 @@ enum class InstructionSet { kGeneric, kAvx2, kAvx512 };
 // The best that the processor has, or what was set.
 InstructionSet BestInstructionSet();
 
-// The one of three that is for it.
+// The one of the three arguments that belongs to the instruction set.
 template <typename Choice>
 Choice ForBestInstructionSet(Choice avx512, Choice avx2, Choice generic) {
   switch (BestInstructionSet()) {
@@ -28,14 +28,14 @@ const char* Name(InstructionSet set);
 // Whether the processor has it.
 bool HasInstructionSet(InstructionSet set);
 
-// For tests: a lesser one (checked).
+// For tests: sets a lesser one (checked).
 void SetInstructionSet(InstructionSet set);
 
 // Whether the processor multiplies bfloat16 numbers itself, or what was set: avx512_bf16, which every processor with
-// amx_bf16 has too. On others the libraries emulate it.
+// amx_bf16 has, too. On others the libraries emulate it.
 bool HasBfloat16();
 
-// For tests: what HasBfloat16 says. The libraries go by the processor.
+// For tests: sets the result of HasBfloat16. The libraries ask the processor.
 void SetHasBfloat16(bool has);
 
 }  // namespace prunelab

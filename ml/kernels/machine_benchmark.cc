@@ -1,6 +1,7 @@
-// What this machine can do at most, with all threads that LibTorch computes with: float32 multiply-adds by instruction
-// set, and memory read and written, from arrays of so many MB each: 8, a stage-1 activation of a ResNet-56 (batch 128),
-// and 64, beyond most caches. STREAM's way of counting: lines that are fetched only to be written over are not.
+// Measures the most that this machine can do with all threads that LibTorch computes with: float32 multiply-adds by
+// instruction set, and memory read and written, from arrays of 8 MB each, which is a stage-1 activation of a ResNet-56
+// (batch 128), and of 64 MB, which is beyond most caches. It counts like STREAM: lines that are fetched only to be
+// overwritten do not count.
 //
 //   bazel run //ml/kernels:machine_benchmark
 #include <ATen/Parallel.h>

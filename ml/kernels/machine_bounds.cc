@@ -1,6 +1,6 @@
 #include "ml/kernels/machine_bounds.h"
 
-// PRUNELAB_INSTRUCTION_SET: avx2 or avx512, as the flags of this compilation.
+// PRUNELAB_INSTRUCTION_SET is avx2 or avx512, according to the flags of this compilation.
 namespace prunelab {
 namespace PRUNELAB_INSTRUCTION_SET {
 namespace {
@@ -12,12 +12,12 @@ constexpr int kLanes = 8;
 #endif
 typedef float Vector __attribute__((vector_size(kLanes * sizeof(float))));
 
-// Sums that do not wait for each other: more than a core has multiply-adds under way.
+// Independent sums: more than the number of multiply-adds that a core has in flight.
 constexpr int kSums = 12;
 
 float MultiplyAdd(int64_t rounds) {
   Vector factor = Vector{} + 0.5f, summand = Vector{} + 1.0f, sums[kSums] = {};
-  // The compiler must not know that they are equal, or what.
+  // The compiler must not know that they are equal, or their values.
   asm volatile("" : "+x"(factor), "+x"(summand));
 #pragma GCC unroll 12
   for (int k = 0; k < kSums; ++k) asm volatile("" : "+x"(sums[k]));

@@ -1,8 +1,8 @@
-// Work shared out to the threads that LibTorch computes with.
+// Work that is shared among the threads that LibTorch computes with.
 //
 //   ParallelFor(groups.size(), [&](int64_t g) { values[g] = Value(groups[g]); });
 //
-// at::parallel_for of a header that is compiled without OpenMP is a plain loop, silently; this one is compiled with it.
+// at::parallel_for in a header that is compiled without OpenMP is a plain loop, silently; this one is compiled with it.
 #pragma once
 
 #include <cstdint>

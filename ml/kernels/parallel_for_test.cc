@@ -34,7 +34,7 @@ TEST_F(ParallelForTest, ReallyUsesTwoThreads) {
   at::set_num_threads(2);
   std::atomic<int> started{0};
   std::vector<std::thread::id> threads(2);
-  // Each call waits for the other to start, which one thread could not do (then it gives up after a while).
+  // Each call waits for the other to start, which a single thread could not do (it gives up after a while).
   ParallelFor(2, [&](int64_t i) {
     threads[i] = std::this_thread::get_id();
     ++started;

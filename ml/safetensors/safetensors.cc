@@ -31,7 +31,7 @@ struct DataType {
   at::ScalarType type = at::ScalarType::Undefined;  // where tensors of it are read
 };
 
-// The format's types. Of one that came later the size of an element is not known.
+// The format's types. For a type that was added later the size of an element is not known.
 constexpr DataType kDataTypes[] = {
     {"F64", 64, at::kDouble},
     {"F32", 32, at::kFloat},
@@ -109,7 +109,7 @@ absl::StatusOr<SafetensorsEntry> ParseEntry(absl::string_view file, const std::s
   return entry;
 }
 
-// How tensors come out of a file of another kind, for the end of an error; `name` is the file's.
+// How to get tensors out of another kind of file, for the end of an error; `name` is the file's.
 std::string Remedy(FileKind kind, absl::string_view name) {
   const size_t slash = name.rfind('/');
   const absl::string_view base = slash == absl::string_view::npos ? name : name.substr(slash + 1);
@@ -153,17 +153,18 @@ std::string Remedy(FileKind kind, absl::string_view name) {
   return "give a .safetensors file";
 }
 
-// What no header could be read of, for the reason `refused`: named for what it is, where its first bytes tell.
+// The error for a file without a readable header, for the reason `refused`; it names the kind of the file if its first
+// bytes tell.
 absl::Status NamedForWhatItIs(const absl::Status& refused, absl::string_view head, absl::string_view name) {
-  // A header was begun, so it is a safetensors file, and a broken one.
+  // A header has begun, so it is a safetensors file, but a broken one.
   if (head.size() > 8 && head[8] == '{') return refused;
   const FoundKind found = KindOfBytes(head);
   if (found.kind == FileKind::kUnknown) return refused;
   return Refuse(name, absl::StrCat("it is ", found.what, "; ", Remedy(found.kind, name)));
 }
 
-// The JSON text of a header as a tree. Text that nests deeper than a header can is refused before a tree is made of it,
-// and so are names that come twice, of which a tree would keep one.
+// The JSON text of a header as a tree. Text that is nested deeper than a header can be is refused before a tree is made
+// of it. So are names that occur twice, of which a tree would keep only one.
 absl::StatusOr<nlohmann::json> ParseHeaderText(absl::string_view text, absl::string_view name) {
   bool too_deep = false;
   std::string twice;

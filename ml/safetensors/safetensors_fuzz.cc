@@ -1,4 +1,5 @@
-// Any bytes as a safetensors file: refused with a reason, or read to what writes back equal.
+// Reads arbitrary bytes as a safetensors file: they are refused with a reason, or read to tensors that are written back
+// equal.
 #include <ATen/ATen.h>
 
 #include "ml/base/check.h"

@@ -111,7 +111,7 @@ TEST(SafetensorsTest, RefusesWhatIsBroken) {
   }
 }
 
-// The format's own and those that it may be given: their places are checked, their bytes passed over.
+// The format's types and those that it may add: their positions are checked, their bytes skipped.
 TEST(SafetensorsTest, TypesThatAreNotReadArePassedOver) {
   const std::string bytes =
       WithHeader(R"({"ema":{"dtype":"U16","shape":[2],"data_offsets":[4,8]},"f8":{"dtype":"F8_E4M3","shape":[1,3],)"
@@ -139,7 +139,7 @@ TEST(SafetensorsTest, TypesThatAreNotReadArePassedOver) {
   EXPECT_EQ(wanted->passed_over.count("later"), 1u);
 }
 
-// What other programs write, or servers send, in place of a safetensors file is named, with what to do about it.
+// What other programs write, or servers send, instead of a safetensors file is named, with what to do about it.
 TEST(SafetensorsTest, OtherKindsOfFilesAreNamed) {
   std::string zip("PK\x03\x04", 4), arrays = zip;
   zip.resize(26, '\0');
@@ -176,7 +176,7 @@ TEST(SafetensorsTest, OtherKindsOfFilesAreNamed) {
   }
 }
 
-// Whatever one wrong byte of the header makes of it, it is read or refused; sanitizers watch.
+// With any one wrong byte in the header it is read or refused; sanitizers watch.
 TEST(SafetensorsTest, EveryByteMayBeWrong) {
   Safetensors file;
   file.metadata["k"] = "v";
@@ -202,7 +202,7 @@ TEST(SafetensorsTest, FilesAreCheckedBeforeTheyAreRead) {
     std::ofstream out(path, std::ios::binary);
     out << std::string("\xFF\xFF\xFF\xFF\x18\0\0\0", 8);  // a header of 100 GB
   }
-  ASSERT_EQ(truncate(path.c_str(), int64_t{200} << 30), 0);  // holes: takes no room on the disk
+  ASSERT_EQ(truncate(path.c_str(), int64_t{200} << 30), 0);  // holes: takes no space on the disk
   EXPECT_THAT(std::string(ReadSafetensors(path).status().message()),
               AllOf(HasSubstr(path), HasSubstr("at most 100000000 are allowed")));
   {

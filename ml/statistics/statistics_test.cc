@@ -147,7 +147,8 @@ TEST(StatisticsTest, SignFlipIntervalExcludesZeroExactlyWhereTheTestRefusesIt) {
   int64_t refused = 0, kept = 0, at_zero = 0;
   for (int sample = 0; sample < 600; ++sample) {
     RandomStream stream(7, "values", static_cast<uint64_t>(sample));
-    const int n = sample % 100 == 0 ? 33 + sample / 100 : 5 + sample % 16;  // a few beyond what is counted exactly
+    const int n =
+        sample % 100 == 0 ? 33 + sample / 100 : 5 + sample % 16;  // a few with too many seeds for an exact count
     const double shift = 0.1 + 0.2 * (sample % 7);
     Values values;
     for (int i = 0; i < n; ++i) values.push_back(std::round(3 * (shift * 4 / std::sqrt(n) + stream.Normal())) / 360);
@@ -230,7 +231,7 @@ TEST(StatisticsTest, Holm) {
   EXPECT_EQ(stopped[1].p, 0.06);
   EXPECT_EQ(stopped[0].p, 0.08);
   EXPECT_EQ(stopped[0].divisor, 2);
-  // The smallest, 0.06, ends the procedure before it comes to the next, which would be refused by its own divisor.
+  // The smallest, 0.06, stops the procedure before it reaches the next one, which its own divisor would reject.
   const std::vector<HolmAdjusted> before = Holm({0.024, 0.02, 0.3}, 0.05);
   EXPECT_EQ(before[0].p, 0.06);
   EXPECT_EQ(before[0].divisor, 3);  // 2 * 0.024 is below 0.05, but 3 * 0.02 is not
@@ -249,7 +250,7 @@ TEST(StatisticsTest, HolmsDivisorsDecideAsItsAdjustedPDo) {
     const std::vector<HolmAdjusted> adjusted = Holm(p, 0.05);
     for (size_t i = 0; i < p.size(); ++i) {
       EXPECT_EQ(static_cast<double>(adjusted[i].divisor) * p[i] <= 0.05, adjusted[i].p <= 0.05);
-      int64_t above = 0;  // what Holm's definition gives it by its rank
+      int64_t above = 0;  // what Holm's definition gives for its rank
       for (const double other : p) above += other >= p[i];
       ended += adjusted[i].divisor != above;
       if (adjusted[i].divisor != above) {

@@ -50,7 +50,8 @@ std::optional<TTest> WelchContrast(const std::vector<std::vector<double>>& sampl
   std::vector<double> variances;
   for (size_t i = 0; i < samples.size(); ++i) {
     if (samples[i].size() < 2) return std::nullopt;
-    // The same offset taken from all changes nothing, as the weights sum to 0, and keeps the digits of a small sum.
+    // Subtracting the same offset from all values changes nothing, because the weights add up to 0, and keeps the
+    // digits of a small sum.
     std::vector<double> shifted = samples[i];
     for (double& value : shifted) value -= samples.back().front();
     const SampleSummary summary = SummarizeSample(shifted);
@@ -58,7 +59,7 @@ std::optional<TTest> WelchContrast(const std::vector<std::vector<double>>& sampl
     variances.push_back(weights[i] * weights[i] * *summary.sd * *summary.sd / static_cast<double>(summary.n));
     variance += variances.back();
   }
-  double inverse = 0;  // of the degrees of freedom
+  double inverse = 0;  // 1 / the degrees of freedom
   for (size_t i = 0; i < samples.size(); ++i) {
     // Shares instead of squared variances, which would underflow for tiny ones.
     const double share = variance > 0 ? variances[i] / variance : 1.0 / static_cast<double>(samples.size());

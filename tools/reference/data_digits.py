@@ -1,4 +1,4 @@
-"""Values for ml/base/random_test.cc and ml/data/digits_test.cc, computed apart from the C++ code.
+"""Values for ml/base/random_test.cc and ml/data/digits_test.cc, computed independently of the C++ code.
 
 Usage: data_digits.py DIGITS_CSV_GZ   (bazel info output_base, then external/scikit_learn_digits/digits/digits.csv.gz)
 """

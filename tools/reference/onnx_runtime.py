@@ -2,9 +2,9 @@
 
     onnx_runtime.py small.onnx --images=x.safetensors --logits=y.safetensors     (onnx, onnxruntime, numpy, safetensors)
 
-`images` [N, C, H, W] float32 in the one file, `logits` [N, classes] in the other, as `//tools:evaluate --input
---output` reads and writes them. Checks the model, runs it at the batch sizes 1 and N, and fails where a logit differs
-by more than 1e-4 of the largest.
+One file has `images` [N, C, H, W] float32, the other `logits` [N, classes], as `//tools:evaluate --input --output`
+reads and writes them. This checks the model, runs it with batch sizes 1 and N, and fails if a logit differs by more
+than 1e-4 of the largest.
 """
 
 import argparse

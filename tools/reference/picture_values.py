@@ -1,6 +1,7 @@
 """Writes ml/data/picture_values.h: small pictures of every kind, and their pixels as Pillow decodes them.
 
-Usage: picture_values.py > ml/data/picture_values.h && clang-format -i ml/data/picture_values.h    (Pillow 13.0.0, numpy)
+Usage: picture_values.py > ml/data/picture_values.h && clang-format -i ml/data/picture_values.h    (Pillow 13.0.0,
+numpy)
 """
 
 import io
@@ -27,7 +28,7 @@ def chunk(kind, content):
 
 
 def rows(samples, bits):
-    """PNG's rows: samples [height, width, channels] in so many bits each, a filter of 0 before each row."""
+    """PNG's rows: samples [height, width, channels] with `bits` bits each, and a filter of 0 before each row."""
     out = b""
     for row in samples.reshape(len(samples), -1):
         if bits == 16:
@@ -78,7 +79,7 @@ def make_cases():
     grey = picture.convert("L")
     rgb_samples, grey_samples = np.asarray(picture), np.asarray(grey)
     alpha = np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH, 1) * 4
-    # Samples of 16 bits whose lower eight are not their upper eight.
+    # 16-bit samples whose lower eight bits differ from their upper eight.
     fine = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH, 1) * 37 % 256
     rgb16, grey16 = rgb_samples.astype(np.uint16) * 256 + fine, grey_samples[:, :, None].astype(np.uint16) * 256 + fine
     alpha16 = alpha.astype(np.uint16) * 256 + 255 - fine
@@ -87,7 +88,7 @@ def make_cases():
     cmyk = Image.fromarray(ink, "CMYK")
     cmyk_jpeg = saved(cmyk, "JPEG", quality=80)
     adobe = cmyk_jpeg.index(b"Adobe")
-    ycck_jpeg = cmyk_jpeg[:adobe + 11] + b"\x02" + cmyk_jpeg[adobe + 12:]  # the colours are others then
+    ycck_jpeg = cmyk_jpeg[:adobe + 11] + b"\x02" + cmyk_jpeg[adobe + 12:]  # which changes the colours
     jpeg = saved(picture, "JPEG", quality=90)
     scan_end = jpeg.index(b"\xff\xda") + 2 + struct.unpack(">H", jpeg[jpeg.index(b"\xff\xda") + 2:][:2])[0] - 2
     assert jpeg[scan_end] == 63
@@ -197,8 +198,8 @@ inline const std::vector<PictureValues>& PictureReference() {{
         decoded = Image.open(io.BytesIO(file))
         pixels = np.asarray(decoded.convert("RGB"))
         if decoded.mode.startswith("I"):
-            # Grey of 16 bits: Pillow makes all above 255 white. The project takes the upper eight bits, as Pillow does
-            # from other pictures of 16 bits.
+            # Grey of 16 bits: Pillow turns everything above 255 white. The project uses the upper eight bits, as Pillow does
+            # for other pictures of 16 bits.
             deep = np.asarray(decoded)
             assert (pixels == np.minimum(deep, 255)[:, :, None]).all()
             pixels = np.stack([deep >> 8] * 3, -1).astype(np.uint8)

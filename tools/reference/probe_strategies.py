@@ -2,8 +2,9 @@
 
     python3 tools/reference/probe_strategies.py ml/pruning/testing/probe_reference.safetensors
 
-Needs torch, numpy and safetensors. A small residual network in float64 with random tensors (by PyTorch's names), images
-and labels; and what PyTorch's autograd, its nuclear norm and numpy make of them, each by the method's definition:
+It needs torch, numpy and safetensors. The file has a small residual network in float64 with random tensors (under
+PyTorch's names), images and labels, and what PyTorch's autograd, its nuclear norm and numpy compute from them, each by
+the method's definition:
 
   snip.<conv>         |dL/dc| / sum |dL/dc|, an indicator c for each weight of all convolutions, evaluation mode, mean
                       loss over all images
@@ -12,10 +13,10 @@ and labels; and what PyTorch's autograd, its nuclear norm and numpy make of them
                       200
   synflow.<conv>      |dR/dw w| of the network of absolute values, an image of ones, evaluation mode
   synflow_mask.<conv> after 100 rounds to a rate of 0.9, in each int(n r) + 1 masked
-  chip.<conv>         mean over the images of |A|_* - |A with the channel's row zeroed|_*, A the maps behind the ReLU
+  chip.<conv>         mean over the images of |A|_* - |A with the channel's row zeroed|_*, A the maps after the ReLU
   slimming.<conv>     |gamma| > sorted[int(n 0.5)]
   thinet.x            contributions of conv3's input channels to samples k = 0..79 (image k % 12, position 5 k % 16,
-                      filter 3 k % 7); thinet.kept with 4 of 8 given up, by trying all; thinet.scale by least squares
+                      filter 3 k % 7); thinet.kept with 4 of 8 removed, by trying all; thinet.scale by least squares
 """
 
 import sys
@@ -79,7 +80,7 @@ def forward(t, images, training=False):
 
 
 def with_leaves(t, names):
-    """A copy of the tensors, of which those named are leaves."""
+    """A copy of the tensors, in which the named ones are leaves."""
     copy = dict(t)
     for name in names:
         copy[name] = t[name].clone().requires_grad_(True)

@@ -2,10 +2,10 @@
 
     python3 tools/reference/pruning_masks.py > ml/pruning/mask_reference.h
 
-Needs torch and numpy. Weights are functions of their index (SplitMix64), so that the C++ test makes the same ones. They
-come in two kinds: `continuous`, with few ties, and `ties`, multiples of 1/8 in [-1, 1] with many equal filters besides.
-The importances are PyTorch's (float32), the thresholds numpy's, sorted(importances)[int(n * rate)]; a second
-computation, all numpy and in float64, must give the same masks. A rate of 0 masks nothing.
+It needs torch and numpy. Weights are functions of their index (SplitMix64), so that the C++ test can compute the same
+ones. There are two kinds: `continuous`, with few ties, and `ties`, multiples of 1/8 in [-1, 1] with many equal filters.
+PyTorch computes the importances (float32) and numpy the thresholds, sorted(importances)[int(n * rate)]. A second
+computation, with numpy alone and in float64, must give the same masks. A rate of 0 masks nothing.
 """
 
 import hashlib

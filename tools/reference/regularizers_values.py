@@ -2,9 +2,9 @@
 
     python3 tools/reference/regularizers_values.py > ml/regularizers/testing/reference_values.h
 
-Needs numpy and torch. Values are by numpy (corrcoef, cov, linalg.norm, or loops over the papers' formulas), gradients
-by autograd through other code than the project's; the script checks the two against each other. The layers are those of
-FormulaLayers in ml/regularizers/testing/example_layers.h; clang-format sets the header's lines.
+It needs numpy and torch. numpy computes the values (corrcoef, cov, linalg.norm, or loops over the papers' formulas),
+and autograd the gradients, through other code than the project's; the script compares the two. The layers are those of
+FormulaLayers in ml/regularizers/testing/example_layers.h. Format the header with clang-format.
 """
 
 import math
@@ -98,7 +98,7 @@ def group_lasso_torch(weights, layers, names, filters, channels, sized):
     total = 0.0
     for name in names:
         w = weights[name] * torch.from_numpy(layers[name][1])
-        # Rows are groups; those of zeros only are left out, where the norm has no gradient.
+        # Rows are groups; rows of zeros are left out, because the norm has no gradient there.
         for matrix in ([w.flatten(1)] if filters else []) + ([w.transpose(0, 1).flatten(1)] if channels else []):
             norms = torch.stack([row.norm() for row in matrix if row.abs().max() > 0])
             total = total + norms.sum() * (math.sqrt(matrix.shape[1]) if sized else 1)

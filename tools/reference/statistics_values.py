@@ -2,8 +2,8 @@
 
   python3 tools/reference/statistics_values.py > ml/statistics/statistics_values.json
 
-Needs numpy, scipy and statsmodels. A t statistic does not change when both samples are shifted, but scipy loses digits
-to a large offset; so offsets are taken off in exact arithmetic before scipy sees the samples.
+It needs numpy, scipy and statsmodels. A t statistic does not change when both samples are shifted, but scipy loses
+digits if the offset is large. So offsets are subtracted in exact arithmetic before scipy sees the samples.
 """
 
 import itertools
@@ -98,7 +98,7 @@ def paired():
     for name, (a, b) in PAIRS.items():
         d = differences(a, b)
         test = stats.ttest_rel(d, [0.0] * len(d))
-        if len(set(d)) == 1:  # scipy leaves 0/0 open, and may see a spread that is rounding
+        if len(set(d)) == 1:  # scipy leaves 0/0 undefined, and may take rounding for a spread
             t, p = (0.0, 1.0) if d[0] == 0 else ("inf" if d[0] > 0 else "-inf", 0.0)
         else:
             t, p = finite(test.statistic), finite(test.pvalue)
@@ -153,7 +153,7 @@ def sign_flip_p_at(d, shift):
 
 
 def sign_flip_intervals():
-    """By bisection on the shift for the place where the test begins to keep it."""
+    """Finds, by bisection, the shift from which on the test does not reject it."""
     for name, (a, b) in PAIRS.items():
         d = [x - y for x, y in zip(exact(a), exact(b))]
         if len(d) > 12:
@@ -174,7 +174,7 @@ def sign_flip_intervals():
                         kept = middle
                     else:
                         out = middle
-                ends.append(sign * kept if abs(kept) > 1e-25 else 0)  # what bisection leaves of 0
+                ends.append(sign * kept if abs(kept) > 1e-25 else 0)  # what bisection leaves instead of 0
             yield {
                 "case": name,
                 "treatment": a,
@@ -338,7 +338,7 @@ def bca_exact():
 
 
 def bca_drawn():
-    """scipy's own, drawn: to be met within its error."""
+    """scipy's own bootstrap, drawn: values must agree within its error."""
     samples = {name: differences(*PAIRS[name]) for name in ("ten accuracies", "fourteen", "strong", "large", "ties")}
     samples["exponential"] = [generator.expovariate(1) for _ in range(25)]
     for name, sample in samples.items():

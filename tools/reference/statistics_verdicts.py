@@ -1,8 +1,8 @@
-"""The verdicts of a results folder computed again, from results.csv and ablation.textproto with numpy and scipy alone.
+"""Recomputes the verdicts of a results folder from results.csv and ablation.textproto with numpy and scipy alone.
 
   python3 tools/reference/statistics_verdicts.py results/digits
 
-Compares with comparisons.json, number by number, and fails where they differ by more than 1e-9 (relative).
+It compares them with comparisons.json, number by number, and fails if they differ by more than 1e-9 (relative).
 """
 
 import csv
@@ -80,14 +80,14 @@ def sign_flip(d):
 
 
 def interval(d, alpha):
-    """The shifts that the test keeps at alpha, searched among the means of subsets, where its p changes."""
+    """The shifts that the test does not reject at alpha, searched among the means of subsets, where its p changes."""
     if 2 / 2 ** len(d) > alpha:
         return None, None
     subsets = numpy.array(list(itertools.product((0, 1), repeat=len(d)))[1:])
     means = numpy.unique(subsets @ d / subsets.sum(1))
     ends = []
     for candidates in (means, means[::-1]):
-        # A kept shift, however little: p does not fall from an end towards the mean.
+        # Any shift that is not rejected will do: p does not fall from an end towards the mean.
         low, high = 0, len(candidates) - 1
         while low < high:
             middle = (low + high) // 2
@@ -149,7 +149,7 @@ def main():
         largest = max(largest, min(1, divisor * p[i]))
         if largest > 0.05 and ended_by is None:
             ended_by = divisor
-        # Holm ends with the first that is not refused: a later one whose own divisor would refuse it has that one's.
+        # Holm stops at the first that is not rejected; a later one that its own divisor would reject gets its divisor.
         ended = largest > 0.05 and divisor * p[i] <= 0.05
         judged[i][1].update(p_holm=largest, holm_divisor=ended_by if ended else divisor)
     for (name, terms, metric, margin), (d, result), report in zip(comparisons, judged, reported):

@@ -2,10 +2,10 @@
 
     python3 tools/reference/strategies_values.py > ml/pruning/testing/strategy_reference.h
 
-Each is computed from its paper's equation, layer by layer or globally as there, and where Torch-Pruning (1.6) has the
-criterion its scores must agree. Needs numpy, scipy, torch, torch-pruning. Weights and gradients are functions of their
-index (SplitMix64), so that the C++ tests make the same ones. The number of entries masked is the project's,
-int(n * rate) + 1, but a layer keeps one filter where `keep` says so.
+Each is computed from its paper's equation, layer by layer or globally as in the paper. Where Torch-Pruning (1.6) has
+the criterion, its scores must agree. This needs numpy, scipy, torch and torch-pruning. Weights and gradients are
+functions of their index (SplitMix64), so that the C++ tests can compute the same ones. The number of masked entries is
+the project's, int(n * rate) + 1, but a layer keeps one filter if `keep` says so.
 """
 
 import hashlib
@@ -51,19 +51,19 @@ def gradients(step):
 
 
 def smallest_off(scores, count):
-    """1 but for the `count` smallest of `scores`."""
+    """1 except for the `count` smallest of `scores`."""
     mask = np.ones(scores.size, dtype=np.uint8)
     mask[np.argsort(scores.reshape(-1), kind="stable")[:count]] = 0
     return mask.reshape(scores.shape)
 
 
 def masked_count(entries, rate):
-    """How many are masked."""
+    """The number of masked entries."""
     return min(int(entries * rate) + 1, entries)
 
 
 def per_layer(scores, rate, keep=0):
-    """One mask a layer."""
+    """One mask per layer."""
     return [smallest_off(s, min(masked_count(s.size, rate), s.size - keep)) for s in scores]
 
 
@@ -75,12 +75,12 @@ def together(scores, rate):
 
 
 def rows(weight):
-    """One filter a row."""
+    """One filter per row."""
     return weight.reshape(weight.shape[0], -1)
 
 
 def torch_pruning_scores(importance, weight, gradient=None):
-    """A Torch-Pruning importance's scores of a convolution's filters."""
+    """The scores of a convolution's filters by an importance of Torch-Pruning."""
     conv = torch.nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2:], bias=False, dtype=torch.float64)
     conv.weight.data = torch.from_numpy(weight.copy())
     if gradient is not None:
@@ -92,7 +92,7 @@ def torch_pruning_scores(importance, weight, gradient=None):
 
 
 def require(ours, theirs):
-    """Scores agree; Torch-Pruning's are float32, differences of sums among them."""
+    """Checks that scores agree; Torch-Pruning's are float32, and some are differences of sums."""
     np.testing.assert_allclose(ours, theirs, rtol=1e-4)
 
 

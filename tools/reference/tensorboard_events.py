@@ -1,4 +1,4 @@
-"""Event files and TensorBoard's own reader and writer. Needs the packages tensorboard, numpy and protobuf.
+"""Compares event files with TensorBoard's own reader and writer. It needs the packages tensorboard, numpy and protobuf.
 
 python3 tools/reference/tensorboard_events.py values > experiments/runs/tensorboard_values.h
     what TensorBoard's classes serialise for the events of experiments/runs/tensorboard_writer_test.cc
@@ -22,7 +22,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 def values():
     """The frames of the events that the test writes at times 100, 101, ..."""
-    # One entry each: the order of a map's entries is nobody's promise.
+    # One entry each, because the order of a map's entries is not guaranteed.
     arm = plugin_data_pb2.SessionStartInfo(group_name="none/cov", start_time_secs=101)
     arm.hparams["arm"].string_value = "none/cov"
     seed = plugin_data_pb2.SessionStartInfo(group_name="none/cov", start_time_secs=102)

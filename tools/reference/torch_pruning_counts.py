@@ -3,12 +3,12 @@
 Usage: torch_pruning_counts.py > ml/compression/torch_pruning_values.h    (torch 2.11.0, torchvision 0.26.0,
 torch-pruning 1.6.0)
 
-With --checkpoint=last.safetensors, of a ResNetCifar trained here, it prints instead what Torch-Pruning leaves when it
-removes the groups whose filters are all dead (of a layer with none alive all but the first), for comparison with
-`bazel run //tools:compress -- --mode=coupled --checkpoint=last.safetensors --output=small.safetensors`.
+With --checkpoint=last.safetensors, of a ResNetCifar trained by this project, it prints instead what Torch-Pruning
+leaves when it removes the groups whose filters are all dead (but keeps the first in a layer where none is alive), for
+comparison with `bazel run //tools:compress -- --mode=coupled --checkpoint=last.safetensors --output=small.safetensors`.
 
-Which channels go is a rule that coupled_test.cc knows too: channel c of the group whose first convolution (shortcuts
-aside) is called `name` goes where (7 c + 3 len(name)) % 10 < 4.
+coupled_test.cc uses the same rule for which channels are removed: channel c of the group whose first convolution
+(ignoring shortcuts) is called `name` is removed if (7 c + 3 len(name)) % 10 < 4.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Carries weights between torchvision and prunelab, to see by hand that both agree. Needs torchvision and safetensors.
+"""Moves weights between torchvision and prunelab, to check by hand that both agree. Needs torchvision and safetensors.
 
     torchvision_checkpoint.py save resnet18 FOLDER
 

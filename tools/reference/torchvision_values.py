@@ -2,8 +2,8 @@
 
 Usage: torchvision_values.py > ml/models/testing/torchvision_values.h    (torch 2.11.0, torchvision 0.26.0, numpy)
 
-Weights and images come from a formula that ml/models/testing/torchvision_formula.cc computes too (see `values`), so that the
-file holds only names, shapes and some logits. Everything in float64.
+Weights and images come from a formula that ml/models/testing/torchvision_formula.cc computes too (see `values`), so
+that the file holds only names, shapes and some logits. Everything in float64.
 """
 
 import hashlib
@@ -81,7 +81,7 @@ class Vgg(nn.Module):
 
 
 def entries(model):
-    """A line for each tensor of the state_dict."""
+    """One line for each tensor of the state_dict."""
     return [f"{name} [{', '.join(map(str, tensor.shape))}]" for name, tensor in model.state_dict().items()]
 
 

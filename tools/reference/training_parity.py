@@ -2,18 +2,18 @@
 
     python3 tools/reference/training_parity.py [OUTPUT]
 
-Needs torch 2.11 and numpy. Nothing here is the project's code: torch.nn modules, torch.optim.SGD, masks by an autograd
-function, penalties by autograd, the shuffling's generator written again. Initial weights, images and labels follow from
-integer hashes that ml/training/parity_test.cc computes too. A case holds
+It needs torch 2.11 and numpy and uses none of the project's code: it has torch.nn modules, torch.optim.SGD, masks by an
+autograd function, penalties by autograd, and its own version of the generator for shuffling. Initial weights, images
+and labels follow from integer hashes that ml/training/parity_test.cc computes too. A case contains
 
     logits_train, logits_eval   of the first batch at the start [B, 10]
     loss                        of each of 24 steps [24]
     gradient                    of the first step's loss, a row of ENTRIES + 2 numbers a parameter
-    weights_1, weights_10       parameters after so many steps, likewise
+    weights_1, weights_10       parameters after 1 and 10 steps, likewise
     buffers_1, buffers_10       running means and variances, likewise
-    masks                       [24, convolutions, 2] int64 after each step: entries on, and a sum that tells where
-    growth                      [24]: how far the loss of the same steps lies apart, relatively, when the images of each
-                                batch are taken in reverse order, which only changes how sums are rounded
+    masks                       [24, convolutions, 2] int64 after each step: how many are on, and a sum that tells where
+    growth                      [24]: the relative difference of the loss of the same steps when the images of each
+                                batch are in reverse order, which only changes how sums are rounded
 
 and a row is the tensor's sum, its norm, and ENTRIES of its entries.
 """

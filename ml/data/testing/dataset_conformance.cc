@@ -87,7 +87,7 @@ TEST_F(DatasetConformance, OneNormalizationAChannel) {
   const at::Tensor images =
       EvaluationBatch(dataset_->train, normalization, 0, dataset_->train.size(), at::kFloat, at::kCPU).images;
   EXPECT_TRUE(at::isfinite(images).all().item<bool>());
-  // A scale that belongs to another range of pixels (255 for 0 to 16, say) shows here.
+  // This detects a scale for another range of pixels (255 for 0 to 16, say).
   EXPECT_LT(images.abs().mean().item<double>(), 5);
   EXPECT_GT(images.std().item<double>(), 0.05);
 }

@@ -1,4 +1,4 @@
-// The arithmetic of batch normalisation, and of the addition and the ReLU after it, for one element and for one
+// The arithmetic of batch normalization, and of the addition and the ReLU after it, for one element and for one
 // channel. Device and host compile the same source; device_threads.h calls it for each thread.
 //
 // Products that are added to something call MultiplyAdd, and those that must be rounded first call Multiply, so that no
@@ -70,7 +70,7 @@ PRUNELAB_HOST_DEVICE inline ChannelAffine AffineOf(double mean, double variance,
 }
 
 struct ChannelMoments {
-  double mean, variance;  // of the batch, the variance biased
+  double mean, variance;  // of the batch; the variance is biased
 };
 
 // `sums`: of the differences d to `pivot`, and of their squares, over `rows` rows.

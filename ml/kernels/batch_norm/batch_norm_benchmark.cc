@@ -1,5 +1,5 @@
-// BN with add and ReLU on a ResNet-56's stage 1 and 3 (batch 128): these kernels with all channels stored and with half
-// of them, and LibTorch's operators.
+// Times BN with add and ReLU on stage 1 and 3 of a ResNet-56 (batch 128): these kernels with all channels stored and
+// with half of them, and LibTorch's operators.
 //
 //   bazel run //ml/kernels/batch_norm:batch_norm_benchmark
 #include <ATen/ATen.h>

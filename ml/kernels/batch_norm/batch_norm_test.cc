@@ -150,7 +150,7 @@ TEST(BatchNormTest, EqualsLibTorchOnEachInstructionSet) {
       ExpectEqual(ours, expected, test, 1e-12);
       EXPECT_LT(Difference(ours.mean, expected.mean), 1e-13);
       EXPECT_LT(Difference(ours.variance, expected.variance), 1e-12);
-      // In float an output near 0 may fall on the other side of the gate, which changes whole gradients: those are
+      // In float an output near 0 may be on the other side of the gate, which changes whole gradients, so these are
       // compared without ReLU.
       if (!test.relu) ExpectEqual(Kernels<float>(test), expected, test, 2e-5);
     }

@@ -26,7 +26,7 @@ struct BatchNormGrid {
   int64_t rows = 0, channels = 0;
   int vector = 1;                 // channels that a thread reads at once; divides `channels`
   int columns = 1, lanes = 1;     // of a block's threads; columns * lanes <= kBatchNormThreads
-  int64_t tiles = 1;              // blocks side by side over channels
+  int64_t tiles = 1;              // blocks next to each other over channels
   int64_t chunk = 1, chunks = 1;  // rows of a block; blocks one after the other over rows
   int64_t partial_size() const { return 2 * channels * chunks; }  // doubles: the sums of all blocks
 };
@@ -133,7 +133,7 @@ PRUNELAB_HOST_DEVICE inline void ForwardOfThread(const BatchNormGrid& grid, cons
   }
 }
 
-// What tells whether a ReLU let an element through.
+// What shows whether a ReLU let an element through.
 enum class BatchNormGate {
   kNone,      // there is no ReLU
   kComputed,  // BN's output, computed again from y
@@ -247,7 +247,7 @@ PRUNELAB_HOST_DEVICE inline ChannelSums SumsOfWarpLane(const BatchNormGrid& grid
   return sums;
 }
 
-// A batch normalisation's own tensors, [channels] each.
+// A batch normalization's own tensors, [channels] each.
 template <typename T>
 struct BatchNormParameters {
   const T* gamma = nullptr;

@@ -1,4 +1,4 @@
-// Batch normalisation with the addition and the ReLU after it, on tensors: on the CPU (batch_norm.h) or on a CUDA
+// Batch normalization with the addition and the ReLU after it, on tensors: on the CPU (batch_norm.h) or on a CUDA
 // device (device_kernels.cu), without synchronizing. It can be differentiated once; ml/execution/fused_plan.cc makes an
 // autograd function of it.
 //
@@ -13,7 +13,7 @@
 
 namespace prunelab {
 
-// A batch normalisation's own tensors, [C] in the dtype of its input (float or double), and its constants.
+// A batch normalization's own tensors, [C] in the dtype of its input (float or double), and its constants.
 struct BatchNormTensors {
   at::Tensor gamma, beta, running_mean, running_var;
   at::Tensor num_batches_tracked;  // [] int64
@@ -27,8 +27,8 @@ struct FusedBatchNormResult {
   at::Tensor inverse;             // [C] float64, 1 / sqrt(variance + epsilon)
 };
 
-// By the batch's statistics; the running ones are moved on. y, `addend` (undefined: none): [N, C, H, W], of one dtype,
-// on one device; channels_last ones are not copied. Without a graph for autograd.
+// By the batch's statistics; the running statistics are updated. y, `addend` (undefined: none): [N, C, H, W], of one
+// dtype, on one device; channels_last tensors are not copied. Without a graph for autograd.
 FusedBatchNormResult FusedBatchNormTraining(const BatchNormTensors& norm, const at::Tensor& y, const at::Tensor& addend,
                                             bool relu);
 
@@ -37,7 +37,7 @@ at::Tensor FusedBatchNormEvaluation(const BatchNormTensors& norm, const at::Tens
                                     bool relu);
 
 struct FusedBatchNormGradients {
-  at::Tensor y, addend;    // [N, C, H, W]; addend undefined where there was none
+  at::Tensor y, addend;    // [N, C, H, W]; addend is undefined if there was none
   at::Tensor gamma, beta;  // [C]
 };
 

@@ -1,5 +1,5 @@
-// The fused batch normalisation against LibTorch's operators and autograd in float64: on the CPU, on a CUDA device
-// where program and machine have one, and with the device's threads one by one on the host, which must give the
+// Compares the fused batch normalization with LibTorch's operators and autograd in float64: on the CPU, on a CUDA
+// device if program and machine have one, and with the device's threads one by one on the host, which must give the
 // device's bits.
 
 #include "ml/kernels/batch_norm/fused_batch_norm.h"
@@ -25,8 +25,8 @@ struct Case {
 };
 
 // Channels that are and are not multiples of what a thread reads at once, fewer and more than a block has threads; rows
-// that fill no block, several, and more than a warp has lanes for. The last of them have their blocks' sums in three
-// rounds of a warp's lanes.
+// that fill less than a block, several blocks, and more than a warp has lanes for. The last of them have their blocks'
+// sums in three rounds of a warp's lanes.
 std::vector<Case> Cases() {
   std::vector<Case> cases;
   for (const bool relu : {false, true}) {
@@ -177,7 +177,7 @@ Results LibTorch(const Case& test) {
   return results;
 }
 
-// Largest difference beside the largest value.
+// The largest difference relative to the largest value.
 double Difference(const at::Tensor& a, const at::Tensor& b) {
   EXPECT_EQ(a.sizes(), b.sizes());
   const at::Tensor exact = b.to(at::kDouble);
@@ -212,7 +212,7 @@ void ExpectSameBits(const Results& a, const Results& b) {
   EXPECT_TRUE(same(a.daddend, b.daddend));
 }
 
-// False too in a program that was built without --config=cuda: it does not link LibTorch's CUDA half.
+// Also false in a program that was built without --config=cuda, which does not link LibTorch's CUDA half.
 bool HasDevice() { return at::hasCUDA(); }
 
 std::vector<at::Device> Devices() {
@@ -221,7 +221,8 @@ std::vector<at::Device> Devices() {
   return devices;
 }
 
-// In float an output near 0 may fall on the other side of the gate, which changes whole gradients: cases without ReLU.
+// In float an output near 0 may be on the other side of the gate, which changes whole gradients: only cases without
+// ReLU.
 constexpr double kFloat = 5e-5, kDouble = 1e-12;
 
 TEST(FusedBatchNormTest, EqualsLibTorch) {
@@ -258,7 +259,7 @@ TEST(FusedBatchNormTest, DeviceGivesTheBitsOfItsThreads) {
   }
 }
 
-// Each element is some thread's, once; and each thread has rows enough, and not too many, for its short sums.
+// Each element belongs to exactly one thread, and each thread has enough rows for its short sums, but not too many.
 TEST(FusedBatchNormTest, BlocksCoverAllElementsOnce) {
   for (const int64_t rows : {1, 7, 1000, 131072, 3211264}) {
     for (const int64_t channels : {1, 3, 16, 37, 64, 1000, 2048}) {
@@ -306,7 +307,7 @@ TEST(FusedBatchNormTest, NotANumberIsNotLost) {
 }
 
 TEST(FusedBatchNormDeathTest, OneValueAChannelHasNoVariance) {
-  // A fork of a process whose threads compute would wait for them for ever.
+  // If a process forks while its threads compute, the child would wait for them forever.
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(Fused({1, 3, 1, 1, false, false}, at::kFloat, at::kCPU), "one value a channel");
 }

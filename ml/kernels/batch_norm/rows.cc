@@ -4,7 +4,7 @@
 #include <immintrin.h>
 #endif
 
-// PRUNELAB_INSTRUCTION_SET: generic, avx2 or avx512, as the flags of this compilation.
+// PRUNELAB_INSTRUCTION_SET is generic, avx2 or avx512, according to the flags of this compilation.
 namespace prunelab {
 namespace PRUNELAB_INSTRUCTION_SET {
 namespace {
@@ -49,7 +49,7 @@ template <typename V>
 inline __attribute__((always_inline)) V Zero() {
   return V{};
 }
-// Not-a-number passes, as in LibTorch's relu and its gradient.
+// NaN passes, as in LibTorch's relu and its gradient.
 template <typename V>
 inline __attribute__((always_inline)) V Relu(V x) {
   return x < Zero<V>() ? Zero<V>() : x;
@@ -65,8 +65,8 @@ inline double Lane(const V& value, int lane) {
   return value[lane];
 }
 
-// Calls body(V{}, c) for all channels c: sixteen at a time where a register holds them, eight, then one by one. A
-// channel's sums do not depend on it: each has a lane of its own.
+// Calls body(V{}, c) for all channels c: sixteen at a time if a register holds them, then eight, then one by one. A
+// channel's sums do not depend on this, because each has its own lane.
 template <typename T, typename Body>
 inline __attribute__((always_inline)) void ForChannels(int64_t channels, const Body& body) {
   int64_t c = 0;

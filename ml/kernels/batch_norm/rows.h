@@ -1,6 +1,6 @@
 // The inner loops of batch_norm.h over some rows, on one thread. rows.cc is compiled once for each instruction set, in
-// a namespace of its own, and batch_norm.cc takes the best one that the processor has. Nothing in there may come from
-// the standard library: a template that two instruction sets instantiate would be linked once for both.
+// its own namespace, and batch_norm.cc uses the best one that the processor has. The code there must not use the
+// standard library: a template that two instruction sets instantiate would be linked once for both.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,9 @@
 
 namespace prunelab {
 
-// What the arguments mean: batch_norm.h. `sum`, `square` and `product` are added to. `scratch` has
-// BatchNormScratch(channels) elements, its first half zero before its first use, then used with one layout only.
+// batch_norm.h explains the arguments. `sum`, `square` and `product` are added to. `scratch` has
+// BatchNormScratch(channels) elements. Its first half must be zero before its first use, and after that it must be used
+// with one layout only.
 template <typename T>
 struct BatchNormRows {
   void (*statistics)(const T* y, int64_t rows, int64_t channels, const T* pivot, double* sum, double* square);

@@ -13,13 +13,13 @@
 namespace prunelab {
 namespace {
 
-// Where there are no vector instructions, the library's convolutions are as good.
+// Without vector instructions the library's convolutions are just as good.
 Conv3x3Rows None() { return {}; }
 
-// Only the chosen set's code is run, also for looking.
+// Only the chosen set's code is run, even for queries.
 Conv3x3Rows Rows() { return ForBestInstructionSet(&avx512::FindConv3x3, &avx2::FindConv3x3, &None)(); }
 
-// Memory on whole cache lines, so that a vector lies in one. Grows, never shrinks; zero where it is new.
+// Memory aligned to cache lines, so that a vector lies in one. It grows and never shrinks; new memory is zero.
 class Lines {
  public:
   float* Get(int64_t size) {
@@ -41,7 +41,7 @@ class Lines {
   int64_t size_ = 0;
 };
 
-// What a thread needs beside the operands. Nobody writes the zeros.
+// What a thread needs besides the operands. The zeros are never written.
 struct Workspace {
   Lines transformed, scratch, zeros;
 };
@@ -103,7 +103,7 @@ void Conv3x3Fused(int64_t images, int64_t height, int64_t width, int64_t in, int
   float* const transformed = ThreadsWorkspace().transformed.Get(16 * in * out);
   kernels.transform_weight(shape, weight, transformed);
   const int64_t rows = images * shape.tile_rows(), block = BlockRows(shape);
-  // Where the result lies already, the convolution's output has a place of its own.
+  // If the result is already in place, the convolution's output has its own memory.
   const bool apart = output.position != nullptr || output.addend == result;
   ParallelFor((rows + block - 1) / block, [&](int64_t i) {
     thread_local Lines outputs;
@@ -119,7 +119,7 @@ void Conv3x3Fused(int64_t images, int64_t height, int64_t width, int64_t in, int
 
 void Conv3x3InputGradient(int64_t images, int64_t height, int64_t width, int64_t in, int64_t out, const float* dy,
                           const float* weight, const float* addend, float* dx) {
-  // A convolution of dy with the taps in reverse and the channels' roles exchanged.
+  // A convolution of dy with the taps in reverse order and the channels' roles exchanged.
   const Conv3x3Rows kernels = CheckedRows();
   float* const transformed = ThreadsWorkspace().transformed.Get(16 * in * out);
   kernels.transform_weight_for_input({images, height, width, in, out}, weight, transformed);
@@ -131,7 +131,7 @@ void Conv3x3WeightGradient(int64_t images, int64_t height, int64_t width, int64_
   const Conv3x3Rows kernels = CheckedRows();
   const Conv3x3Shape shape{images, height, width, in, out};
   const int64_t rows = images * shape.tile_rows(), block = BlockRows(shape), blocks = (rows + block - 1) / block;
-  // Groups of blocks, the same whatever the threads are.
+  // Groups of blocks, the same for any number of threads.
   const int64_t groups = std::min<int64_t>(blocks, 16), size = 9 * in * out;
   std::vector<float> of_groups(groups * size);
   ParallelFor(groups, [&](int64_t group) {

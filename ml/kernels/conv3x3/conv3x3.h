@@ -3,31 +3,32 @@
 // two by two outputs instead of 36, forward and for both gradients. Rounding is as fine as that of the plain sums: the
 // transforms only add, subtract and halve.
 //
-// It uses AVX2 or AVX-512, as the processor has it (rows.h). Work is shared out in blocks that depend on shapes alone
-// and sums are taken in a fixed order, so any number of threads gives the same bits. A block's transformed values stay
-// in the L2 cache.
+// It uses AVX2 or AVX-512, depending on the processor (rows.h). Work is divided into blocks that depend on shapes
+// alone, and sums are computed in a fixed order, so any number of threads gives the same bits. A block's transformed
+// values stay in the L2 cache.
 #pragma once
 
 #include <cstdint>
 
 namespace prunelab {
 
-// What a convolution reads: images [images, height, width, in]: `data`, or, where scale and shift [in] are not null,
-// max(0, data * scale + shift): BN and ReLU as the data is read. NaN passes, as in LibTorch's relu.
+// What a convolution reads: images [images, height, width, in], which are `data` or, if scale and shift [in] are not
+// null, max(0, data * scale + shift), that is, BN and ReLU are applied as the data is read. NaN passes, as in
+// LibTorch's relu.
 struct Conv3x3Input {
   const float* data = nullptr;
   const float* scale = nullptr;
   const float* shift = nullptr;
 };
 
-// What Conv3x3Fused makes of a convolution's output while it lies in a cache: the rest of an inference block.
+// What Conv3x3Fused does with a convolution's output while it is in a cache: the rest of an inference block.
 //
-// out = relu(place(y) + shift + addend + picture), all of it channels_last with `channels` channels; place puts channel
-// k of the convolution's output y at channel position[k], zero elsewhere. Without a ReLU where `relu` is false; null
-// where there is nothing to add.
+// out = relu(place(y) + shift + addend + picture), all of it channels_last with `channels` channels. place puts channel
+// k of the convolution's output y at channel position[k], with zeros elsewhere. There is no ReLU if `relu` is false;
+// null means that there is nothing to add.
 struct Conv3x3Output {
   int64_t channels = 0;               // a multiple of 8
-  const int32_t* position = nullptr;  // increasing; null: all channels are there, each in its place
+  const int32_t* position = nullptr;  // in ascending order; null: there are all channels, each in its place
   const float* shift = nullptr;       // [channels], never null: the bias, and constants in each pixel
   const float* addend = nullptr;      // [images, height, width, channels]; may be the result itself
   const float* picture = nullptr;     // [height, width, channels], for all images
@@ -42,14 +43,14 @@ constexpr int64_t kMaxConv3x3Weights = 256 * 256, kMaxConv3x3WeightGradients = 1
 // multiples of 8, at most kMaxConv3x3Weights pairs, images of at least two by two and at most 64 pixels' width, on a
 // processor with AVX2.
 bool HasConv3x3(int64_t in, int64_t out, int64_t height, int64_t width);
-// And for weight gradients: at most kMaxConv3x3WeightGradients pairs.
+// The same for weight gradients: at most kMaxConv3x3WeightGradients pairs.
 bool HasConv3x3WeightGradient(int64_t in, int64_t out, int64_t height, int64_t width);
 
 // The convolution of x [images, height, width, in] with weight [out, 3, 3, in], as y [images, height, width, out].
 void Conv3x3(int64_t images, int64_t height, int64_t width, int64_t in, int64_t out, const Conv3x3Input& x,
              const float* weight, float* y);
 
-// The convolution with what `output` makes of it, for inference, as `result` [images, height, width, output.channels].
+// The convolution followed by what `output` says, for inference, as `result` [images, height, width, output.channels].
 void Conv3x3Fused(int64_t images, int64_t height, int64_t width, int64_t in, int64_t out, const float* x,
                   const float* weight, const Conv3x3Output& output, float* result);
 

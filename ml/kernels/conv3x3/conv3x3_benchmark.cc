@@ -1,5 +1,6 @@
-// 3x3 convolutions of a ResNet-56 (batch 128) at its widths and at those that skipping leaves: this kernel and the
-// library's. Arguments: in, out, image size. And those that are left to the library: the stem, strides, projections.
+// Times 3x3 convolutions of a ResNet-56 (batch 128) at its widths and at those that skipping leaves, by this kernel and
+// by the library (arguments: in, out, image size), and those that are left to the library: the stem, strides,
+// projections.
 //
 //   bazel run //ml/kernels/conv3x3:conv3x3_benchmark
 #include <ATen/ATen.h>

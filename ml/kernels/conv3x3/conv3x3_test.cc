@@ -21,7 +21,7 @@ at::Tensor Values(at::IntArrayRef shape, double frequency) {
   return at::arange(n, at::kDouble).mul(frequency).sin().to(at::kFloat).view(shape);
 }
 
-// [images, channels, height, width] of memory that is [images, height, width, channels].
+// A tensor [images, channels, height, width] of memory that is [images, height, width, channels].
 at::Tensor Image(const at::Tensor& rows) { return rows.to(at::kDouble).permute({0, 3, 1, 2}); }
 
 TEST(Conv3x3Test, EqualsLibTorchInFloat64) {
@@ -45,7 +45,7 @@ TEST(Conv3x3Test, EqualsLibTorchInFloat64) {
                                dx.data_ptr<float>());
           EXPECT_LT((Image(dx) - at::conv_transpose2d(Image(dy), Image(weight), {}, 1, 1)).abs().max().item<double>(),
                     1e-4);
-          // A sum in the same pass is the sum behind it, bit for bit.
+          // A sum in the same pass equals a separate sum afterwards, bit for bit.
           const at::Tensor addend = Values({3, height, width, in}, 3.1), sum = at::empty_like(x);
           Conv3x3InputGradient(3, height, width, in, out, dy.data_ptr<float>(), weight.data_ptr<float>(),
                                addend.data_ptr<float>(), sum.data_ptr<float>());
@@ -64,7 +64,7 @@ TEST(Conv3x3Test, EqualsLibTorchInFloat64) {
   SetInstructionSet(best);
 }
 
-// BN and ReLU as the input is read give the bits that they give in a pass of their own.
+// BN and ReLU that are applied as the input is read give the same bits as in a separate pass.
 TEST(Conv3x3Test, NormalizesWhatItReads) {
   const InstructionSet best = BestInstructionSet();
   for (const InstructionSet set : {InstructionSet::kAvx2, InstructionSet::kAvx512}) {
@@ -97,8 +97,8 @@ TEST(Conv3x3Test, NormalizesWhatItReads) {
   SetInstructionSet(best);
 }
 
-// Everything that is made of a convolution's output, against LibTorch in float64: blocks that end in the middle of an
-// image, placed channels, a result that lies where the addend was.
+// Everything that is done with a convolution's output, compared with LibTorch in float64: blocks that end in the middle
+// of an image, placed channels, a result in the same memory as the addend.
 TEST(Conv3x3Test, FusedEqualsLibTorchInFloat64) {
   constexpr int64_t kImages = 3, kIn = 16;
   const InstructionSet best = BestInstructionSet();

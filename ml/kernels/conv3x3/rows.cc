@@ -1,6 +1,6 @@
 #include "ml/kernels/conv3x3/rows.h"
 
-// PRUNELAB_INSTRUCTION_SET: avx2 or avx512, as the flags of this compilation.
+// PRUNELAB_INSTRUCTION_SET is avx2 or avx512, according to the flags of this compilation.
 namespace prunelab {
 namespace PRUNELAB_INSTRUCTION_SET {
 namespace {
@@ -38,9 +38,10 @@ inline __attribute__((always_inline)) void ForChannels(int64_t channels, const B
   for (; c < channels; c += 8) body(Float8{}, c);
 }
 
-// Transformed values in the scratch: blocks of as many channels as a vector V has, one after the other; in a block
-// [position][tile][channel of the block]. Between positions lies a cache line more than the tiles take, so that they do
-// not fall on the same lines of the cache. All distances are constants, so that loops need few registers for addresses.
+// Transformed values in the scratch are in blocks of as many channels as a vector V has, one after the other; within a
+// block in the order [position][tile][channel of the block]. Between positions there is one cache line more than the
+// tiles take, so that they do not use the same lines of the cache. All distances are constants, so that loops need few
+// registers for addresses.
 template <typename V>
 constexpr int PositionStride() {
   return kConv3x3Tiles * Lanes<V>() + 16;
@@ -51,7 +52,7 @@ constexpr int BlockStride() {
 }
 // Where the block of channel c begins. The blocks before it are of the widest kind.
 inline int64_t BlockOffset(int64_t c) { return c / Lanes<Widest>() * BlockStride<Widest>(); }
-// What all of them take, at most.
+// The size of all of them, at most.
 inline int64_t BlocksSize(int64_t channels) { return BlockOffset(channels + Lanes<Widest>() - 1); }
 
 // F(2x2, 3x3) of Winograd's minimal filtering (Lavin and Gray 2016), with the last row's sign turned in B and A:
@@ -68,8 +69,8 @@ inline __attribute__((always_inline)) void TimesB(V x0, V x1, V x2, V x3, V (&v)
   v[3] = x3 - x1;
 }
 
-// Transforms the inputs of a row of tiles, one block of channels, from c on. `rows`: the four rows of pixels; a row
-// outside the image is one of zeros, and stays so where BN and ReLU come first.
+// Transforms the inputs of a row of tiles, one block of channels, starting at c. `rows`: the four rows of pixels; a row
+// outside the image is a row of zeros, and stays zero if BN and ReLU are applied first.
 template <typename V, bool kNormalize>
 inline __attribute__((always_inline)) void TransformInput(const float* const (&rows)[4], const bool (&inside)[4],
                                                           const Conv3x3Input& x, int64_t width, int64_t channels,
@@ -166,8 +167,8 @@ inline __attribute__((always_inline)) void AddProducts(const float* a, const flo
   }
 }
 
-// The products of a position: kVectors vectors of outputs, kTiles tiles at a time in registers. Behind the last tile
-// the scratch has room for whole groups; what is computed there nobody reads.
+// The products of a position: kVectors vectors of outputs, kTiles tiles at a time in registers. After the last tile the
+// scratch has room for whole groups; what is computed there is never read.
 template <typename V, int kVectors>
 inline void Products(const float* inputs, int64_t p, int64_t tiles, int64_t in, const float* b, int64_t out,
                      float* to) {
@@ -223,7 +224,7 @@ inline __attribute__((always_inline)) void TransformOutput(const float* from, in
       s[0][j] = at(0) + middle + last;
       s[1][j] = middle - last + at(3);
     }
-    // Where there is one row, the second is written first and then written over.
+    // If there is only one row, the second is written first and then overwritten.
     store(below, s[1][0] + s[1][1] + s[1][2]);
     if (two_columns) store(below + channels, s[1][1] - s[1][2] + s[1][3]);
     store(above, s[0][0] + s[0][1] + s[0][2]);
@@ -279,8 +280,8 @@ struct IntegersOf<Widest> {
 };
 #endif
 
-// The lanes of `values` that `lane` names. GCC has an instruction for lanes that are known only at run time, Clang,
-// which builds this for fuzzing, none.
+// The lanes of `values` that `lane` names. GCC has an instruction for lanes that are known only at run time; Clang,
+// which builds this for fuzzing, has none.
 template <typename V>
 V Chosen(V values, typename IntegersOf<V>::Type lane) {
 #ifdef __clang__
@@ -292,7 +293,7 @@ V Chosen(V values, typename IntegersOf<V>::Type lane) {
 #endif
 }
 
-// How channels c to c + Lanes<V>() of the output come out of consecutive ones of y, from `first` on.
+// How channels c to c + Lanes<V>() of the output are formed from consecutive ones of y, starting at `first`.
 template <typename V>
 struct Placing {
   typename IntegersOf<V>::Type lane{}, keep{};  // keep: all bits where there is a channel
@@ -324,7 +325,7 @@ inline void FinishChannels(const Conv3x3Output& output, int64_t stored, int64_t 
     V value = (kPlaced ? place(y + pixel * stored) : Load<V>(y + i)) + shift;
     if (kPicture) value += Load<V>(picture + i);
     if (kAddend) value += Load<V>(addend + i);
-    Store<V>(out + i, value < least ? least : value);  // not-a-number passes, as in LibTorch's relu
+    Store<V>(out + i, value < least ? least : value);  // NaN passes, as in LibTorch's relu
   }
 }
 
@@ -347,7 +348,7 @@ void Finish(const Conv3x3Shape& shape, const Conv3x3Output& output, int64_t firs
   const auto finish = kKinds[placed][output.addend != nullptr][output.picture != nullptr];
   const int64_t begin = shape.PixelsBefore(first), end = shape.PixelsBefore(first + count);
   const int64_t image = shape.height * shape.width;
-  // A picture begins anew with each image.
+  // A picture starts again with each image.
   for (int64_t pixel = begin, next = 0; pixel < end; pixel = next) {
     const int64_t end_of_image = (pixel / image + 1) * image;
     next = output.picture != nullptr && end_of_image < end ? end_of_image : end;
@@ -438,7 +439,7 @@ void AddWeightGradient(const Conv3x3Shape& shape, const Conv3x3Input& x, const f
   }
 }
 
-// G w of three taps; V is float where channels lie apart.
+// G w of three taps; V is float if channels are not adjacent.
 template <typename V>
 inline __attribute__((always_inline)) void TimesG(V w0, V w1, V w2, V (&u)[4]) {
   const V half = 0.5f * (w0 + w2), middle = 0.5f * w1;

@@ -1,9 +1,9 @@
-// Channels of a removed network put back into their places in a residual stream, in channels_last memory.
+// Puts channels of a removed network back into their places in a residual stream, in channels_last memory.
 //
 //   x [rows, 2], index {0, 3}, channels 4:   out [rows, 4] = x0 0 0 x1
 //
-// One pass over the output, on LibTorch's threads. LibTorch's own zeros and index_copy take as long as the convolution
-// that the removal made smaller.
+// It is one pass over the output, on LibTorch's threads. LibTorch's own zeros and index_copy take as long as the
+// convolution that the removal made smaller.
 #pragma once
 
 #include <cstdint>
