@@ -1,14 +1,14 @@
-// The instruction set that the kernels of this folder use, chosen as the program runs.
+// The instruction set that the kernels below this folder use. It is chosen when the program runs.
 #pragma once
 
 namespace prunelab {
 
 enum class InstructionSet { kGeneric, kAvx2, kAvx512 };
 
-// The best that the processor has, or what was set.
+// The best that the processor has, or the one that a test has set.
 InstructionSet BestInstructionSet();
 
-// The one of three that is for it.
+// Of three choices, the one for the best instruction set.
 template <typename Choice>
 Choice ForBestInstructionSet(Choice avx512, Choice avx2, Choice generic) {
   switch (BestInstructionSet()) {
@@ -25,7 +25,7 @@ Choice ForBestInstructionSet(Choice avx512, Choice avx2, Choice generic) {
 // "generic", "avx2" or "avx512".
 const char* Name(InstructionSet set);
 
-// Whether the processor has it.
+// Whether the processor has `set`.
 bool HasInstructionSet(InstructionSet set);
 
 // For tests: a lesser one (checked).

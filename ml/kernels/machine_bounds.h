@@ -1,5 +1,5 @@
-// Loops that reach what a core can at most: machine_benchmark times them as the bound that kernels are held against.
-// machine_bounds.cc is compiled once for each instruction set.
+// Loops that reach the most that a core can do. machine_benchmark times them, as the bound that kernels are compared
+// with. machine_bounds.cc is compiled once for each instruction set.
 #pragma once
 
 #include <cstdint>

@@ -1,8 +1,9 @@
-// Work shared out to the threads that LibTorch computes with.
+// Shares work out to the threads that LibTorch computes with.
 //
 //   ParallelFor(groups.size(), [&](int64_t g) { values[g] = Value(groups[g]); });
 //
-// at::parallel_for of a header that is compiled without OpenMP is a plain loop, silently; this one is compiled with it.
+// at::parallel_for is a plain loop, without a warning, wherever its header is compiled without OpenMP. This one is
+// always compiled with it.
 #pragma once
 
 #include <cstdint>

@@ -60,7 +60,7 @@ void BatchNormStatistics(const BatchNormLayout& layout, const T* y, double* mean
   const int64_t stored = layout.stored, chunk = ChunkRows(stored), chunks = Chunks(layout, chunk);
   std::fill_n(mean, layout.channels, 0);
   std::fill_n(variance, layout.channels, 0);
-  // Sums of differences to the first row: no digits are lost where the mean is far from 0.
+  // Sums of differences to the first row, so that no digits are lost where the mean is far from 0.
   std::vector<double> sums(2 * chunks * stored);
   ParallelFor(chunks, [&](int64_t i) {
     double* sum = sums.data() + 2 * i * stored;
@@ -76,7 +76,7 @@ void BatchNormStatistics(const BatchNormLayout& layout, const T* y, double* mean
     const int64_t c = layout.position == nullptr ? j : layout.position[j];
     const double shifted = sum / rows;
     mean[c] = static_cast<double>(y[j]) + shifted;
-    // Not-a-number stays one.
+    // NaN stays NaN.
     const double value = square / rows - shifted * shifted;
     variance[c] = value < 0 ? 0 : value;
   }

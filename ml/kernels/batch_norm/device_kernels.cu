@@ -7,7 +7,7 @@
 namespace prunelab {
 namespace {
 
-// Every thread of the block must come here: the folding waits for all of them.
+// Every thread of the block must get here, because the folding waits for all of them.
 template <int kVector>
 __device__ void FoldAndStore(const BatchNormGrid& grid, const BatchNormPlace& place, const ThreadSums<kVector>& sums,
                              double* partial) {
@@ -17,7 +17,7 @@ __device__ void FoldAndStore(const BatchNormGrid& grid, const BatchNormPlace& pl
     __syncthreads();
     FoldLanes<kVector>(grid, place, width, first, second);
   }
-  // What the first lane's threads store they wrote themselves.
+  // The threads of the first lane store only what they wrote themselves.
   StoreBlockSums<kVector>(grid, place, blockIdx.x, first, second, partial);
 }
 

@@ -258,7 +258,7 @@ TEST(FusedBatchNormTest, DeviceGivesTheBitsOfItsThreads) {
   }
 }
 
-// Each element is some thread's, once; and each thread has rows enough, and not too many, for its short sums.
+// Each element belongs to exactly one thread, and each thread has enough rows, but not too many, for its short sums.
 TEST(FusedBatchNormTest, BlocksCoverAllElementsOnce) {
   for (const int64_t rows : {1, 7, 1000, 131072, 3211264}) {
     for (const int64_t channels : {1, 3, 16, 37, 64, 1000, 2048}) {
@@ -306,7 +306,7 @@ TEST(FusedBatchNormTest, NotANumberIsNotLost) {
 }
 
 TEST(FusedBatchNormDeathTest, OneValueAChannelHasNoVariance) {
-  // A fork of a process whose threads compute would wait for them for ever.
+  // A fork of a process with computing threads would wait for them forever.
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(Fused({1, 3, 1, 1, false, false}, at::kFloat, at::kCPU), "one value a channel");
 }

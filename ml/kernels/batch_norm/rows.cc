@@ -49,7 +49,7 @@ template <typename V>
 inline __attribute__((always_inline)) V Zero() {
   return V{};
 }
-// Not-a-number passes, as in LibTorch's relu and its gradient.
+// NaN passes, as in LibTorch's relu and its gradient.
 template <typename V>
 inline __attribute__((always_inline)) V Relu(V x) {
   return x < Zero<V>() ? Zero<V>() : x;

@@ -16,10 +16,11 @@ namespace {
 // Where there are no vector instructions, the library's convolutions are as good.
 Conv3x3Rows None() { return {}; }
 
-// Only the chosen set's code is run, also for looking.
+// Finding the kernels, too, runs only the chosen instruction set's code.
 Conv3x3Rows Rows() { return ForBestInstructionSet(&avx512::FindConv3x3, &avx2::FindConv3x3, &None)(); }
 
-// Memory on whole cache lines, so that a vector lies in one. Grows, never shrinks; zero where it is new.
+// Memory that starts on a cache line, so that a vector lies in one line. It grows, never shrinks, and is zero where it
+// is new.
 class Lines {
  public:
   float* Get(int64_t size) {
@@ -41,7 +42,7 @@ class Lines {
   int64_t size_ = 0;
 };
 
-// What a thread needs beside the operands. Nobody writes the zeros.
+// What a thread needs besides the operands. Nothing writes to the zeros.
 struct Workspace {
   Lines transformed, scratch, zeros;
 };
@@ -103,7 +104,7 @@ void Conv3x3Fused(int64_t images, int64_t height, int64_t width, int64_t in, int
   float* const transformed = ThreadsWorkspace().transformed.Get(16 * in * out);
   kernels.transform_weight(shape, weight, transformed);
   const int64_t rows = images * shape.tile_rows(), block = BlockRows(shape);
-  // Where the result lies already, the convolution's output has a place of its own.
+  // Where `result` already holds something, the convolution's output goes to memory of its own first.
   const bool apart = output.position != nullptr || output.addend == result;
   ParallelFor((rows + block - 1) / block, [&](int64_t i) {
     thread_local Lines outputs;
@@ -131,7 +132,7 @@ void Conv3x3WeightGradient(int64_t images, int64_t height, int64_t width, int64_
   const Conv3x3Rows kernels = CheckedRows();
   const Conv3x3Shape shape{images, height, width, in, out};
   const int64_t rows = images * shape.tile_rows(), block = BlockRows(shape), blocks = (rows + block - 1) / block;
-  // Groups of blocks, the same whatever the threads are.
+  // Groups of blocks that do not depend on the number of threads.
   const int64_t groups = std::min<int64_t>(blocks, 16), size = 9 * in * out;
   std::vector<float> of_groups(groups * size);
   ParallelFor(groups, [&](int64_t group) {

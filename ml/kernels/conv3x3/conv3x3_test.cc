@@ -45,7 +45,7 @@ TEST(Conv3x3Test, EqualsLibTorchInFloat64) {
                                dx.data_ptr<float>());
           EXPECT_LT((Image(dx) - at::conv_transpose2d(Image(dy), Image(weight), {}, 1, 1)).abs().max().item<double>(),
                     1e-4);
-          // A sum in the same pass is the sum behind it, bit for bit.
+          // Adding in the same pass gives the bits of adding after it.
           const at::Tensor addend = Values({3, height, width, in}, 3.1), sum = at::empty_like(x);
           Conv3x3InputGradient(3, height, width, in, out, dy.data_ptr<float>(), weight.data_ptr<float>(),
                                addend.data_ptr<float>(), sum.data_ptr<float>());

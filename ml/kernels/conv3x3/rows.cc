@@ -166,8 +166,8 @@ inline __attribute__((always_inline)) void AddProducts(const float* a, const flo
   }
 }
 
-// The products of a position: kVectors vectors of outputs, kTiles tiles at a time in registers. Behind the last tile
-// the scratch has room for whole groups; what is computed there nobody reads.
+// The products of a position: kVectors vectors of outputs, kTiles tiles at a time in registers. After the last tile
+// the scratch has room for whole groups; what is computed there is never read.
 template <typename V, int kVectors>
 inline void Products(const float* inputs, int64_t p, int64_t tiles, int64_t in, const float* b, int64_t out,
                      float* to) {
@@ -324,7 +324,7 @@ inline void FinishChannels(const Conv3x3Output& output, int64_t stored, int64_t 
     V value = (kPlaced ? place(y + pixel * stored) : Load<V>(y + i)) + shift;
     if (kPicture) value += Load<V>(picture + i);
     if (kAddend) value += Load<V>(addend + i);
-    Store<V>(out + i, value < least ? least : value);  // not-a-number passes, as in LibTorch's relu
+    Store<V>(out + i, value < least ? least : value);  // NaN passes, as in LibTorch's relu
   }
 }
 
@@ -347,7 +347,7 @@ void Finish(const Conv3x3Shape& shape, const Conv3x3Output& output, int64_t firs
   const auto finish = kKinds[placed][output.addend != nullptr][output.picture != nullptr];
   const int64_t begin = shape.PixelsBefore(first), end = shape.PixelsBefore(first + count);
   const int64_t image = shape.height * shape.width;
-  // A picture begins anew with each image.
+  // The picture starts again with each image.
   for (int64_t pixel = begin, next = 0; pixel < end; pixel = next) {
     const int64_t end_of_image = (pixel / image + 1) * image;
     next = output.picture != nullptr && end_of_image < end ? end_of_image : end;
