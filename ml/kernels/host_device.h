@@ -1,5 +1,5 @@
-// Functions that both the host and a CUDA device run. Their headers are plain C++, so that the host's tests cover the
-// very arithmetic of the device.
+// Marks functions that both the host and a CUDA device run. Their headers are plain C++, so tests on the host cover the
+// same arithmetic that the device runs.
 //
 //   template <typename T>
 //   PRUNELAB_HOST_DEVICE T Square(T x) { return x * x; }

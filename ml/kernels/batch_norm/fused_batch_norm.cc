@@ -103,7 +103,8 @@ void BackwardOnCpu(const FusedBatchNormResult& forward, const at::Tensor& y, boo
 
 }  // namespace
 
-// A tensor without data, on LibTorch's "meta" device, gets results without data: for tests of what a step calls.
+// A tensor without data, on LibTorch's "meta" device, gives results without data: tests that only follow what a step
+// calls use this.
 
 FusedBatchNormResult FusedBatchNormTraining(const BatchNormTensors& norm, const at::Tensor& y, const at::Tensor& addend,
                                             bool relu) {

@@ -7,8 +7,8 @@
 
 namespace prunelab {
 
-// All tensors on one CUDA device, contiguous or channels_last as they should be, those of the results made and to be
-// written. On the current stream.
+// All tensors are on one CUDA device, contiguous or channels_last as fused_batch_norm.cc makes them; those of the
+// results are allocated, to be written. The kernels run on the current stream.
 void FusedBatchNormTrainingOnDevice(const BatchNormTensors& norm, const at::Tensor& y, const at::Tensor& addend,
                                     bool relu, const FusedBatchNormResult& result);
 void FusedBatchNormEvaluationOnDevice(const BatchNormTensors& norm, const at::Tensor& y, const at::Tensor& addend,
