@@ -3,20 +3,20 @@
 load("//third_party/libtorch:defs.bzl", "torch_binary")
 
 def ablation_binary(name, models, datasets, strategies, regularizers, **kwargs):
-    """Links the ablation program with registrations.
+    """Links the ablation program with its plugins.
 
     Args:
       name: of the binary.
-      models: registration targets of network families, e.g. ["//ml/models:resnet_cifar_registration"].
+      models: network families, e.g. ["//ml/models:resnet_cifar"].
       datasets: of data sets.
-      strategies: of pruning strategies; //ml/pruning:none_registration is always linked.
-      regularizers: of regularizers; //ml/regularizers:none_registration is always linked.
+      strategies: of pruning strategies; //ml/pruning:none is always linked.
+      regularizers: of regularizers; //ml/regularizers:none is always linked.
       **kwargs: as for cc_binary.
     """
-    always = ["//ml/pruning:none_registration", "//ml/regularizers:none_registration"]
-    registrations = models + datasets + strategies + regularizers
+    always = ["//ml/pruning:none", "//ml/regularizers:none"]
+    plugins = models + datasets + strategies + regularizers
     torch_binary(
         name = name,
-        deps = ["//experiments:main"] + registrations + [label for label in always if label not in registrations],
+        deps = ["//experiments:main"] + plugins + [label for label in always if label not in plugins],
         **kwargs
     )

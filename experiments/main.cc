@@ -61,7 +61,10 @@ void List() {
     size_t width = 0;
     for (const auto& [name, info] : kind->linked()) width = std::max(width, name.size() + 2);
     for (const auto& [name, info] : kind->linked()) {
-      std::cout << "  " << name << std::string(width - name.size(), ' ') << info.summary << "\n";
+      const Method& method = info.method();
+      std::cout << "  " << name << std::string(width - name.size(), ' ') << method.summary();
+      if (method.has_paper()) std::cout << " (" << method.paper() << ")";
+      std::cout << "\n";
     }
   }
 }

@@ -127,12 +127,9 @@ absl::StatusOr<std::unique_ptr<Regularizer>> CreateTestPenalty(const TestPenalty
   return std::make_unique<NoPenalty>();
 }
 
-const bool registered =
-    RegisterNetworkFamily<TestNetwork>("test", "//test:test_network_registration", &CreateTestNetwork) &&
-    RegisterDataset<TestData>("test", "//test:test_data_registration", &CreateTestData) &&
-    RegisterPruningStrategy<TestPruning>("test", "//test:test_pruning_registration", &CreateTestPruning) &&
-    RegisterPruningStrategy<TestOtherPruning>("test", "//test:other", &CreateTestOtherPruning) &&
-    RegisterRegularizer<TestPenalty>("test", "//test:test_penalty_registration", &CreateTestPenalty);
+const bool registered = RegisterNetworkFamily(&CreateTestNetwork) && RegisterDataset(&CreateTestData) &&
+                        RegisterPruningStrategy(&CreateTestPruning) &&
+                        RegisterPruningStrategy(&CreateTestOtherPruning) && RegisterRegularizer(&CreateTestPenalty);
 
 // ---------------------------------------------------------------------------------------------------------------------
 
@@ -373,7 +370,7 @@ TEST(BadConfigTest, Plugins) {
   EXPECT_THAT(
       ErrorsWith([](Pieces* p) { p->half = "  pruning { [@SoftFilter] {} } } } }"; }),
       ElementsAre(AllOf(HasSubstr(absl::StrCat(kHalf, "13: [prunelab.SoftFilter] is not linked into this program; ")),
-                        HasSubstr("prunelab.TestPruning"), HasSubstr("soft_filter_registration"))));
+                        HasSubstr("prunelab.TestPruning"), HasSubstr(":soft_filter by its name"))));
   EXPECT_THAT(
       ErrorsWith([](Pieces* p) { p->half = "  pruning { [@TestPenalty] {} } } } }"; }),
       ElementsAre(absl::StrCat(kHalf,

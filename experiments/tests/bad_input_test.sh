@@ -53,7 +53,7 @@ base { = }"
 bad_config "unknown field" "config.textproto:8:1" "$good
 epoch: 3"
 bad_config "unlinked plugin" "prunelab.ResNetCifar" "$(echo "$good" | sed 's/ResNetCifar/Transformer/')"
-bad_config "unlinked plugin names a target" "_registration" "$(echo "$good" | sed 's/ResNetCifar/Transformer/')"
+bad_config "unlinked plugin names a target" "link its target" "$(echo "$good" | sed 's/ResNetCifar/Transformer/')"
 bad_config "wrong kind" "not a network" "$(echo "$good" | sed 's/prunelab.ResNetCifar\] { depth: 8 }/prunelab.Digits] {}/')"
 bad_config "rate of 1" "config.textproto:8:" "$good
 factor { name: 'p' level { name: 'x' patch { pruning { [type.googleapis.com/prunelab.DynamicL1] { rate: 1 } } } } }"

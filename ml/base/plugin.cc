@@ -36,9 +36,14 @@ PluginKind::PluginKind(std::string noun, std::string package) : noun_(std::move(
 
 const std::vector<const PluginKind*>& PluginKind::All() { return Kinds(); }
 
-void PluginKind::Add(PluginInfo info) {
-  const std::string name = info.parameters->full_name();
-  PRUNELAB_CHECK(linked_.emplace(name, std::move(info)).second) << name << " is registered twice";
+void PluginKind::Add(const google::protobuf::Descriptor* parameters) {
+  const std::string& name = parameters->full_name();
+  const bool added = linked_.emplace(name, PluginInfo{parameters, Target(name)}).second;
+  PRUNELAB_CHECK(added) << name << " is registered twice";
+}
+
+std::string PluginKind::Target(absl::string_view full_name) const {
+  return absl::StrCat(package_, ":", TargetName(full_name.substr(full_name.rfind('.') + 1)));
 }
 
 absl::Status PluginKind::CheckLinked(const google::protobuf::Any& any) const {
@@ -56,8 +61,7 @@ absl::Status PluginKind::CheckLinked(const google::protobuf::Any& any) const {
                                                    "] {}; linked ", Plural(noun_), ": ", Names(*this)));
   }
   return absl::NotFoundError(absl::StrCat("[", name, "] is not linked into this program; linked ", Plural(noun_), ": ",
-                                          Names(*this), "; to add it, link ", package_, ":",
-                                          TargetName(name.substr(name.rfind('.') + 1)), "_registration"));
+                                          Names(*this), "; to add it, link ", Target(name)));
 }
 
 std::string AnyTypeName(const google::protobuf::Any& any) {
@@ -85,8 +89,8 @@ std::string UnlinkedTypeRemedy(absl::string_view full_name) {
   for (const PluginKind* kind : PluginKind::All()) {
     absl::StrAppend(&text, "linked ", Plural(kind->noun()), ": ", Names(*kind), "; ");
   }
-  absl::StrAppend(&text, "to add it, link its registration target, //ml/{models,data,pruning,regularizers}:",
-                  TargetName(message), "_registration by its name");
+  absl::StrAppend(&text, "to add it, link its target, //ml/{models,data,pruning,regularizers}:", TargetName(message),
+                  " by its name");
   return text;
 }
 

@@ -1,8 +1,11 @@
-// Plugins: what a config chooses by a google.protobuf.Any. The type of the parameters' message names the plugin;
-// linking a plugin's registration target makes it known to its kind's registry.
+// Plugins: what a config chooses by a google.protobuf.Any. The type of the parameters' message names the plugin, the
+// message's option `method` (method.proto) describes it, and its .cc file registers it:
 //
-// A kind (network, data set, pruning strategy, regularizer) is one PluginRegistry, an accessor function beside the
-// kind's interface. Errors tell what is linked and which target would add what is missing.
+//   const bool registered = RegisterPruningStrategy(&CreateSoftFilter);
+//
+// So linking a plugin's target makes it known to its kind's registry. A kind (network, data set, pruning strategy,
+// regularizer) is one PluginRegistry, an accessor function beside the kind's interface. Errors tell what is linked and
+// which target would add what is missing.
 #pragma once
 
 #include <functional>
@@ -18,13 +21,16 @@
 #include "google/protobuf/any.pb.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/message.h"
+#include "ml/base/method.pb.h"
 
 namespace prunelab {
 
 struct PluginInfo {
   const google::protobuf::Descriptor* parameters = nullptr;
-  std::string summary;  // one line for --list
-  std::string target;   // the Bazel target that registers it, e.g. //ml/pruning:dynamic_l1_registration
+  std::string target;  // the Bazel target that has it, e.g. //ml/pruning:dynamic_l1
+
+  // The description on the parameters' message.
+  const Method& method() const { return parameters->options().GetExtension(prunelab::method); }
 };
 
 // The part of a registry that does not depend on what its factories make.
@@ -47,9 +53,12 @@ class PluginKind {
   absl::Status CheckLinked(const google::protobuf::Any& any) const;
 
  protected:
-  void Add(PluginInfo info);
+  void Add(const google::protobuf::Descriptor* parameters);
 
  private:
+  // That of the plugin whose parameters' message has this name, by convention.
+  std::string Target(absl::string_view full_name) const;
+
   std::string noun_;
   std::string package_;
   std::map<std::string, PluginInfo> linked_;
@@ -60,9 +69,9 @@ class PluginRegistry : public PluginKind {
  public:
   using PluginKind::PluginKind;
 
-  void Register(PluginInfo info, Factory factory) {
-    factories_[info.parameters->full_name()] = std::move(factory);
-    Add(std::move(info));
+  void Register(const google::protobuf::Descriptor* parameters, Factory factory) {
+    factories_[parameters->full_name()] = std::move(factory);
+    Add(parameters);
   }
 
   // The factory for the parameters in `any`, which stays valid for the life of the program.

@@ -14,7 +14,7 @@ using Factory = std::function<double(const google::protobuf::Message&)>;
 PluginRegistry<Factory>& Strategies() {
   static auto* registry = [] {
     auto* strategies = new PluginRegistry<Factory>("test strategy", "//test/strategies");
-    strategies->Register({TestLeaf::descriptor(), "a leaf", "//test/strategies:test_leaf_registration"},
+    strategies->Register(TestLeaf::descriptor(),
                          [](const google::protobuf::Message& m) { return static_cast<const TestLeaf&>(m).rate(); });
     return strategies;
   }();
@@ -24,8 +24,7 @@ PluginRegistry<Factory>& Strategies() {
 PluginRegistry<Factory>& Families() {
   static auto* registry = [] {
     auto* families = new PluginRegistry<Factory>("test family", "//test/families");
-    families->Register({TestOtherLeaf::descriptor(), "another", "//test/families:test_other_leaf_registration"},
-                       [](const google::protobuf::Message&) { return 0.0; });
+    families->Register(TestOtherLeaf::descriptor(), [](const google::protobuf::Message&) { return 0.0; });
     return families;
   }();
   return *registry;
@@ -47,7 +46,12 @@ TEST(PluginTest, FindsTheFactory) {
   const absl::StatusOr<std::unique_ptr<google::protobuf::Message>> message = UnpackAny(any);
   ASSERT_TRUE(message.ok()) << message.status();
   EXPECT_EQ((**factory)(**message), 0.25);
-  EXPECT_EQ(Strategies().linked().at("prunelab.TestLeaf").summary, "a leaf");
+}
+
+TEST(PluginTest, DescribesItself) {
+  const PluginInfo& leaf = Strategies().linked().at("prunelab.TestLeaf");
+  EXPECT_EQ(leaf.method().summary(), "a leaf");
+  EXPECT_EQ(leaf.target, "//test/strategies:test_leaf");
 }
 
 TEST(PluginTest, AnotherKindIsRefused) {
@@ -65,7 +69,7 @@ TEST(PluginTest, WhatIsNotLinkedNamesItsTarget) {
   EXPECT_EQ(status.message(),
             "[prunelab.SoftFilter] is not linked into this program; linked test strategies: prunelab.TestLeaf; to add "
             "it, link "
-            "//test/strategies:soft_filter_registration");
+            "//test/strategies:soft_filter");
 }
 
 TEST(PluginTest, AnEmptyChoiceSaysWhatToWrite) {
@@ -81,7 +85,7 @@ TEST(PluginTest, AllKindsAreKnown) {
   EXPECT_THAT(remedy, HasSubstr("[prunelab.SoftFilter] is not linked into this program"));
   EXPECT_THAT(remedy, HasSubstr("linked test strategies: prunelab.TestLeaf"));
   EXPECT_THAT(remedy, HasSubstr("linked test families: prunelab.TestOtherLeaf"));
-  EXPECT_THAT(remedy, HasSubstr("soft_filter_registration"));
+  EXPECT_THAT(remedy, HasSubstr("regularizers}:soft_filter"));
 }
 
 TEST(PluginTest, UnpackAnyRefusesWhatItCannotRead) {
@@ -103,7 +107,7 @@ TEST(PluginTest, NamesOfTypesAndTargets) {
 }
 
 TEST(PluginDeathTest, TwiceTheSameName) {
-  EXPECT_DEATH(Strategies().Register({TestLeaf::descriptor(), "again", ""}, nullptr),
+  EXPECT_DEATH(Strategies().Register(TestLeaf::descriptor(), nullptr),
                "prunelab.TestLeaf is registered twice");
 }
 

@@ -32,4 +32,8 @@ absl::StatusOr<Dataset> Open(const Cifar10& parameters) { return OpenCifar(Forma
 
 TypedDatasetFactory<Cifar10> CreateCifar10() { return {&Describe, &Open}; }
 
+namespace {
+const bool registered = RegisterDataset(&CreateCifar10);
+}  // namespace
+
 }  // namespace prunelab

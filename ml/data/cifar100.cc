@@ -31,4 +31,8 @@ absl::StatusOr<Dataset> Open(const Cifar100& parameters) {
 
 TypedDatasetFactory<Cifar100> CreateCifar100() { return {&Describe, &Open}; }
 
+namespace {
+const bool registered = RegisterDataset(&CreateCifar100);
+}  // namespace
+
 }  // namespace prunelab

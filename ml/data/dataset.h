@@ -73,8 +73,8 @@ std::string DataFingerprint(const LabelledImages& train, const LabelledImages& t
 // The training and test data's sizes and the images' shape, for Dataset::info.
 DatasetInfo InfoOf(int64_t classes, const LabelledImages& train, const LabelledImages& test);
 
-// Used by the registrations that dataset() in defs.bzl generates. `create` returns the functions that take Parameters:
-// see digits.h for an example.
+// Makes a data set known, from its .cc file: const bool registered = RegisterDataset(&CreateDigits); CreateDigits
+// returns the functions that take Digits.
 template <typename Parameters>
 struct TypedDatasetFactory {
   absl::StatusOr<DatasetInfo> (*describe)(const Parameters&);
@@ -82,10 +82,10 @@ struct TypedDatasetFactory {
 };
 
 template <typename Parameters>
-bool RegisterDataset(const char* summary, const char* target, TypedDatasetFactory<Parameters> (*create)()) {
+bool RegisterDataset(TypedDatasetFactory<Parameters> (*create)()) {
   const TypedDatasetFactory<Parameters> typed = create();
   Datasets().Register(
-      {Parameters::descriptor(), summary, target},
+      Parameters::descriptor(),
       {[typed](const google::protobuf::Message& p) { return typed.describe(static_cast<const Parameters&>(p)); },
        [typed](const google::protobuf::Message& p) { return typed.open(static_cast<const Parameters&>(p)); }});
   return true;

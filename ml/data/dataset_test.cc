@@ -20,8 +20,8 @@ google::protobuf::Any Pack(const google::protobuf::Message& message) {
 TEST(DatasetTest, TheLinkedDataSetIsFoundByItsParameters) {
   ASSERT_EQ(Datasets().linked().size(), 1u);
   const PluginInfo& info = Datasets().linked().at("prunelab.Digits");
-  EXPECT_EQ(info.target, "//ml/data:digits_registration");
-  EXPECT_FALSE(info.summary.empty());
+  EXPECT_EQ(info.target, "//ml/data:digits");
+  EXPECT_FALSE(info.method().summary().empty());
   const absl::StatusOr<DatasetInfo> described = DescribeDataset(Pack(Digits()));
   ASSERT_TRUE(described.ok()) << described.status();
   EXPECT_EQ(described->classes, 10);
@@ -35,7 +35,7 @@ TEST(DatasetTest, OneThatIsNotLinkedIsNamedWithItsTarget) {
     const std::string message(status.message());
     EXPECT_NE(message.find("prunelab.Synthetic"), std::string::npos) << message;
     EXPECT_NE(message.find("linked data sets: prunelab.Digits"), std::string::npos) << message;
-    EXPECT_NE(message.find("//ml/data:synthetic_registration"), std::string::npos) << message;
+    EXPECT_NE(message.find("//ml/data:synthetic"), std::string::npos) << message;
   }
 }
 

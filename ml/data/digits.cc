@@ -72,4 +72,8 @@ absl::StatusOr<Dataset> Open(const Digits& parameters) {
 
 TypedDatasetFactory<Digits> CreateDigits() { return {&Describe, &Open}; }
 
+namespace {
+const bool registered = RegisterDataset(&CreateDigits);
+}  // namespace
+
 }  // namespace prunelab

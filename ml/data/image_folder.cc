@@ -230,4 +230,8 @@ absl::StatusOr<Dataset> Open(const ImageFolder& parameters) {
 
 TypedDatasetFactory<ImageFolder> CreateImageFolder() { return {&Describe, &Open}; }
 
+namespace {
+const bool registered = RegisterDataset(&CreateImageFolder);
+}  // namespace
+
 }  // namespace prunelab

@@ -218,4 +218,8 @@ absl::StatusOr<Dataset> Open(const SafetensorsDataset& parameters) {
 
 TypedDatasetFactory<SafetensorsDataset> CreateSafetensorsDataset() { return {&Describe, &Open}; }
 
+namespace {
+const bool registered = RegisterDataset(&CreateSafetensorsDataset);
+}  // namespace
+
 }  // namespace prunelab

@@ -101,4 +101,8 @@ absl::StatusOr<Dataset> Open(const Synthetic& parameters) {
 
 TypedDatasetFactory<Synthetic> CreateSynthetic() { return {&Describe, &Open}; }
 
+namespace {
+const bool registered = RegisterDataset(&CreateSynthetic);
+}  // namespace
+
 }  // namespace prunelab

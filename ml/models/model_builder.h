@@ -27,11 +27,10 @@ PluginRegistry<NetworkFactory>& NetworkFamilies();
 // Errors: not linked, not a network, parameters refused (a field error).
 absl::StatusOr<Network> BuildNetwork(const google::protobuf::Any& parameters, const ImageDefaults& defaults);
 
-// Used by the registrations that network_family() in defs.bzl generates: `create` is
-// absl::StatusOr<Network>(const Parameters&, const ImageDefaults&).
-template <typename Parameters, typename Create>
-bool RegisterNetworkFamily(const char* summary, const char* target, Create create) {
-  NetworkFamilies().Register({Parameters::descriptor(), summary, target},
+// Makes a family known, from its .cc file: const bool registered = RegisterNetworkFamily(&CreateVgg);
+template <typename Parameters>
+bool RegisterNetworkFamily(absl::StatusOr<Network> (*create)(const Parameters&, const ImageDefaults&)) {
+  NetworkFamilies().Register(Parameters::descriptor(),
                              [create](const google::protobuf::Message& parameters, const ImageDefaults& defaults) {
                                return create(static_cast<const Parameters&>(parameters), defaults);
                              });

@@ -63,4 +63,8 @@ absl::StatusOr<Network> CreateResNetCifar(const ResNetCifar& parameters, const I
   return net.Take();
 }
 
+namespace {
+const bool registered = RegisterNetworkFamily(&CreateResNetCifar);
+}  // namespace
+
 }  // namespace prunelab

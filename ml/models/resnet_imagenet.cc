@@ -85,4 +85,8 @@ absl::StatusOr<Network> CreateResNetImageNet(const ResNetImageNet& parameters, c
   return net.Take();
 }
 
+namespace {
+const bool registered = RegisterNetworkFamily(&CreateResNetImageNet);
+}  // namespace
+
 }  // namespace prunelab

@@ -61,4 +61,8 @@ absl::StatusOr<Network> CreateVgg(const Vgg& parameters, const ImageDefaults& de
   return net.Take();
 }
 
+namespace {
+const bool registered = RegisterNetworkFamily(&CreateVgg);
+}  // namespace
+
 }  // namespace prunelab

@@ -9,12 +9,12 @@
 #include <utility>
 #include <vector>
 
-#include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
+#include "ml/pruning/chip.pb.h"
+#include "ml/pruning/layer_ranking.h"
 #include "ml/pruning/layers.h"
 #include "ml/pruning/one_time_pruning.h"
 #include "ml/pruning/parameter_checks.h"
-#include "ml/pruning/ranking.h"
 #include "ml/pruning/readers.h"
 
 namespace prunelab {
@@ -31,15 +31,14 @@ class ChipStrategy : public OneTimePruning {
  private:
   absl::StatusOr<MaskUpdate> Choose(const std::vector<PrunableLayer>& layers) const override {
     PRUNELAB_ASSIGN_OR_RETURN(const auto independence, Independence());
-    std::vector<RankedLayer> ranked;
+    std::map<std::string, at::Tensor> scores;
     for (const PrunableLayer& layer : layers) {
       const auto map = maps_.find(layer.node);
       if (map == maps_.end()) continue;
-      const at::Tensor& score = independence.at(map->second);
-      ranked.push_back({layer.node, score.to(layer.weight.options()).view({-1, 1, 1, 1})});
+      scores[layer.node] = independence.at(map->second).to(layer.weight.options()).view({-1, 1, 1, 1});
     }
     MaskUpdate update;
-    PRUNELAB_ASSIGN_OR_RETURN(update.masks, RankMasks(ranking_, parameters_.rate(), ranked));
+    PRUNELAB_ASSIGN_OR_RETURN(update.masks, RankScores(ranking_, parameters_.rate(), scores, layers));
     return update;
   }
 
@@ -91,16 +90,19 @@ at::Tensor ChannelIndependence(const at::Tensor& maps) {
   return sum;
 }
 
+namespace {
+
 absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateChip(const Chip& parameters, const PruningSetup& setup) {
   PRUNELAB_RETURN_IF_ERROR(CheckRate("rate", parameters.rate()));
   PRUNELAB_RETURN_IF_ERROR(CheckEpoch("epoch", parameters.epoch()));
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("images", parameters.images(), 1));
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("min_live_filters", parameters.min_live_filters(), 0));
-  absl::StatusOr<std::vector<std::string>> nodes = SelectLayers(parameters.layers(), *setup.network);
-  PRUNELAB_RETURN_IF_ERROR(InField("layers", nodes.status()));
+  PRUNELAB_ASSIGN_OR_RETURN(const std::set<std::string> nodes, ChosenLayers(parameters.layers(), *setup.network));
   std::map<std::string, std::string> maps;
-  for (const std::string& node : *nodes) maps[node] = FeatureMap(*setup.network, node);
+  for (const std::string& node : nodes) maps[node] = FeatureMap(*setup.network, node);
   return std::make_unique<ChipStrategy>(parameters, std::move(maps));
 }
+const bool registered = RegisterPruningStrategy(&CreateChip);
 
+}  // namespace
 }  // namespace prunelab

@@ -6,6 +6,8 @@
 #include <cmath>
 
 #include "ml/base/field_error.h"
+#include "ml/pruning/chip.pb.h"
+#include "ml/pruning/pruning_strategy.h"
 #include "ml/pruning/ranking.h"
 #include "ml/pruning/testing/reference_network.h"
 
@@ -39,7 +41,7 @@ TEST(ChipTest, TheSmallestOfEachLayerAreMasked) {
   const ReferenceNetwork reference;
   Chip parameters;
   parameters.set_rate(0.5);
-  const auto strategy = *CreateChip(parameters, reference.Setup());
+  const auto strategy = *CreatePruningStrategy(parameters, reference.Setup());
   const MaskUpdate update = reference.FirstUpdate(*strategy);
   for (const auto& [node, mask] : update.masks) {
     Ranking per_layer;
@@ -53,7 +55,7 @@ TEST(ChipTest, RefusesNoImages) {
   const ReferenceNetwork reference;
   Chip parameters;
   parameters.set_images(-1);
-  EXPECT_EQ(ErrorField(CreateChip(parameters, reference.Setup()).status()), "images");
+  EXPECT_EQ(ErrorField(CreatePruningStrategy(parameters, reference.Setup()).status()), "images");
 }
 
 }  // namespace

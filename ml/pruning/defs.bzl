@@ -1,59 +1,55 @@
-"""pruning_strategy(): the targets of a pruning strategy, with its conformance test."""
+"""pruning_strategy(): the targets of a pruning strategy, with its tests."""
 
-load("//ml/base:plugin.bzl", "plugin")
+load("//ml/base:plugin.bzl", "plugin", "plugin_test")
 load("//third_party/libtorch:defs.bzl", "torch_test")
 
-# Every strategy that //experiments:ablation links.
-PRUNING_STRATEGIES = [
-    "chip",
-    "dpf",
-    "dynamic_l1",
-    "fpgm",
-    "gradual",
-    "grasp",
-    "lamp",
-    "movement",
-    "network_slimming",
-    "none",
-    "pfec",
-    "random",
-    "rigl",
-    "snip",
-    "soft_filter",
-    "static",
-    "synflow",
-    "taylor",
-    "thinet",
-    "unstructured",
+# What strategies are made of.
+_TOOLS = [
+    "//ml/base:check",
+    "//ml/base:field_error",
+    "//ml/base:status_macros",
+    "//ml/pruning:cubic_schedule",
+    "//ml/pruning:epoch_end_pruning",
+    "//ml/pruning:layer_ranking",
+    "//ml/pruning:layers",
+    "//ml/pruning:one_time_pruning",
+    "//ml/pruning:parameter_checks",
+    "//ml/pruning:ranked_pruning",
+    "//ml/pruning:ranking",
+    "//ml/pruning:scored_pruning",
+    "//ml/pruning:scores",
+    "//ml/pruning:update_times",
+    "//third_party/absl:status",
+    "//third_party/absl:strings",
 ]
 
-def pruning_strategy(name, summary, config, message = None, deps = [], proto_deps = [], acts_on = ["*", "*"], **kwargs):
-    """A plugin of //ml/pruning:pruning_strategy: <name>.h declares Create<Message>(parameters, setup).
+_PROTOS = [
+    "//ml/base:presence_proto",
+    "//ml/network:layer_selection_proto",
+    "//ml/pruning:field_options_proto",
+    "//ml/pruning:ranking_proto",
+]
 
-    Makes <name>, <name>_proto, <name>_cc_proto, <name>_registration (see plugin() in //ml/base:plugin.bzl, which also
-    explains the other arguments), and <name>_conformance_test, the shared suite on this strategy.
+def pruning_strategy(name, config, deps = [], acts_on = ["*", "*"], test_deps = []):
+    """A plugin of //ml/pruning:pruning_strategy, of <name>.proto and <name>.cc.
+
+    Makes <name>, <name>_proto and <name>_cc_proto (see plugin() in //ml/base:plugin.bzl), <name>_conformance_test, the
+    shared suite on this strategy, and <name>_test where there is a <name>_test.cc.
 
     Args:
-      name: the target's name; also of its files.
-      summary: one line for --list.
+      name: the target's name; also of its files, and in CamelCase that of the parameters' message.
       config: parameters for the conformance test, as a text proto or a list of them; may be empty. The suite trains for
-        3 epochs of 9 steps, so schedules must end in them. Its networks are in conformance.cc; both have convolutions
-        named stem, block.conv1, block.conv2 and block.downsample.
-      message: the parameters' message; by default the name in CamelCase.
+        3 epochs of 9 steps, so schedules must end in them. Its networks are in testing/conformance.cc; both have
+        convolutions named stem, block.conv1, block.conv2 and block.downsample.
+      deps: of the library, besides the folder's tools for strategies.
       acts_on: for each of these two networks a glob over the convolutions that the strategy can prune.
-      deps: of the library, besides the interface and the proto.
-      proto_deps: proto libraries that the .proto imports, besides //ml/pruning:field_options_proto.
-      **kwargs: of plugin().
+      test_deps: of <name>_test, besides the layers of //ml/pruning/testing.
     """
     plugin(
         name = name,
-        summary = summary,
-        message = message,
         interface = "//ml/pruning:pruning_strategy",
-        register = "RegisterPruningStrategy",
-        deps = deps,
-        proto_deps = proto_deps + ["//ml/pruning:field_options_proto"],
-        **kwargs
+        deps = _TOOLS + deps,
+        proto_deps = _PROTOS,
     )
     torch_test(
         name = name + "_conformance_test",
@@ -62,7 +58,17 @@ def pruning_strategy(name, summary, config, message = None, deps = [], proto_dep
             "PRUNING_STRATEGY_CONFIGS": ";;".join(config if type(config) == "list" else [config]),
         },
         deps = [
-            ":%s_registration" % name,
+            ":" + name,
             "//ml/pruning/testing:conformance",
+        ],
+    )
+    plugin_test(
+        name = name,
+        deps = test_deps + [
+            "//ml/base:field_error",
+            "//ml/pruning:pruning_strategy",
+            "//ml/pruning/testing:example_layers",
+            "//ml/pruning/testing:strategy_reference",
+            "//third_party/protobuf",
         ],
     )

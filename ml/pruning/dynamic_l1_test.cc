@@ -1,10 +1,10 @@
-#include "ml/pruning/dynamic_l1.h"
-
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "ml/base/field_error.h"
+#include "ml/pruning/dynamic_l1.pb.h"
+#include "ml/pruning/pruning_strategy.h"
 #include "ml/pruning/testing/example_layers.h"
 
 namespace prunelab {
@@ -17,7 +17,7 @@ class DynamicL1Test : public ::testing::Test {
   absl::StatusOr<std::unique_ptr<PruningStrategy>> Create(const DynamicL1& parameters) const {
     PruningSetup setup;
     setup.network = &network_;
-    return CreateDynamicL1(parameters, setup);
+    return CreatePruningStrategy(parameters, setup);
   }
   static StepPosition At(int64_t epoch, int64_t iteration) {
     StepPosition position;

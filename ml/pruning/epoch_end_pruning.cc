@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "ml/base/status_macros.h"
@@ -13,8 +14,8 @@ namespace {
 
 class EpochEndPruning : public PruningStrategy {
  public:
-  EpochEndPruning(const EpochEndOptions& options, std::set<std::string> nodes, ChooseFilters choose)
-      : options_(options), nodes_(std::move(nodes)), choose_(std::move(choose)) {}
+  EpochEndPruning(const EpochEndOptions& options, LayerRanking ranking)
+      : options_(options), ranking_(std::move(ranking)) {}
 
   Granularity granularity() const override { return Granularity::kFilter; }
   GradientPolicy gradient_policy() const override { return GradientPolicy::kMasked; }
@@ -28,7 +29,7 @@ class EpochEndPruning : public PruningStrategy {
     if (!options_.soft || !(first || IsChosenAfter(position.epoch - 1))) return std::nullopt;
     MaskUpdate update;  // all are free
     for (const PrunableLayer& layer : layers) {
-      if (!nodes_.count(layer.node)) continue;
+      if (!ranking_.nodes().count(layer.node)) continue;
       update.masks[layer.node] = at::ones({layer.weight.size(0), 1, 1, 1}, layer.weight.options().requires_grad(false));
     }
     if (!first) return update;
@@ -52,26 +53,20 @@ class EpochEndPruning : public PruningStrategy {
   bool IsChosenAfter(int64_t epoch) const { return epoch % options_.period_epochs == 0; }
 
   absl::StatusOr<MaskUpdate> Choose(const std::vector<PrunableLayer>& layers) const {
-    std::vector<PrunableLayer> chosen_from;
-    for (const PrunableLayer& layer : layers) {
-      if (nodes_.count(layer.node)) chosen_from.push_back(layer);
-    }
     MaskUpdate update;
-    PRUNELAB_ASSIGN_OR_RETURN(update.masks, choose_(chosen_from));
+    PRUNELAB_ASSIGN_OR_RETURN(update.masks, ranking_.Masks(options_.rate, layers));
     update.weights = MaskUpdate::Weights::kZeroMasked;
     return update;
   }
 
   const EpochEndOptions options_;
-  const std::set<std::string> nodes_;
-  const ChooseFilters choose_;
+  const LayerRanking ranking_;
 };
 
 }  // namespace
 
-std::unique_ptr<PruningStrategy> MakeEpochEndPruning(const EpochEndOptions& options, std::set<std::string> nodes,
-                                                     ChooseFilters choose) {
-  return std::make_unique<EpochEndPruning>(options, std::move(nodes), std::move(choose));
+std::unique_ptr<PruningStrategy> MakeEpochEndPruning(const EpochEndOptions& options, LayerRanking ranking) {
+  return std::make_unique<EpochEndPruning>(options, std::move(ranking));
 }
 
 }  // namespace prunelab

@@ -2,18 +2,14 @@
 
 #include <ATen/ATen.h>
 
-#include <set>
-#include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
 #include "ml/pruning/epoch_end_pruning.h"
-#include "ml/pruning/layers.h"
+#include "ml/pruning/fpgm.pb.h"
 #include "ml/pruning/parameter_checks.h"
-#include "ml/pruning/ranking.h"
 
 namespace prunelab {
 namespace {
@@ -29,14 +25,6 @@ at::Tensor Redundancy(const at::Tensor& weight, int64_t by_norm) {
   return result;
 }
 
-}  // namespace
-
-at::Tensor DistanceSums(const at::Tensor& filters) {
-  const at::Tensor rows = filters.to(at::kDouble).flatten(1);
-  // Mode 2: differences themselves, not a matrix product, in which near filters would cancel.
-  return at::cdist(rows, rows, /*p=*/2, /*compute_mode=*/2).sum(1).view({-1, 1, 1, 1});
-}
-
 absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateFpgm(const Fpgm& parameters, const PruningSetup& setup) {
   PRUNELAB_RETURN_IF_ERROR(CheckRate("rate", parameters.rate()));
   PRUNELAB_RETURN_IF_ERROR(CheckRate("norm_rate", parameters.norm_rate()));
@@ -45,28 +33,25 @@ absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateFpgm(const Fpgm& paramete
     return FieldError("norm_rate",
                       absl::StrCat("is ", parameters.norm_rate(), "; must be at most rate (", parameters.rate(), ")"));
   }
-  absl::StatusOr<std::vector<std::string>> nodes = SelectLayers(parameters.layers(), *setup.network);
-  PRUNELAB_RETURN_IF_ERROR(InField("layers", nodes.status()));
-  Ranking ranking;
-  ranking.set_scope(Ranking::PER_LAYER);
-  ranking.set_min_live_filters(1);
-  return MakeEpochEndPruning(
-      {parameters.period_epochs(), parameters.protocol() == Fpgm::SOFT},
-      std::set<std::string>(nodes->begin(), nodes->end()),
-      [parameters, ranking](const std::vector<PrunableLayer>& layers) -> absl::StatusOr<FilterMasks> {
-        std::vector<RankedLayer> ranked;
-        for (const PrunableLayer& layer : layers) {
-          const double filters = static_cast<double>(layer.weight.size(0));
-          ranked.push_back(
-              {layer.node, Redundancy(layer.weight, static_cast<int64_t>(filters * parameters.norm_rate()))});
-        }
-        PRUNELAB_ASSIGN_OR_RETURN(FilterMasks masks, RankMasks(ranking, parameters.rate(), ranked));
-        for (const PrunableLayer& layer : layers) {
-          at::Tensor& mask = masks.at(layer.node);
-          mask = mask.to(layer.weight.options().requires_grad(false));
-        }
-        return masks;
-      });
+  LayerRankingOptions options;
+  options.layers = parameters.layers();
+  options.ranking.set_scope(Ranking::PER_LAYER);
+  options.ranking.set_min_live_filters(1);
+  options.scores.of = [norm_rate = parameters.norm_rate()](const at::Tensor& weight, const at::Tensor&) {
+    return Redundancy(weight, static_cast<int64_t>(static_cast<double>(weight.size(0)) * norm_rate));
+  };
+  PRUNELAB_ASSIGN_OR_RETURN(LayerRanking ranking, LayerRanking::Create(std::move(options), *setup.network));
+  return MakeEpochEndPruning({parameters.rate(), parameters.period_epochs(), parameters.protocol() == Fpgm::SOFT},
+                             std::move(ranking));
+}
+const bool registered = RegisterPruningStrategy(&CreateFpgm);
+
+}  // namespace
+
+at::Tensor DistanceSums(const at::Tensor& filters) {
+  const at::Tensor rows = filters.to(at::kDouble).flatten(1);
+  // Mode 2: differences themselves, not a matrix product, in which near filters would cancel.
+  return at::cdist(rows, rows, /*p=*/2, /*compute_mode=*/2).sum(1).view({-1, 1, 1, 1});
 }
 
 }  // namespace prunelab

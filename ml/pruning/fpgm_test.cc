@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include "ml/base/field_error.h"
+#include "ml/pruning/fpgm.pb.h"
+#include "ml/pruning/pruning_strategy.h"
 #include "ml/pruning/testing/example_layers.h"
 #include "ml/pruning/testing/reference_layers.h"
 #include "ml/pruning/testing/strategy_reference.h"
@@ -13,7 +15,7 @@ namespace {
 
 absl::StatusOr<std::unique_ptr<PruningStrategy>> Create(const Fpgm& parameters) {
   const NetworkInfo network = ExampleNetwork();
-  return CreateFpgm(parameters, {&network, 1});
+  return CreatePruningStrategy(parameters, {&network, 1});
 }
 
 TEST(FpgmTest, DistanceSumsAreTheReferences) {

@@ -1,8 +1,8 @@
-#include "ml/pruning/gradual.h"
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "ml/pruning/gradual.pb.h"
+#include "ml/pruning/pruning_strategy.h"
 #include "ml/pruning/testing/example_layers.h"
 #include "ml/pruning/testing/reference_layers.h"
 #include "ml/pruning/testing/strategy_reference.h"
@@ -12,7 +12,7 @@ namespace {
 
 std::unique_ptr<PruningStrategy> Create(const Gradual& parameters) {
   const NetworkInfo network = ExampleNetwork();
-  return *CreateGradual(parameters, {&network, 1});
+  return *CreatePruningStrategy(parameters, {&network, 1});
 }
 
 TEST(GradualTest, MasksAreTheReferences) {

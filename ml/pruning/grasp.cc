@@ -12,6 +12,8 @@
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
 #include "ml/network/one_pixel_batch_norm.h"
+#include "ml/pruning/grasp.pb.h"
+#include "ml/pruning/layer_ranking.h"
 #include "ml/pruning/layers.h"
 #include "ml/pruning/one_time_pruning.h"
 #include "ml/pruning/parameter_checks.h"
@@ -32,14 +34,12 @@ class GraspStrategy : public OneTimePruning {
   absl::StatusOr<MaskUpdate> Choose(const std::vector<PrunableLayer>& layers) const override {
     PRUNELAB_ASSIGN_OR_RETURN(const std::vector<ProbeBatch> batches,
                               GraspBatches(probe(), parameters_.images_per_class()));
-    const std::map<std::string, at::Tensor> scores = GraspScores(probe(), layers, batches, parameters_.temperature());
-    std::vector<RankedLayer> ranked;
-    for (const PrunableLayer& layer : layers) {
-      // The smallest are masked there; here the largest are.
-      if (nodes_.count(layer.node)) ranked.push_back({layer.node, -scores.at(layer.node)});
+    std::map<std::string, at::Tensor> scores;  // of the layers chosen; here the largest are masked
+    for (const auto& [node, score] : GraspScores(probe(), layers, batches, parameters_.temperature())) {
+      if (nodes_.count(node)) scores[node] = -score;
     }
     MaskUpdate update;
-    PRUNELAB_ASSIGN_OR_RETURN(update.masks, RankMasks(parameters_.ranking(), parameters_.rate(), ranked));
+    PRUNELAB_ASSIGN_OR_RETURN(update.masks, RankScores(parameters_.ranking(), parameters_.rate(), scores, layers));
     return update;
   }
 
@@ -126,6 +126,8 @@ std::map<std::string, at::Tensor> GraspScores(const NetworkProbe& probe, const s
   return scores;
 }
 
+namespace {
+
 absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateGrasp(const Grasp& parameters, const PruningSetup& setup) {
   PRUNELAB_RETURN_IF_ERROR(CheckRate("rate", parameters.rate()));
   PRUNELAB_RETURN_IF_ERROR(CheckEpoch("epoch", parameters.epoch()));
@@ -147,9 +149,10 @@ absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateGrasp(const Grasp& parame
     return FieldError("ranking.scope", absl::StrCat("is ", Ranking::Scope_Name(scope),
                                                     "; must be GLOBAL or PER_LAYER, for scores have both signs"));
   }
-  absl::StatusOr<std::vector<std::string>> nodes = SelectLayers(parameters.layers(), *setup.network);
-  PRUNELAB_RETURN_IF_ERROR(InField("layers", nodes.status()));
-  return std::make_unique<GraspStrategy>(parameters, std::set<std::string>(nodes->begin(), nodes->end()));
+  PRUNELAB_ASSIGN_OR_RETURN(std::set<std::string> nodes, ChosenLayers(parameters.layers(), *setup.network));
+  return std::make_unique<GraspStrategy>(parameters, std::move(nodes));
 }
+const bool registered = RegisterPruningStrategy(&CreateGrasp);
 
+}  // namespace
 }  // namespace prunelab

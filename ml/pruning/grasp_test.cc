@@ -5,6 +5,8 @@
 
 #include "ml/base/field_error.h"
 #include "ml/network/network_writer.h"
+#include "ml/pruning/grasp.pb.h"
+#include "ml/pruning/pruning_strategy.h"
 #include "ml/pruning/testing/reference_network.h"
 
 namespace prunelab {
@@ -39,7 +41,7 @@ TEST(GraspTest, TheLargestScoresAreMasked) {
   Grasp parameters;
   parameters.set_rate(0.7);
   parameters.set_images_per_class(2);
-  const auto strategy = *CreateGrasp(parameters, reference.Setup());
+  const auto strategy = *CreatePruningStrategy(parameters, reference.Setup());
   const MaskUpdate update = reference.FirstUpdate(*strategy);
   const auto scores =
       GraspScores(reference.probe(), reference.Layers(Granularity::kWeight), *GraspBatches(reference.probe(), 2), 200);
@@ -55,10 +57,10 @@ TEST(GraspTest, RefusesWhatItCannotRank) {
   const ReferenceNetwork reference;
   Grasp parameters;
   parameters.mutable_ranking()->set_scope(Ranking::GLOBAL_LAMP);
-  EXPECT_EQ(ErrorField(CreateGrasp(parameters, reference.Setup()).status()), "ranking.scope");
+  EXPECT_EQ(ErrorField(CreatePruningStrategy(parameters, reference.Setup()).status()), "ranking.scope");
   parameters.clear_ranking();
   parameters.set_temperature(0);
-  EXPECT_EQ(ErrorField(CreateGrasp(parameters, reference.Setup()).status()), "temperature");
+  EXPECT_EQ(ErrorField(CreatePruningStrategy(parameters, reference.Setup()).status()), "temperature");
 }
 
 // BN by the statistics of a half, which has no gradient where it sees one value a channel.
@@ -72,7 +74,7 @@ TEST(GraspTest, HalvesOfOneImageNeedMapsOfMorePixels) {
     setup.network = &network;
     Grasp parameters;
     parameters.set_images_per_class(1);
-    const absl::Status status = CreateGrasp(parameters, setup).status();
+    const absl::Status status = CreatePruningStrategy(parameters, setup).status();
     EXPECT_EQ(status.ok(), size == 2) << status;
     if (size == 1) {
       EXPECT_EQ(ErrorField(status), "images_per_class");
@@ -81,7 +83,7 @@ TEST(GraspTest, HalvesOfOneImageNeedMapsOfMorePixels) {
                 "maps of 1x1 pixel needs");
     }
     parameters.set_images_per_class(2);
-    EXPECT_TRUE(CreateGrasp(parameters, setup).ok());
+    EXPECT_TRUE(CreatePruningStrategy(parameters, setup).ok());
   }
 }
 

@@ -1,9 +1,9 @@
-#include "ml/pruning/lamp.h"
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include "ml/base/field_error.h"
+#include "ml/pruning/lamp.pb.h"
+#include "ml/pruning/pruning_strategy.h"
 #include "ml/pruning/testing/example_layers.h"
 #include "ml/pruning/testing/reference_layers.h"
 #include "ml/pruning/testing/strategy_reference.h"
@@ -13,7 +13,7 @@ namespace {
 
 absl::StatusOr<std::unique_ptr<PruningStrategy>> Create(const Lamp& parameters) {
   const NetworkInfo network = ExampleNetwork();
-  return CreateLamp(parameters, {&network, 1});
+  return CreatePruningStrategy(parameters, {&network, 1});
 }
 
 TEST(LampTest, MasksAreTheReferences) {

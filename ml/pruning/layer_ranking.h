@@ -1,8 +1,8 @@
-// Choosing layers, computing importances and ranking them: what strategies that rank have in common, made of their
+// Choosing layers, computing their scores and ranking them: what strategies that rank have in common, made of their
 // parameters once.
 //
 //   PRUNELAB_ASSIGN_OR_RETURN(LayerRanking ranking, LayerRanking::Create({parameters.layers(), parameters.ranking(),
-//                             parameters.importance(), Granularity::kFilter}, *setup.network));
+//                             ImportanceScores(Importance::L2), Granularity::kFilter}, *setup.network));
 //   ...
 //   PRUNELAB_ASSIGN_OR_RETURN(update.masks, ranking.Masks(rate, layers));
 #pragma once
@@ -20,13 +20,20 @@
 #include "ml/network/network.h"
 #include "ml/pruning/pruning_strategy.h"
 #include "ml/pruning/ranking.pb.h"
+#include "ml/pruning/scores.h"
 
 namespace prunelab {
+
+// Masks, in the weights' dtype, of those of `layers` that have scores by node ([out, 1, 1, 1], or the weight's shape):
+// see RankMasks in ranking.h, also for the errors.
+absl::StatusOr<std::map<std::string, at::Tensor>> RankScores(const Ranking& ranking, double rate,
+                                                             const std::map<std::string, at::Tensor>& scores,
+                                                             const std::vector<PrunableLayer>& layers);
 
 struct LayerRankingOptions {
   LayerSelection layers;
   Ranking ranking;
-  Importance::Kind importance = Importance::L1;
+  Scores scores = ImportanceScores(Importance::L1);
   Granularity granularity = Granularity::kFilter;
   bool of_masked_weights = false;  // what is masked already counts as zero, so that it comes first
 };
@@ -37,9 +44,11 @@ class LayerRanking {
   static absl::StatusOr<LayerRanking> Create(LayerRankingOptions options, const NetworkInfo& network);
 
   Granularity granularity() const { return options_.granularity; }
-  bool needs_gradients() const;
+  bool needs_gradients() const { return options_.scores.needs_gradients; }
+  const std::set<std::string>& nodes() const { return nodes_; }  // the layers chosen
 
-  // Masks of the chosen layers at `rate`, in [0, 1): see ranking.h. `layers` are all of the network's.
+  // Masks of the chosen layers at `rate`, in [0, 1), in the weights' dtype: see ranking.h. `layers` are all of the
+  // network's.
   absl::StatusOr<std::map<std::string, at::Tensor>> Masks(double rate, const std::vector<PrunableLayer>& layers) const;
 
  private:

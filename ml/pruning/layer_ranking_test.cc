@@ -25,10 +25,10 @@ TEST(LayerRankingTest, RanksTheChosenLayersOnly) {
   EXPECT_EQ(MaskedCount(masks), 11);  // int(20 * 0.5) + 1
 }
 
-TEST(LayerRankingTest, UsesTheImportance) {
+TEST(LayerRankingTest, UsesTheScores) {
   std::vector<PrunableLayer> layers = ExampleLayers(Granularity::kFilter, 1);
   LayerRankingOptions options;
-  options.importance = Importance::GRADIENT;
+  options.scores = ImportanceScores(Importance::GRADIENT);
   options.ranking.set_scope(Ranking::PER_LAYER);
   const LayerRanking ranking = *LayerRanking::Create(options, ExampleNetwork());
   EXPECT_TRUE(ranking.needs_gradients());

@@ -35,4 +35,10 @@ absl::StatusOr<std::vector<std::string>> SelectLayers(const LayerSelection& sele
   return selected;
 }
 
+absl::StatusOr<std::set<std::string>> ChosenLayers(const LayerSelection& layers, const NetworkInfo& network) {
+  const absl::StatusOr<std::vector<std::string>> nodes = SelectLayers(layers, network);
+  if (!nodes.ok()) return InField("layers", nodes.status());
+  return std::set<std::string>(nodes->begin(), nodes->end());
+}
+
 }  // namespace prunelab

@@ -12,8 +12,9 @@
 #include "absl/strings/str_cat.h"
 #include "ml/base/digest.h"
 #include "ml/network/network.h"
-#include "ml/pruning/dynamic_l1.h"
-#include "ml/pruning/unstructured.h"
+#include "ml/pruning/dynamic_l1.pb.h"
+#include "ml/pruning/pruning_strategy.h"
+#include "ml/pruning/unstructured.pb.h"
 
 namespace prunelab {
 namespace {
@@ -113,9 +114,9 @@ TEST_P(MaskReferenceTest, MasksAreTheSame) {
   weight_parameters.set_granularity(MaskUnit::WEIGHT);
   Unstructured unstructured_parameters;
   unstructured_parameters.set_rate(reference.rate);
-  const auto by_filter = *CreateDynamicL1(filter_parameters, setup);
-  const auto by_weight = *CreateDynamicL1(weight_parameters, setup);
-  const auto unstructured = *CreateUnstructured(unstructured_parameters, setup);
+  const auto by_filter = *CreatePruningStrategy(filter_parameters, setup);
+  const auto by_weight = *CreatePruningStrategy(weight_parameters, setup);
+  const auto unstructured = *CreatePruningStrategy(unstructured_parameters, setup);
   StepPosition first, fourth;
   fourth.iteration = 3;
 

@@ -1,5 +1,3 @@
-#include "ml/pruning/movement.h"
-
 #include <ATen/ATen.h>
 
 #include <map>
@@ -13,8 +11,11 @@
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
 #include "ml/pruning/cubic_schedule.h"
+#include "ml/pruning/layer_ranking.h"
 #include "ml/pruning/layers.h"
+#include "ml/pruning/movement.pb.h"
 #include "ml/pruning/parameter_checks.h"
+#include "ml/pruning/pruning_strategy.h"
 #include "ml/pruning/ranking.h"
 
 namespace prunelab {
@@ -48,16 +49,10 @@ class MovementPruning : public PruningStrategy {
     std::vector<at::Tensor> least;
     for (const auto& [node, score] : scores_) least.push_back(score.min());
     const at::Tensor shift = at::stack(least).min().to(at::kDouble);
-    std::vector<RankedLayer> ranked;
-    for (const PrunableLayer& layer : layers) {
-      if (nodes_.count(layer.node)) ranked.push_back({layer.node, scores_.at(layer.node).to(at::kDouble) - shift});
-    }
+    std::map<std::string, at::Tensor> shifted;
+    for (const auto& [node, score] : scores_) shifted[node] = score.to(at::kDouble) - shift;
     MaskUpdate update;
-    PRUNELAB_ASSIGN_OR_RETURN(update.masks, RankMasks(ranking_, *rate, ranked));
-    for (const PrunableLayer& layer : layers) {
-      const auto mask = update.masks.find(layer.node);
-      if (mask != update.masks.end()) mask->second = mask->second.to(layer.weight.options().requires_grad(false));
-    }
+    PRUNELAB_ASSIGN_OR_RETURN(update.masks, RankScores(ranking_, *rate, shifted, layers));
     return update;
   }
 
@@ -86,8 +81,6 @@ class MovementPruning : public PruningStrategy {
   std::map<std::string, at::Tensor> scores_;  // in the weight's shape and dtype; none before the first step
 };
 
-}  // namespace
-
 absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateMovement(const Movement& parameters, const PruningSetup& setup) {
   PRUNELAB_RETURN_IF_ERROR(CheckRate("rate", parameters.rate()));
   CubicSchedule schedule = CubicScheduleOf(parameters, parameters.rate());
@@ -95,15 +88,16 @@ absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateMovement(const Movement& 
   schedule.last_epoch = parameters.last_epoch();
   PRUNELAB_RETURN_IF_ERROR(ValidateCubicSchedule(schedule));
   PRUNELAB_RETURN_IF_ERROR(InField("ranking", ValidateRanking(parameters.ranking())));
-  absl::StatusOr<std::vector<std::string>> nodes = SelectLayers(parameters.layers(), *setup.network);
-  PRUNELAB_RETURN_IF_ERROR(InField("layers", nodes.status()));
+  PRUNELAB_ASSIGN_OR_RETURN(std::set<std::string> nodes, ChosenLayers(parameters.layers(), *setup.network));
   Ranking ranking = parameters.ranking();
   if (!parameters.has_ranking()) {
     ranking.set_scope(Ranking::PER_LAYER);
     ranking.set_min_live_filters(1);
   }
   return std::make_unique<MovementPruning>(schedule, ToGradientPolicy(parameters.gradient()), ranking,
-                                           std::set<std::string>(nodes->begin(), nodes->end()));
+                                           std::move(nodes));
 }
+const bool registered = RegisterPruningStrategy(&CreateMovement);
 
+}  // namespace
 }  // namespace prunelab

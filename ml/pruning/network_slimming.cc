@@ -1,5 +1,3 @@
-#include "ml/pruning/network_slimming.h"
-
 #include <ATen/ATen.h>
 
 #include <map>
@@ -10,10 +8,11 @@
 #include "absl/strings/str_cat.h"
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
+#include "ml/pruning/layer_ranking.h"
 #include "ml/pruning/layers.h"
+#include "ml/pruning/network_slimming.pb.h"
 #include "ml/pruning/one_time_pruning.h"
 #include "ml/pruning/parameter_checks.h"
-#include "ml/pruning/ranking.h"
 #include "ml/pruning/readers.h"
 
 namespace prunelab {
@@ -30,13 +29,13 @@ class NetworkSlimmingStrategy : public OneTimePruning {
 
  private:
   absl::StatusOr<MaskUpdate> Choose(const std::vector<PrunableLayer>& layers) const override {
-    std::vector<RankedLayer> ranked;
+    std::map<std::string, at::Tensor> scores;
     std::vector<at::Tensor> scales;
     for (const PrunableLayer& layer : layers) {
       const auto batch_norm = batch_norms_.find(layer.node);
       if (batch_norm == batch_norms_.end()) continue;
       scales.push_back(probe().Tensor(absl::StrCat(batch_norm->second, ".weight")).abs());
-      ranked.push_back({layer.node, scales.back().view({-1, 1, 1, 1})});
+      scores[layer.node] = scales.back().view({-1, 1, 1, 1});
     }
     const at::Tensor all = at::cat(scales);
     if (parameters_.rate() > 0 && all.numel() > 1 && all.eq(all[0]).all().item<bool>()) {
@@ -45,7 +44,7 @@ class NetworkSlimmingStrategy : public OneTimePruning {
                        ", so that they cannot be ranked; train with the regularizer BatchNormL1 until a later epoch"));
     }
     MaskUpdate update;
-    PRUNELAB_ASSIGN_OR_RETURN(update.masks, RankMasks(ranking_, parameters_.rate(), ranked));
+    PRUNELAB_ASSIGN_OR_RETURN(update.masks, RankScores(ranking_, parameters_.rate(), scores, layers));
     for (const auto& [node, mask] : update.masks) {
       for (const char* suffix : {".weight", ".bias"}) {
         const std::string name = absl::StrCat(batch_norms_.at(node), suffix);
@@ -60,8 +59,6 @@ class NetworkSlimmingStrategy : public OneTimePruning {
   Ranking ranking_;
 };
 
-}  // namespace
-
 absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateNetworkSlimming(const NetworkSlimming& parameters,
                                                                        const PruningSetup& setup) {
   PRUNELAB_RETURN_IF_ERROR(CheckRate("rate", parameters.rate()));
@@ -73,19 +70,20 @@ absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateNetworkSlimming(const Net
                       "ranked; must be 1 or later (and train with the regularizer BatchNormL1 until then), or start "
                       "from trained initial_weights");
   }
-  absl::StatusOr<std::vector<std::string>> nodes = SelectLayers(parameters.layers(), *setup.network);
-  PRUNELAB_RETURN_IF_ERROR(InField("layers", nodes.status()));
+  PRUNELAB_ASSIGN_OR_RETURN(const std::set<std::string> nodes, ChosenLayers(parameters.layers(), *setup.network));
   std::map<std::string, std::string> batch_norms;
-  for (const std::string& node : *nodes) {
-    const std::string batch_norm = BatchNormBehind(*setup.network, node);
+  for (const std::string& node : nodes) {
+    const std::string batch_norm = OwnBatchNorm(*setup.network, node);
     if (!batch_norm.empty()) batch_norms[node] = batch_norm;
   }
   if (batch_norms.empty()) {
-    return FieldError("layers", absl::StrCat("chooses ", nodes->size(),
+    return FieldError("layers", absl::StrCat("chooses ", nodes.size(),
                                              " convolutions, none with a batch norm that reads it alone; the scales "
                                              "of such batch norms are what is ranked"));
   }
   return std::make_unique<NetworkSlimmingStrategy>(parameters, std::move(batch_norms));
 }
+const bool registered = RegisterPruningStrategy(&CreateNetworkSlimming);
 
+}  // namespace
 }  // namespace prunelab

@@ -1,10 +1,10 @@
-#include "ml/pruning/network_slimming.h"
-
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "ml/base/field_error.h"
+#include "ml/pruning/network_slimming.pb.h"
+#include "ml/pruning/pruning_strategy.h"
 #include "ml/pruning/testing/example_layers.h"
 #include "ml/pruning/testing/reference_network.h"
 
@@ -19,7 +19,7 @@ TEST(NetworkSlimmingTest, OneThresholdOverAllScalesAsByNumpy) {
   parameters.set_rate(0.5);
   parameters.set_epoch(2);
   parameters.set_min_live_filters(0);
-  const auto strategy = *CreateNetworkSlimming(parameters, reference.Setup());
+  const auto strategy = *CreatePruningStrategy(parameters, reference.Setup());
   EXPECT_EQ(strategy->gradient_policy(), GradientPolicy::kMasked);
   const MaskUpdate update = reference.FirstUpdate(*strategy, 2);
   ASSERT_EQ(update.masks.size(), 5);
@@ -39,7 +39,7 @@ TEST(NetworkSlimmingTest, ALayerDoesNotVanishUnlessItMay) {
   parameters.set_rate(0.9);
   for (const int64_t least : {1, 2}) {
     parameters.set_min_live_filters(least);
-    const auto strategy = *CreateNetworkSlimming(parameters, reference.Setup());
+    const auto strategy = *CreatePruningStrategy(parameters, reference.Setup());
     for (const auto& [node, mask] : reference.FirstUpdate(*strategy).masks) {
       EXPECT_GE(mask.sum().item<double>(), least) << node;
     }
@@ -50,12 +50,12 @@ TEST(NetworkSlimmingTest, RefusesWhereThereIsNothingToRankBy) {
   const NetworkInfo without_batch_norm = ExampleNetwork();
   PruningSetup setup;
   setup.network = &without_batch_norm;
-  EXPECT_EQ(ErrorField(CreateNetworkSlimming({}, setup).status()), "layers");
+  EXPECT_EQ(ErrorField(CreatePruningStrategy({}, setup).status()), "layers");
 
   const ReferenceNetwork reference;
   Model fresh = Model::Create(reference.info(), at::kFloat, at::kCPU);
   const ModelProbe probe(fresh, nullptr, nullptr, 1);
-  const auto strategy = *CreateNetworkSlimming({}, reference.Setup());
+  const auto strategy = *CreatePruningStrategy({}, reference.Setup());
   strategy->Attach(probe);
   const absl::Status status = strategy->Update({}, reference.Layers(Granularity::kFilter)).status();
   EXPECT_THAT(std::string(status.message()), HasSubstr("the scales of all 33 filters are 1"));
@@ -66,7 +66,7 @@ TEST(NetworkSlimmingTest, FreshWeightsAreRefusedBeforeTraining) {
   PruningSetup setup = reference.Setup();
   setup.fresh_weights = true;
   NetworkSlimming parameters;
-  const absl::Status status = CreateNetworkSlimming(parameters, setup).status();
+  const absl::Status status = CreatePruningStrategy(parameters, setup).status();
   EXPECT_EQ(ErrorField(status), "epoch");
   EXPECT_EQ(
       ErrorText(status),
@@ -74,13 +74,13 @@ TEST(NetworkSlimmingTest, FreshWeightsAreRefusedBeforeTraining) {
       "be 1 or later (and train with the regularizer BatchNormL1 until then), or start from trained "
       "initial_weights");
   parameters.set_epoch(1);
-  EXPECT_TRUE(CreateNetworkSlimming(parameters, setup).ok());
+  EXPECT_TRUE(CreatePruningStrategy(parameters, setup).ok());
   parameters.set_epoch(0);
   parameters.set_rate(0);  // nothing is ranked
-  EXPECT_TRUE(CreateNetworkSlimming(parameters, setup).ok());
+  EXPECT_TRUE(CreatePruningStrategy(parameters, setup).ok());
   parameters.clear_rate();
   setup.fresh_weights = false;
-  EXPECT_TRUE(CreateNetworkSlimming(parameters, setup).ok());
+  EXPECT_TRUE(CreatePruningStrategy(parameters, setup).ok());
 }
 
 }  // namespace

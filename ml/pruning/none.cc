@@ -1,4 +1,5 @@
-#include "ml/pruning/none.h"
+#include "ml/pruning/none.pb.h"
+#include "ml/pruning/pruning_strategy.h"
 
 namespace prunelab {
 namespace {
@@ -15,11 +16,11 @@ class NoPruningStrategy : public PruningStrategy {
   }
 };
 
-}  // namespace
-
 absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateNoPruning(const NoPruning& parameters,
                                                                  const PruningSetup& setup) {
   return std::make_unique<NoPruningStrategy>();
 }
+const bool registered = RegisterPruningStrategy(&CreateNoPruning);
 
+}  // namespace
 }  // namespace prunelab

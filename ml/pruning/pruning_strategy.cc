@@ -20,4 +20,11 @@ absl::StatusOr<std::unique_ptr<PruningStrategy>> CreatePruningStrategy(const goo
   return (*factory)(*message, setup);
 }
 
+absl::StatusOr<std::unique_ptr<PruningStrategy>> CreatePruningStrategy(const google::protobuf::Message& parameters,
+                                                                       const PruningSetup& setup) {
+  google::protobuf::Any any;
+  any.PackFrom(parameters);
+  return CreatePruningStrategy(any, setup);
+}
+
 }  // namespace prunelab

@@ -19,6 +19,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "google/protobuf/any.pb.h"
+#include "google/protobuf/message.h"
 #include "ml/base/plugin.h"
 #include "ml/network/mask_update.h"
 #include "ml/network/masks.h"
@@ -84,7 +85,7 @@ class PruningStrategy {
   virtual Granularity granularity() const = 0;
   virtual GradientPolicy gradient_policy() const = 0;
 
-  // Whether what is off is meant to come on again: the strategy chooses anew among all, whatever masks are in force.
+  // Whether what is off is meant to come on again: the strategy chooses again among all, whatever masks are in force.
   // Else what was masked before its training, in a phase before or in the weights that training starts from, stays
   // masked, whatever masks it asks for (ml/execution/start_masks.h).
   virtual bool regrows() const { return false; }
@@ -136,11 +137,15 @@ PluginRegistry<PruningStrategyFactory>& PruningStrategies();
 absl::StatusOr<std::unique_ptr<PruningStrategy>> CreatePruningStrategy(const google::protobuf::Any& parameters,
                                                                        const PruningSetup& setup);
 
-// Used by the registrations that pruning_strategy() in defs.bzl generates: `create` is
-// absl::StatusOr<std::unique_ptr<PruningStrategy>>(const Parameters&, const PruningSetup&).
-template <typename Parameters, typename Create>
-bool RegisterPruningStrategy(const char* summary, const char* target, Create create) {
-  PruningStrategies().Register({Parameters::descriptor(), summary, target},
+// The same of the message itself, e.g. CreatePruningStrategy(Static(), setup).
+absl::StatusOr<std::unique_ptr<PruningStrategy>> CreatePruningStrategy(const google::protobuf::Message& parameters,
+                                                                       const PruningSetup& setup);
+
+// Makes a strategy known, from its .cc file: const bool registered = RegisterPruningStrategy(&CreateStatic);
+template <typename Parameters>
+bool RegisterPruningStrategy(absl::StatusOr<std::unique_ptr<PruningStrategy>> (*create)(const Parameters&,
+                                                                                        const PruningSetup&)) {
+  PruningStrategies().Register(Parameters::descriptor(),
                                [create](const google::protobuf::Message& parameters, const PruningSetup& setup) {
                                  return create(static_cast<const Parameters&>(parameters), setup);
                                });

@@ -27,10 +27,10 @@ TEST_F(PruningStrategyTest, LinkedStrategiesSayWhatTheyAre) {
   for (const char* name : {"NoPruning", "DynamicL1", "Static", "Unstructured", "Random"}) {
     const auto found = linked.find(std::string("prunelab.") + name);
     ASSERT_NE(found, linked.end()) << name;
-    EXPECT_FALSE(found->second.summary.empty());
+    EXPECT_FALSE(found->second.method().summary().empty());
   }
-  EXPECT_EQ(linked.at("prunelab.NoPruning").target, "//ml/pruning:none_registration");
-  EXPECT_EQ(linked.at("prunelab.DynamicL1").target, "//ml/pruning:dynamic_l1_registration");
+  EXPECT_EQ(linked.at("prunelab.NoPruning").target, "//ml/pruning:none");
+  EXPECT_EQ(linked.at("prunelab.DynamicL1").target, "//ml/pruning:dynamic_l1");
 }
 
 TEST_F(PruningStrategyTest, CreatesWhatTheParametersName) {
@@ -52,7 +52,7 @@ TEST_F(PruningStrategyTest, RefusesWhatIsNotLinked) {
   const absl::Status status = Create(any).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(status.message()), HasSubstr("prunelab.DynamicL1"));
-  EXPECT_THAT(std::string(status.message()), HasSubstr("//ml/pruning:oscillation_registration"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("//ml/pruning:oscillation"));
 }
 
 }  // namespace

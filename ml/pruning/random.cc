@@ -1,33 +1,36 @@
-#include "ml/pruning/random.h"
+#include "ml/base/random.h"
 
 #include <ATen/ATen.h>
 
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "ml/base/field_error.h"
-#include "ml/base/random.h"
 #include "ml/base/status_macros.h"
+#include "ml/pruning/layer_ranking.h"
 #include "ml/pruning/layers.h"
 #include "ml/pruning/parameter_checks.h"
+#include "ml/pruning/pruning_strategy.h"
+#include "ml/pruning/random.pb.h"
 #include "ml/pruning/ranking.h"
 #include "ml/pruning/update_times.h"
 
 namespace prunelab {
 namespace {
 
-// Uniform numbers of 53 bits in place of importances, [out, 1, 1, 1] or in the weight's shape. Ties are as good as
+// Uniform numbers of 53 bits in place of scores, [out, 1, 1, 1] or in the weight's shape. Ties are as good as
 // impossible, so ranking them masks a uniformly random set of the asked size.
-at::Tensor RandomImportance(uint64_t seed, int64_t draw, Granularity granularity, const PrunableLayer& layer) {
+at::Tensor RandomScores(uint64_t seed, int64_t draw, Granularity granularity, const PrunableLayer& layer) {
   const int64_t filters = layer.weight.size(0);
-  at::Tensor importance = granularity == Granularity::kFilter ? at::empty({filters, 1, 1, 1}, at::kDouble)
-                                                              : at::empty(layer.weight.sizes(), at::kDouble);
+  at::Tensor scores = granularity == Granularity::kFilter ? at::empty({filters, 1, 1, 1}, at::kDouble)
+                                                          : at::empty(layer.weight.sizes(), at::kDouble);
   RandomStream stream(seed, absl::StrCat("random_pruning/", layer.node), draw);
-  double* values = importance.mutable_data_ptr<double>();
-  for (int64_t i = 0; i < importance.numel(); ++i) values[i] = stream.Uniform();
-  return importance;
+  double* values = scores.mutable_data_ptr<double>();
+  for (int64_t i = 0; i < scores.numel(); ++i) values[i] = stream.Uniform();
+  return scores;
 }
 
 class RandomPruning : public PruningStrategy {
@@ -46,16 +49,12 @@ class RandomPruning : public PruningStrategy {
                                           : IsFirstStepOf(parameters_.first_epoch(), position);
     if (!due) return std::nullopt;
     const int64_t draw = parameters_.redraw() ? position.step() : 0;
-    std::vector<RankedLayer> ranked;
+    std::map<std::string, at::Tensor> scores;
     for (const PrunableLayer& layer : layers) {
-      if (nodes_.count(layer.node)) ranked.push_back({layer.node, RandomImportance(seed_, draw, granularity(), layer)});
+      if (nodes_.count(layer.node)) scores[layer.node] = RandomScores(seed_, draw, granularity(), layer);
     }
     MaskUpdate update;
-    PRUNELAB_ASSIGN_OR_RETURN(update.masks, RankMasks(parameters_.ranking(), parameters_.rate(), ranked));
-    for (const PrunableLayer& layer : layers) {
-      const auto mask = update.masks.find(layer.node);
-      if (mask != update.masks.end()) mask->second = mask->second.to(layer.weight.options().requires_grad(false));
-    }
+    PRUNELAB_ASSIGN_OR_RETURN(update.masks, RankScores(parameters_.ranking(), parameters_.rate(), scores, layers));
     return update;
   }
 
@@ -64,8 +63,6 @@ class RandomPruning : public PruningStrategy {
   const std::set<std::string> nodes_;
   const uint64_t seed_;
 };
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateRandom(const Random& parameters, const PruningSetup& setup) {
   PRUNELAB_RETURN_IF_ERROR(CheckRate("rate", parameters.rate()));
@@ -79,9 +76,10 @@ absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateRandom(const Random& para
                                    ", which scales importances, and random pruning has none; use GLOBAL "
                                    "or PER_LAYER"));
   }
-  absl::StatusOr<std::vector<std::string>> nodes = SelectLayers(parameters.layers(), *setup.network);
-  PRUNELAB_RETURN_IF_ERROR(InField("layers", nodes.status()));
-  return std::make_unique<RandomPruning>(parameters, std::set<std::string>(nodes->begin(), nodes->end()), setup.seed);
+  PRUNELAB_ASSIGN_OR_RETURN(std::set<std::string> nodes, ChosenLayers(parameters.layers(), *setup.network));
+  return std::make_unique<RandomPruning>(parameters, std::move(nodes), setup.seed);
 }
+const bool registered = RegisterPruningStrategy(&CreateRandom);
 
+}  // namespace
 }  // namespace prunelab

@@ -1,9 +1,9 @@
-#include "ml/pruning/random.h"
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include "ml/base/field_error.h"
+#include "ml/pruning/pruning_strategy.h"
+#include "ml/pruning/random.pb.h"
 #include "ml/pruning/testing/example_layers.h"
 
 namespace prunelab {
@@ -17,7 +17,7 @@ class RandomTest : public ::testing::Test {
     PruningSetup setup;
     setup.network = &network_;
     setup.seed = seed;
-    return CreateRandom(parameters, setup);
+    return CreatePruningStrategy(parameters, setup);
   }
   static StepPosition At(int64_t epoch, int64_t iteration) {
     StepPosition position;

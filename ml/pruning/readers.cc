@@ -17,7 +17,7 @@ int IndexOf(const NetworkInfo& network, const std::string& conv) {
 
 }  // namespace
 
-std::string BatchNormBehind(const NetworkInfo& network, const std::string& conv) {
+std::string OwnBatchNorm(const NetworkInfo& network, const std::string& conv) {
   const int reader = OnlyReader(network, IndexOf(network, conv));
   return reader >= 0 && network.node(reader).op_case() == Node::kBatchNorm2D ? network.node(reader).name() : "";
 }

@@ -1,5 +1,5 @@
-// Who reads a convolution's output: what strategies need that look at the batch norm behind a filter, at its feature
-// map, or at the convolution that reads it.
+// Who reads a convolution's output: for strategies that look at a filter's batch norm, at its feature map, or at the
+// convolution that reads it.
 #pragma once
 
 #include <optional>
@@ -11,7 +11,7 @@
 namespace prunelab {
 
 // The batch norm that alone reads `conv`'s output; empty where there is none.
-std::string BatchNormBehind(const NetworkInfo& network, const std::string& conv);
+std::string OwnBatchNorm(const NetworkInfo& network, const std::string& conv);
 
 // A convolution whose output comes through nodes that keep channels apart (batch norm, ReLU, pooling), each read by the
 // next alone, to one other convolution without groups: so each filter is one input channel of the reader and nothing
@@ -23,8 +23,8 @@ struct InnerConvolution {
 };
 std::optional<InnerConvolution> ReadByOneConvolution(const NetworkInfo& network, const std::string& conv);
 
-// The feature map of a convolution: the first ReLU behind it, through batch norm and sums, on the way along which each
-// node is read by the next alone; where there is no such ReLU, the last node of that way.
+// The feature map of a convolution: the first ReLU after it, through batch norm and sums, on the path along which each
+// node is read by the next alone; where there is no such ReLU, the last node of that path.
 std::string FeatureMap(const NetworkInfo& network, const std::string& conv);
 
 }  // namespace prunelab

@@ -23,10 +23,10 @@ NetworkInfo Block() {
 
 TEST(ReadersTest, BatchNormsBehind) {
   const NetworkInfo network = Block();
-  EXPECT_EQ(BatchNormBehind(network, "conv1"), "bn1");
-  EXPECT_EQ(BatchNormBehind(network, "conv2"), "bn2");
-  EXPECT_EQ(BatchNormBehind(network, "stem"), "");
-  EXPECT_EQ(BatchNormBehind(network, "shortcut"), "");
+  EXPECT_EQ(OwnBatchNorm(network, "conv1"), "bn1");
+  EXPECT_EQ(OwnBatchNorm(network, "conv2"), "bn2");
+  EXPECT_EQ(OwnBatchNorm(network, "stem"), "");
+  EXPECT_EQ(OwnBatchNorm(network, "shortcut"), "");
 }
 
 TEST(ReadersTest, OneReaderAlone) {

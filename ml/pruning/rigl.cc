@@ -15,6 +15,8 @@
 #include "ml/base/status_macros.h"
 #include "ml/pruning/layers.h"
 #include "ml/pruning/parameter_checks.h"
+#include "ml/pruning/pruning_strategy.h"
+#include "ml/pruning/rigl.pb.h"
 
 namespace prunelab {
 namespace {
@@ -142,6 +144,8 @@ std::vector<double> ErdosRenyiKernelDensities(const std::vector<std::vector<int6
   }
 }
 
+namespace {
+
 absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateRigl(const Rigl& parameters, const PruningSetup& setup) {
   PRUNELAB_RETURN_IF_ERROR(CheckRate("rate", parameters.rate()));
   PRUNELAB_RETURN_IF_ERROR(CheckPeriod("period", parameters.period()));
@@ -151,9 +155,10 @@ absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateRigl(const Rigl& paramete
   if (!(parameters.last() > 0 && parameters.last() <= 1)) {
     return FieldError("last", absl::StrCat("is ", parameters.last(), "; must be in (0, 1]"));
   }
-  absl::StatusOr<std::vector<std::string>> nodes = SelectLayers(parameters.layers(), *setup.network);
-  PRUNELAB_RETURN_IF_ERROR(InField("layers", nodes.status()));
-  return std::make_unique<RigLPruning>(parameters, std::set<std::string>(nodes->begin(), nodes->end()), setup.seed);
+  PRUNELAB_ASSIGN_OR_RETURN(std::set<std::string> nodes, ChosenLayers(parameters.layers(), *setup.network));
+  return std::make_unique<RigLPruning>(parameters, std::move(nodes), setup.seed);
 }
+const bool registered = RegisterPruningStrategy(&CreateRigl);
 
+}  // namespace
 }  // namespace prunelab

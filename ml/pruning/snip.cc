@@ -10,10 +10,12 @@
 #include "absl/strings/str_cat.h"
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
+#include "ml/pruning/layer_ranking.h"
 #include "ml/pruning/layers.h"
 #include "ml/pruning/one_time_pruning.h"
 #include "ml/pruning/parameter_checks.h"
 #include "ml/pruning/ranking.h"
+#include "ml/pruning/snip.pb.h"
 
 namespace prunelab {
 namespace {
@@ -32,10 +34,8 @@ class SnipStrategy : public OneTimePruning {
       if (nodes_.count(layer.node)) chosen.push_back(layer);
     }
     PRUNELAB_ASSIGN_OR_RETURN(const auto scores, SnipScores(probe(), chosen, parameters_.images(), granularity()));
-    std::vector<RankedLayer> ranked;
-    for (const PrunableLayer& layer : chosen) ranked.push_back({layer.node, scores.at(layer.node)});
     MaskUpdate update;
-    PRUNELAB_ASSIGN_OR_RETURN(update.masks, RankMasks(parameters_.ranking(), parameters_.rate(), ranked));
+    PRUNELAB_ASSIGN_OR_RETURN(update.masks, RankScores(parameters_.ranking(), parameters_.rate(), scores, layers));
     return update;
   }
 
@@ -81,14 +81,17 @@ absl::StatusOr<std::map<std::string, at::Tensor>> SnipScores(const NetworkProbe&
   return scores;
 }
 
+namespace {
+
 absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateSnip(const Snip& parameters, const PruningSetup& setup) {
   PRUNELAB_RETURN_IF_ERROR(CheckRate("rate", parameters.rate()));
   PRUNELAB_RETURN_IF_ERROR(CheckEpoch("epoch", parameters.epoch()));
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("images", parameters.images(), 1));
   PRUNELAB_RETURN_IF_ERROR(InField("ranking", ValidateRanking(parameters.ranking())));
-  absl::StatusOr<std::vector<std::string>> nodes = SelectLayers(parameters.layers(), *setup.network);
-  PRUNELAB_RETURN_IF_ERROR(InField("layers", nodes.status()));
-  return std::make_unique<SnipStrategy>(parameters, std::set<std::string>(nodes->begin(), nodes->end()));
+  PRUNELAB_ASSIGN_OR_RETURN(std::set<std::string> nodes, ChosenLayers(parameters.layers(), *setup.network));
+  return std::make_unique<SnipStrategy>(parameters, std::move(nodes));
 }
+const bool registered = RegisterPruningStrategy(&CreateSnip);
 
+}  // namespace
 }  // namespace prunelab

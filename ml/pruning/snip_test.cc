@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include "ml/base/field_error.h"
+#include "ml/pruning/pruning_strategy.h"
+#include "ml/pruning/snip.pb.h"
 #include "ml/pruning/testing/reference_network.h"
 
 namespace prunelab {
@@ -32,7 +34,7 @@ TEST(SnipTest, TheSmallestScoresAreMaskedOnce) {
   const ReferenceNetwork reference;
   Snip parameters;
   parameters.set_rate(0.8);
-  const auto strategy = *CreateSnip(parameters, reference.Setup());
+  const auto strategy = *CreatePruningStrategy(parameters, reference.Setup());
   EXPECT_EQ(strategy->gradient_policy(), GradientPolicy::kMasked);
   const MaskUpdate update = reference.FirstUpdate(*strategy);
   double smallest_live = 1, largest_masked = 0;
@@ -55,7 +57,7 @@ TEST(SnipTest, RefusesNoImages) {
   const ReferenceNetwork reference;
   Snip parameters;
   parameters.set_images(0);
-  EXPECT_EQ(ErrorField(CreateSnip(parameters, reference.Setup()).status()), "images");
+  EXPECT_EQ(ErrorField(CreatePruningStrategy(parameters, reference.Setup()).status()), "images");
 }
 
 }  // namespace

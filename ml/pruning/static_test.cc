@@ -1,9 +1,9 @@
-#include "ml/pruning/static.h"
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include "ml/base/field_error.h"
+#include "ml/pruning/pruning_strategy.h"
+#include "ml/pruning/static.pb.h"
 #include "ml/pruning/testing/example_layers.h"
 
 namespace prunelab {
@@ -16,7 +16,7 @@ TEST(StaticTest, RanksOnceAtItsEpochsFirstStep) {
   parameters.set_epoch(2);
   PruningSetup setup;
   setup.network = &network;
-  const auto strategy = *CreateStatic(parameters, setup);
+  const auto strategy = *CreatePruningStrategy(parameters, setup);
   EXPECT_EQ(strategy->gradient_policy(), GradientPolicy::kMasked);
   for (int64_t epoch = 0; epoch < 4; ++epoch) {
     for (int64_t iteration = 0; iteration < 5; ++iteration) {
@@ -38,9 +38,9 @@ TEST(StaticTest, GradientImportanceNeedsAStepBefore) {
   setup.network = &network;
   Static parameters;
   parameters.set_importance(Importance::WEIGHT_TIMES_GRADIENT);
-  EXPECT_EQ(ErrorField(CreateStatic(parameters, setup).status()), "epoch");
+  EXPECT_EQ(ErrorField(CreatePruningStrategy(parameters, setup).status()), "epoch");
   parameters.set_epoch(1);
-  EXPECT_TRUE(CreateStatic(parameters, setup).ok());
+  EXPECT_TRUE(CreatePruningStrategy(parameters, setup).ok());
 }
 
 }  // namespace

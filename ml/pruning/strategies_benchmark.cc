@@ -12,10 +12,11 @@
 #include "ml/base/check.h"
 #include "ml/models/resnet_cifar.h"
 #include "ml/network/network.h"
-#include "ml/pruning/dynamic_l1.h"
-#include "ml/pruning/random.h"
-#include "ml/pruning/static.h"
-#include "ml/pruning/unstructured.h"
+#include "ml/pruning/dynamic_l1.pb.h"
+#include "ml/pruning/random.pb.h"
+#include "ml/pruning/static.pb.h"
+#include "ml/pruning/unstructured.pb.h"
+#include "ml/pruning/pruning_strategy.h"
 
 namespace prunelab {
 namespace {
@@ -40,8 +41,7 @@ std::vector<PrunableLayer> Layers(const NetworkInfo& network) {
   return layers;
 }
 
-template <typename Parameters, typename Create>
-void Update(benchmark::State& state, const Parameters& parameters, Create create, int64_t iteration) {
+void Update(benchmark::State& state, const google::protobuf::Message& parameters, int64_t iteration) {
   const NetworkInfo network = ResNet56();
   const std::vector<PrunableLayer> layers = Layers(network);
   StepPosition position;
@@ -50,7 +50,7 @@ void Update(benchmark::State& state, const Parameters& parameters, Create create
   position.epochs = 1;
   for (auto _ : state) {
     // A fresh one: some strategies rank once.
-    const std::unique_ptr<PruningStrategy> strategy = *create(parameters, PruningSetup{&network, 1});
+    const std::unique_ptr<PruningStrategy> strategy = *CreatePruningStrategy(parameters, PruningSetup{&network, 1});
     const auto update = strategy->Update(position, layers);
     PRUNELAB_CHECK(update.ok() && update->has_value()) << "no update";
     benchmark::DoNotOptimize(update);
@@ -58,23 +58,23 @@ void Update(benchmark::State& state, const Parameters& parameters, Create create
 }
 
 // Before iteration 3, the first of period 4, or before the first step.
-void BM_DynamicL1(benchmark::State& state) { Update(state, DynamicL1(), &CreateDynamicL1, 3); }
+void BM_DynamicL1(benchmark::State& state) { Update(state, DynamicL1(), 3); }
 
 void BM_DynamicL1OfWeights(benchmark::State& state) {
   DynamicL1 parameters;
   parameters.set_granularity(MaskUnit::WEIGHT);
-  Update(state, parameters, &CreateDynamicL1, 3);
+  Update(state, parameters, 3);
 }
 
-void BM_Static(benchmark::State& state) { Update(state, Static(), &CreateStatic, 0); }
+void BM_Static(benchmark::State& state) { Update(state, Static(), 0); }
 
 void BM_Unstructured(benchmark::State& state) {
   Unstructured parameters;
   parameters.mutable_one_shot();
-  Update(state, parameters, &CreateUnstructured, 0);
+  Update(state, parameters, 0);
 }
 
-void BM_Random(benchmark::State& state) { Update(state, Random(), &CreateRandom, 0); }
+void BM_Random(benchmark::State& state) { Update(state, Random(), 0); }
 
 BENCHMARK(BM_DynamicL1)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(BM_DynamicL1OfWeights)->Unit(benchmark::kMicrosecond)->UseRealTime();

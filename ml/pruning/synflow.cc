@@ -10,10 +10,12 @@
 #include "absl/strings/str_cat.h"
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
+#include "ml/pruning/layer_ranking.h"
 #include "ml/pruning/layers.h"
 #include "ml/pruning/one_time_pruning.h"
 #include "ml/pruning/parameter_checks.h"
 #include "ml/pruning/ranking.h"
+#include "ml/pruning/synflow.pb.h"
 
 namespace prunelab {
 namespace {
@@ -30,24 +32,19 @@ class SynflowStrategy : public OneTimePruning {
     std::map<std::string, at::Tensor> masks;
     for (int64_t round = 1; round <= parameters_.rounds(); ++round) {
       const std::map<std::string, at::Tensor> scores = SynflowScores(probe(), layers, masks);
-      std::vector<RankedLayer> ranked;
-      for (const PrunableLayer& layer : layers) {
-        if (!nodes_.count(layer.node)) continue;
-        at::Tensor score = scores.at(layer.node);
-        if (granularity() == Granularity::kFilter) score = score.sum({1, 2, 3}, /*keepdim=*/true);
-        ranked.push_back({layer.node, score});
+      std::map<std::string, at::Tensor> chosen;
+      for (const std::string& node : nodes_) {
+        const at::Tensor& score = scores.at(node);
+        chosen[node] = granularity() == Granularity::kFilter ? score.sum({1, 2, 3}, /*keepdim=*/true) : score;
       }
       const double done = static_cast<double>(round) / static_cast<double>(parameters_.rounds());
       // The last round's rate is the one asked for, to the last bit.
       const double rate =
           round == parameters_.rounds() ? parameters_.rate() : 1 - std::pow(1 - parameters_.rate(), done);
-      PRUNELAB_ASSIGN_OR_RETURN(masks, RankMasks(parameters_.ranking(), rate, ranked));
+      PRUNELAB_ASSIGN_OR_RETURN(masks, RankScores(parameters_.ranking(), rate, chosen, layers));
     }
     MaskUpdate update;
-    for (const PrunableLayer& layer : layers) {
-      const auto mask = masks.find(layer.node);
-      if (mask != masks.end()) update.masks[layer.node] = mask->second.to(layer.weight.scalar_type());
-    }
+    update.masks = std::move(masks);
     return update;
   }
 
@@ -82,14 +79,17 @@ std::map<std::string, at::Tensor> SynflowScores(const NetworkProbe& probe, const
   return scores;
 }
 
+namespace {
+
 absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateSynflow(const Synflow& parameters, const PruningSetup& setup) {
   PRUNELAB_RETURN_IF_ERROR(CheckRate("rate", parameters.rate()));
   PRUNELAB_RETURN_IF_ERROR(CheckEpoch("epoch", parameters.epoch()));
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("rounds", parameters.rounds(), 1));
   PRUNELAB_RETURN_IF_ERROR(InField("ranking", ValidateRanking(parameters.ranking())));
-  absl::StatusOr<std::vector<std::string>> nodes = SelectLayers(parameters.layers(), *setup.network);
-  PRUNELAB_RETURN_IF_ERROR(InField("layers", nodes.status()));
-  return std::make_unique<SynflowStrategy>(parameters, std::set<std::string>(nodes->begin(), nodes->end()));
+  PRUNELAB_ASSIGN_OR_RETURN(std::set<std::string> nodes, ChosenLayers(parameters.layers(), *setup.network));
+  return std::make_unique<SynflowStrategy>(parameters, std::move(nodes));
 }
+const bool registered = RegisterPruningStrategy(&CreateSynflow);
 
+}  // namespace
 }  // namespace prunelab

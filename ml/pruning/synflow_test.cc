@@ -8,7 +8,9 @@
 #include "absl/strings/str_cat.h"
 #include "ml/base/field_error.h"
 #include "ml/network/network_writer.h"
+#include "ml/pruning/pruning_strategy.h"
 #include "ml/pruning/ranking.h"
+#include "ml/pruning/synflow.pb.h"
 #include "ml/pruning/testing/reference_network.h"
 
 namespace prunelab {
@@ -27,7 +29,7 @@ TEST(SynflowTest, MasksAfterAHundredRoundsAreThoseOfPyTorchAndNumpy) {
   const ReferenceNetwork reference;
   Synflow parameters;
   parameters.set_rate(0.9);
-  const auto strategy = *CreateSynflow(parameters, reference.Setup());
+  const auto strategy = *CreatePruningStrategy(parameters, reference.Setup());
   for (const auto& [node, mask] : reference.FirstUpdate(*strategy).masks) {
     EXPECT_TRUE(mask.equal(reference.Value("synflow_mask." + node))) << node;
   }
@@ -64,7 +66,7 @@ TEST(SynflowTest, NoLayerDiesAtNinetyNinePercentWhereMagnitudeLosesSome) {
   parameters.set_rate(0.99);
   PruningSetup setup;
   setup.network = &model.info();
-  const auto strategy = *CreateSynflow(parameters, setup);
+  const auto strategy = *CreatePruningStrategy(parameters, setup);
   strategy->Attach(probe);
   const auto update = *strategy->Update({}, layers);
   ASSERT_TRUE(update.has_value());
@@ -79,7 +81,7 @@ TEST(SynflowTest, RefusesNoRounds) {
   const ReferenceNetwork reference;
   Synflow parameters;
   parameters.set_rounds(0);
-  EXPECT_EQ(ErrorField(CreateSynflow(parameters, reference.Setup()).status()), "rounds");
+  EXPECT_EQ(ErrorField(CreatePruningStrategy(parameters, reference.Setup()).status()), "rounds");
 }
 
 }  // namespace

@@ -1,5 +1,3 @@
-#include "ml/pruning/taylor.h"
-
 #include <ATen/ATen.h>
 
 #include <algorithm>
@@ -15,9 +13,12 @@
 #include "ml/base/check.h"
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
+#include "ml/pruning/layer_ranking.h"
 #include "ml/pruning/layers.h"
 #include "ml/pruning/parameter_checks.h"
+#include "ml/pruning/pruning_strategy.h"
 #include "ml/pruning/ranking.h"
+#include "ml/pruning/taylor.pb.h"
 
 namespace prunelab {
 namespace {
@@ -67,7 +68,7 @@ class TaylorPruning : public PruningStrategy {
         std::min(static_cast<int64_t>(static_cast<double>(filters) * parameters_.rate()) + 1, filters);
     if (pruned >= in_the_end) return std::nullopt;
     PRUNELAB_CHECK(steps_ > 0) << "no step observed";
-    std::vector<RankedLayer> ranked;
+    std::map<std::string, at::Tensor> scores;
     for (const PrunableLayer& layer : layers) {
       if (!nodes_.count(layer.node)) continue;
       const at::Tensor contribution = sums_.at(layer.node) / static_cast<double>(steps_);
@@ -75,18 +76,14 @@ class TaylorPruning : public PruningStrategy {
       average = average.defined() ? average * parameters_.momentum() + contribution * (1 - parameters_.momentum())
                                   : contribution;
       // What is pruned already comes first.
-      ranked.push_back({layer.node, average.clamp_min(kLeast) * in_force.at(layer.node).to(at::kDouble)});
+      scores[layer.node] = average.clamp_min(kLeast) * in_force.at(layer.node).to(at::kDouble);
     }
     sums_.clear();
     steps_ = 0;
     const int64_t count = std::min(pruned + FiltersNow(position, since, in_the_end, pruned), in_the_end);
     const double rate = (static_cast<double>(count) - 0.5) / static_cast<double>(filters);
     MaskUpdate update;
-    PRUNELAB_ASSIGN_OR_RETURN(update.masks, RankMasks(parameters_.ranking(), rate, ranked));
-    for (const PrunableLayer& layer : layers) {
-      const auto mask = update.masks.find(layer.node);
-      if (mask != update.masks.end()) mask->second = mask->second.to(layer.weight.options().requires_grad(false));
-    }
+    PRUNELAB_ASSIGN_OR_RETURN(update.masks, RankScores(parameters_.ranking(), rate, scores, layers));
     update.weights = MaskUpdate::Weights::kZeroMasked;
     update.momentum = MaskUpdate::Momentum::kZeroMasked;
     return update;
@@ -136,8 +133,6 @@ class TaylorPruning : public PruningStrategy {
   int64_t steps_ = 0;                           // in the sums
 };
 
-}  // namespace
-
 absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateTaylor(const Taylor& parameters, const PruningSetup& setup) {
   PRUNELAB_RETURN_IF_ERROR(CheckRate("rate", parameters.rate()));
   PRUNELAB_RETURN_IF_ERROR(CheckEpoch("begin_epoch", parameters.begin_epoch()));
@@ -149,9 +144,10 @@ absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateTaylor(const Taylor& para
                                                          "; must be 1 or more, or 0 to reach the rate at half of the "
                                                          "run"));
   }
-  absl::StatusOr<std::vector<std::string>> nodes = SelectLayers(parameters.layers(), *setup.network);
-  PRUNELAB_RETURN_IF_ERROR(InField("layers", nodes.status()));
-  return std::make_unique<TaylorPruning>(parameters, std::set<std::string>(nodes->begin(), nodes->end()));
+  PRUNELAB_ASSIGN_OR_RETURN(std::set<std::string> nodes, ChosenLayers(parameters.layers(), *setup.network));
+  return std::make_unique<TaylorPruning>(parameters, std::move(nodes));
 }
+const bool registered = RegisterPruningStrategy(&CreateTaylor);
 
+}  // namespace
 }  // namespace prunelab

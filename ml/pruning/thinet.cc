@@ -18,6 +18,7 @@
 #include "ml/pruning/one_time_pruning.h"
 #include "ml/pruning/parameter_checks.h"
 #include "ml/pruning/readers.h"
+#include "ml/pruning/thinet.pb.h"
 
 namespace prunelab {
 namespace {
@@ -198,25 +199,28 @@ at::Tensor LeastSquaresScale(const at::Tensor& contributions, const std::vector<
   return scale.index_add(0, index, v.flatten());
 }
 
+namespace {
+
 absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateThinet(const Thinet& parameters, const PruningSetup& setup) {
   PRUNELAB_RETURN_IF_ERROR(CheckRate("rate", parameters.rate()));
   PRUNELAB_RETURN_IF_ERROR(CheckEpoch("epoch", parameters.epoch()));
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("images", parameters.images(), 1));
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("samples_per_image", parameters.samples_per_image(), 1));
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("min_live_filters", parameters.min_live_filters(), 0));
-  absl::StatusOr<std::vector<std::string>> nodes = SelectLayers(parameters.layers(), *setup.network);
-  PRUNELAB_RETURN_IF_ERROR(InField("layers", nodes.status()));
+  PRUNELAB_ASSIGN_OR_RETURN(const std::set<std::string> nodes, ChosenLayers(parameters.layers(), *setup.network));
   std::map<std::string, InnerConvolution> inner;
-  for (const std::string& node : *nodes) {
+  for (const std::string& node : nodes) {
     std::optional<InnerConvolution> found = ReadByOneConvolution(*setup.network, node);
     if (found) inner[node] = *std::move(found);
   }
   if (inner.empty()) {
-    return FieldError("layers", absl::StrCat("chooses ", nodes->size(),
+    return FieldError("layers", absl::StrCat("chooses ", nodes.size(),
                                              " convolutions, none that one other convolution without groups alone "
                                              "reads; filters are judged by that"));
   }
   return std::make_unique<ThinetStrategy>(parameters, std::move(inner), setup.seed);
 }
+const bool registered = RegisterPruningStrategy(&CreateThinet);
 
+}  // namespace
 }  // namespace prunelab

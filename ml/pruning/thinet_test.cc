@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include "ml/base/field_error.h"
+#include "ml/pruning/pruning_strategy.h"
 #include "ml/pruning/testing/reference_network.h"
+#include "ml/pruning/thinet.pb.h"
 
 namespace prunelab {
 namespace {
@@ -62,7 +64,7 @@ TEST(ThinetTest, AGivenUpChannelIsGoneAndTheNextLayerRebuildsItsOutput) {
   parameters.set_rate(0.5);
   parameters.mutable_layers()->set_include("conv2");
   parameters.set_samples_per_image(100);
-  const auto strategy = *CreateThinet(parameters, reference.Setup());
+  const auto strategy = *CreatePruningStrategy(parameters, reference.Setup());
   const MaskUpdate update = reference.FirstUpdate(*strategy);
   ASSERT_EQ(update.masks.size(), 1);
   const at::Tensor mask = update.masks.at("conv2").flatten();
@@ -90,7 +92,7 @@ TEST(ThinetTest, AFilterUnderAWeightMaskIsOffOnlyWhereAllItsWeightsAre) {
   const ReferenceNetwork reference;
   Thinet parameters;
   parameters.mutable_layers()->set_include("conv2");
-  const auto strategy = *CreateThinet(parameters, reference.Setup());
+  const auto strategy = *CreatePruningStrategy(parameters, reference.Setup());
   const at::Tensor expected = reference.FirstUpdate(*strategy).masks.at("conv2");
   const int64_t kept = expected.flatten().argmax().item<int64_t>();
   for (const bool all : {false, true}) {
@@ -111,7 +113,7 @@ TEST(ThinetTest, TheNextConvolutionIsReadUnderItsMask) {
   const ReferenceNetwork reference;
   Thinet parameters;
   parameters.mutable_layers()->set_include("conv2");
-  const auto strategy = *CreateThinet(parameters, reference.Setup());
+  const auto strategy = *CreatePruningStrategy(parameters, reference.Setup());
   EXPECT_FALSE(reference.FirstUpdate(*strategy).masks.at("conv2").flatten().slice(0, 0, 4).eq(0).all().item<bool>());
   std::vector<PrunableLayer> layers = reference.Layers(Granularity::kFilter);
   ASSERT_EQ(layers[2].node, "conv3");
@@ -124,11 +126,11 @@ TEST(ThinetTest, TheNextConvolutionIsReadUnderItsMask) {
 TEST(ThinetTest, LaterLayersSeeWhatTheEarlierLeft) {
   const ReferenceNetwork reference;
   Thinet parameters;
-  const auto both = *CreateThinet(parameters, reference.Setup());
+  const auto both = *CreatePruningStrategy(parameters, reference.Setup());
   const MaskUpdate update = reference.FirstUpdate(*both);
   EXPECT_EQ(update.masks.size(), 2);  // conv2 and conv3: two read conv1, a sum conv4 and shortcut
   parameters.mutable_layers()->set_include("conv3");
-  const MaskUpdate alone = reference.FirstUpdate(**CreateThinet(parameters, reference.Setup()));
+  const MaskUpdate alone = reference.FirstUpdate(**CreatePruningStrategy(parameters, reference.Setup()));
   EXPECT_FALSE(at::allclose(update.new_weights.at("conv4.weight"), alone.new_weights.at("conv4.weight")));
 }
 
@@ -136,10 +138,10 @@ TEST(ThinetTest, RefusesLayersThatItCannotJudge) {
   const ReferenceNetwork reference;
   Thinet parameters;
   parameters.mutable_layers()->set_include("conv1,shortcut");
-  EXPECT_EQ(ErrorField(CreateThinet(parameters, reference.Setup()).status()), "layers");
+  EXPECT_EQ(ErrorField(CreatePruningStrategy(parameters, reference.Setup()).status()), "layers");
   parameters.clear_layers();
   parameters.set_samples_per_image(0);
-  EXPECT_EQ(ErrorField(CreateThinet(parameters, reference.Setup()).status()), "samples_per_image");
+  EXPECT_EQ(ErrorField(CreatePruningStrategy(parameters, reference.Setup()).status()), "samples_per_image");
 }
 
 }  // namespace

@@ -1,63 +1,39 @@
-#include "ml/pruning/unstructured.h"
-
 #include <utility>
 
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
 #include "ml/pruning/cubic_schedule.h"
-#include "ml/pruning/layer_ranking.h"
 #include "ml/pruning/parameter_checks.h"
+#include "ml/pruning/ranked_pruning.h"
 #include "ml/pruning/ranking.h"
-#include "ml/pruning/update_times.h"
+#include "ml/pruning/unstructured.pb.h"
 
 namespace prunelab {
 namespace {
 
-class MagnitudePruning : public PruningStrategy {
- public:
-  MagnitudePruning(const Unstructured& parameters, LayerRanking ranking)
-      : parameters_(parameters), ranking_(std::move(ranking)) {}
-
-  Granularity granularity() const override { return Granularity::kWeight; }
-  GradientPolicy gradient_policy() const override { return ToGradientPolicy(parameters_.gradient()); }
-
-  absl::StatusOr<std::optional<MaskUpdate>> Update(const StepPosition& position,
-                                                   const std::vector<PrunableLayer>& layers) override {
-    const std::optional<double> rate = RateAt(position);
-    if (!rate) return std::nullopt;
-    MaskUpdate update;
-    PRUNELAB_ASSIGN_OR_RETURN(update.masks, ranking_.Masks(*rate, layers));
-    return update;
+absl::StatusOr<RateAt> RatesOf(const Unstructured& parameters) {
+  if (!parameters.has_gradual()) {
+    const int64_t epoch = parameters.one_shot().epoch();
+    PRUNELAB_RETURN_IF_ERROR(InField("one_shot", CheckEpoch("epoch", epoch)));
+    return RateOnce(epoch, parameters.rate());
   }
-
- private:
-  // No value where nothing is ranked.
-  std::optional<double> RateAt(const StepPosition& position) const {
-    if (!parameters_.has_gradual()) {
-      if (!IsFirstStepOf(parameters_.one_shot().epoch(), position)) return std::nullopt;
-      return parameters_.rate();
-    }
-    return CubicScheduleOf(parameters_.gradual(), parameters_.rate()).RateAt(position);
-  }
-
-  const Unstructured parameters_;
-  const LayerRanking ranking_;
-};
-
-}  // namespace
+  const CubicSchedule schedule = CubicScheduleOf(parameters.gradual(), parameters.rate());
+  PRUNELAB_RETURN_IF_ERROR(InField("gradual", ValidateCubicSchedule(schedule)));
+  return RateAt([schedule](const StepPosition& position) { return schedule.RateAt(position); });
+}
 
 absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateUnstructured(const Unstructured& parameters,
                                                                     const PruningSetup& setup) {
   PRUNELAB_RETURN_IF_ERROR(CheckRate("rate", parameters.rate()));
-  PRUNELAB_RETURN_IF_ERROR(InField("one_shot", CheckEpoch("epoch", parameters.one_shot().epoch())));
-  if (parameters.has_gradual()) {
-    PRUNELAB_RETURN_IF_ERROR(
-        InField("gradual", ValidateCubicSchedule(CubicScheduleOf(parameters.gradual(), parameters.rate()))));
-  }
-  PRUNELAB_ASSIGN_OR_RETURN(LayerRanking ranking, LayerRanking::Create({parameters.layers(), parameters.ranking(),
-                                                                        Importance::L1, Granularity::kWeight},
-                                                                       *setup.network));
-  return std::make_unique<MagnitudePruning>(parameters, std::move(ranking));
+  PRUNELAB_ASSIGN_OR_RETURN(RateAt rate_at, RatesOf(parameters));
+  LayerRankingOptions options;
+  options.layers = parameters.layers();
+  options.ranking = parameters.ranking();
+  options.granularity = Granularity::kWeight;
+  PRUNELAB_ASSIGN_OR_RETURN(LayerRanking ranking, LayerRanking::Create(std::move(options), *setup.network));
+  return MakeRankedPruning({std::move(rate_at), ToGradientPolicy(parameters.gradient())}, std::move(ranking));
 }
+const bool registered = RegisterPruningStrategy(&CreateUnstructured);
 
+}  // namespace
 }  // namespace prunelab

@@ -1,12 +1,12 @@
-#include "ml/pruning/unstructured.h"
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include <utility>
 
 #include "ml/base/field_error.h"
+#include "ml/pruning/pruning_strategy.h"
 #include "ml/pruning/testing/example_layers.h"
+#include "ml/pruning/unstructured.pb.h"
 
 namespace prunelab {
 namespace {
@@ -18,7 +18,7 @@ class UnstructuredTest : public ::testing::Test {
   absl::StatusOr<std::unique_ptr<PruningStrategy>> Create(const Unstructured& parameters) const {
     PruningSetup setup;
     setup.network = &network_;
-    return CreateUnstructured(parameters, setup);
+    return CreatePruningStrategy(parameters, setup);
   }
 
   // (step, weights masked) of every update in `steps` steps, 10 an epoch.

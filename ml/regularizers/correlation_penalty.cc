@@ -2,27 +2,39 @@
 
 #include <ATen/ATen.h>
 
+#include <utility>
+#include <vector>
+
 #include "ml/regularizers/conv_batches.h"
 #include "ml/regularizers/conv_selection.h"
 #include "ml/regularizers/correlation.h"
+#include "ml/regularizers/layer_penalty.h"
 #include "ml/regularizers/live_filters.h"
 
 namespace prunelab {
 namespace {
 
-void Accumulate(at::Tensor& sum, const at::Tensor& term) { sum = sum.defined() ? sum + term : term; }
+class CorrelationPenalty : public Regularizer {
+ public:
+  CorrelationPenalty(std::set<std::string> convs, Phi phi) : convs_(std::move(convs)), phi_(std::move(phi)) {}
 
-}  // namespace
+  at::Tensor Value(const std::vector<RegularizedLayer>& layers) const override;
+  Penalty ValueAndGradients(const std::vector<RegularizedLayer>& layers) const override;
+
+ private:
+  const std::set<std::string> convs_;
+  const Phi phi_;
+};
 
 at::Tensor CorrelationPenalty::Value(const std::vector<RegularizedLayer>& layers) const {
-  at::Tensor value;
+  PenaltySum sum;
   for (const RegularizedLayer& layer : layers) {
     if (convs_.count(layer.node) == 0 || layer.kind != RegularizedLayer::Kind::kConv) continue;
     const at::Tensor rho = FilterCorrelations(layer);
     const double n = static_cast<double>(rho.size(0));
-    Accumulate(value, Phi(rho.triu(1)).sum() * (n < 2 ? 0 : 2 / (n * (n - 1))));
+    sum.Add(phi_.value(rho.triu(1)).sum() * (n < 2 ? 0 : 2 / (n * (n - 1))));
   }
-  return value;
+  return sum.value();
 }
 
 Penalty CorrelationPenalty::ValueAndGradients(const std::vector<RegularizedLayer>& layers) const {
@@ -41,14 +53,20 @@ Penalty CorrelationPenalty::ValueAndGradients(const std::vector<RegularizedLayer
     const at::Tensor count = rows.live.sum(1).to(rho.scalar_type());
     // 1 / (n (n - 1)): every pair stands twice in the full matrix.
     const at::Tensor pair_weight = (count * (count - 1)).reciprocal_().masked_fill_(count.lt(2), 0);
-    values[g] = (Phi(rho).sum(at::IntArrayRef{1, 2}) * pair_weight).sum();
+    values[g] = (phi_.value(rho).sum(at::IntArrayRef{1, 2}) * pair_weight).sum();
 
-    const at::Tensor derivative = PhiDerivative(rho).mul_((2 * pair_weight).view({-1, 1, 1}));
+    const at::Tensor derivative = phi_.derivative(rho).mul_((2 * pair_weight).view({-1, 1, 1}));
     derivative.diagonal(0, 1, 2).sub_((derivative * rho).sum(2));  // g . u
     StoreGradients(at::bmm(derivative.mul_(scale), rows.centred), layers, groups[g], penalty.gradients);
   });
   if (!values.empty()) penalty.value = at::stack(values).sum();
   return penalty;
+}
+
+}  // namespace
+
+std::unique_ptr<Regularizer> MakeCorrelationPenalty(std::set<std::string> convs, Phi phi) {
+  return std::make_unique<CorrelationPenalty>(std::move(convs), std::move(phi));
 }
 
 absl::StatusOr<std::set<std::string>> SelectCorrelatedConvs(const LayerSelection& layers, bool include_pointwise,

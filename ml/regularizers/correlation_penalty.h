@@ -11,9 +11,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
+#include <memory>
 #include <set>
 #include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "ml/network/layer_selection.pb.h"
@@ -22,24 +23,14 @@
 
 namespace prunelab {
 
-class CorrelationPenalty : public Regularizer {
- public:
-  // By autograd, layer by layer.
-  at::Tensor Value(const std::vector<RegularizedLayer>& layers) const final;
-  // By the closed form.
-  Penalty ValueAndGradients(const std::vector<RegularizedLayer>& layers) const final;
-
- protected:
-  // `convs`: the nodes to act on, see SelectCorrelatedConvs.
-  explicit CorrelationPenalty(std::set<std::string> convs) : convs_(std::move(convs)) {}
-
-  // phi and its derivative, elementwise; both must be 0 at 0. phi must be differentiable by autograd.
-  virtual at::Tensor Phi(const at::Tensor& rho) const = 0;
-  virtual at::Tensor PhiDerivative(const at::Tensor& rho) const = 0;
-
- private:
-  std::set<std::string> convs_;
+// phi and its derivative, elementwise; both must be 0 at 0. phi must be differentiable by autograd.
+struct Phi {
+  std::function<at::Tensor(const at::Tensor&rho)> value, derivative;
 };
+
+// On the nodes `convs`: see SelectCorrelatedConvs. Its Value is computed by autograd, layer by layer, its
+// ValueAndGradients by the closed form.
+std::unique_ptr<Regularizer> MakeCorrelationPenalty(std::set<std::string> convs, Phi phi);
 
 // The convolutions that `layers` selects among those with a kernel larger than 1x1, or among all if
 // `include_pointwise`. Error of the field "layers": none.

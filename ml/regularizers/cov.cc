@@ -1,37 +1,25 @@
-#include "ml/regularizers/cov.h"
-
 #include <ATen/ATen.h>
 
 #include <cmath>
-#include <set>
-#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
 #include "ml/regularizers/correlation_penalty.h"
+#include "ml/regularizers/cov.pb.h"
 
 namespace prunelab {
 namespace {
 
-class CovPenalty : public CorrelationPenalty {
- public:
-  CovPenalty(double delta, std::set<std::string> convs) : CorrelationPenalty(std::move(convs)), delta_(delta) {}
-
- protected:
-  // Written without the difference of two nearly equal numbers.
-  at::Tensor Phi(const at::Tensor& rho) const override {
-    const at::Tensor square = rho * rho;
-    return square / ((square + delta_ * delta_).sqrt() + delta_);
-  }
-  at::Tensor PhiDerivative(const at::Tensor& rho) const override { return rho / (rho * rho + delta_ * delta_).sqrt_(); }
-
- private:
-  double delta_;
-};
-
-}  // namespace
+// sqrt(rho^2 + delta^2) - delta, written without the difference of two nearly equal numbers.
+Phi SmoothAbsoluteValue(double delta) {
+  return {[delta](const at::Tensor& rho) {
+            const at::Tensor square = rho * rho;
+            return square / ((square + delta * delta).sqrt() + delta);
+          },
+          [delta](const at::Tensor& rho) { return rho / (rho * rho + delta * delta).sqrt_(); }};
+}
 
 absl::StatusOr<std::unique_ptr<Regularizer>> CreateCov(const Cov& parameters, const NetworkInfo& network) {
   const double delta = parameters.delta();
@@ -40,7 +28,9 @@ absl::StatusOr<std::unique_ptr<Regularizer>> CreateCov(const Cov& parameters, co
   }
   PRUNELAB_ASSIGN_OR_RETURN(std::set<std::string> convs,
                             SelectCorrelatedConvs(parameters.layers(), parameters.include_pointwise(), network));
-  return std::make_unique<CovPenalty>(delta, std::move(convs));
+  return MakeCorrelationPenalty(std::move(convs), SmoothAbsoluteValue(delta));
 }
+const bool registered = RegisterRegularizer(&CreateCov);
 
+}  // namespace
 }  // namespace prunelab

@@ -1,10 +1,10 @@
-#include "ml/regularizers/cov.h"
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 
+#include "ml/regularizers/cov.pb.h"
+#include "ml/regularizers/regularizer.h"
 #include "ml/regularizers/testing/expect_reference.h"
 
 namespace prunelab {
@@ -13,7 +13,7 @@ namespace {
 std::unique_ptr<Regularizer> Make(double delta, const NetworkInfo& network) {
   Cov parameters;
   parameters.set_delta(delta);
-  return *CreateCov(parameters, network);
+  return *CreateRegularizer(parameters, network);
 }
 
 TEST(CovTest, ByHand) {
@@ -48,14 +48,14 @@ TEST(CovTest, ClosedFormIsAutograd) {
 }
 
 TEST(CovTest, DefaultDeltaIsOneHundredth) {
-  ExpectReference(**CreateCov(Cov(), FormulaNetwork()), reference::kCov, false);
+  ExpectReference(**CreateRegularizer(Cov(), FormulaNetwork()), reference::kCov, false);
 }
 
 TEST(CovTest, SelectionLeavesLayersOut) {
   Cov parameters;
   parameters.mutable_layers()->set_include("b");
   const std::vector<RegularizedLayer> layers = FormulaLayers(at::kDouble, false);
-  const std::unique_ptr<Regularizer> only_b = *CreateCov(parameters, FormulaNetwork());
+  const std::unique_ptr<Regularizer> only_b = *CreateRegularizer(parameters, FormulaNetwork());
   const Penalty penalty = only_b->ValueAndGradients(layers);
   EXPECT_TRUE(penalty.gradients[1].defined());
   for (const size_t i : {0, 2, 3}) EXPECT_FALSE(penalty.gradients[i].defined());

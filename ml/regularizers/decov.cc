@@ -1,5 +1,3 @@
-#include "ml/regularizers/decov.h"
-
 #include <ATen/ATen.h>
 
 #include <map>
@@ -10,6 +8,8 @@
 
 #include "ml/base/status_macros.h"
 #include "ml/regularizers/conv_selection.h"
+#include "ml/regularizers/decov.pb.h"
+#include "ml/regularizers/layer_penalty.h"
 
 namespace prunelab {
 namespace {
@@ -23,15 +23,14 @@ class DecovPenalty : public Regularizer {
   std::set<std::string> activation_nodes() const override { return nodes_; }
 
   at::Tensor ActivationValue(const std::map<std::string, at::Tensor>& activations) const override {
-    at::Tensor value;
+    PenaltySum sum;
     for (const std::string& node : nodes_) {
       const at::Tensor observations = Observations(activations.at(node));
       const at::Tensor centred = observations - observations.mean(0, /*keepdim=*/true);
       const at::Tensor covariance = centred.t().mm(centred) / observations.size(0);
-      const at::Tensor term = covariance.triu(1).square().sum();  // each pair once: half of the whole matrix
-      value = value.defined() ? value + term : term;
+      sum.Add(covariance.triu(1).square().sum());  // each pair once: half of the whole matrix
     }
-    return value;
+    return sum.value();
   }
 
  private:
@@ -45,8 +44,6 @@ class DecovPenalty : public Regularizer {
   bool pixels_;
   std::set<std::string> nodes_;
 };
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<Regularizer>> CreateDecov(const Decov& parameters, const NetworkInfo& network) {
   const auto computed = [&](int i) { return !network.node(i).has_image() && !network.node(i).has_constant(); };
@@ -63,5 +60,7 @@ absl::StatusOr<std::unique_ptr<Regularizer>> CreateDecov(const Decov& parameters
                                         parameters.has_nodes() ? "node" : "node that a linear layer reads", "nodes"));
   return std::make_unique<DecovPenalty>(parameters.spatial() == Decov::PIXELS, std::move(nodes));
 }
+const bool registered = RegisterRegularizer(&CreateDecov);
 
+}  // namespace
 }  // namespace prunelab

@@ -1,5 +1,3 @@
-#include "ml/regularizers/decov.h"
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -7,6 +5,8 @@
 #include <set>
 #include <string>
 
+#include "ml/regularizers/decov.pb.h"
+#include "ml/regularizers/regularizer.h"
 #include "ml/regularizers/testing/expect_reference.h"
 
 namespace prunelab {
@@ -16,14 +16,14 @@ std::unique_ptr<Regularizer> Make(const std::string& include, Decov::Spatial spa
   Decov parameters;
   parameters.mutable_nodes()->set_include(include);
   parameters.set_spatial(spatial);
-  return *CreateDecov(parameters, FormulaNetwork());
+  return *CreateRegularizer(parameters, FormulaNetwork());
 }
 
 TEST(DecovTest, ByHand) {
   // Two images, two features: (1, 2) and (3, 0), centred (-1, 1) and (1, -1), so C = ((1, -1), (-1, 1)) and the penalty
   // is 1/2 * 2. It is C_12^2 with C_12 = 1/2 sum a_n b_n, so the gradient in a_n is C_12 b_n and in b_n C_12 a_n.
   const at::Tensor features = at::tensor({1.0, 2.0, 3.0, 0.0}, at::kDouble).view({2, 2}).requires_grad_();
-  const std::unique_ptr<Regularizer> decov = *CreateDecov(Decov(), FormulaNetwork());
+  const std::unique_ptr<Regularizer> decov = *CreateRegularizer(Decov(), FormulaNetwork());
   EXPECT_EQ(decov->activation_nodes(), std::set<std::string>{"flat"});
   EXPECT_FALSE(decov->Value(FormulaLayers(at::kDouble, false)).defined());
   const at::Tensor value = decov->ActivationValue({{"flat", features}});

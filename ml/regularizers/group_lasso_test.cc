@@ -1,10 +1,11 @@
-#include "ml/regularizers/group_lasso.h"
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 
+#include "ml/regularizers/group_lasso.pb.h"
+#include "ml/regularizers/group_norms.h"
+#include "ml/regularizers/regularizer.h"
 #include "ml/regularizers/testing/expect_reference.h"
 
 namespace prunelab {
@@ -14,7 +15,7 @@ std::unique_ptr<Regularizer> Make(GroupLasso::Groups groups, bool square_root_of
   GroupLasso parameters;
   parameters.set_groups(groups);
   parameters.set_square_root_of_size(square_root_of_size);
-  return *CreateGroupLasso(parameters, FormulaNetwork());
+  return *CreateRegularizer(parameters, FormulaNetwork());
 }
 
 TEST(GroupLassoTest, ByHand) {

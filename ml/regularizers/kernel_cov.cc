@@ -1,5 +1,3 @@
-#include "ml/regularizers/kernel_cov.h"
-
 #include <ATen/ATen.h>
 
 #include <set>
@@ -10,12 +8,12 @@
 #include "ml/base/status_macros.h"
 #include "ml/regularizers/conv_batches.h"
 #include "ml/regularizers/conv_selection.h"
+#include "ml/regularizers/kernel_cov.pb.h"
+#include "ml/regularizers/layer_penalty.h"
 #include "ml/regularizers/live_filters.h"
 
 namespace prunelab {
 namespace {
-
-void Accumulate(at::Tensor& sum, const at::Tensor& term) { sum = sum.defined() ? sum + term : term; }
 
 class KernelCovPenalty : public Regularizer {
  public:
@@ -23,7 +21,7 @@ class KernelCovPenalty : public Regularizer {
 
   // By autograd, layer by layer.
   at::Tensor Value(const std::vector<RegularizedLayer>& layers) const override {
-    at::Tensor value;
+    PenaltySum sum;
     int64_t slices = 0;
     for (const RegularizedLayer& layer : layers) {
       if (layer.kind != RegularizedLayer::Kind::kConv || convs_.count(layer.node) == 0) continue;
@@ -31,11 +29,10 @@ class KernelCovPenalty : public Regularizer {
       const at::Tensor kernels = MaskedWeight(layer).index_select(0, live).flatten(0, 1);  // [slices, kh, kw]
       const at::Tensor centred = kernels - kernels.mean(2, /*keepdim=*/true);
       const at::Tensor covariance = at::bmm(centred, centred.transpose(1, 2)) / (kernels.size(2) - 1);
-      Accumulate(value, covariance.triu().abs().sum());
+      sum.Add(covariance.triu().abs().sum());
       slices += kernels.size(0);
     }
-    if (mean_ && slices > 0) value = value / slices;
-    return value;
+    return mean_ && slices > 0 ? sum.value() / slices : sum.value();
   }
 
   // By the closed form, dead filters as zeros.
@@ -79,25 +76,23 @@ class KernelCovPenalty : public Regularizer {
     const at::Tensor kernels = as_kernels(rows), kernel_gradients = as_kernels(gradients);
     const at::Tensor centred = kernels.sub_(kernels.mean(3, /*keepdim=*/true));
     const double normalisation = 1.0 / static_cast<double>(width - 1);
-    at::Tensor sum;
+    PenaltySum sum;
     for (int64_t a = 0; a < height; ++a) {
       for (int64_t b = a; b < height; ++b) {
         const at::Tensor row_a = centred.select(2, a), row_b = centred.select(2, b);         // [filters, in, kw]
         const at::Tensor covariance = (row_a * row_b).sum(2).mul_(live.view({filters, 1}));  // times kw - 1
-        Accumulate(sum, covariance.abs().sum());
+        sum.Add(covariance.abs().sum());
         const at::Tensor sign = covariance.sign().unsqueeze(2);
         kernel_gradients.select(2, a).addcmul_(sign, row_b, normalisation);
         kernel_gradients.select(2, b).addcmul_(sign, row_a, normalisation);
       }
     }
-    return sum * normalisation;
+    return sum.value() * normalisation;
   }
 
   bool mean_;
   std::set<std::string> convs_;
 };
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<Regularizer>> CreateKernelCov(const KernelCov& parameters, const NetworkInfo& network) {
   PRUNELAB_ASSIGN_OR_RETURN(std::set<std::string> convs, SelectConvs(
@@ -106,5 +101,7 @@ absl::StatusOr<std::unique_ptr<Regularizer>> CreateKernelCov(const KernelCov& pa
                                                              "a kernel at least 2 wide"));
   return std::make_unique<KernelCovPenalty>(parameters.scale() == KernelCov::MEAN, std::move(convs));
 }
+const bool registered = RegisterRegularizer(&CreateKernelCov);
 
+}  // namespace
 }  // namespace prunelab

@@ -1,8 +1,8 @@
-#include "ml/regularizers/kernel_cov.h"
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "ml/regularizers/kernel_cov.pb.h"
+#include "ml/regularizers/regularizer.h"
 #include "ml/regularizers/testing/expect_reference.h"
 
 namespace prunelab {
@@ -11,7 +11,7 @@ namespace {
 std::unique_ptr<Regularizer> Make(KernelCov::Scale scale, const NetworkInfo& network) {
   KernelCov parameters;
   parameters.set_scale(scale);
-  return *CreateKernelCov(parameters, network);
+  return *CreateRegularizer(parameters, network);
 }
 
 TEST(KernelCovTest, ByHand) {

@@ -1,4 +1,5 @@
-#include "ml/regularizers/none.h"
+#include "ml/regularizers/none.pb.h"
+#include "ml/regularizers/regularizer.h"
 
 namespace prunelab {
 namespace {
@@ -8,11 +9,11 @@ class NoPenalty : public Regularizer {
   at::Tensor Value(const std::vector<RegularizedLayer>& layers) const override { return {}; }
 };
 
-}  // namespace
-
 absl::StatusOr<std::unique_ptr<Regularizer>> CreateNoRegularizer(const NoRegularizer& parameters,
                                                                  const NetworkInfo& network) {
   return std::make_unique<NoPenalty>();
 }
+const bool registered = RegisterRegularizer(&CreateNoRegularizer);
 
+}  // namespace
 }  // namespace prunelab

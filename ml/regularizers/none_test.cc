@@ -1,7 +1,7 @@
-#include "ml/regularizers/none.h"
-
 #include <gtest/gtest.h>
 
+#include "ml/regularizers/none.pb.h"
+#include "ml/regularizers/regularizer.h"
 #include "ml/regularizers/testing/example_layers.h"
 
 namespace prunelab {
@@ -9,7 +9,7 @@ namespace {
 
 TEST(NoRegularizerTest, HasNeitherValueNorGradients) {
   const std::vector<RegularizedLayer> layers = FormulaLayers(at::kFloat, false);
-  const std::unique_ptr<Regularizer> none = *CreateNoRegularizer(NoRegularizer(), FormulaNetwork());
+  const std::unique_ptr<Regularizer> none = *CreateRegularizer(NoRegularizer(), FormulaNetwork());
   EXPECT_FALSE(none->Value(layers).defined());
   const Penalty penalty = none->ValueAndGradients(layers);
   EXPECT_FALSE(penalty.value.defined());

@@ -1,8 +1,8 @@
-#include "ml/regularizers/orthogonality.h"
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "ml/regularizers/orthogonality.pb.h"
+#include "ml/regularizers/regularizer.h"
 #include "ml/regularizers/testing/expect_reference.h"
 
 namespace prunelab {
@@ -12,7 +12,7 @@ std::unique_ptr<Regularizer> Make(Orthogonality::Gram gram, Orthogonality::Scale
   Orthogonality parameters;
   parameters.set_gram(gram);
   parameters.set_scale(scale);
-  return *CreateOrthogonality(parameters, FormulaNetwork());
+  return *CreateRegularizer(parameters, FormulaNetwork());
 }
 
 TEST(OrthogonalityTest, ByHand) {

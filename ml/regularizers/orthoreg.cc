@@ -4,15 +4,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
-#include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
-#include "ml/regularizers/conv_selection.h"
+#include "ml/regularizers/layer_penalty.h"
 #include "ml/regularizers/live_filters.h"
 
 namespace prunelab {
@@ -23,36 +20,27 @@ at::Tensor Psi(const Orthoreg& parameters, const at::Tensor& cosine) {
   return at::softplus((cosine - 1) * parameters.lambda());
 }
 
-class OrthoregPenalty : public Regularizer {
- public:
-  OrthoregPenalty(Orthoreg parameters, std::set<std::string> convs)
-      : parameters_(std::move(parameters)), convs_(std::move(convs)) {}
+at::Tensor TermOnCpu(const Orthoreg& parameters, const RegularizedLayer& layer) {
+  const at::Tensor live = LiveFilters(layer).nonzero().squeeze(1);
+  const double n = static_cast<double>(live.size(0));
+  const at::Tensor rows = FilterRows(MaskedWeight(layer)).index_select(0, live);
+  const at::Tensor directions = rows / at::linalg_vector_norm(rows, 2, at::IntArrayRef{1}, /*keepdim=*/true);
+  const at::Tensor sum = Psi(parameters, directions.mm(directions.t())).triu(1).sum();
+  const bool mean = parameters.scale() == Orthoreg::MEAN;
+  return sum * (mean ? 2 / std::max(n * (n - 1), 1.0) : 2);
+}
 
-  at::Tensor Value(const std::vector<RegularizedLayer>& layers) const override {
-    at::Tensor value;
-    for (const RegularizedLayer& layer : layers) {
-      if (layer.kind != RegularizedLayer::Kind::kConv || convs_.count(layer.node) == 0) continue;
-      if (!layer.weight.is_cpu()) {
-        const at::Tensor term = OrthoregTermOnDevice(parameters_, layer);
-        value = value.defined() ? value + term : term;
-        continue;
-      }
-      const at::Tensor live = LiveFilters(layer).nonzero().squeeze(1);
-      const double n = static_cast<double>(live.size(0));
-      const at::Tensor rows = FilterRows(MaskedWeight(layer)).index_select(0, live);
-      const at::Tensor directions = rows / at::linalg_vector_norm(rows, 2, at::IntArrayRef{1}, /*keepdim=*/true);
-      const at::Tensor sum = Psi(parameters_, directions.mm(directions.t())).triu(1).sum();
-      const bool mean = parameters_.scale() == Orthoreg::MEAN;
-      const at::Tensor term = sum * (mean ? 2 / std::max(n * (n - 1), 1.0) : 2);
-      value = value.defined() ? value + term : term;
-    }
-    return value;
+absl::StatusOr<std::unique_ptr<Regularizer>> CreateOrthoreg(const Orthoreg& parameters, const NetworkInfo& network) {
+  const double lambda = parameters.lambda();
+  if (!(lambda > 0 && std::isfinite(lambda))) {
+    return FieldError("lambda", absl::StrCat("is ", lambda, "; must be above 0 and finite, e.g. 10"));
   }
-
- private:
-  Orthoreg parameters_;
-  std::set<std::string> convs_;
-};
+  PRUNELAB_ASSIGN_OR_RETURN(std::set<std::string> convs, PenalizedConvs(parameters, network));
+  return MakeLayerPenalty(std::move(convs), [parameters](const RegularizedLayer& layer, PenaltySum& sum) {
+    sum.Add(layer.weight.is_cpu() ? TermOnCpu(parameters, layer) : OrthoregTermOnDevice(parameters, layer));
+  });
+}
+const bool registered = RegisterRegularizer(&CreateOrthoreg);
 
 }  // namespace
 
@@ -63,17 +51,6 @@ at::Tensor OrthoregTermOnDevice(const Orthoreg& parameters, const RegularizedLay
   if (parameters.scale() == Orthoreg::SUM) return sum * 2;
   const at::Tensor n = unit.live.sum();
   return sum * ((n * (n - 1)).clamp_min(1).reciprocal() * 2);
-}
-
-absl::StatusOr<std::unique_ptr<Regularizer>> CreateOrthoreg(const Orthoreg& parameters, const NetworkInfo& network) {
-  const double lambda = parameters.lambda();
-  if (!(lambda > 0 && std::isfinite(lambda))) {
-    return FieldError("lambda", absl::StrCat("is ", lambda, "; must be above 0 and finite, e.g. 10"));
-  }
-  PRUNELAB_ASSIGN_OR_RETURN(std::set<std::string> convs,
-                            SelectConvs(
-                                parameters.layers(), network, [](const ConvInfo&) { return true; }, "any kernel"));
-  return std::make_unique<OrthoregPenalty>(parameters, std::move(convs));
 }
 
 }  // namespace prunelab

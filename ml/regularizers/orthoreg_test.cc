@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "ml/regularizers/regularizer.h"
 #include "ml/regularizers/testing/expect_reference.h"
 
 namespace prunelab {
@@ -16,7 +17,7 @@ std::unique_ptr<Regularizer> Make(Orthoreg::Correlations correlations, Orthoreg:
   parameters.set_correlations(correlations);
   parameters.set_scale(scale);
   parameters.set_lambda(lambda);
-  return *CreateOrthoreg(parameters, FormulaNetwork());
+  return *CreateRegularizer(parameters, FormulaNetwork());
 }
 
 TEST(OrthoregTest, ByHand) {

@@ -1,8 +1,8 @@
-#include "ml/regularizers/paper_zero.h"
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "ml/regularizers/paper_zero.pb.h"
+#include "ml/regularizers/regularizer.h"
 #include "ml/regularizers/testing/example_layers.h"
 #include "ml/regularizers/testing/reference_values.h"
 
@@ -10,7 +10,7 @@ namespace prunelab {
 namespace {
 
 const std::unique_ptr<Regularizer>& PaperZeroPenalty() {
-  static const auto* penalty = new std::unique_ptr<Regularizer>(*CreatePaperZero(PaperZero(), FormulaNetwork()));
+  static const auto* penalty = new std::unique_ptr<Regularizer>(*CreateRegularizer(PaperZero(), FormulaNetwork()));
   return *penalty;
 }
 

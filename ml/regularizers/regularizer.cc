@@ -45,4 +45,11 @@ absl::StatusOr<std::unique_ptr<Regularizer>> CreateRegularizer(const google::pro
   return (*factory)(*message, network);
 }
 
+absl::StatusOr<std::unique_ptr<Regularizer>> CreateRegularizer(const google::protobuf::Message& parameters,
+                                                               const NetworkInfo& network) {
+  google::protobuf::Any any;
+  any.PackFrom(parameters);
+  return CreateRegularizer(any, network);
+}
+
 }  // namespace prunelab

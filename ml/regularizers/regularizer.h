@@ -18,6 +18,7 @@
 
 #include "absl/status/statusor.h"
 #include "google/protobuf/any.pb.h"
+#include "google/protobuf/message.h"
 #include "ml/base/plugin.h"
 #include "ml/network/network.h"
 
@@ -48,9 +49,6 @@ class Regularizer {
   // Value and gradients. The default differentiates Value by autograd.
   virtual Penalty ValueAndGradients(const std::vector<RegularizedLayer>& layers) const;
 
-  // Whether, by its definition, weights that the masks turn off get a gradient too.
-  virtual bool reaches_dead_filters() const { return false; }
-
   // The nodes of the network whose outputs ActivationValue wants; none by default.
   virtual std::set<std::string> activation_nodes() const { return {}; }
 
@@ -71,11 +69,15 @@ PluginRegistry<RegularizerFactory>& Regularizers();
 absl::StatusOr<std::unique_ptr<Regularizer>> CreateRegularizer(const google::protobuf::Any& parameters,
                                                                const NetworkInfo& network);
 
-// Used by the registrations that regularizer() in defs.bzl generates: `create` is
-// absl::StatusOr<std::unique_ptr<Regularizer>>(const Parameters&, const NetworkInfo&).
-template <typename Parameters, typename Create>
-bool RegisterRegularizer(const char* summary, const char* target, Create create) {
-  Regularizers().Register({Parameters::descriptor(), summary, target},
+// The same of the message itself, e.g. CreateRegularizer(Cov(), network).
+absl::StatusOr<std::unique_ptr<Regularizer>> CreateRegularizer(const google::protobuf::Message& parameters,
+                                                               const NetworkInfo& network);
+
+// Makes a regularizer known, from its .cc file: const bool registered = RegisterRegularizer(&CreateCov);
+template <typename Parameters>
+bool RegisterRegularizer(absl::StatusOr<std::unique_ptr<Regularizer>> (*create)(const Parameters&,
+                                                                                const NetworkInfo&)) {
+  Regularizers().Register(Parameters::descriptor(),
                           [create](const google::protobuf::Message& parameters, const NetworkInfo& network) {
                             return create(static_cast<const Parameters&>(parameters), network);
                           });

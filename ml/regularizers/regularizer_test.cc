@@ -59,7 +59,7 @@ TEST(RegularizerTest, SaysWhatIsLinkedAndWhatTargetWouldAdd) {
   ASSERT_FALSE(missing.ok());
   const std::string message(missing.status().message());
   EXPECT_NE(message.find("linked regularizers: prunelab.NoRegularizer"), std::string::npos) << message;
-  EXPECT_NE(message.find("//ml/regularizers:squared_correlation_registration"), std::string::npos) << message;
+  EXPECT_NE(message.find("//ml/regularizers:squared_correlation"), std::string::npos) << message;
 }
 
 TEST(RegularizerTest, RefusesWhatIsNoRegularizerAndBrokenBytes) {

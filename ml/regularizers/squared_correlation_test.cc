@@ -1,8 +1,8 @@
-#include "ml/regularizers/squared_correlation.h"
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "ml/regularizers/regularizer.h"
+#include "ml/regularizers/squared_correlation.pb.h"
 #include "ml/regularizers/testing/expect_reference.h"
 
 namespace prunelab {
@@ -11,7 +11,7 @@ namespace {
 std::unique_ptr<Regularizer> Make(bool pointwise, const NetworkInfo& network) {
   SquaredCorrelation parameters;
   parameters.set_include_pointwise(pointwise);
-  return *CreateSquaredCorrelation(parameters, network);
+  return *CreateRegularizer(parameters, network);
 }
 
 TEST(SquaredCorrelationTest, ByHand) {

@@ -1,5 +1,3 @@
-#include "ml/regularizers/srip.h"
-
 #include <ATen/ATen.h>
 
 #include <functional>
@@ -13,8 +11,9 @@
 #include "ml/base/field_error.h"
 #include "ml/base/random.h"
 #include "ml/base/status_macros.h"
-#include "ml/regularizers/conv_selection.h"
+#include "ml/regularizers/layer_penalty.h"
 #include "ml/regularizers/live_filters.h"
+#include "ml/regularizers/srip.pb.h"
 
 namespace prunelab {
 namespace {
@@ -24,27 +23,20 @@ at::Tensor Normalized(const at::Tensor& x) {
   return x / at::linalg_vector_norm(x).clamp_min(1e-12);  // as torch.nn.functional.normalize
 }
 
-class SripPenalty : public Regularizer {
+// Adds a layer's term.
+class SripTerm {
  public:
   // `starts`: node -> start vector, float64.
-  SripPenalty(const Srip& parameters, std::map<std::string, at::Tensor> starts)
+  SripTerm(const Srip& parameters, std::map<std::string, at::Tensor> starts)
       : repository_(parameters.variant() == Srip::REPOSITORY),
         squared_(repository_ || parameters.squared()),
         iterations_(parameters.iterations()),
         starts_(std::move(starts)) {}
 
-  bool reaches_dead_filters() const override { return repository_; }
-
-  at::Tensor Value(const std::vector<RegularizedLayer>& layers) const override {
-    at::Tensor value;
-    for (const RegularizedLayer& layer : layers) {
-      const auto start = starts_.find(layer.node);
-      if (start == starts_.end()) continue;
-      const at::Tensor sigma = repository_ ? OfDenseInputs(layer, start->second) : OfFilters(layer, start->second);
-      const at::Tensor term = squared_ ? sigma.square() : sigma;
-      value = value.defined() ? value + term : term;
-    }
-    return value;
+  void operator()(const RegularizedLayer& layer, PenaltySum& sum) const {
+    const at::Tensor& start = starts_.at(layer.node);
+    const at::Tensor sigma = repository_ ? OfDenseInputs(layer, start) : OfFilters(layer, start);
+    sum.Add(squared_ ? sigma.square() : sigma);
   }
 
  private:
@@ -93,8 +85,6 @@ at::Tensor StartVector(int64_t seed, const std::string& node, int64_t size) {
   return start;
 }
 
-}  // namespace
-
 absl::StatusOr<std::unique_ptr<Regularizer>> CreateSrip(const Srip& parameters, const NetworkInfo& network) {
   if (!(parameters.iterations() >= 1 && parameters.iterations() <= 1000)) {
     return FieldError("iterations", absl::StrCat("is ", parameters.iterations(), "; must be from 1 to 1000"));
@@ -115,14 +105,16 @@ absl::StatusOr<std::unique_ptr<Regularizer>> CreateSrip(const Srip& parameters, 
       starts[parameter.node] = StartVector(parameters.seed(), parameter.node, size);
     }
   } else {
-    PRUNELAB_ASSIGN_OR_RETURN(const std::set<std::string> convs,
-                              SelectConvs(
-                                  parameters.layers(), network, [](const ConvInfo&) { return true; }, "any kernel"));
+    PRUNELAB_ASSIGN_OR_RETURN(const std::set<std::string> convs, PenalizedConvs(parameters, network));
     for (const ConvInfo& conv : network.convs()) {
       if (convs.count(conv.node)) starts[conv.node] = StartVector(parameters.seed(), conv.node, conv.filters);
     }
   }
-  return std::make_unique<SripPenalty>(parameters, std::move(starts));
+  std::set<std::string> nodes;
+  for (const auto& [node, start] : starts) nodes.insert(node);
+  return MakeLayerPenalty(std::move(nodes), SripTerm(parameters, std::move(starts)));
 }
+const bool registered = RegisterRegularizer(&CreateSrip);
 
+}  // namespace
 }  // namespace prunelab

@@ -7,7 +7,9 @@
 #include <cmath>
 
 #include "ml/regularizers/correlation.h"
+#include "ml/regularizers/regularizer.h"
 #include "ml/regularizers/testing/expect_reference.h"
+#include "ml/regularizers/zhu_decorrelation.pb.h"
 
 namespace prunelab {
 namespace {
@@ -15,7 +17,7 @@ namespace {
 std::unique_ptr<Regularizer> Make(double group_lasso_weight) {
   ZhuDecorrelation parameters;
   parameters.set_group_lasso_weight(group_lasso_weight);
-  return *CreateZhuDecorrelation(parameters, FormulaNetwork());
+  return *CreateRegularizer(parameters, FormulaNetwork());
 }
 
 TEST(ZhuDecorrelationTest, ByHand) {
@@ -54,7 +56,7 @@ TEST(ZhuDecorrelationTest, TheTermOnADeviceIsTheSame) {
         if (part.mask.defined()) part.mask = layer.mask.slice(0, 0, filters);
         ZhuDecorrelation parameters;
         parameters.set_group_lasso_weight(0);
-        const at::Tensor on_host = (*CreateZhuDecorrelation(parameters, FormulaNetwork()))->Value({part});
+        const at::Tensor on_host = (*CreateRegularizer(parameters, FormulaNetwork()))->Value({part});
         const at::Tensor on_device = ZhuTermOnDevice(part);
         const at::Tensor of_host = torch::autograd::grad({on_host}, {part.weight}, {}, false, false, true)[0];
         const at::Tensor of_device = torch::autograd::grad({on_device}, {part.weight})[0];
