@@ -75,7 +75,6 @@ absl::StatusOr<NetworkInfo> BuildRunNetwork(const RunConfig& config, const std::
   if (!network.ok()) return InField("network", network.status());
   absl::StatusOr<NetworkInfo> info = NetworkInfo::Create(*std::move(network));
   if (!info.ok()) return InField("network", info.status());
-  if (!dataset) return info;
   if (dataset) PRUNELAB_RETURN_IF_ERROR(CheckNetworkFitsData(*info, *dataset, stored));
   return info;
 }
