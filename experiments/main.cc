@@ -75,9 +75,9 @@ absl::Status CheckConfigStays(const std::string& config, const std::string& outp
     if (!SameFile(config, JoinPath(output, name))) continue;
     const absl::StatusOr<std::string> text = ReadFile(config);
     if (absl::string_view(name) == kAblationFile && text.ok() && *text == PrettyText(ablation)) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat("--config=", FLAGS_config, ": is the file ", name,
-                     " of the results, which would be written over; keep the config elsewhere, or use another --output"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--config=", FLAGS_config, ": is the file ", name,
+        " of the results, which would be written over; keep the config elsewhere, or use another --output"));
   }
   return absl::OkStatus();
 }

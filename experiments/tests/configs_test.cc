@@ -4,7 +4,9 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "experiments/config/identity.h"
 #include "experiments/config/load.h"
+#include "experiments/config/run_network.h"
 #include "experiments/reporting/written_configs.h"
 #include "ml/base/plugin.h"
 #include "ml/pruning/pruning_strategy.h"

@@ -107,8 +107,7 @@ TEST(PluginTest, NamesOfTypesAndTargets) {
 }
 
 TEST(PluginDeathTest, TwiceTheSameName) {
-  EXPECT_DEATH(Strategies().Register(TestLeaf::descriptor(), nullptr),
-               "prunelab.TestLeaf is registered twice");
+  EXPECT_DEATH(Strategies().Register(TestLeaf::descriptor(), nullptr), "prunelab.TestLeaf is registered twice");
 }
 
 }  // namespace

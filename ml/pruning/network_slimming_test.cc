@@ -50,12 +50,12 @@ TEST(NetworkSlimmingTest, RefusesWhereThereIsNothingToRankBy) {
   const NetworkInfo without_batch_norm = ExampleNetwork();
   PruningSetup setup;
   setup.network = &without_batch_norm;
-  EXPECT_EQ(ErrorField(CreatePruningStrategy({}, setup).status()), "layers");
+  EXPECT_EQ(ErrorField(CreatePruningStrategy(NetworkSlimming(), setup).status()), "layers");
 
   const ReferenceNetwork reference;
   Model fresh = Model::Create(reference.info(), at::kFloat, at::kCPU);
   const ModelProbe probe(fresh, nullptr, nullptr, 1);
-  const auto strategy = *CreatePruningStrategy({}, reference.Setup());
+  const auto strategy = *CreatePruningStrategy(NetworkSlimming(), reference.Setup());
   strategy->Attach(probe);
   const absl::Status status = strategy->Update({}, reference.Layers(Granularity::kFilter)).status();
   EXPECT_THAT(std::string(status.message()), HasSubstr("the scales of all 33 filters are 1"));

@@ -13,10 +13,10 @@
 #include "ml/models/resnet_cifar.h"
 #include "ml/network/network.h"
 #include "ml/pruning/dynamic_l1.pb.h"
+#include "ml/pruning/pruning_strategy.h"
 #include "ml/pruning/random.pb.h"
 #include "ml/pruning/static.pb.h"
 #include "ml/pruning/unstructured.pb.h"
-#include "ml/pruning/pruning_strategy.h"
 
 namespace prunelab {
 namespace {
