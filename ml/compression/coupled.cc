@@ -85,97 +85,98 @@ class Ties {
   std::vector<bool> fixed_;
 };
 
-struct Groups {
-  std::vector<ChannelGroup> groups;
-  std::map<int64_t, int64_t> of_root;  // root of the ties -> index in `groups`
-};
-
-Groups Collect(const NetworkInfo& info, const Ties& ties) {
-  Groups found;
-  for (int i = 0; i < info.network().node_size(); ++i) {
-    if (!IsMixed(info, i)) continue;
-    for (int64_t c = 0; c < info.shape(i).channels; ++c) {
-      const int64_t root = ties.Root(i, c);
-      if (ties.Fixed(root)) continue;
-      const auto [place, is_new] = found.of_root.emplace(root, static_cast<int64_t>(found.groups.size()));
-      if (is_new) found.groups.emplace_back();
-      found.groups[place->second].filters.emplace_back(info.node(i).name(), c);
+// The groups of a network's filters.
+class Grouping {
+ public:
+  explicit Grouping(const NetworkInfo& info) : info_(info), ties_(info) {
+    for (int i = 0; i < info.network().node_size(); ++i) {
+      if (!IsMixed(info, i)) continue;
+      for (int64_t c = 0; c < info.shape(i).channels; ++c) {
+        const int64_t root = ties_.Root(i, c);
+        if (ties_.Fixed(root)) continue;
+        const auto [place, is_new] = of_root_.emplace(root, static_cast<int64_t>(groups_.size()));
+        if (is_new) groups_.emplace_back();
+        groups_[place->second].filters.emplace_back(info.node(i).name(), c);
+      }
     }
   }
-  return found;
-}
 
-// Mean |weight| of each output of each convolution and linear layer.
-std::map<std::string, std::vector<double>> Importances(const WeightedNetwork& network, const NetworkInfo& info) {
-  std::map<std::string, std::vector<double>> importances;
-  for (int i = 0; i < info.network().node_size(); ++i) {
-    if (!IsMixed(info, i)) continue;
-    const std::string& name = info.node(i).name();
-    const at::Tensor mean = network.Get(name, "weight").to(at::kDouble).abs().flatten(1).mean(1).contiguous();
-    importances[name].assign(mean.data_ptr<double>(), mean.data_ptr<double>() + mean.numel());
+  const std::vector<ChannelGroup>& groups() const { return groups_; }
+
+  // The group of a channel; -1 where it is in none: of the images, the logits, a constant, or a scatter where nothing
+  // is put. Such channels stay.
+  int64_t Of(int i, int64_t channel) const {
+    const auto found = of_root_.find(ties_.Root(i, channel));
+    return found == of_root_.end() ? -1 : found->second;
+  }
+
+  // The channels of node i that stay: bool [channels].
+  at::Tensor Kept(int i, const std::vector<bool>& goes) const {
+    const at::Tensor kept = at::ones({info_.shape(i).channels}, at::kBool);
+    for (int64_t c = 0; c < kept.numel(); ++c) {
+      const int64_t group = Of(i, c);
+      if (group >= 0) kept.data_ptr<bool>()[c] = !goes[group];
+    }
+    return kept;
+  }
+
+ private:
+  const NetworkInfo& info_;
+  const Ties ties_;
+  std::vector<ChannelGroup> groups_;
+  std::map<int64_t, int64_t> of_root_;  // root of the ties -> group
+};
+
+// Of each group the mean over its filters of their mean |weight|.
+std::vector<double> Importances(const WeightedNetwork& network, const std::vector<ChannelGroup>& groups) {
+  std::map<std::string, at::Tensor> of_filters;
+  std::vector<double> importances;
+  for (const ChannelGroup& group : groups) {
+    double sum = 0;
+    for (const auto& [node, filter] : group.filters) {
+      at::Tensor& mean = of_filters[node];
+      if (!mean.defined()) {
+        mean = network.Get(node, "weight").to(at::kDouble).abs().flatten(1).mean(1).contiguous();
+      }
+      sum += mean.data_ptr<double>()[filter];
+    }
+    importances.push_back(sum / static_cast<double>(group.filters.size()));
   }
   return importances;
 }
 
-}  // namespace
-
-std::vector<ChannelGroup> FindChannelGroups(const NetworkInfo& info) { return Collect(info, Ties(info)).groups; }
-
-absl::StatusOr<CoupledRemoval> RemoveCoupled(WeightedNetwork& network, const CoupledOptions& options) {
-  if (options.rate && !(*options.rate >= 0 && *options.rate < 1)) {
-    return absl::InvalidArgumentError(absl::StrCat("rate is ", *options.rate, "; must be at least 0 and below 1"));
-  }
-  const NetworkInfo info = network.Info();
-  const Ties ties(info);
-  const Groups found = Collect(info, ties);
-  const auto filter_importance = Importances(network, info);
-  std::vector<double> importance;
-  for (const ChannelGroup& group : found.groups) {
-    double sum = 0;
-    for (const auto& [node, filter] : group.filters) sum += filter_importance.at(node)[filter];
-    importance.push_back(sum / static_cast<double>(group.filters.size()));
-  }
-  std::vector<size_t> order(found.groups.size());
+// Which groups should go.
+std::vector<bool> Chosen(const std::vector<double>& importances, const std::optional<double>& rate) {
+  std::vector<size_t> order(importances.size());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return importance[a] < importance[b]; });
-  CoupledRemoval removal;
-  removal.groups = static_cast<int64_t>(order.size());
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return importances[a] < importances[b]; });
   std::vector<bool> goes(order.size(), false);
   for (size_t k = 0; k < order.size(); ++k) {
-    goes[order[k]] = options.rate ? k < static_cast<size_t>(*options.rate * static_cast<double>(order.size()))
-                                  : importance[order[k]] == 0;
+    goes[order[k]] =
+        rate ? k < static_cast<size_t>(*rate * static_cast<double>(order.size())) : importances[order[k]] == 0;
   }
+  return goes;
+}
 
-  // bool [channels] by node, as the groups say. Channels that no filter makes (of a constant, or of a scatter where
-  // nothing is put) are in no group and stay.
-  const auto kept_of = [&](int i) {
-    std::vector<bool> kept;
-    for (int64_t c = 0; c < info.shape(i).channels; ++c) {
-      const auto group = found.of_root.find(ties.Root(i, c));
-      kept.push_back(group == found.of_root.end() || !goes[group->second]);
-    }
-    return kept;
-  };
-  // No node is left without channels: its most important group stays.
+// No node is left without channels: its most important group stays. Returns how many stay for that.
+int64_t KeepTheLast(const NetworkInfo& info, const Grouping& grouping, const std::vector<double>& importances,
+                    std::vector<bool>& goes) {
+  int64_t kept = 0;
   for (int i = 0; i < info.network().node_size(); ++i) {
-    const std::vector<bool> kept = kept_of(i);
-    if (std::find(kept.begin(), kept.end(), true) != kept.end()) continue;
-    int64_t best = -1;
-    for (int64_t c = 0; c < info.shape(i).channels; ++c) {
-      const int64_t group = found.of_root.at(ties.Root(i, c));
-      if (best < 0 || importance[group] > importance[best]) best = group;
+    if (grouping.Kept(i, goes).any().item<bool>()) continue;
+    int64_t best = grouping.Of(i, 0);
+    for (int64_t c = 1; c < info.shape(i).channels; ++c) {
+      const int64_t group = grouping.Of(i, c);
+      if (importances[group] > importances[best]) best = group;
     }
     goes[best] = false;
-    ++removal.kept;
+    ++kept;
   }
-  removal.removed = std::count(goes.begin(), goes.end(), true);
+  return kept;
+}
 
-  std::vector<at::Tensor> kept(info.network().node_size());
-  for (int i = 0; i < info.network().node_size(); ++i) {
-    const std::vector<bool> flags = kept_of(i);
-    kept[i] = at::empty({static_cast<int64_t>(flags.size())}, at::kBool);
-    for (size_t c = 0; c < flags.size(); ++c) kept[i].data_ptr<bool>()[c] = flags[c];
-  }
+// `kept`: by node, bool [channels].
+void Narrow(WeightedNetwork& network, const NetworkInfo& info, const std::vector<at::Tensor>& kept) {
   NetworkRewriter rewriter(network);
   for (int i = 0; i < info.network().node_size(); ++i) {
     RemainingChannels remaining = {kept[i], {}};
@@ -184,6 +185,27 @@ absl::StatusOr<CoupledRemoval> RemoveCoupled(WeightedNetwork& network, const Cou
     info.op(i).Narrow(*rewriter.AppendCopy(info.node(i)), remaining);
   }
   rewriter.Finish();
+}
+
+}  // namespace
+
+std::vector<ChannelGroup> FindChannelGroups(const NetworkInfo& info) { return Grouping(info).groups(); }
+
+absl::StatusOr<CoupledRemoval> RemoveCoupled(WeightedNetwork& network, const CoupledOptions& options) {
+  if (options.rate && !(*options.rate >= 0 && *options.rate < 1)) {
+    return absl::InvalidArgumentError(absl::StrCat("rate is ", *options.rate, "; must be at least 0 and below 1"));
+  }
+  const NetworkInfo info = network.Info();
+  const Grouping grouping(info);
+  const std::vector<double> importances = Importances(network, grouping.groups());
+  std::vector<bool> goes = Chosen(importances, options.rate);
+  CoupledRemoval removal;
+  removal.groups = static_cast<int64_t>(goes.size());
+  removal.kept = KeepTheLast(info, grouping, importances, goes);
+  removal.removed = std::count(goes.begin(), goes.end(), true);
+  std::vector<at::Tensor> kept;
+  for (int i = 0; i < info.network().node_size(); ++i) kept.push_back(grouping.Kept(i, goes));
+  Narrow(network, info, kept);
   return removal;
 }
 

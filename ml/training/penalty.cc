@@ -13,14 +13,9 @@ namespace prunelab {
 namespace {
 
 RegularizedLayer::Kind KindOf(const Node& node) {
-  switch (node.op_case()) {
-    case Node::kConv2D:
-      return RegularizedLayer::Kind::kConv;
-    case Node::kLinear:
-      return RegularizedLayer::Kind::kLinear;
-    default:
-      return RegularizedLayer::Kind::kBatchNorm;
-  }
+  if (node.has_conv2d()) return RegularizedLayer::Kind::kConv;
+  if (node.has_linear()) return RegularizedLayer::Kind::kLinear;
+  return RegularizedLayer::Kind::kBatchNorm;
 }
 
 bool IsWeight(const NamedTensor& parameter) { return parameter.name == absl::StrCat(parameter.node, ".weight"); }
