@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Everything that the Markdown pages point to exists: links, anchors, files and Bazel packages.
+"""What the Markdown pages point to exists (links, anchors, files, Bazel packages), and their text is wrapped.
 
 Arguments: the pages in the runfiles. They are links into the repository, where the test looks up the files that the
 pages mention. These are not among its inputs, so it runs each time ("external" in its target).
@@ -64,12 +64,29 @@ def missing_mentions(page, text):
     return missing
 
 
+def long_lines(page, text):
+    """The lines of a page's text that are longer than 100 columns and could be broken."""
+    found, fenced = [], False
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.lstrip().startswith("```"):
+            fenced = not fenced
+        if len(line) <= 100 or fenced or line.startswith(("    ", "|", "![")):  # code, tables and pictures may be wider
+            continue
+        without_marker = re.sub(r"^ *([-*]|\d+\.) ", "", line)
+        if " " in re.sub(r"`[^`]*`|\[[^\]]*\]\([^)]*\)", "", without_marker).strip():
+            found.append(f"{page.name}:{number}: {len(line)} columns")
+    return found
+
+
 class LinksTest(unittest.TestCase):
     def test_links_and_anchors_exist(self):
         self.assertEqual([], [problem for page in PAGES for problem in broken_links(page, page.read_text())])
 
     def test_files_and_packages_exist(self):
         self.assertEqual([], [problem for page in PAGES for problem in missing_mentions(page, page.read_text())])
+
+    def test_text_is_wrapped(self):
+        self.assertEqual([], [problem for page in PAGES for problem in long_lines(page, page.read_text())])
 
     def test_what_does_not_exist_is_found(self):
         page = REPOSITORY / "docs" / "config.md"
@@ -80,6 +97,13 @@ class LinksTest(unittest.TestCase):
         text = "`docs/config.md` `docs/none.md` `runs/x` `bazel run //tools:inspect` `//ml/none:x` //ml/... https://ml/x"
         self.assertEqual(["config.md: `docs/none.md`: there is no such file", "config.md: //ml/none: there is no such package"],
                          missing_mentions(page, text))
+
+    def test_long_lines_are_found(self):
+        page = REPOSITORY / "docs" / "config.md"
+        word = "x" * 99
+        text = "\n".join([f"a {word}", f"    a {word}", f"| a {word} |", "```", f"a {word}", "```", f"`a {word}`,",
+                          f"- `a {word}`", f"a {word}"])
+        self.assertEqual(["config.md:1: 101 columns", "config.md:9: 101 columns"], long_lines(page, text))
 
 
 if __name__ == "__main__":
