@@ -53,7 +53,7 @@ absl::StatusOr<FileLock> TakeRun(const std::string& path, const RunHooks& hooks)
 Safetensors NetworkState(const Model& model) {
   Safetensors state = ModelToSafetensors(model);
   for (auto& [name, tensor] : state.tensors) tensor = tensor.detach().clone();
-  state.metadata.clear();
+  state.metadata.erase(kNetworkKey);
   return state;
 }
 
