@@ -95,7 +95,8 @@ class Shrinker {
       if (which.numel() == 0) continue;
       ChannelPictures pictures = Pictures(i, read_[i]);
       pictures.values = pictures.values.index_select(0, which);
-      copy.add_input(rewriter_.AppendPart(name, shape, pictures, network_.DType()));
+      // Named after its reader, as in the round before: after what it replaces it would have a longer name each time.
+      copy.add_input(rewriter_.AppendPart(copy.name(), shape, pictures, network_.DType()));
     }
   }
 
