@@ -337,15 +337,11 @@ TEST(CompressToolTest, NothingIsWrittenThatSaysSomethingElse) {
 }
 
 TEST(CompressToolTest, ANetworkWhoseLogitsAreNotFiniteIsRefused) {
-  Network network;
-  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(
-      R"(node { name: "image" image { channels: 1 height: 8 width: 8 } }
-         node { name: "a" input: "image" conv2d { out_channels: 2 kernel_height: 1 kernel_width: 1 } }
-         node { name: "b" input: "a" conv2d { out_channels: 2 kernel_height: 1 kernel_width: 1 } }
-         node { name: "gap" input: "b" global_average_pool {} } node { name: "flat" input: "gap" flatten {} }
-         node { name: "fc" input: "flat" linear { out_features: 10 } })",
-      &network));
-  Model model = Model::Create(*NetworkInfo::Create(network), at::kFloat, at::kCPU);
+  NetworkWriter net;
+  net.Image(1, 8, 8);
+  net.Conv("b", net.Conv("a", "image", {2, 1}), {2, 1});
+  net.Linear("fc", net.Flatten("flat", net.GlobalAveragePool("gap", "b")), 10);
+  Model model = Model::Create(*NetworkInfo::Create(net.Take()), at::kFloat, at::kCPU);
   InitializeParameters(model, 1);
   model.Get("a.weight").detach().fill_(1e30);
   model.Get("b.weight").detach().fill_(1e30);

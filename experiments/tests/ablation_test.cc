@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "experiments/config/identity.h"
 #include "experiments/config/selection.h"
 #include "experiments/reporting/report.h"
 #include "experiments/reporting/report_records.h"

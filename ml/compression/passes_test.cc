@@ -297,18 +297,18 @@ TEST(ShrinkTest, ConcatLosesChannelsAndDeadBranches) {
   net.Conv("b", "x", {4, 1, 1, 0, true});
   net.Append("cat", {"a", "b"})->mutable_concat();
   net.Conv("c", "cat", {2, 3, 1, 1});
-  const WeightedNetwork dense = Random(Classified(net, "c"));
+  const Network whole = Classified(net, "c");
   const auto pass = [](WeightedNetwork& n) { Compress(n, {}); };
-  WeightedNetwork network = dense;
+  WeightedNetwork network = Random(whole);
   Kill(network, "a", {1});
   Kill(network, "b", {0, 3});
   CheckExact(network, pass);
   EXPECT_EQ(network.Info().shape("a").channels, 2);
   EXPECT_EQ(network.Info().shape("cat").channels, 4);
   EXPECT_EQ(network.Get("c", "weight").sizes(), at::IntArrayRef({2, 4, 3, 3}));
-  const at::Tensor weight = dense.Get("c", "weight").index_select(1, at::tensor({0, 2, 4, 5}, at::kLong));
+  const at::Tensor weight = Random(whole).Get("c", "weight").index_select(1, at::tensor({0, 2, 4, 5}, at::kLong));
   EXPECT_TRUE(at::equal(network.Get("c", "weight"), weight));
-  network = dense;
+  network = Random(whole);
   Kill(network, "b", {0, 1, 2, 3});
   CheckExact(network, pass);
   EXPECT_EQ(network.Info().Index("b"), -1);
@@ -329,6 +329,7 @@ TEST(ShrinkTest, ADeadBranchOfTheOutputIsStored) {
   CheckExact(network, [](WeightedNetwork& n) { Compress(n, {}); });
   EXPECT_EQ(network.Info().Index("right"), -1);
   EXPECT_EQ(network.Info().StoredConstantCount(), 3);
+  EXPECT_TRUE(Compress(network, {}).empty());
 }
 
 TEST(ShrinkTest, GroupedConvolutionsLoseWholeGroups) {
