@@ -136,7 +136,11 @@ def new_strategy(root, name, asked_message=None):
     def filled(template):
         includes = sorted([f'#include "ml/pruning/{name}.pb.h"', '#include "ml/pruning/scored_pruning.h"'])
         parts = {"name": name, "Message": message, "includes": "\n".join(includes)}
-        return re.sub(r"@(\w+)@", lambda match: parts[match.group(1)], template)
+        text = re.sub(r"@(\w+)@", lambda match: parts[match.group(1)], template)
+        # As clang-format wraps it, where a long name makes the function's line too long.
+        last = ", const at::Tensor& gradient) {"
+        return "\n".join(
+            line.replace(last, ",\n" + 18 * " " + last[2:]) if len(line) > 120 else line for line in text.split("\n"))
 
     files = {
         root / PACKAGE / f"{name}.proto": filled(PROTO),
