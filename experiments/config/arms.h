@@ -22,11 +22,11 @@ inline constexpr int64_t kMaxArms = 10000, kMaxSeeds = 1000000;
 
 struct Arm {
   std::string name;                 // the levels' names joined by "/"; "base" without factors
-  std::vector<std::string> levels;  // one name a factor
-  // Base and patches merged; pruning, regularizer, optimizer and schedule are always set (NoPruning, NoRegularizer with
-  // weight 0, sgd, constant where the file sets none).
+  std::vector<std::string> levels;  // one name per factor
+  // Base and patches merged. Pruning, regularizer, optimizer and schedule are always set (NoPruning, NoRegularizer with
+  // weight 0, sgd, constant if the file sets none).
   RunConfig config;
-  // Where the fields that name files were set last, "file:line:col" by field ("initial_weights", "dataset"); for errors
+  // Where the fields that name files were set last, "file:line:col" by field ("initial_weights", "dataset"), for errors
   // that only the files' contents can show.
   std::map<std::string, std::string> places;
 };

@@ -67,7 +67,7 @@ bool Read(const Measure& measure, const Json& record, MeasureOptions::Written wr
     return true;
   }
   if (!found->is_number() && !found->is_null()) return false;
-  measure.Set(found->is_null() ? std::nan("") : found->get<double>(), measures);  // JSON has no other way to say so
+  measure.Set(found->is_null() ? std::nan("") : found->get<double>(), measures);  // JSON cannot express NaN otherwise
   return true;
 }
 
@@ -267,7 +267,7 @@ std::vector<std::vector<std::string>> ResultsRows(const std::vector<RunResult>& 
     const auto add = [&](const MeasureList& list) {
       for (const Measure* measure : list) {
         const std::string text = ToJson(*measure, result.measures, MeasureOptions::NULL_IF_ABSENT).dump();
-        cells.push_back(text == "null" ? "" : text);  // what is not a number is absent here
+        cells.push_back(text == "null" ? "" : text);  // NaN is absent here
       }
     };
     add(ResultColumns());
@@ -281,7 +281,7 @@ std::vector<std::vector<std::string>> ResultsRows(const std::vector<RunResult>& 
 std::string ResultsCsv(const std::vector<RunResult>& results) {
   std::string csv;
   for (std::vector<std::string> cells : ResultsRows(results)) {
-    for (std::string& cell : cells) {  // names may hold commas and quotes
+    for (std::string& cell : cells) {  // names may contain commas and quotes
       if (cell.find_first_of(",\"\n") == std::string::npos) continue;
       std::string quoted = "\"";
       for (const char c : cell) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);

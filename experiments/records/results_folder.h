@@ -19,8 +19,8 @@ struct FoundRun {
 // folders deep. A link to a folder above is not followed.
 std::vector<FoundRun> FindRuns(const std::string& root);
 
-// Writes planned.textproto, the ablation as it is before the first run, into a results folder where no run has a result
-// yet; else leaves it alone. A comparison that is not in it was written down later, and is labelled so.
+// Writes planned.textproto, the ablation as it is before the first run, to a results folder where no run has a result
+// yet; otherwise does nothing. A comparison that is not in it was written down later, and is labelled so.
 absl::Status KeepPlan(const std::string& output, const std::string& ablation_text);
 
 }  // namespace prunelab

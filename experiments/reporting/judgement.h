@@ -27,7 +27,7 @@ using SeedValues = std::map<int64_t, double>;
 // By the arms of the comparison, the values of the runs that are done.
 std::vector<SeedValues> DoneValues(const ComparisonResult& comparison, const std::vector<RunResult>& results);
 
-// By the seeds that have a value in every arm.
+// For the seeds that have a value in every arm.
 std::vector<double> PairedDifferences(const ComparisonResult& comparison, const std::vector<SeedValues>& values);
 
 // What a diverged run of the comparison counts as, by arm: chance, or the worst value of the runs of all its arms that

@@ -12,7 +12,7 @@
 namespace prunelab {
 
 struct RunRecords {
-  RunResult result;    // of status "missing" where there is none that can be used
+  RunResult result;    // with the status "missing" if there is no usable one
   std::string folder;  // where the run's records are
   EpochCurves epochs;  // none where there are no usable lines
   std::map<std::string, std::string> provenance;
@@ -23,7 +23,7 @@ struct ReadRun {
   std::string config;              // the text of config.textproto, "" where there is none
   bool finished = false;           // there is a result.json
   std::string left_out;            // why the run is not used, or ""
-  std::string unfinished;          // what there is of a run without a result, or ""
+  std::string unfinished;          // what exists of a run without a result, or ""
   std::vector<std::string> notes;  // on a run that is used
 };
 

@@ -30,8 +30,9 @@ bool HasAnotherIdentity(const std::string& config_text, int64_t seed, const std:
 // Sets what an arm's config.textproto tells of it: whether it masks filters or weights, and the number of classes.
 void DescribeArm(const std::string& config_text, ArmFacts* facts);
 
-// The types of the plugins that a run's config.textproto chooses for a field, its phases' too, each once, joined by
-// "+", e.g. "prunelab.DynamicL1" for "pruning", or "". Read from the text: they may not be linked here.
+// The types of the plugins that a run's config.textproto chooses for a field, including its phases, without
+// repetitions, joined by "+", e.g. "prunelab.DynamicL1" for "pruning", or "". They are read from the text, because they
+// may not be linked here.
 std::string PluginType(const std::string& config, absl::string_view field);
 
 }  // namespace prunelab

@@ -110,7 +110,7 @@ class RunTraining {
     if (trainer_) setup.continued_from = NetworkState(trainer_->model());
     run_.set_phase(index);
     if (phase.rewind_to_epoch == 0) {
-      setup.rewind_to_start = true;  // every trainer makes the network as it was before any training
+      setup.rewind_to_start = true;  // every trainer initializes the network as before any training
     } else if (phase.rewind_to_epoch) {
       setup.rewind_to = run_.kept(*phase.rewind_to_epoch);
     }
@@ -270,7 +270,7 @@ absl::Status DescribeRun(const RunSetup& setup, const RunInFolder& run) {
     return absl::FailedPreconditionError(
         absl::StrCat(result, ": is the finished result of another run, which is not trained over"));
   }
-  unlink(result.c_str());  // a failed attempt's would be taken for this one's
+  unlink(result.c_str());  // a failed attempt's result would be mistaken for this one's
   PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(run.Path("config.textproto"), ResolvedText(setup.request.config())));
   return WriteFileAtomically(
       provenance, ProvenanceText(setup.request, setup.dataset, setup.device, ReadFile(provenance).value_or("")));

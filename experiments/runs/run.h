@@ -1,5 +1,5 @@
-// One run of an ablation in its folder (docs/results.md): trained from where its checkpoint left it, else from the
-// start. Killed at any moment it can be called again and ends with the same files, byte for byte, but for times.
+// One run of an ablation in its folder (docs/results.md). It is resumed from its checkpoint, else trained from the
+// start. If it is killed at any moment, calling it again ends with the same files, byte for byte, except for times.
 #pragma once
 
 #include <cstdint>
@@ -14,17 +14,17 @@
 
 namespace prunelab {
 
-// In a run's folder: the file that the process which trains it has locked.
+// In a run's folder: the file that the training process has locked.
 inline constexpr char kRunLock[] = ".lock";
 
 struct RunHooks {
   std::function<void(const RunProgress&)> on_progress;  // after each step; may be empty
-  std::function<bool()> stop;                           // asked after each step; may be empty
-  std::function<void(const std::string&)> on_warning;   // e.g. a damaged checkpoint that was passed over; may be empty
+  std::function<bool()> stop;                           // called after each step; may be empty
+  std::function<void(const std::string&)> on_warning;   // e.g. a damaged checkpoint that was skipped; may be empty
 };
 
-// Threads for training steps of `macs` multiply-accumulates each (forward): `threads`, but one where a step is so small
-// that threads would wait for each other longer than they work.
+// The number of threads for training steps of `macs` multiply-accumulates each (forward): `threads`, but one if a step
+// is so small that threads would wait for each other longer than they work.
 int64_t ThreadsForWork(int64_t macs, int64_t threads);
 
 // Trains the run, or goes on with it, in `request.folder()`, which is there. Errors: the file system's (then the run

@@ -11,7 +11,7 @@ namespace {
 
 constexpr char kWeightsField[] = "initial_weights";
 
-// An error of a file that the arm's `field` names: where that is set, and in which arm.
+// An error about a file that the arm's `field` names: where that is set, and in which arm.
 absl::Status InArm(const Arm& arm, const std::string& field, const absl::Status& status) {
   const auto place = arm.places.find(field);
   const absl::Status in_field = InField(field, status);

@@ -25,7 +25,7 @@ struct PlannedRun {
   std::string run_id;
   std::string weights_digest;  // of its initial weights
   int64_t macs = 0;            // of one image
-  double images = 0;           // to train in all
+  double images = 0;           // to train in total
   // The run whose shape this one has, by `from_scratch`: its folder and identity, and its place among the planned runs,
   // -1 where it was done before.
   std::string source_folder, source_run_id;
@@ -48,7 +48,7 @@ absl::StatusOr<int64_t> CheckArmOnData(const Arm& arm, const NetworkInfo& networ
 // Refuses an arm whose precision the device would emulate.
 absl::Status CheckArmPrecision(const Arm& arm, c10::Device device);
 
-// Refuses initial weights that a run without a result would write over.
+// Refuses initial weights that a run without a result would overwrite.
 absl::Status CheckWeightsStay(const std::vector<PlannedRun>& runs,
                               const std::vector<std::optional<RunResult>>& results);
 

@@ -44,7 +44,7 @@ class RunQueue {
   struct Elsewhere {
     Clock::time_point since, next_look;
     bool said = false;
-    bool is_waiting = false;  // to be tried again: it is in waiting_, too
+    bool is_waiting = false;  // it will be tried again and is in waiting_, too
   };
   std::deque<size_t> waiting_;
   std::map<size_t, Elsewhere> elsewhere_;

@@ -1,4 +1,4 @@
-// A small ablation from its config to its results: what a person who runs one relies on.
+// A small ablation from its config to its results: what its users rely on.
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -105,7 +105,7 @@ constexpr char kAblation[] = R"pb(
   seeds { first: 1 count: 2 }
 )pb";
 
-// A path at which there is nothing.
+// A path where nothing exists.
 std::string Folder(const std::string& name) { return JoinPath(FreshFolder("ablation_test_" + name), "output"); }
 
 LoadedAblation Load(const std::string& override_text = "") { return LoadText(kAblation, override_text); }
@@ -116,7 +116,7 @@ std::string Read(const std::string& path) {
   return *std::move(text);
 }
 
-// One ablation serves the tests that only look at it.
+// The tests that only look at results share one ablation.
 class AblationTest : public testing::Test {
  protected:
   static void SetUpTestSuite() {
@@ -132,7 +132,7 @@ std::string AblationTest::output_;
 std::map<std::pair<std::string, int64_t>, RunResult> AblationTest::results_;
 
 TEST_F(AblationTest, EveryRunIsDoneAndLearns) {
-  EXPECT_EQ(results_.size(), 20u);  // 12 arms less 2, two seeds
+  EXPECT_EQ(results_.size(), 20u);  // 12 arms minus 2, two seeds
   for (const auto& [key, result] : results_) EXPECT_EQ(result.status, "done") << key.first;
   // Chance is 10 %; bounds that hold on any CPU.
   for (const int64_t seed : {1, 2}) EXPECT_GT(results_.at({"none/none", seed}).measures.test_top1(), 0.6);
@@ -279,7 +279,7 @@ TEST(PrecisionTest, IsRefusedWhereItWouldBeEmulatedAndStandsInTheRecords) {
   const std::string provenance = Read(JoinPath(output, "dynamic_l1/cov/1/provenance.json"));
   EXPECT_THAT(provenance, HasSubstr("\"plan\": \"reference\""));
   EXPECT_THAT(provenance, HasSubstr("\"precision\": \"bfloat16\""));
-  // What is done may be looked at anywhere.
+  // Finished runs may be looked at on any machine.
   SetHasBfloat16(false);
   const absl::StatusOr<AblationOutcome> again = RunAll(loaded, output);
   SetHasBfloat16(has);
@@ -312,7 +312,7 @@ TEST(DivergedRunTest, ALostLossEndsTheRunAndTheOthersGoOn) {
   EXPECT_EQ(outcome->results[1].status, "done");
 }
 
-// Training losses stay finite; the weights after the last step, and what they make of the test data, do not.
+// Training losses stay finite, but the weights after the last step, and the logits for the test data, do not.
 TEST(DivergedRunTest, WhatIsLostInTheVeryLastStepIsNoResult) {
   LoadedAblation loaded = Load(R"pb(
     base { training { epochs: 1 batch_size: 1438 } }
@@ -351,7 +351,7 @@ TEST(DivergedRunTest, WhatIsLostInTheVeryLastStepIsNoResult) {
     EXPECT_THAT(line, HasSubstr("\"test_top1\":null"));
     EXPECT_THAT(line, HasSubstr("\"diverged\":true"));
   }
-  // In the report each pair is there, a diverged run as chance, and that is said.
+  // The report has each pair, counts a diverged run as chance, and says so.
   ASSERT_TRUE(WriteReport({output}, output).ok());
   const std::string comparisons = Read(absl::StrCat(output, "/comparisons.json"));
   EXPECT_THAT(comparisons, HasSubstr("\"diverged\": 6"));
@@ -372,7 +372,7 @@ TEST(LastBatchTest, OneValueAChannelIsRefusedBeforeAnythingIsTrained) {
   EXPECT_THAT(std::string(refused.message()),
               HasSubstr(":3:28: training.batch_size: is 32, which leaves a single one of 33 training images"));
   EXPECT_THAT(std::string(refused.message()), HasSubstr("use a batch_size of 31 or 33, or larger images"));
-  // With validation data only once the labels are read: one of the 11 images of each class is set aside.
+  // With validation data this is known only once the labels are read: one of the 11 images of each class is set aside.
   for (const bool dry_run : {false, true}) {
     ASSERT_TRUE(WriteFileAtomically(path, text("batch_size: 29 validation_fraction: 0.1")).ok());
     const absl::StatusOr<LoadedAblation> loaded = LoadAblation(path, "");
@@ -386,7 +386,7 @@ TEST(LastBatchTest, OneValueAChannelIsRefusedBeforeAnythingIsTrained) {
   }
 }
 
-// A dense control as a level of the rate computes what a run without pruning computes, bit for bit.
+// A dense control as a level of the rate computes the same as a run without pruning, bit for bit.
 TEST_F(AblationTest, ARateOfZeroIsBitIdenticalToNone) {
   const LoadedAblation loaded = Load(R"pb(
     seeds { count: 1 }
@@ -479,7 +479,7 @@ TEST(MaskedNothingTest, AStrategyThatStartsBeyondTheRunIsSaid) {
 // ---------------------------------------------------------------------------------------------------------------------
 // A network from scratch in the shape of another run's
 
-// Pictures of noise, others for each seed.
+// Pictures of noise, different for each seed.
 void WritePictures(const std::string& path, uint64_t seed) {
   at::Generator generator = at::detail::createCPUGenerator(seed);
   Safetensors file;
@@ -644,8 +644,8 @@ TEST(ReportTest, WhatAnArmMasksIsWhatItsPhasesMask) {
             MaskKind::kWeights);
 }
 
-// Ablations that start from weights: one arm, one seed, and a learning rate so small that in float32 the weights stay
-// what they were at the start.
+// Ablations that start from weights: one arm, one seed, and a learning rate so small that the weights do not change in
+// float32.
 class InitialWeightsTest : public testing::Test {
  protected:
   static void SetUpTestSuite() {
@@ -659,7 +659,7 @@ class InitialWeightsTest : public testing::Test {
     EXPECT_TRUE(WriteSafetensors(path, file).ok());
     return path;
   }
-  // The trained weights of another run, without metadata, as from elsewhere.
+  // The trained weights of another run, without metadata, like a file from elsewhere.
   static Safetensors Trained() {
     Safetensors file = *ReadSafetensors(JoinPath(output_, "none/none/2/last.safetensors"));
     file.metadata.clear();
@@ -745,7 +745,7 @@ TEST_F(InitialWeightsTest, BrokenWeightsAreRefusedBeforeTraining) {
               HasSubstr("conv1.weight is int8; must be a floating type"));
 }
 
-// The checkpoint of a run that was stopped is weights and masks for the tools, and for another run to start from.
+// The checkpoint of a stopped run provides weights and masks, for the tools and for another run to start from.
 TEST_F(InitialWeightsTest, TheCheckpointOfARunUnderWay) {
   const LoadedAblation loaded = Load("include: 'dynamic_l1/none' seeds { count: 1 }");
   RunnerOptions options = AllRuns(loaded, Folder("stopped"));

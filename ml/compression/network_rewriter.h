@@ -26,7 +26,7 @@ class NetworkRewriter {
   // A copy of `node`, whose inputs carry the names that Rename gave them.
   Node Copy(const Node& node) const;
   Node* AppendCopy(const Node& node);
-  // Readers of `node` read `instead` from now on.
+  // Consumers of `node` read `instead` from now on.
   void Rename(const std::string& node, const std::string& instead) { renamed_[node] = instead; }
   std::string NewName(const std::string& node) const;
 
@@ -38,8 +38,8 @@ class NetworkRewriter {
   // scatter of it. Returns the name of the last node, empty where all are zero.
   std::string AppendConstant(const std::string& base, const ChannelPictures& all, at::ScalarType dtype);
 
-  // The same as a term of the sum `node`, whose shape was `shape`: a flatten follows where that is flat. Where
-  // `terms`, the other terms' shapes, are all smaller than the sum was, the constant has its full size, zero or not.
+  // The same as a term of the sum `node`, whose shape was `shape`; a flatten follows if that is flat. If the shapes of
+  // the other terms, `terms`, are all smaller than the sum was, the constant has its full size, zero or not.
   std::string AppendTerm(const Node& node, const NodeShape& shape, const std::vector<NodeShape>& terms,
                          const ChannelPictures& all, at::ScalarType dtype);
 
@@ -51,17 +51,17 @@ class NetworkRewriter {
   // Of the parameters of node i of the old network only these channels remain.
   void NarrowParameters(const NetworkInfo& info, int i, const RemainingChannels& remaining);
 
-  // Appends a sum, or nothing where there is one input; returns its name.
+  // Appends a sum, or nothing if there is only one input; returns its name.
   std::string AppendSum(const std::string& base, const std::vector<std::string>& inputs);
 
-  // Appends the sum `node` with other inputs, under its name; where there is one, its readers read that instead.
+  // Appends the sum `node` with other inputs under its name. If there is only one, its consumers read that instead.
   void ReplaceSum(const Node& node, const std::vector<std::string>& inputs);
 
-  // Appends a scatter of the channels that `kept` (bool [channels]) marks, or nothing where it marks all.
+  // Appends a scatter of the channels that `kept` (bool [channels]) marks, or nothing if it marks all.
   std::string AppendScatter(const std::string& base, const std::string& input, const at::Tensor& kept);
 
-  // Replaces the network. Its last node, the output, is that of the old one, or the one it was renamed to. Tensors of
-  // nodes that are gone are dropped.
+  // Replaces the network. Its last node, the output, is the old one's, or the node that it was renamed to. Tensors of
+  // removed nodes are dropped.
   void Finish();
 
  private:
@@ -77,7 +77,7 @@ class NetworkRewriter {
   int new_nodes_ = 0;
 };
 
-// Indices of what is true in a bool vector, int64.
+// The indices of true entries in a bool vector, int64.
 at::Tensor WhereTrue(const at::Tensor& flags);
 
 }  // namespace prunelab

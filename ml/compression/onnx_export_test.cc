@@ -1,4 +1,4 @@
-// Exported networks pass ONNX's own checker and shape inference, and hold the weights they came from.
+// Exported networks pass ONNX's own checker and shape inference, and contain the weights that they came from.
 // tools/reference/onnx_runtime.py compares their logits in onnxruntime.
 #include "ml/compression/onnx_export.h"
 
@@ -21,7 +21,7 @@
 namespace prunelab {
 namespace {
 
-// The model, after the checks that every export must stand.
+// The model, after the checks that every export must pass.
 onnx::ModelProto Checked(const WeightedNetwork& network) {
   onnx::ModelProto model;
   EXPECT_TRUE(model.ParseFromString(ToOnnx(network)));

@@ -9,7 +9,7 @@
 namespace prunelab {
 namespace {
 
-// Autocast to bfloat16 while it lives, in this thread.
+// Turns on autocast to bfloat16 in this thread while the object lives.
 class Autocast {
  public:
   explicit Autocast(at::DeviceType device)
@@ -19,7 +19,7 @@ class Autocast {
         dtype_(at::autocast::get_autocast_dtype(device)) {
     at::autocast::set_autocast_enabled(device, true);
     at::autocast::set_autocast_dtype(device, at::kBFloat16);
-    // A pass reads each weight once: a cache would only hold on to the rounded copies.
+    // A pass reads each weight once, so a cache would only keep the rounded copies alive.
     at::autocast::set_autocast_cache_enabled(false);
   }
   ~Autocast() {

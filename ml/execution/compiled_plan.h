@@ -29,8 +29,8 @@ namespace prunelab {
 struct ForwardResult {
   at::Tensor logits;                           // [N, classes]
   std::map<std::string, at::Tensor> captured;  // by node name
-  // Multiply-accumulates of convolutions and linear layers for one image that this call executed and, in training, that
-  // the backward pass to all parameters will.
+  // Multiply-accumulates of convolutions and linear layers, for one image, that this call executed and, in training,
+  // that the backward pass to all parameters will execute.
   int64_t executed_macs = 0;
 };
 

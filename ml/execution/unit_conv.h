@@ -23,7 +23,7 @@ T* MutableData(const at::Tensor& tensor) {
 // Like `tensor` [N, ., H, W], but with so many channels, in channels_last memory and without values.
 at::Tensor EmptyLike(const at::Tensor& tensor, int64_t channels);
 
-// A convolution's input in channels_last memory, with BN and ReLU still to come where scale and shift are defined.
+// A convolution's input in channels_last memory, with BN and ReLU still to be applied if scale and shift are defined.
 struct ConvInput {
   at::Tensor tensor, scale, shift;
   // The input itself.

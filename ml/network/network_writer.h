@@ -1,4 +1,4 @@
-// Writes a Network node by node. Each call appends a node and returns its name, to be given to the next.
+// Writes a Network node by node. Each call appends a node and returns its name, which you pass to the next call.
 //
 //   NetworkWriter net;
 //   std::string x = net.Image(3, 32, 32);

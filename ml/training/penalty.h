@@ -29,7 +29,7 @@ std::vector<RegularizedLayer> RegularizedLayers(const Model& model);
 
 // A regularizer's term on activations, without its weight.
 struct ActivationPenalty {
-  at::Tensor value;                   // undefined where there is none
+  at::Tensor value;                   // undefined if there is none
   std::vector<at::Tensor> gradients;  // by parameter, undefined means zero; empty: in the loss's gradients already
 };
 

@@ -28,7 +28,7 @@ Safetensors Trainer::SaveState() const {
   const std::vector<NamedTensor>& parameters = model_.parameters();
   for (const NamedTensor& parameter : parameters) add(SavedState::NETWORK, parameter.name, parameter.tensor);
   for (const NamedTensor& buffer : model_.buffers()) add(SavedState::NETWORK, buffer.name, buffer.tensor);
-  // In the shape that they have: a weight mask that happens to be the same in each filter stays a weight mask.
+  // With the shape that they have: a weight mask that happens to be the same in each filter stays a weight mask.
   for (const auto& [node, mask] : model_.masks()) add(SavedState::MASK, node, mask);
   for (const auto& [node, mask] : start_masks_.masks()) add(SavedState::START_MASK, node, mask);
   for (size_t i = 0; i < optimizer_.momentum().size(); ++i) {
@@ -95,7 +95,7 @@ absl::Status Trainer::LoadState(const Safetensors& file, const std::string& name
   PRUNELAB_RETURN_IF_ERROR(reader.Finish(name));
   PRUNELAB_RETURN_IF_ERROR(setup_.strategy->LoadState(strategy));
   model_.SetMasks(masks);
-  // The first stretch's are those of the initial weights, which are here.
+  // Those of the first stretch are the initial weights, which are available here.
   if (setup_.first_epoch > 0) start_masks_.set_masks(std::move(start_masks));
   SetProgress(saved);
   return absl::OkStatus();

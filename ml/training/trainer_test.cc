@@ -39,7 +39,7 @@ Dataset SmallData() {
   return data;
 }
 
-// Prunes filter 1 before a given step, then filter 2 instead: so 1 returns. Remembers what it was shown.
+// Prunes filter 1 before a given step, then filter 2 instead, so filter 1 returns. Remembers what it was given.
 class ScriptedStrategy : public PruningStrategy {
  public:
   Granularity granularity() const override { return Granularity::kFilter; }
@@ -67,8 +67,8 @@ class ScriptedStrategy : public PruningStrategy {
   std::vector<bool> shown_gradient;
 };
 
-// As soft filter pruning: masks and zeroes filter 1 at the end of each epoch, frees it at the next one's start. Its
-// gradient policy is masked though it reads gradients; what Observe saw is remembered.
+// Like soft filter pruning: masks and zeroes filter 1 at the end of each epoch and frees it at the start of the next.
+// Its gradient policy is masked although it reads gradients; it remembers what Observe saw.
 class EpochEndStrategy : public PruningStrategy {
  public:
   explicit EpochEndStrategy(bool needs_gradients = true, bool frees = true)
@@ -102,7 +102,7 @@ class EpochEndStrategy : public PruningStrategy {
   const bool needs_gradients_, frees_;
 };
 
-// weight decay's penalty: sum of squares of the conv weight, gradient 2 w.
+// The penalty of weight decay: the sum of squares of the conv weight, with gradient 2 w.
 class SquaresRegularizer : public Regularizer {
  public:
   at::Tensor Value(const std::vector<RegularizedLayer>& layers) const override {
@@ -113,7 +113,7 @@ class SquaresRegularizer : public Regularizer {
   }
 };
 
-// The same beside a term on activations: the mean square of what the ReLU gives.
+// The same together with a term on activations: the mean square of the ReLU's output.
 class SquaresOfActivationsToo : public SquaresRegularizer {
  public:
   std::set<std::string> activation_nodes() const override { return {"relu"}; }
@@ -123,7 +123,7 @@ class SquaresOfActivationsToo : public SquaresRegularizer {
   }
 };
 
-// Masks nothing; whether it asks for the loss's gradients, and the last that it was shown.
+// Masks nothing. Has a switch for asking for the loss's gradients, and remembers the last ones that it was given.
 class WatchingStrategy : public PruningStrategy {
  public:
   explicit WatchingStrategy(bool asks) : asks_(asks) {}
@@ -218,7 +218,8 @@ double NormOf(const std::vector<at::Tensor>& tensors) {
   return std::sqrt(square);
 }
 
-// Two epochs of three steps beside autograd of loss + weight * (term on weights + term on activations) as one sum.
+// Compares two epochs of three steps with autograd of loss + weight * (term on weights + term on activations) as one
+// sum.
 TEST(TrainerTest, ATermOnActivationsGoesBackWithTheLoss) {
   const Dataset data = SmallData();
   constexpr double kWeight = 0.5;
@@ -243,7 +244,7 @@ TEST(TrainerTest, ATermOnActivationsGoesBackWithTheLoss) {
         const absl::StatusOr<EpochRecord> record = trainer->RunEpoch();
         ASSERT_TRUE(record.ok()) << record.status();
         double penalty = 0, ratio = 0, loss_sum = 0;
-        at::Tensor shown;  // to the strategy at the epoch's last update: the gradient of the step before
+        at::Tensor shown;  // given to the strategy at the epoch's last update: the gradient of the previous step
         for (int64_t i = 0; i < 3; ++i) {
           const Batch batch = batches.Get(epoch, i);
           ForwardOptions options;
@@ -324,18 +325,18 @@ TEST(TrainerTest, AnEpochIsEvaluatedWithTheMasksOfItsEnd) {
     EXPECT_NEAR(record->measures.test_loss(), evaluation.loss, 1e-12);
   }
   EXPECT_EQ(seen->ends, (std::vector<int64_t>{2, 5}));  // the positions of the epochs' last steps
-  // Free in the epoch, the zeroed filter learned again.
+  // The filter was free during the epoch, so it learned again after it was zeroed.
   EXPECT_GT(seen->observed[4][1].abs().max().item<double>(), 0);
 }
 
-// A strategy that reads gradients sees those of masked weights too, and training goes on as without them.
+// A strategy that reads gradients sees those of masked weights, too, and the training is the same as without them.
 TEST(TrainerTest, GradientsAreDenseThoughMaskedWeightsLearnNothing) {
   const Dataset data = SmallData();
   std::vector<std::unique_ptr<Trainer>> trainers;
   std::vector<const EpochEndStrategy*> seen;
   Model start = Model::Create(SmallNetwork(), at::kDouble, at::kCPU);
   InitializeParameters(start, 3);
-  start.Get("bn.bias").detach().fill_(0.5);  // the ReLU behind a dead filter is open
+  start.Get("bn.bias").detach().fill_(0.5);  // the ReLU after a dead filter is open
   for (const bool needs_gradients : {false, true}) {
     auto strategy = std::make_unique<EpochEndStrategy>(needs_gradients, /*frees=*/false);
     seen.push_back(strategy.get());
@@ -389,7 +390,7 @@ TEST(TrainerTest, ALossThatIsLostIsADivergedRecord) {
   EXPECT_NE(record->divergence.find("the training loss of step "), std::string::npos) << record->divergence;
 }
 
-// One step an epoch: the loss of the only one is finite, what it leaves is not.
+// One step per epoch: its loss is finite, but the weights that it leaves are not.
 TEST(TrainerTest, WeightsThatTheLastStepLosesMakeADivergedRecord) {
   const Dataset data = SmallData();
   for (const bool skipping : {true, false}) {
@@ -413,7 +414,7 @@ TEST(TrainerTest, WeightsThatTheLastStepLosesMakeADivergedRecord) {
   }
 }
 
-// What a filter that is off hides from every logit: no step and no evaluation would ever meet it.
+// A value that a masked filter hides from every logit, so that no step and no evaluation would ever notice it.
 TEST(TrainerTest, ALostWeightUnderAMaskIsSeen) {
   const Dataset data = SmallData();
   class LosingStrategy : public EpochEndStrategy {
@@ -435,14 +436,14 @@ TEST(TrainerTest, ALostWeightUnderAMaskIsSeen) {
   EXPECT_EQ(record->divergence, "1 of 36 numbers of conv.weight are not finite after the last step");
 }
 
-// Weights are finite; what they make of the images is not.
+// The weights are finite, but the logits are not.
 TEST(TrainerTest, LogitsOfAnEvaluationThatAreNotFiniteMakeADivergedRecord) {
   for (const bool of_validation : {false, true}) {
     Dataset data = SmallData();
     const float infinity = std::numeric_limits<float>::infinity();
     for (LabelledImages* part : {&data.train, &data.test}) part->images = part->images.to(at::kFloat);
     if (of_validation) {
-      // Which images these are, the split says.
+      // The split determines which images these are.
       const absl::StatusOr<ValidationSplit> split = SplitOffValidation(data.train, 3, 0.3, 0);
       ASSERT_TRUE(split.ok());
       for (int64_t i = 0; i < 10; ++i) {
@@ -497,7 +498,7 @@ TEST(TrainerTest, ALastBatchOfOneValueAChannelIsRefused) {
     }
     EXPECT_EQ(ErrorField(trainer.status()), "training.batch_size");
   }
-  // 10 images are a batch of 3 less than they were.
+  // With 10 images there is one batch of 3 fewer than before.
   TrainingSetup setup = SmallSetup(data, std::make_unique<WatchingStrategy>(false), 0);
   setup.network = *NetworkInfo::Create(network);
   setup.config.set_batch_size(6);
@@ -537,7 +538,8 @@ struct Outcome {
   Safetensors state;
 };
 
-// Trains two epochs, stopped after `stop_after` steps (0: not) and taken up by another trainer from the saved bytes.
+// Trains two epochs. It is stopped after `stop_after` steps (0: not) and resumed by another trainer from the saved
+// bytes.
 template <typename Strategy>
 Outcome TrainInPieces(const Dataset& data, int64_t stop_after) {
   Outcome outcome;
@@ -602,7 +604,7 @@ TEST(TrainerTest, TakenUpAfterAnyStepItComputesTheSameBits) {
   ExpectTheSameBitsTakenUpAfterAnyStep<ScriptedStrategy>();
 }
 
-// Also between an epoch's last step and what the strategy does at its end.
+// Also between an epoch's last step and the strategy's EndEpoch.
 TEST(TrainerTest, TakenUpAroundTheEndOfAnEpochItComputesTheSameBits) {
   ExpectTheSameBitsTakenUpAfterAnyStep<EpochEndStrategy>();
 }
@@ -625,7 +627,7 @@ TEST(TrainerTest, AStateOfAnotherTrainingIsRefusedWithAllDifferences) {
   EXPECT_FALSE(trainer()->LoadState(state, "old.safetensors").ok());
 }
 
-// Reads how many epochs there are before a given step; asks at each epoch's end whether it was the last.
+// Reads the number of epochs before a given step, and asks at each epoch's end whether it was the last.
 class AskingStrategy : public EpochEndStrategy {
  public:
   explicit AskingStrategy(int64_t step) : step_(step) {}
@@ -687,7 +689,7 @@ TEST(TrainerTest, AStateSaysWhereItIsAndWhetherTheNumberOfEpochsWasRead) {
   EXPECT_TRUE(Trainer::PlaceOf(old)->total_epochs_read) << "where a state does not say";
 }
 
-// Remembers a tensor under a name that elsewhere in a state means a mask.
+// Remembers a tensor under a name that means a mask elsewhere in a state.
 class RememberingStrategy : public ScriptedStrategy {
  public:
   explicit RememberingStrategy(StrategyState* loaded) : loaded_(loaded) {}
@@ -714,7 +716,7 @@ TEST(TrainerTest, AStrategysStateIsItsOwnWhateverItsNames) {
   EXPECT_TRUE(second->model().masks().empty());
 }
 
-// Masks the filter that answers least to the first images, by the network as it is before step 3.
+// Masks the filter with the weakest response to the first images, by the network as it is before step 3.
 class LookingStrategy : public ScriptedStrategy {
  public:
   bool needs_probe() const override { return true; }
@@ -776,13 +778,13 @@ TEST(TrainerTest, StartsFromGivenWeights) {
   EXPECT_NE(refused.message().find("missing conv.weight"), absl::string_view::npos) << refused;
 }
 
-// Weights to start from whose masks turn filter 3 off, or also one weight of filter 0, and what a training of two
-// epochs makes of them. Beneath the masks they are not zero.
+// Weights to start from whose masks turn off filter 3, or also one weight of filter 0, and the result of a training of
+// two epochs. Beneath the masks they are not zero.
 std::unique_ptr<Trainer> TrainedFromMasked(std::unique_ptr<PruningStrategy> strategy, bool weights) {
   static const Dataset* const data = new Dataset(SmallData());
   Model given = Model::Create(SmallNetwork(), at::kDouble, at::kCPU);
   InitializeParameters(given, 77);
-  given.Get("bn.bias").detach().fill_(0.5);  // the ReLU behind a dead filter is open
+  given.Get("bn.bias").detach().fill_(0.5);  // the ReLU after a dead filter is open
   at::Tensor mask = at::ones({4, 1, 3, 3}, at::kDouble);
   mask[3].zero_();
   if (weights) mask[0][0][1][2].zero_();
@@ -796,7 +798,7 @@ std::unique_ptr<Trainer> TrainedFromMasked(std::unique_ptr<PruningStrategy> stra
   return trainer;
 }
 
-// As ScriptedStrategy, but one that is made to let filters return.
+// Like ScriptedStrategy, but it lets filters return.
 class RegrowingStrategy : public ScriptedStrategy {
  public:
   bool regrows() const override { return true; }
@@ -806,7 +808,7 @@ TEST(TrainerTest, WhatComesInMaskedStaysMasked) {
   for (const bool weights : {false, true}) {
     SCOPED_TRACE(weights);
     const std::unique_ptr<Trainer> trainer = TrainedFromMasked(std::make_unique<ScriptedStrategy>(), weights);
-    // The strategy has turned filter 1 off and on again, and filter 2 off. It speaks of filter 3 as on.
+    // The strategy has turned filter 1 off and on again, and filter 2 off. Its masks have filter 3 on.
     at::Tensor expected = at::ones({4, 1, 3, 3}, at::kDouble);
     expected[2].zero_();
     expected[3].zero_();
@@ -814,7 +816,7 @@ TEST(TrainerTest, WhatComesInMaskedStaysMasked) {
     EXPECT_TRUE(at::equal(trainer->model().masks().at("conv").expand({4, 1, 3, 3}), expected));
     const at::Tensor weight = trainer->model().Get("conv.weight").detach();
     EXPECT_EQ(weight[3].abs().max().item<double>(), 0);
-    EXPECT_NE(weight[2].abs().max().item<double>(), 0);  // learns on, as the strategy wants it
+    EXPECT_NE(weight[2].abs().max().item<double>(), 0);  // keeps learning, as the strategy wants
     EXPECT_EQ(weight[0][0][1][2].item<double>() == 0, weights);
   }
 }
@@ -835,7 +837,7 @@ TEST(LabelRanksTest, TiesGoToTheSmallerIndexAndNanIsNeverRight) {
   const at::Tensor logits = at::tensor({1., 3., 2., 2., 2., 2., nan, 0., 1.}, at::kDouble).view({3, 3});
   const at::Tensor ranks = LabelRanks(logits, at::tensor({int64_t{2}, int64_t{1}, int64_t{0}}, at::kLong));
   EXPECT_EQ(ranks[0].item<int64_t>(), 1);  // one larger
-  EXPECT_EQ(ranks[1].item<int64_t>(), 1);  // an equal one stands before
+  EXPECT_EQ(ranks[1].item<int64_t>(), 1);  // an equal one comes before
   EXPECT_EQ(ranks[2].item<int64_t>(), 3);
 }
 
