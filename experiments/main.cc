@@ -82,7 +82,7 @@ absl::Status CheckConfigStays(const std::string& config, const std::string& outp
   return absl::OkStatus();
 }
 
-// What the flags ask for, of the loaded ablation. Says on the way what a person should know of the share.
+// Reads the flags' options for the loaded ablation, and prints what the user should know about the share.
 absl::StatusOr<RunnerOptions> OptionsOf(const LoadedAblation& loaded) {
   RunnerOptions options;
   options.output = UserPath(FLAGS_output.empty() ? JoinPath("runs", loaded.ablation.name()) : FLAGS_output);

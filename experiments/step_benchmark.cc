@@ -207,7 +207,7 @@ absl::StatusOr<Dataset> SyntheticData(const NetworkInfo& network, int64_t batche
   return OpenDataset(any);
 }
 
-// Times the steps of a training that is told of each. Steps of the warm-up are not counted.
+// Times the steps of a training, which reports each step. Steps of the warm-up are not counted.
 class StepTimer {
  public:
   explicit StepTimer(at::Device device) : device_(device), warm_up_(device.is_cuda() ? kWarmUpOnDevice : kWarmUp) {}

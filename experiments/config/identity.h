@@ -1,4 +1,4 @@
-// What a run is: the identity that its records carry, and how configs differ.
+// A run's identity, which is in its records, and how configs differ.
 #pragma once
 
 #include <cstdint>

@@ -26,7 +26,7 @@ struct RunPhase {
 // In order, never empty: a run without phases has one. `config` is an Arm's, or one that went through FillInPhases.
 std::vector<RunPhase> PhasesOf(const RunConfig& config);
 
-// Whether the strategy is there to mask something: it is not NoPruning, nor was its rate set to 0.
+// Whether the strategy is meant to mask something: it is not NoPruning, and its rate is not set to 0.
 bool IsToMask(const google::protobuf::Any& pruning);
 
 // Fills in what a run's or a phase's penalty leaves unset: no regularizer, and weight 0 without one.

@@ -24,9 +24,9 @@ absl::StatusOr<NetworkInfo> BuildRunNetwork(const RunConfig& config, const std::
 // larger than an image. Field errors relative to Training.
 absl::Status CheckTrainingFitsData(const Training& training, const DatasetInfo& dataset);
 
-// The same once the data are read, and how many images an epoch trains on. Refuses besides a class of which validation
-// would leave nothing, batches larger than what is left, and a last batch of one image that a batch norm of `network`
-// cannot take.
+// The same once the data are read, and how many images an epoch trains on. Also refuses a class that validation would
+// leave empty, batches larger than what is left, and a last batch of one image that a batch norm of `network` cannot
+// use.
 absl::StatusOr<int64_t> CheckTrainingOnData(const Training& training, const NetworkInfo& network,
                                             const Dataset& dataset);
 

@@ -1,4 +1,4 @@
-// The arms and seeds that a person chooses on the command line.
+// The arms and seeds that the user chooses on the command line.
 #pragma once
 
 #include <vector>

@@ -25,7 +25,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr char kChecksumKey[] = ",\"crc32c\":";
 
-// Its value in a record: null where it has none, but 0 in one that it always stands in.
+// Its value in a record: null if it has none, but 0 in a record that always contains it.
 Json ToJson(const Measure& measure, const Measures& measures, MeasureOptions::Written written) {
   const bool always = written == MeasureOptions::ALWAYS;
   if (measure.is_by_layer()) return Json(measure.ByLayer(measures));
@@ -37,7 +37,7 @@ Json ToJson(const Measure& measure, const Measures& measures, MeasureOptions::Wr
   return value || always ? Json(value.value_or(0)) : Json(nullptr);
 }
 
-// Adds it under its name, where it is written.
+// Adds it under its name, if it is written.
 void Write(const Measure& measure, const Measures& measures, MeasureOptions::Written written, Json* record) {
   Json value = ToJson(measure, measures, written);
   if (written == MeasureOptions::IF_PRESENT && (value.is_null() || value.empty())) return;
@@ -73,7 +73,7 @@ bool Read(const Measure& measure, const Json& record, MeasureOptions::Written wr
 
 // The columns of the measures that only some runs have, where any of these has one of them.
 MeasureList ColumnsThatAnyHas(const std::vector<RunResult>& results) {
-  std::set<std::string> there;  // MeasureOptions::columns, or the name of one that stands alone
+  std::set<std::string> there;  // MeasureOptions::columns, or the name of a single one
   const auto columns = [](const Measure& measure) {
     return measure.options().has_columns() ? measure.options().columns() : measure.name();
   };

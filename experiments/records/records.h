@@ -49,8 +49,8 @@ absl::StatusOr<RunResult> KeepResult(const std::string& folder, const RunResult&
 // A run without a result.
 RunResult MissingResult(const std::string& arm, int64_t seed);
 
-// Sets the clocks: seconds and images a second of all epochs trained in the folder, by the whole lines of its
-// timing.jsonl, and what its latency.json tells; leaves them absent where there are none.
+// Sets the times: seconds and images per second of all epochs trained in the folder, from the whole lines of its
+// timing.jsonl, and the latencies in its latency.json; leaves them absent if there are none.
 void AddTiming(const std::string& folder, RunResult& result);
 
 // The result of a run from the records of its epochs.

@@ -1,4 +1,4 @@
-// The folder that an ablation writes its results into: what runs it holds, and the plan that is kept in it.
+// The folder that an ablation writes its results to: the runs in it, and the plan that is kept in it.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace prunelab {
 
-// A run by where it lies: <root>/<arm>/<seed>.
+// A run by its folder: <root>/<arm>/<seed>.
 struct FoundRun {
   std::string arm, folder;
   int64_t seed = 0;

@@ -1,4 +1,4 @@
-// What an ablation wants compared, and what each comparison comes to.
+// The comparisons that an ablation asks for, and the result of each.
 #pragma once
 
 #include <cstdint>

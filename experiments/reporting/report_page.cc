@@ -220,7 +220,7 @@ std::string Notes(const ReportRecords& records) {
              : absl::StrCat("<section class=\"notes\" id=\"notes\"><h2>Know first</h2><ul>", html, "</ul></section>");
 }
 
-// What the page's script reads, but for what is drawn over the epochs.
+// What the page's script reads, except for what is drawn over the epochs.
 Json PageData(const ReportRecords& records, const Analysis& analysis, const std::string& output) {
   Json data;
   data["arms"] = Arms(records, analysis);
@@ -237,7 +237,7 @@ Json PageData(const ReportRecords& records, const Analysis& analysis, const std:
   return data;
 }
 
-// The parts of the page by their placeholders, but for CURVES and LIVE.
+// The parts of the page by their placeholders, except for CURVES and LIVE.
 std::map<std::string, std::string> PageParts(const ReportRecords& records, const Analysis& analysis,
                                              const std::string& output) {
   const Json data = PageData(records, analysis, output);

@@ -230,7 +230,7 @@ class ResultsReader {
     }
   }
 
-  // Of several runs of one arm and seed the first is used, but a finished one stands for one that failed.
+  // Among several runs of one arm and seed the first is used, but a finished one replaces a failed one.
   void Use(RunRecords run, const std::string& name) {
     const auto found = usable_.find({run.result.arm, run.result.seed});
     if (found == usable_.end()) {

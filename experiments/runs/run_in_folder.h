@@ -24,9 +24,9 @@
 
 namespace prunelab {
 
-// The lock of a run's folder, whose holder alone works in it. A worker dies with its coordinator, but not before the
-// write that it is in the middle of, which may take a slow disk some time: whoever goes on from there waits for it.
-// Unavailable if it is held for longer: another process trains the run.
+// The lock on a run's folder; only its holder works in the folder. A worker dies with its coordinator, but only after
+// the write that it is in the middle of, which may take a slow disk some time; a process that resumes the run waits for
+// it. Unavailable if the lock is held for longer: then another process trains the run.
 absl::StatusOr<FileLock> TakeRun(const std::string& path, const RunHooks& hooks);
 
 // A copy of the network's tensors and masks.

@@ -33,7 +33,7 @@ struct Allotment {
 // `jobs`, `threads_per_run`: as requested, 0: not set; `runs`: of the whole ablation.
 Allotment Allot(const Machine& machine, int64_t jobs, int64_t threads_per_run, bool gpu, int64_t runs);
 
-// Says what was found and what follows: "Machine: 8 cores, of which a quota leaves 2.5 ...".
+// A sentence on what was found and what follows: "Machine: 8 cores, of which a quota leaves 2.5 ...".
 std::string AllotmentText(const Machine& machine, const Allotment& allotment);
 
 }  // namespace prunelab

@@ -203,8 +203,9 @@ class Coordinator {
     return false;
   }
 
-  // Takes a run to train: it does not wait for another one's shape, its folder is there, and it is this process's. No
-  // value where none is left, or all that are wait for others. One whose source has ended without a network fails.
+  // Takes a run to train: one that does not wait for another one's shape, whose folder exists and belongs to this
+  // process. No value if none is left, or all that are left wait for others. A run whose source has ended without a
+  // network fails.
   absl::StatusOr<std::optional<size_t>> NextRun() {
     const auto ready = [&](size_t index) {
       const int source = runs()[index].source;
@@ -308,8 +309,8 @@ class Coordinator {
     return absl::OkStatus();
   }
 
-  // Each worker has cores of its own where there are enough; one alone may go where the system likes, and so may those
-  // for which other coordinators on this machine have left too few.
+  // Each worker has cores of its own if there are enough. A single one runs wherever the system puts it, and so do
+  // those for which other coordinators on this machine have left too few.
   CoreClaim ClaimCores() const {
     const auto& [jobs, threads] = sweep_.allotment;
     const std::vector<int> allowed = CoreClaim::Allowed();
@@ -380,7 +381,7 @@ class Coordinator {
     return ConcludeWithoutResult(worker);
   }
 
-  // Whatever the worker ended by, its run goes on from the last checkpoint, or fails.
+  // However the worker ended, its run resumes from the last checkpoint, or fails.
   absl::Status ConcludeWithoutResult(Worker& worker) {
     const size_t index = worker.index;
     const std::string name = runs()[index].name();

@@ -712,7 +712,7 @@ TEST_F(InitialWeightsTest, AnotherHeadIsLeftFresh) {
     EXPECT_TRUE(at::equal(last.tensors.at(name), tensor)) << name;
     ++compared;
   }
-  EXPECT_EQ(compared, 9 * 3);  // convolutions and what BatchNorm learns behind them
+  EXPECT_EQ(compared, 9 * 3);  // convolutions and what BatchNorm learns after them
   EXPECT_THAT(Error(given + " fresh_weights: ['fc.*', 'head.*']"),
               HasSubstr("fresh_weights: \"head.*\" matches no tensor of the network or of the file"));
 }

@@ -8,8 +8,8 @@
 //   b = 3x3 convolution of it, padding 1: live everywhere, but what channel 1 brings is known beforehand:
 //   reached[b][o] = a picture of 3 x 3 different pixels (corners, edges, inside)
 //
-// What an operator does to its channels is said by the operator (ml/network/operator.h). Values are computed in float64
-// from the values that are there.
+// The operator itself says what it does to its channels (ml/network/operator.h). Values are computed in float64 from
+// the network's values.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -103,8 +103,8 @@ class Grouping {
 
   const std::vector<ChannelGroup>& groups() const { return groups_; }
 
-  // The group of a channel; -1 where it is in none: of the images, the logits, a constant, or a scatter where nothing
-  // is put. Such channels stay.
+  // The group of a channel; -1 if it is in none: a channel of the images, the logits, a constant, or a scatter where
+  // nothing is put. Such channels stay.
   int64_t Of(int i, int64_t channel) const {
     const auto found = of_root_.find(ties_.Root(i, channel));
     return found == of_root_.end() ? -1 : found->second;

@@ -23,7 +23,7 @@ class NetworkRewriter {
 
   // The next node, empty.
   Node* Append() { return next_.add_node(); }
-  // A copy of `node`, whose inputs carry the names that Rename gave them.
+  // A copy of `node`, with the inputs' names that Rename gave them.
   Node Copy(const Node& node) const;
   Node* AppendCopy(const Node& node);
   // Consumers of `node` read `instead` from now on.
@@ -34,8 +34,8 @@ class NetworkRewriter {
   // where another node has that name.
   std::string NewNode(const std::string& base);
 
-  // Appends what stores the pictures of the channels that are not all zero: a constant, and where some are zero a
-  // scatter of it. Returns the name of the last node, empty where all are zero.
+  // Appends nodes that store the pictures of the channels that are not all zero: a constant and, if some channels are
+  // zero, a scatter of it. Returns the name of the last node, or "" if all are zero.
   std::string AppendConstant(const std::string& base, const ChannelPictures& all, at::ScalarType dtype);
 
   // The same as a term of the sum `node`, whose shape was `shape`; a flatten follows if that is flat. If the shapes of
@@ -67,7 +67,7 @@ class NetworkRewriter {
  private:
   // Appends a flatten of a constant where `shape` is flat; returns the last node's name.
   std::string AppendLayout(const std::string& constant, const NodeShape& shape);
-  // Appends a constant and a scatter of it; `stored` (bool [channels]) says of which channels, at least one.
+  // Appends a constant and a scatter of it; `stored` (bool [channels]) says which channels it has, at least one.
   std::string AppendStored(const std::string& base, const ChannelPictures& all, const at::Tensor& stored,
                            bool full_size, at::ScalarType dtype);
 

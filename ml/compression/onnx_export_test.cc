@@ -54,7 +54,7 @@ void CheckFamily(const NetworkInfo& info) {
     options.fold_batch_norm = kind == MaskKind::kUniform;
     Compress(*network, options);
     const onnx::ModelProto small = Checked(*network);
-    // Each parameter is there, value for value; constants at full size.
+    // Each parameter exists, value for value; constants have their full size.
     std::map<std::string, const onnx::TensorProto*> stored;
     for (const onnx::TensorProto& tensor : small.graph().initializer()) stored[tensor.name()] = &tensor;
     for (const auto& [name, tensor] : network->tensors) {

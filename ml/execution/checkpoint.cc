@@ -165,7 +165,7 @@ std::string GlobsOf(const Differences& differences, const NetworkInfo& info) {
   return globs.size() > kMostGlobs ? "" : absl::StrJoin(globs, ",");
 }
 
-// What a person can do about the differences: lines that follow them.
+// What the user can do about the differences, as lines that follow them.
 std::string Remedies(const Differences& differences, const NetworkInfo& info, const WeightsOptions& options) {
   std::string text;
   if (differences.quantized) {
@@ -453,7 +453,7 @@ absl::Status TakeOffPrefix(Weights& weights, const std::string& name, const Netw
   return absl::OkStatus();
 }
 
-// Leaves out what the globs name. A glob may name what was passed over before, which is no mistake.
+// Removes the tensors that the globs match. A glob may also match tensors that were skipped before.
 absl::Status LeaveOut(Weights& weights, const std::string& name, const NetworkInfo& info, const WeightsOptions& options,
                       const std::vector<std::string>& passed_over) {
   const auto any = [](const std::vector<std::string>& globs, const std::string& tensor) {
@@ -492,8 +492,8 @@ at::Tensor Narrowed(const at::Tensor& mask) { return mask.slice(1, 0, 1).slice(2
 // Whether every filter is on or off as a whole.
 bool SameInEachFilter(const at::Tensor& mask) { return (mask == Narrowed(mask)).all().item<bool>(); }
 
-// Of masks by node: whether they are masks of filters as far as their values tell. A network is masked in one way: a
-// single filter that is off in part makes all masks those of weights.
+// For masks by node: whether they are masks of filters, judging by their values. A network is masked in one way: a
+// single filter that is partly off makes all masks those of weights.
 bool LikelyOfFilters(const std::map<std::string, at::Tensor>& masks) {
   return std::all_of(masks.begin(), masks.end(), [](const auto& mask) { return SameInEachFilter(mask.second); });
 }

@@ -43,7 +43,7 @@ ForwardResult RunSteps(const CompiledPlan& plan, Execution& execution) {
     const int output = planned.step->output();
     execution.values[output] = planned.step->Run(execution);
     if (planned.captured) result.captured[network.node(output).name()] = execution.values[output].tensor;
-    // A value that nobody reads any more is released at once; in training the graph keeps what backward needs.
+    // A value without further consumers is released at once; in training the graph keeps what the backward pass needs.
     for (const int node : planned.last_read) execution.values[node] = Activation();
   }
   result.logits = execution.values.back().tensor;

@@ -141,14 +141,14 @@ void UpdateRunningStatistics(const at::Tensor& running_mean, const at::Tensor& r
   });
 }
 
-// The model's tensors that a unit reads; mask and bias undefined where there is none.
+// The model's tensors that a unit reads; mask and bias are undefined if there are none.
 struct UnitTensors {
   at::Tensor weight, mask, bias, gamma, beta, running_mean, running_var, batches_tracked;
 };
 
 // BN by filter, in double: the convolution's output y without its bias becomes y * scale + shift.
 struct NormNumbers {
-  std::vector<double> gamma, beta, bias;  // of the convolution; empty where it has none
+  std::vector<double> gamma, beta, bias;  // of the convolution; empty if it has none
   std::vector<double> mean, variance;     // that BN normalizes by
   std::vector<double> inverse, scale, shift;
 
@@ -164,7 +164,7 @@ struct NormNumbers {
 
 // A convolution's output, and what it was computed of.
 struct Convolved {
-  std::vector<int64_t> columns;  // the channels of the input that are there
+  std::vector<int64_t> columns;  // the stored channels of the input
   ConvInput input;
   at::Tensor slice;  // of the masked weight
   at::Tensor y;      // [N, stored channels, H, W]

@@ -30,8 +30,8 @@ struct OutputForm {
 // Adds the step of `unit`, which runs on the CPU, in float or double. In kTrain the running statistics change and,
 // unless gradients are switched off, the graph is recorded, once differentiable; in kEvaluate nothing is recorded.
 //
-// Where the unit's input has consumers that run later, they take it as this step leaves it: the gradients that they
-// give back are then summed by this unit's backward pass as it writes its own, and not in a pass over them.
+// If the unit's input has consumers that run later, they must use it as this step leaves it: then this unit's backward
+// pass adds the gradients that they return as it writes its own, and no separate pass is needed.
 void AddConvUnitStep(PlanBuilder& builder, const ConvUnit& unit, const OutputForm& form);
 
 }  // namespace prunelab

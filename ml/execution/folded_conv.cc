@@ -63,7 +63,7 @@ class Constants {
   int64_t height_, width_;
 };
 
-// Whether nobody but the next step needs the value of `node`, and its memory may be written to: images stay.
+// Whether only the next step needs the value of `node`, so that its memory may be overwritten. Images must stay.
 bool MayTakeOver(const PlanBuilder& builder, int node) {
   const Node& producer = builder.network().node(node);
   return builder.reads_left(node) == 1 && producer.op_case() != Node::kImage &&

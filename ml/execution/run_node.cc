@@ -36,7 +36,7 @@ bool FitsInto(const at::Tensor& addend, const at::Tensor& sum) {
   return true;
 }
 
-// The inputs one after the other by channel. A stored constant has a batch of one and stands for each image.
+// The inputs one after the other by channel. A stored constant has a batch of one, which is repeated for each image.
 at::Tensor Concatenated(const std::vector<at::Tensor>& in) {
   int64_t batch = 1;
   for (const at::Tensor& x : in) {

@@ -136,7 +136,7 @@ TEST(SkippingPlanDeathTest, OneValueAChannelHasNoVariance) {
   }
 }
 
-// Networks without BN, as BN folding leaves them, and what may stand between their nodes.
+// Networks without BN, which BN folding produces, and what may come between their nodes.
 constexpr char kImage[] = R"(node { name: "x" image { channels: 8 height: 7 width: 6 } })";
 std::string Conv3x3Node(const std::string& name, const std::string& input, int filters) {
   return "node { name: '" + name + "' input: '" + input + "' conv2d { out_channels: " + std::to_string(filters) +

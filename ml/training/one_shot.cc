@@ -119,7 +119,7 @@ absl::StatusOr<google::protobuf::Any> WithoutTraining(const google::protobuf::An
       ": here the network is pruned once, without training; leave ", one ? "it" : "them", " out"));
 }
 
-// The training of which a strategy is told: each step asks it for masks, and no step changes a weight.
+// The training that a strategy is made to believe in: each step asks it for masks, and no step changes a weight.
 class ImaginedTraining {
  public:
   ImaginedTraining(Model& model, PruningStrategy& strategy, const Dataset* data, int64_t calibration_images)

@@ -1,6 +1,6 @@
-// Captured steps beside steps that are launched kernel by kernel. On the host a recorder that keeps what it was given
-// and does it again stands for CUDA graphs, and sees what they would: a recording reads the same memory each time, and
-// nothing of it waits for the device. Where there is a GPU, graphs themselves are compared with plain steps.
+// Compares captured steps with steps that are launched kernel by kernel. On the host a recorder that keeps the work and
+// repeats it takes the place of CUDA graphs, and sees what they would: a recording reads the same memory each time, and
+// nothing in it synchronizes with the device. If there is a GPU, graphs themselves are compared with plain steps.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/record_function.h>

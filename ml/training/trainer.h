@@ -44,7 +44,7 @@
 
 namespace prunelab {
 
-// How far an epoch is, to show to whoever waits.
+// The progress of an epoch, for display.
 struct StepProgress {
   int64_t epoch = 0;      // of the run
   int64_t iteration = 0;  // just done
@@ -77,8 +77,8 @@ struct TrainingSetup {
   bool rewind_to_start = false;
   std::function<void(const StepProgress&)> on_step;  // after each step; may be empty; SaveState may be called
   std::function<bool()> stop;  // called after each step, may be empty: true ends the training there
-  // Captures steps, so that they are replayed instead of asked for kernel by kernel. Null: by CUDA graphs on a GPU,
-  // unless the config says otherwise, and not at all on the CPU.
+  // Captures steps, so that they are replayed instead of launched kernel by kernel. Null: CUDA graphs on a GPU, unless
+  // the config turns them off, and no capturing on the CPU.
   std::unique_ptr<Recorder> recorder;
 };
 
@@ -98,9 +98,9 @@ class Trainer {
   int64_t iteration() const { return iteration_; }
   int64_t images() const { return sums_.images(); }  // that these steps trained on
 
-  // All that decides how training goes on (ml/execution/saved_state.h): weights, buffers, masks, momentum, the
-  // strategy's state, the last gradients where it needs them, the place in the epoch and its sums so far. Between
-  // steps, as in on_step.
+  // Everything that the rest of the training depends on (ml/execution/saved_state.h): weights, buffers, masks,
+  // momentum, the strategy's state, the last gradients if it needs them, the position in the epoch and its sums so far.
+  // Call it between steps, as in on_step.
   Safetensors SaveState() const;
   // Resumes training from `state`. `name` is its name in errors: a state of another network or strategy, or an
   // incomplete one; then this object must not be used any more.
@@ -129,7 +129,7 @@ class Trainer {
 
   // Where in training the step to come is, or, `back` = 1, the one just done.
   StepPosition Position(int64_t back = 0) const;
-  // Applies what the strategy answered; weights that are lost end the epoch as diverged.
+  // Applies the strategy's answer; weights that are no longer finite end the epoch as diverged.
   absl::Status UpdateMasks(const absl::StatusOr<std::optional<MaskUpdate>>& update);
   // Before a rewinding training's first step: weights and buffers go back; masks stay.
   void Rewind();
@@ -177,7 +177,7 @@ class Trainer {
   int64_t epoch_ = 0, iteration_ = 0;        // the next step's
   int64_t executed_macs_ = 0;
   mutable bool total_epochs_read_ = false;  // by the strategy
-  EpochRecord epoch_so_far_;                // without what sums_ holds till the epoch ends
+  EpochRecord epoch_so_far_;                // without what sums_ has until the epoch ends
   EpochSums sums_;
 };
 

@@ -1,4 +1,4 @@
-// How a trainer's state is saved and taken up (ml/execution/saved_state.h).
+// How a trainer's state is saved and restored (ml/execution/saved_state.h).
 #include <ATen/ATen.h>
 
 #include <map>
@@ -13,7 +13,7 @@
 namespace prunelab {
 namespace {
 
-// A copy on the host, so that training can go on while it is written.
+// A copy on the host, so that training can continue while it is written.
 at::Tensor Copied(const at::Tensor& tensor) {
   return tensor.detach().to(at::kCPU, tensor.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
 }
