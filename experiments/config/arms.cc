@@ -46,6 +46,12 @@ bool NextLevels(const Ablation& ablation, std::vector<int>* levels) {
 
 }  // namespace
 
+absl::Status InArm(const Arm& arm, const std::string& field, const absl::Status& status) {
+  const auto place = arm.places.find(field);
+  return absl::Status(status.code(), absl::StrCat(place == arm.places.end() ? "" : absl::StrCat(place->second, ": "),
+                                                  "arm \"", arm.name, "\": ", status.message()));
+}
+
 std::optional<int64_t> CountArms(const Ablation& ablation) {
   int64_t arms = 1;
   for (const Factor& factor : ablation.factor()) {

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "experiments/config/ablation.pb.h"
 
@@ -26,10 +27,13 @@ struct Arm {
   // Base and patches merged. Pruning, regularizer, optimizer and schedule are always set (NoPruning, NoRegularizer with
   // weight 0, sgd, constant if the file sets none).
   RunConfig config;
-  // Where the fields that name files were set last, "file:line:col" by field ("initial_weights", "dataset"), for errors
-  // that only the files' contents can show.
+  // Where fields were set last that only the contents of files can show to be wrong, "file:line:col" by field:
+  // "initial_weights", "dataset", "training.batch_size", "training.validation_fraction".
   std::map<std::string, std::string> places;
 };
+
+// The error of a field of the arm's config, after its place, where that is known, and the arm's name.
+absl::Status InArm(const Arm& arm, const std::string& field, const absl::Status& status);
 
 // An arm by its levels, without its config: it needs no plugins.
 struct ArmLevels {

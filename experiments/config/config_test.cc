@@ -871,13 +871,16 @@ TEST(ParseSeedsTest, Ranges) {
     EXPECT_EQ(seeds->first(), first) << text;
     EXPECT_EQ(seeds->count(), count) << text;
   }
-  for (const char* text : {"", "a", "1-", "-1", "1-2-3", "1,2", "1.5", "99999999999999999999"}) {
+  for (const char* text : {"", "a", "1-", "-1", "1-2-3", "1,2", "1.5"}) {
     EXPECT_THAT(std::string(ParseSeeds(text).status().message()),
                 HasSubstr("names no seeds; write first-last, e.g. 1-10, or one"))
         << text;
   }
   EXPECT_EQ(ParseSeeds("9-3").status().message(), "\"9-3\" ends before it begins; write 3-9 for those seeds");
-  EXPECT_THAT(std::string(ParseSeeds("1-9000000").status().message()), HasSubstr("out of range"));
+  for (const char* text :
+       {"1-9000000", "9223372036854775807", "9223372036854775808", "99999999999999999999", "1-18446744073709551616"}) {
+    EXPECT_THAT(std::string(ParseSeeds(text).status().message()), HasSubstr("out of range")) << text;
+  }
 }
 
 TEST(RunIdTest, FollowsWhatARunComputes) {

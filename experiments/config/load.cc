@@ -81,7 +81,10 @@ class Loader {
     for (const absl::Status& status : CheckRun(arm.config, static_cast<uint64_t>(ablation().seeds().first()))) {
       errors_.AddAt(place(ErrorField(status)), ErrorField(status), ErrorText(status));
     }
-    arm.places = {{"initial_weights", place("initial_weights")}, {"dataset", place("dataset.path")}};
+    for (const char* field : {"initial_weights", "training.batch_size", "training.validation_fraction"}) {
+      arm.places[field] = place(field);
+    }
+    arm.places["dataset"] = place("dataset.path");
     const std::string fault = FromScratchFault(arm.config);
     if (!fault.empty()) errors_.AddAt(place("from_scratch.arm"), "from_scratch.arm", fault);
   }

@@ -1,5 +1,6 @@
 #include "experiments/config/selection.h"
 
+#include <algorithm>
 #include <limits>
 #include <optional>
 #include <string>
@@ -28,19 +29,25 @@ absl::StatusOr<std::vector<Arm>> SelectArms(const std::vector<Arm>& arms, absl::
 
 absl::StatusOr<Seeds> ParseSeeds(absl::string_view text) {
   const std::vector<absl::string_view> ends = absl::StrSplit(absl::StripAsciiWhitespace(text), absl::MaxSplits('-', 1));
-  int64_t first = 0, last = 0;
-  if (!absl::SimpleAtoi(ends.front(), &first) || !absl::SimpleAtoi(ends.back(), &last) || first < 0 || last < 0) {
+  const auto is_number = [](absl::string_view end) {
+    return !end.empty() && std::all_of(end.begin(), end.end(), absl::ascii_isdigit);
+  };
+  if (!is_number(ends.front()) || !is_number(ends.back())) {
     return absl::InvalidArgumentError(
         absl::StrCat(Quote(text), " names no seeds; write first-last, e.g. 1-10, or one, e.g. 5"));
   }
+  constexpr int64_t kLargest = std::numeric_limits<int64_t>::max();
+  int64_t first = 0, last = 0;
+  if (!absl::SimpleAtoi(ends.front(), &first)) first = kLargest;
+  if (!absl::SimpleAtoi(ends.back(), &last)) last = kLargest;
   if (last < first) {
     return absl::InvalidArgumentError(
         absl::StrCat(Quote(text), " ends before it begins; write ", last, "-", first, " for those seeds"));
   }
-  if (last - first >= kMaxSeeds || first > std::numeric_limits<int64_t>::max() - kMaxSeeds) {
+  if (last - first >= kMaxSeeds || first > kLargest - kMaxSeeds) {
     return absl::InvalidArgumentError(absl::StrCat(Quote(text), " is out of range; write at most ", kMaxSeeds,
                                                    " seeds, the first at most 2^63 - ", kMaxSeeds, " (",
-                                                   std::numeric_limits<int64_t>::max() - kMaxSeeds, ")"));
+                                                   kLargest - kMaxSeeds, ")"));
   }
   Seeds seeds;
   seeds.set_first(first);

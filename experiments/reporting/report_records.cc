@@ -276,12 +276,16 @@ class ResultsReader {
     for (const std::string& arm : order_) {
       ArmFacts& facts = records_.arms.emplace_back();
       facts.name = arm;
-      const auto config = records_.configs.find(arm);
-      if (config != records_.configs.end()) DescribeArm(config->second, &facts);
+      const size_t first = records_.runs.size();
       for (auto run = usable_.lower_bound({arm, std::numeric_limits<int64_t>::min()});
            run != usable_.end() && run->first.first == arm; ++run) {
         records_.runs.push_back(std::move(run->second));
       }
+      const auto config = records_.configs.find(arm);
+      if (config == records_.configs.end()) continue;
+      const auto example = std::find_if(records_.runs.begin() + static_cast<int64_t>(first), records_.runs.end(),
+                                        [](const RunRecords& run) { return run.result.status == "done"; });
+      DescribeArm(config->second, example == records_.runs.end() ? nullptr : &*example, &facts);
     }
   }
 

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <optional>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "experiments/config/identity.h"
@@ -54,19 +56,49 @@ std::string WrongSizes(const Ablation& ablation) {
   return "";
 }
 
-// What the phases of a run mask, or no value if that is not known.
-std::optional<MaskKind> MasksOf(const RunConfig& config, const NetworkInfo& network) {
+struct Masked {
   bool filters = false, weights = false;
+};
+
+// What the phases of a run mask, or no value if that is not known.
+std::optional<Masked> MaskedByPhases(const RunConfig& config, const NetworkInfo& network) {
+  Masked masked;
   for (const RunPhase& phase : PhasesOf(config)) {
-    if (AnyTypeName(phase.pruning) == kNoPruning) continue;  // what the previous phases masked stays masked
+    if (!IsToMask(phase.pruning)) continue;  // what the previous phases masked stays masked
     PruningSetup setup;
     setup.network = &network;
     const auto strategy = CreatePruningStrategy(phase.pruning, setup);
     if (!strategy.ok()) return std::nullopt;
-    ((*strategy)->granularity() == Granularity::kFilter ? filters : weights) = true;
+    ((*strategy)->granularity() == Granularity::kFilter ? masked.filters : masked.weights) = true;
   }
-  if (filters && weights) return MaskKind::kBoth;
-  return filters ? MaskKind::kFilters : weights ? MaskKind::kWeights : MaskKind::kNone;
+  return masked;
+}
+
+// What a run ended with: single weights where more weights are masked than the filters without a live weight hold.
+Masked MaskedInTheEnd(const NetworkInfo& network, const RunRecords& run) {
+  Masked masked;
+  const EpochCurves& epochs = run.epochs;
+  if (epochs.count() == 0 || !run.result.measures.has_weight_sparsity()) return masked;
+  std::map<std::string, int64_t> live;
+  for (size_t layer = 0; layer < epochs.layers.size(); ++layer) {
+    live[epochs.layers[layer]] =
+        epochs.live_filters[static_cast<size_t>(epochs.count() - 1) * epochs.layers.size() + layer];
+  }
+  int64_t of_dead_filters = 0;
+  for (const ConvInfo& conv : network.convs()) {
+    const auto found = live.find(conv.node);
+    if (found != live.end()) of_dead_filters += (conv.filters - found->second) * conv.weights_per_filter;
+  }
+  const double all =
+      static_cast<double>(run.result.measures.weight_sparsity()) * static_cast<double>(network.ConvWeightCount());
+  masked.weights = all > static_cast<double>(of_dead_filters) + 0.5;
+  masked.filters = !masked.weights && of_dead_filters > 0;
+  return masked;
+}
+
+MaskKind KindOf(const Masked& masked) {
+  if (masked.filters && masked.weights) return MaskKind::kBoth;
+  return masked.filters ? MaskKind::kFilters : masked.weights ? MaskKind::kWeights : MaskKind::kNone;
 }
 
 }  // namespace
@@ -109,8 +141,10 @@ bool HasAnotherIdentity(const std::string& config_text, int64_t seed, const std:
   return run_id != RunId(config, seed, data_fingerprint);
 }
 
-void DescribeArm(const std::string& config_text, ArmFacts* facts) {
-  if (PluginType(config_text, "pruning") == kNoPruning) facts->masks = MaskKind::kNone;
+void DescribeArm(const std::string& config_text, const RunRecords* example, ArmFacts* facts) {
+  if (PluginType(config_text, "pruning") == kNoPruning && !absl::StrContains(config_text, "initial_weights")) {
+    facts->masks = MaskKind::kNone;
+  }
   RunConfig config;
   if (config_text.empty() || !TextProtoSource::Parse("config.textproto", config_text, &config).ok()) return;
   const auto dataset = DescribeRunDataset(config);
@@ -118,7 +152,14 @@ void DescribeArm(const std::string& config_text, ArmFacts* facts) {
   const absl::StatusOr<NetworkInfo> network = BuildRunNetwork(config, info);
   if (!network.ok()) return;
   facts->classes = network->classes();
-  facts->masks = MasksOf(config, *network).value_or(facts->masks);
+  std::optional<Masked> masked = MaskedByPhases(config, *network);
+  if (!masked) return;
+  if (config.has_initial_weights() && example != nullptr) {
+    const Masked seen = MaskedInTheEnd(*network, *example);
+    masked->filters = masked->filters || seen.filters;
+    masked->weights = masked->weights || seen.weights;
+  }
+  facts->masks = KindOf(*masked);
 }
 
 std::string PluginType(const std::string& config, absl::string_view field) {

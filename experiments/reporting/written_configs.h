@@ -8,6 +8,7 @@
 #include "absl/strings/string_view.h"
 #include "experiments/config/ablation.pb.h"
 #include "experiments/reporting/analysis.h"
+#include "experiments/reporting/run_records.h"
 
 namespace prunelab {
 
@@ -28,7 +29,9 @@ bool HasAnotherIdentity(const std::string& config_text, int64_t seed, const std:
                         const std::string& run_id);
 
 // Sets what an arm's config.textproto tells of it: whether it masks filters or weights, and the number of classes.
-void DescribeArm(const std::string& config_text, ArmFacts* facts);
+// Masks may also have come with `initial_weights`; of these the numbers of a run that has ended, `example`, tell (null:
+// nothing does).
+void DescribeArm(const std::string& config_text, const RunRecords* example, ArmFacts* facts);
 
 // The types of the plugins that a run's config.textproto chooses for a field, including its phases, without
 // repetitions, joined by "+", e.g. "prunelab.DynamicL1" for "pruning", or "". They are read from the text, because they

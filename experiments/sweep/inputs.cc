@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
 
@@ -11,14 +10,6 @@ namespace {
 
 constexpr char kWeightsField[] = "initial_weights";
 
-// An error about a file that the arm's `field` names: where that is set, and in which arm.
-absl::Status InArm(const Arm& arm, const std::string& field, const absl::Status& status) {
-  const auto place = arm.places.find(field);
-  const absl::Status in_field = InField(field, status);
-  return absl::Status(status.code(), absl::StrCat(place == arm.places.end() ? "" : absl::StrCat(place->second, ": "),
-                                                  "arm \"", arm.name, "\": ", in_field.message()));
-}
-
 }  // namespace
 
 absl::StatusOr<const Dataset*> Inputs::DatasetOf(const Arm& arm) {
@@ -26,7 +17,7 @@ absl::StatusOr<const Dataset*> Inputs::DatasetOf(const Arm& arm) {
   auto known = datasets_.find(key);
   if (known == datasets_.end()) {
     absl::StatusOr<Dataset> opened = OpenDataset(arm.config.dataset());
-    if (!opened.ok()) opened = InArm(arm, "dataset", opened.status());
+    if (!opened.ok()) opened = InArm(arm, "dataset", InField("dataset", opened.status()));
     known = datasets_.emplace(key, std::move(opened)).first;
     if (known->second.ok()) {
       for (const std::string& note : known->second->notes) Say(note);
@@ -41,7 +32,7 @@ absl::StatusOr<const InitialWeights*> Inputs::WeightsOf(const Arm& arm) {
   auto known = weights_.find(path);
   if (known == weights_.end()) {
     absl::StatusOr<InitialWeights> weights = ReadInitialWeights(arm.config);
-    if (!weights.ok()) weights = InArm(arm, kWeightsField, weights.status());
+    if (!weights.ok()) weights = InArm(arm, kWeightsField, InField(kWeightsField, weights.status()));
     known = weights_.emplace(path, std::move(weights)).first;
   }
   if (!known->second.ok()) return known->second.status();
@@ -52,7 +43,7 @@ absl::Status Inputs::CheckWeightsFit(const Arm& arm, const NetworkInfo& network)
   PRUNELAB_ASSIGN_OR_RETURN(const InitialWeights* const file, WeightsOf(arm));
   if (!file->tensors) return absl::OkStatus();
   const absl::StatusOr<Weights> weights = TakeInitialWeights(arm.config, *file->tensors, network);
-  if (!weights.ok()) return InArm(arm, kWeightsField, weights.status());
+  if (!weights.ok()) return InArm(arm, kWeightsField, InField(kWeightsField, weights.status()));
   for (const std::string& note : weights->notes) Say(note);
   return absl::OkStatus();
 }

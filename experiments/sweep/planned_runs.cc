@@ -118,8 +118,8 @@ absl::StatusOr<std::vector<PlannedRun>> PlanRuns(const LoadedAblation& loaded, c
 absl::StatusOr<int64_t> CheckArmOnData(const Arm& arm, const NetworkInfo& network, const Dataset& dataset) {
   const absl::StatusOr<int64_t> images = CheckTrainingOnData(arm.config.training(), network, dataset);
   if (images.ok()) return images;
-  return absl::InvalidArgumentError(
-      absl::StrCat("arm \"", arm.name, "\": ", InField("training", images.status()).message()));
+  const absl::Status status = InField("training", images.status());
+  return InArm(arm, ErrorField(status), status);
 }
 
 absl::Status CheckArmPrecision(const Arm& arm, c10::Device device) {

@@ -380,7 +380,7 @@ TEST(LastBatchTest, OneValueAChannelIsRefusedBeforeAnythingIsTrained) {
     const RunnerOptions options = AllRuns(*loaded, Folder("last_batch"));
     const absl::Status status = dry_run ? DryRun(*loaded, options).status() : RunAblation(*loaded, options).status();
     EXPECT_THAT(std::string(status.message()),
-                HasSubstr("arm \"base\": training.batch_size: is 29, which leaves a "
+                HasSubstr(":3:28: arm \"base\": training.batch_size: is 29, which leaves a "
                           "single one of 30 training images beside the validation data"));
     EXPECT_FALSE(PathExists(options.output));
   }

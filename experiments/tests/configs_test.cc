@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "experiments/config/load.h"
+#include "experiments/reporting/written_configs.h"
 #include "ml/base/plugin.h"
 #include "ml/pruning/pruning_strategy.h"
 #include "ml/regularizers/regularizer.h"
@@ -119,6 +120,52 @@ TEST(ConfigsTest, ZooCifar10) {
   const LoadedAblation loaded = Load("zoo_cifar10");
   EXPECT_EQ(loaded.arms.size(), 2 * (1 + 5 * PruningStrategies().linked().size()));
   EXPECT_EQ(AnyTypeName(FindArm(loaded, "vgg16/snip_0.95").config.network()), "prunelab.Vgg");
+}
+
+// A run that ended with so many live filters in two convolutions of four filters, each filter of 36 weights.
+RunRecords Ended(int32_t live_first, int32_t live_second, double weight_sparsity) {
+  RunRecords run;
+  run.result.status = "done";
+  run.result.measures.set_weight_sparsity(weight_sparsity);
+  run.epochs.values.resize(EpochColumns().size());
+  run.epochs.layers = {"layer1.0.conv1", "layer1.0.conv2"};
+  run.epochs.live_filters = {live_first, live_second};
+  return run;
+}
+
+// What a report says of the masks of an arm, with what is added to the base of a ResNet-8 of width 4.
+MaskKind MasksOf(const std::string& text, const RunRecords* example) {
+  ArmFacts facts;
+  DescribeArm(absl::StrCat("network { [type.googleapis.com/prunelab.ResNetCifar] { depth: 8 width: 4 } } dataset { "
+                           "[type.googleapis.com/prunelab.Digits] {} } training { epochs: 1 } ",
+                           text),
+              example, &facts);
+  EXPECT_EQ(facts.classes, 10);
+  return facts.masks;
+}
+
+std::string Pruning(const std::string& strategy) {
+  return absl::StrCat("pruning { [type.googleapis.com/prunelab.", strategy, " } ");
+}
+
+TEST(DescribeArmTest, WhatIsMaskedByStrategiesAndWithTheWeights) {
+  const std::string none = Pruning("NoPruning] {}"), started = "initial_weights: 'x.safetensors' ";
+  EXPECT_EQ(MasksOf(none, nullptr), MaskKind::kNone);
+  EXPECT_EQ(MasksOf(Pruning("Static] { rate: 0.5 }"), nullptr), MaskKind::kFilters);
+  EXPECT_EQ(MasksOf(Pruning("Unstructured] { rate: 0.5 }"), nullptr), MaskKind::kWeights);
+  EXPECT_EQ(MasksOf(Pruning("Static] { rate: 0 }"), nullptr), MaskKind::kNone);
+  // The weights of the convolutions of a ResNet-8 of width 4 on one channel.
+  const double weights = 4 * 9 + 2 * 4 * 4 * 9 + 8 * 4 * 9 + 8 * 8 * 9 + 16 * 8 * 9 + 16 * 16 * 9 + 8 * 4 + 16 * 8;
+  const RunRecords dense = Ended(4, 4, 0);
+  const RunRecords filters = Ended(2, 3, 3 * 36 / weights);
+  const RunRecords single = Ended(4, 4, 0.5), both = Ended(2, 3, 0.5);
+  EXPECT_EQ(MasksOf(none + started, &dense), MaskKind::kNone);
+  EXPECT_EQ(MasksOf(none + started, &filters), MaskKind::kFilters);
+  EXPECT_EQ(MasksOf(none + started, &single), MaskKind::kWeights);
+  EXPECT_EQ(MasksOf(none + started, &both), MaskKind::kWeights);  // some filters have no live weight
+  EXPECT_EQ(MasksOf(Pruning("Static] { rate: 0.5 }") + started, &filters), MaskKind::kFilters);
+  EXPECT_EQ(MasksOf(Pruning("Static] { rate: 0.5 }") + started, &both), MaskKind::kBoth);
+  EXPECT_EQ(MasksOf(none, &single), MaskKind::kNone);  // the config alone decides where nothing can have come in
 }
 
 }  // namespace

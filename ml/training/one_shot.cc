@@ -148,6 +148,15 @@ class ImaginedTraining {
                        [](const auto& entry) { return entry.second.eq(0).any().template item<bool>(); });
   }
 
+  // How many weights of convolutions came in masked.
+  int64_t masked_before() const {
+    int64_t off = 0;
+    for (const auto& [node, mask] : start_.masks()) {
+      off += mask.expand(model_.Get(absl::StrCat(node, ".weight")).sizes()).eq(0).sum().item<int64_t>();
+    }
+    return off;
+  }
+
  private:
   std::vector<PrunableLayer> Layers() {
     if (strategy_.needs_gradients() && gradients_.empty()) {
@@ -202,6 +211,11 @@ absl::Status PruneOnce(Model& model, const google::protobuf::Any& pruning, uint6
   if (strategy->needs_probe()) strategy->Attach(probe);
   PRUNELAB_RETURN_IF_ERROR(training.Run());
   if (training.masked()) return absl::OkStatus();
+  if (const int64_t before = training.masked_before(); before > 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "masked nothing more: ", before, " of ", model.info().ConvWeightCount(),
+        " weights of the convolutions came in masked, which is all that it asks for; give it a higher rate"));
+  }
   return absl::InvalidArgumentError(
       absl::StrCat("masked nothing in ", kOneShotEpochs, " epochs of one step; give it a rate"));
 }

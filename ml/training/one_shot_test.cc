@@ -9,6 +9,7 @@
 #include <tuple>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "ml/base/parse_plugin.h"
 #include "ml/network/network_writer.h"
 
@@ -140,6 +141,17 @@ TEST(OneShotTest, WhatCannotBeDoneAtOnceIsRefused) {
   EXPECT_THAT(std::string(Prune(model, "NoPruning] {}").message()), HasSubstr("masked nothing in 300 epochs"));
   EXPECT_THAT(std::string(Prune(model, "Static] { rate: 1.5 }").message()), HasSubstr("rate"));
   EXPECT_TRUE(model.masks().empty() || Live(model).size() == kFilters);
+}
+
+TEST(OneShotTest, WhereAsMuchIsMaskedAlreadyThatIsSaid) {
+  Model model = Small();
+  at::Tensor mask = at::ones({kFilters, 1, 1, 1}, model.Get("conv.weight").options().requires_grad(false));
+  mask.slice(0, 0, 2).zero_();
+  model.SetMasks({{"conv", mask}});
+  const int64_t weights = model.Get("conv.weight").numel();
+  EXPECT_THAT(std::string(Prune(model, "NoPruning] {}").message()),
+              HasSubstr(absl::StrCat("masked nothing more: ", 2 * weights / kFilters, " of ", weights, " weights")));
+  EXPECT_EQ(Live(model).size(), static_cast<size_t>(kFilters) - 2);
 }
 
 TEST(OneShotTest, FieldsThatOnlyATrainingReadsAreNamed) {
