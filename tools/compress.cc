@@ -219,116 +219,146 @@ std::vector<PassSaving> RemoveExactly(WeightedNetwork& network, CompressionOptio
   return plain_savings;
 }
 
-absl::Status Main() {
-  ProtectWhatIsRead();
-  PRUNELAB_RETURN_IF_ERROR(CheckFlags());
-  ImageDefaults defaults;
-  std::optional<Dataset> dataset;
-  if (!FLAGS_dataset.empty()) {
-    PRUNELAB_ASSIGN_OR_RETURN(const google::protobuf::Any plugin, ParsePlugin("--dataset", FLAGS_dataset));
-    absl::StatusOr<Dataset> opened = OpenDataset(plugin);
-    if (!opened.ok()) return WithPrefix("--dataset", opened.status());
-    dataset = *std::move(opened);
-    for (const std::string& note : dataset->notes) std::cerr << note << "\n";
-    defaults = DefaultsOf(dataset->info);
+// The data set of --dataset, or none.
+absl::StatusOr<std::optional<Dataset>> OpenData() {
+  if (FLAGS_dataset.empty()) return std::optional<Dataset>();
+  PRUNELAB_ASSIGN_OR_RETURN(const google::protobuf::Any plugin, ParsePlugin("--dataset", FLAGS_dataset));
+  absl::StatusOr<Dataset> opened = OpenDataset(plugin);
+  if (!opened.ok()) return WithPrefix("--dataset", opened.status());
+  for (const std::string& note : opened->notes) std::cerr << note << "\n";
+  return std::optional<Dataset>(*std::move(opened));
+}
+
+absl::Status CheckDataFit(const NetworkInfo& info, const ImageDefaults& data) {
+  const NodeShape& shape = info.input_shape();
+  if (shape.channels == data.channels && shape.height == data.height && shape.width == data.width &&
+      info.classes() == data.classes) {
+    return absl::OkStatus();
   }
-  PRUNELAB_ASSIGN_OR_RETURN(Model model, OpenCheckpoint(FLAGS_checkpoint, FLAGS_network, defaults, at::kCPU));
-  const NodeShape& shape = model.info().input_shape();
-  if (dataset && (shape.channels != defaults.channels || shape.height != defaults.height ||
-                  shape.width != defaults.width || model.info().classes() != defaults.classes)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--dataset: has images of ", *defaults.channels, "x", *defaults.height, "x", *defaults.width,
-                     " and ", *defaults.classes, " classes; the network takes ", shape.channels, "x", shape.height, "x",
-                     shape.width, " (channels, height, width) and has ", model.info().classes()));
-  }
+  return absl::InvalidArgumentError(absl::StrCat("--dataset: has images of ", *data.channels, "x", *data.height, "x",
+                                                 *data.width, " and ", *data.classes, " classes; the network takes ",
+                                                 shape.channels, "x", shape.height, "x", shape.width,
+                                                 " (channels, height, width) and has ", info.classes()));
+}
+
+// The network before --pruning, and as it is to be compressed.
+struct Networks {
+  WeightedNetwork given, pruned;
+};
+
+absl::StatusOr<Networks> Pruned(Model& model, const Dataset* data) {
   // Values that are not finite are refused before anything is computed with them.
   absl::StatusOr<WeightedNetwork> network = ToWeightedNetwork(model);
   if (!network.ok()) return WithPrefix(UserPath(FLAGS_checkpoint), network.status());
-  WeightedNetwork given = *network;
-  for (auto& [name, tensor] : given.tensors) tensor = tensor.clone();  // pruning may write to the model's tensors
-  if (!FLAGS_pruning.empty()) {
-    PRUNELAB_ASSIGN_OR_RETURN(const google::protobuf::Any plugin, ParsePlugin("--pruning", FLAGS_pruning));
-    const absl::Status pruned = PruneOnce(model, plugin, static_cast<uint64_t>(FLAGS_seed),
-                                          dataset ? &*dataset : nullptr, FLAGS_calibration_images);
-    if (!pruned.ok()) return WithPrefix("--pruning", pruned);
-    PRUNELAB_ASSIGN_OR_RETURN(network, ToWeightedNetwork(model));
-  }
+  Networks networks = {*network, *network};
+  if (FLAGS_pruning.empty()) return networks;
+  for (auto& [name, tensor] : networks.given.tensors) tensor = tensor.clone();  // pruning may write to the model's
+  PRUNELAB_ASSIGN_OR_RETURN(const google::protobuf::Any plugin, ParsePlugin("--pruning", FLAGS_pruning));
+  const absl::Status pruned =
+      PruneOnce(model, plugin, static_cast<uint64_t>(FLAGS_seed), data, FLAGS_calibration_images);
+  if (!pruned.ok()) return WithPrefix("--pruning", pruned);
+  PRUNELAB_ASSIGN_OR_RETURN(networks.pruned, ToWeightedNetwork(model));
+  return networks;
+}
 
-  const WeightedNetwork dense = *network;
-  CompressionOptions options;
-  options.fold_batch_norm = FLAGS_fold_batch_norm;
-  options.channel_multiple = FLAGS_round;
-  std::vector<PassSaving> savings;
-  if (FLAGS_mode == "coupled") {
-    CoupledOptions coupled;
-    if (FLAGS_rate >= 0) coupled.rate = FLAGS_rate;
-    PRUNELAB_ASSIGN_OR_RETURN(const CoupledRemoval removal, RemoveCoupled(*network, coupled));
-    std::cout << absl::StrFormat("coupled: %d of %d groups of channels removed", removal.removed, removal.groups);
-    if (removal.kept > 0) {
-      std::cout << "; " << removal.kept << " kept, as the last of their layers";
-    }
-    std::cout << "\n\n";
-    if (options.fold_batch_norm) FoldBatchNorm(*network);
-  } else {
-    if (FLAGS_round == 0) {
-      const FastestMultiple fastest = FindFastestMultiple(*network, options, /*batch_size=*/64, at::kCPU);
-      std::vector<std::vector<std::string>> rows = {{"channels a multiple of", "parameters", "ms at batch 64"}};
-      for (const TriedMultiple& tried : fastest.tried) {
-        rows.push_back({absl::StrCat(tried.multiple, tried.multiple == fastest.multiple ? ", taken" : ""),
-                        absl::StrCat(tried.parameters), Milliseconds(tried.latency)});
-      }
-      std::cout << Aligned(rows) << "\n";
-      options.channel_multiple = fastest.multiple;
-    }
-    savings = RemoveExactly(*network, options);
-  }
-  const Dataset* compared = dataset ? &*dataset : nullptr;
-  const Agreement agreement = Compared(dense, *network, compared);
-  PRUNELAB_RETURN_IF_ERROR(CheckFiniteLogits(agreement));
-  if (FLAGS_mode == "exact") PRUNELAB_RETURN_IF_ERROR(CheckExact(dense, *network, agreement, compared));
-  Model small = ToModel(*network, at::kCPU);
-  if (!FLAGS_output.empty()) {
-    PRUNELAB_RETURN_IF_ERROR(WriteSafetensors(UserPath(FLAGS_output), ModelToSafetensors(small)));
-  }
-  if (!FLAGS_onnx.empty()) PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(UserPath(FLAGS_onnx), ToOnnx(*network)));
+// Removes groups of channels at --rate, and says how many.
+absl::Status RemoveGroups(WeightedNetwork& network) {
+  CoupledOptions coupled;
+  if (FLAGS_rate >= 0) coupled.rate = FLAGS_rate;
+  PRUNELAB_ASSIGN_OR_RETURN(const CoupledRemoval removal, RemoveCoupled(network, coupled));
+  std::cout << absl::StrFormat("coupled: %d of %d groups of channels removed", removal.removed, removal.groups);
+  if (removal.kept > 0) std::cout << "; " << removal.kept << " kept, as the last of their layers";
+  std::cout << "\n\n";
+  if (FLAGS_fold_batch_norm) FoldBatchNorm(network);
+  return absl::OkStatus();
+}
 
-  if (!savings.empty()) {
-    std::vector<std::vector<std::string>> rows = {{"pass", "round", "nodes", "parameters", "MACs"}};
-    for (const PassSaving& saving : savings) {
-      rows.push_back({saving.pass, absl::StrCat(saving.round), absl::StrCat(-saving.nodes),
-                      absl::StrCat(-saving.parameters), absl::StrCat(-saving.macs)});
-    }
-    std::cout << Aligned(rows) << "\n";
+// --round, or the multiple that is found to be the fastest, which is said.
+int64_t ChannelMultiple(const WeightedNetwork& network, const CompressionOptions& options) {
+  if (FLAGS_round != 0) return FLAGS_round;
+  const FastestMultiple fastest = FindFastestMultiple(network, options, /*batch_size=*/64, at::kCPU);
+  std::vector<std::vector<std::string>> rows = {{"channels a multiple of", "parameters", "ms at batch 64"}};
+  for (const TriedMultiple& tried : fastest.tried) {
+    rows.push_back({absl::StrCat(tried.multiple, tried.multiple == fastest.multiple ? ", taken" : ""),
+                    absl::StrCat(tried.parameters), Milliseconds(tried.latency)});
   }
+  std::cout << Aligned(rows) << "\n";
+  return fastest.multiple;
+}
+
+void SaySavings(const std::vector<PassSaving>& savings) {
+  if (savings.empty()) return;
+  std::vector<std::vector<std::string>> rows = {{"pass", "round", "nodes", "parameters", "MACs"}};
+  for (const PassSaving& saving : savings) {
+    rows.push_back({saving.pass, absl::StrCat(saving.round), absl::StrCat(-saving.nodes),
+                    absl::StrCat(-saving.parameters), absl::StrCat(-saving.macs)});
+  }
+  std::cout << Aligned(rows) << "\n";
+}
+
+void SaySizesAndLatencies(const WeightedNetwork& before, const WeightedNetwork& after) {
   std::vector<std::vector<std::string>> rows = {{"", "before", "after", "before / after"}};
-  const auto ratio = [](double before, double after) {
-    return after > 0 ? absl::StrFormat("%.2f", before / after) : std::string("-");
+  const auto ratio = [](double first, double second) {
+    return second > 0 ? absl::StrFormat("%.2f", first / second) : std::string("-");
   };
-  const auto sizes = [&](const char* what, int64_t before, int64_t after) {
-    rows.push_back({what, absl::StrCat(before), absl::StrCat(after),
-                    ratio(static_cast<double>(before), static_cast<double>(after))});
+  const auto sizes = [&](const char* what, int64_t first, int64_t second) {
+    rows.push_back({what, absl::StrCat(first), absl::StrCat(second),
+                    ratio(static_cast<double>(first), static_cast<double>(second))});
   };
   const auto parameters = [](const NetworkInfo& info) { return info.ParameterCount() + info.StoredConstantCount(); };
-  sizes("parameters, stored constants counted", parameters(model.info()), parameters(small.info()));
-  sizes("MACs of one image", model.info().MacCount(), small.info().MacCount());
+  const Model large = ToModel(before, at::kCPU), small = ToModel(after, at::kCPU);
+  sizes("parameters, stored constants counted", parameters(large.info()), parameters(small.info()));
+  sizes("MACs of one image", large.info().MacCount(), small.info().MacCount());
   if (!FLAGS_output.empty()) {
     rows.push_back({"file, bytes", FileSize(UserPath(FLAGS_checkpoint)), FileSize(UserPath(FLAGS_output)), ""});
   }
   if (FLAGS_latency) {
     // As one would run them: BN folded, masks multiplied into the weights.
     SkippingPlan plan;
-    Model before = ToInferenceModel(dense, at::kCPU), after = ToInferenceModel(*network, at::kCPU);
+    Model slow = ToInferenceModel(before, at::kCPU), fast = ToInferenceModel(after, at::kCPU);
     for (const int64_t batch : {1, 64}) {
-      const std::vector<Latency> latencies = MeasureLatencies({&before, &after}, plan, batch, kRuns, kSeconds);
+      const std::vector<Latency> latencies = MeasureLatencies({&slow, &fast}, plan, batch, kRuns, kSeconds);
       rows.push_back({absl::StrCat("ms at batch ", batch, ", median +- quartiles' distance"),
                       Milliseconds(latencies[0]), Milliseconds(latencies[1]),
                       ratio(latencies[0].median, latencies[1].median)});
     }
   }
   std::cout << Aligned(rows);
+}
+
+absl::Status Main() {
+  ProtectWhatIsRead();
+  PRUNELAB_RETURN_IF_ERROR(CheckFlags());
+  PRUNELAB_ASSIGN_OR_RETURN(const std::optional<Dataset> dataset, OpenData());
+  const Dataset* const data = dataset ? &*dataset : nullptr;
+  const ImageDefaults defaults = data != nullptr ? DefaultsOf(data->info) : ImageDefaults();
+  PRUNELAB_ASSIGN_OR_RETURN(Model model, OpenCheckpoint(FLAGS_checkpoint, FLAGS_network, defaults, at::kCPU));
+  if (data != nullptr) PRUNELAB_RETURN_IF_ERROR(CheckDataFit(model.info(), defaults));
+  PRUNELAB_ASSIGN_OR_RETURN(const Networks networks, Pruned(model, data));
+
+  WeightedNetwork network = networks.pruned;
+  std::vector<PassSaving> savings;
+  if (FLAGS_mode == "coupled") {
+    PRUNELAB_RETURN_IF_ERROR(RemoveGroups(network));
+  } else {
+    CompressionOptions options;
+    options.fold_batch_norm = FLAGS_fold_batch_norm;
+    options.channel_multiple = ChannelMultiple(network, options);
+    savings = RemoveExactly(network, options);
+  }
+  const Agreement agreement = Compared(networks.pruned, network, data);
+  if (FLAGS_mode == "exact") PRUNELAB_RETURN_IF_ERROR(CheckExact(networks.pruned, network, agreement, data));
+  PRUNELAB_RETURN_IF_ERROR(CheckFiniteLogits(agreement));
+  if (!FLAGS_output.empty()) {
+    PRUNELAB_RETURN_IF_ERROR(WriteSafetensors(UserPath(FLAGS_output), ModelToSafetensors(ToModel(network, at::kCPU))));
+  }
+  if (!FLAGS_onnx.empty()) PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(UserPath(FLAGS_onnx), ToOnnx(network)));
+
+  SaySavings(savings);
+  SaySizesAndLatencies(networks.pruned, network);
   if (!FLAGS_pruning.empty()) {
     std::cout << "compared with the network as it was given, before --pruning: "
-              << Text(Compared(given, *network, compared)) << "\n";
+              << Text(Compared(networks.given, network, data)) << "\n";
   }
   std::cout << Text(agreement) << "\n";
   if (!FLAGS_output.empty()) std::cout << "wrote " << UserPath(FLAGS_output) << "\n";

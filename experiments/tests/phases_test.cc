@@ -17,6 +17,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "experiments/config/identity.h"
 #include "experiments/records/records.h"
 #include "experiments/tests/small_ablation.h"
 #include "google/protobuf/any.pb.h"

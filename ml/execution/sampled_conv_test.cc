@@ -139,14 +139,12 @@ TEST(ReferencePlan, TheDilationOfAKernelOfOnePixelMeansNothing) {
        {std::array<int64_t, 4>{5, 1, 1, 1}, {7, 9, 1, 1}, {5, 3, 3, 1}, {3, 5, 1, 3}}) {
     for (const int64_t channels : {1, 6, 16}) {
       SCOPED_TRACE(absl::StrCat(height, "x", width, ", kernel ", kernel_height, "x", kernel_width, ", ", channels));
-      Network network;
-      ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(
-          absl::StrCat("node { name: 'image' image { channels: ", channels, " height: ", height, " width: ", width,
-                       " } } node { name: 'conv' input: 'image' conv2d { out_channels: 51 kernel_height: ",
-                       kernel_height, " kernel_width: ", kernel_width,
-                       " stride: 2 padding: 1 dilation: 2 } } node { name: 'flat' input: 'conv' flatten {} } "
-                       "node { name: 'fc' input: 'flat' linear { out_features: 3 } }"),
-          &network));
+      NetworkWriter net;
+      net.Image(channels, height, width);
+      const NetworkWriter::ConvShape shape = {51,    kernel_height, /*stride=*/2,   /*padding=*/1,
+                                              false, /*groups=*/1,  /*dilation=*/2, kernel_width};
+      net.Linear("fc", net.Flatten("flat", net.Conv("conv", "image", shape)), 3);
+      const Network network = net.Take();
       const auto logits = [&](at::ScalarType dtype) {
         Model model = Model::Create(*NetworkInfo::Create(network), dtype, at::kCPU);
         InitializeParameters(model, 3);
