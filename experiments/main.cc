@@ -1,4 +1,4 @@
-// The ablation program: everything that a config names must be linked in (defs.bzl: ablation_binary).
+// The ablation program. Everything that a config names must be linked in (defs.bzl: ablation_binary).
 #include <gflags/gflags.h>
 #include <signal.h>
 #include <unistd.h>
@@ -69,7 +69,7 @@ void List() {
   }
 }
 
-// Refuses a config that the ablation would write over. Its own copy of one it may: that says the same.
+// Refuses a config that the ablation would overwrite. It may overwrite its own copy, because that says the same.
 absl::Status CheckConfigStays(const std::string& config, const std::string& output, const Ablation& ablation) {
   for (const char* name : kOutputFiles) {
     if (!SameFile(config, JoinPath(output, name))) continue;
@@ -82,7 +82,7 @@ absl::Status CheckConfigStays(const std::string& config, const std::string& outp
   return absl::OkStatus();
 }
 
-// What the flags ask for, of the loaded ablation. Says on the way what a person should know of the share.
+// Reads the flags' options for the loaded ablation, and prints what the user should know about the share.
 absl::StatusOr<RunnerOptions> OptionsOf(const LoadedAblation& loaded) {
   RunnerOptions options;
   options.output = UserPath(FLAGS_output.empty() ? JoinPath("runs", loaded.ablation.name()) : FLAGS_output);
@@ -156,8 +156,8 @@ void SayOutcome(const RunnerOptions& options, const AblationOutcome& outcome,
 // Trains the runs and reports on them; returns the exit status.
 int Train(const LoadedAblation& loaded, const RunnerOptions& options) {
   HandleStopSignals([](int number) { stop_signal = number; });
-  // Whoever reads what is said here may end before the runs do: a pipe's reader, with the terminal that is closed. What
-  // cannot be said is not said, and the runs go on or write their checkpoints.
+  // The reader of this output may end before the runs do: the reader of a pipe, or a terminal that is closed. Then
+  // nothing more is printed, and the runs continue or write their checkpoints.
   signal(SIGPIPE, SIG_IGN);
   const absl::StatusOr<AblationOutcome> outcome = RunAblation(loaded, options);
   if (!outcome.ok()) return ExitStatus(outcome.status());

@@ -1,4 +1,4 @@
-// Writes the report on results that are there: see report.h and docs/report.md.
+// Writes the report on existing results: see report.h and docs/report.md.
 //
 //   bazel run //experiments:report -- --results=runs/digits
 #include <gflags/gflags.h>

@@ -3,12 +3,11 @@
 //   bazel run //experiments:step_benchmark -- --masks=uniform:0.6
 //       --pruning='[type.googleapis.com/prunelab.DynamicL1] { rate: 0.6 }'
 //
-// milliseconds: the median step, batch assembly included; cpu_milliseconds: the processor time of all its threads. On
-// a GPU, which nothing waits for, both are means over all timed steps, from an idle device to an idle device.
-// loss: mean over all steps. peak_bytes: how much more memory the process held at its peak in training than before it;
-// on a GPU, how much of the device's it had taken at the peak.
-// executed_macs: multiply-accumulates of a step's convolutions and linear layers for one image, forward and backward;
-// dense_macs: the same without masks.
+// milliseconds: the median step, including batch assembly; cpu_milliseconds: the processor time of all its threads. On
+// a GPU, with which nothing synchronizes, both are means over all timed steps, from an idle device to an idle device.
+// loss: the mean over all steps. peak_bytes: how much more memory the process held at its peak in training than before
+// it; on a GPU, how much of the device's memory it had allocated at the peak. executed_macs: multiply-accumulates of a
+// step's convolutions and linear layers for one image, forward and backward; dense_macs: the same without masks.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/detail/CUDAHooksInterface.h>
@@ -76,10 +75,10 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr int64_t kWarmUp = 3;
-constexpr int64_t kWarmUpOnDevice = 10;  // steps are recorded in it
+constexpr int64_t kWarmUpOnDevice = 10;  // steps are captured during it
 constexpr double kPenaltyWeight = 0.7;
 
-// The plugin that a flag names, or `otherwise` where it is empty.
+// The plugin that a flag names, or `otherwise` if the flag is empty.
 absl::StatusOr<google::protobuf::Any> Plugin(absl::string_view flag, const std::string& text,
                                              const google::protobuf::Message& otherwise) {
   if (!text.empty()) return ParsePlugin(flag, text);
@@ -142,7 +141,7 @@ absl::StatusOr<std::map<std::string, at::Tensor>> Masks(const NetworkInfo& netwo
   return UniformFilterMasks(network, rate);
 }
 
-// A line of /proc/self/status, in bytes; 0 where there is none.
+// A line of /proc/self/status, in bytes; 0 if there is none.
 int64_t ProcessMemory(absl::string_view key) {
   std::ifstream file("/proc/self/status");
   for (std::string line; std::getline(file, line);) {
@@ -152,7 +151,7 @@ int64_t ProcessMemory(absl::string_view key) {
   return 0;
 }
 
-// Makes the peak of memory so far that of this moment, where the system can.
+// Resets the peak of memory to the current use, if the system can.
 void ForgetPeakMemory() { std::ofstream("/proc/self/clear_refs") << "5"; }
 
 // Processor time of all threads so far, seconds.
@@ -180,12 +179,12 @@ absl::StatusOr<Training::Precision> Precision(at::Device device) {
   return training.precision();
 }
 
-// Waits for a GPU to have done all it was asked for.
+// Synchronizes with a GPU.
 void WaitFor(at::Device device) {
   if (device.is_cuda()) at::detail::getCUDAHooks().deviceSynchronize(device.has_index() ? device.index() : 0);
 }
 
-// Of a GPU's memory, the peak since the last call.
+// The peak of a GPU's memory since the last call.
 int64_t PeakDeviceMemory(at::Device device) {
   c10::DeviceAllocator* allocator = c10::getDeviceAllocator(device.type());
   const c10::DeviceIndex index = device.has_index() ? device.index() : 0;
@@ -208,7 +207,7 @@ absl::StatusOr<Dataset> SyntheticData(const NetworkInfo& network, int64_t batche
   return OpenDataset(any);
 }
 
-// Times the steps of a training that is told of each. Steps of the warm-up are not counted.
+// Times the steps of a training, which reports each step. Steps of the warm-up are not counted.
 class StepTimer {
  public:
   explicit StepTimer(at::Device device) : device_(device), warm_up_(device.is_cuda() ? kWarmUpOnDevice : kWarmUp) {}
@@ -220,7 +219,7 @@ class StepTimer {
   void Start() {
     ForgetPeakMemory();
     before_ = device_.is_cuda() ? 0 : ProcessMemory("VmRSS:");
-    if (device_.is_cuda()) PeakDeviceMemory(device_);  // forgotten
+    if (device_.is_cuda()) PeakDeviceMemory(device_);  // ignored
   }
 
   void OnStep() {

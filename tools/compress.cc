@@ -186,7 +186,7 @@ absl::Status CheckExact(const WeightedNetwork& before, const WeightedNetwork& af
       " no value of the checkpoint is extreme, this is a fault of this program: please report it with the checkpoint"));
 }
 
-// Logits that are not finite say nothing of whether two networks agree, and nobody can use a network that has them.
+// Logits that are not finite do not tell whether two networks agree, and a network that has them is useless.
 absl::Status CheckFiniteLogits(const Agreement& agreement) {
   if (agreement.not_finite == 0) return absl::OkStatus();
   return absl::DataLossError(absl::StrCat(

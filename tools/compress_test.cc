@@ -1,4 +1,4 @@
-// //tools:compress, run as a person would.
+// Runs //tools:compress as a user would.
 
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
@@ -262,7 +262,7 @@ TEST(CompressToolTest, HelpAndFlagsThatAreWrong) {
   EXPECT_EQ(wrong.err, "--ouput is not a flag; did you mean --output?\n");
 }
 
-// The number behind `what` in a table, and the one behind that.
+// The number after `what` in a table, and the one after that.
 std::pair<int64_t, int64_t> Numbers(const std::string& text, const std::string& what) {
   std::istringstream rest(After(text, what));
   std::pair<int64_t, int64_t> numbers;
@@ -308,7 +308,7 @@ TEST(CompressToolTest, MasksOfTheCheckpointStayUnderPruning) {
   EXPECT_GT(std::stod(After(After(more.out, "as it was given, before --pruning: ") + "\n", "largest logit: ")), 1e-2);
 }
 
-// Weights that float32 cannot hold once they are folded: what is measured is beyond the bound.
+// Weights that float32 cannot represent once they are folded: the measured difference is beyond the bound.
 TEST(CompressToolTest, NothingIsWrittenThatSaysSomethingElse) {
   NetworkWriter net;
   net.Image(1, 4, 4);

@@ -1,4 +1,4 @@
-// //tools:evaluate, run as a person would.
+// Runs //tools:evaluate as a user would.
 
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
@@ -107,7 +107,8 @@ TEST(EvaluateTest, LogitsByHandWithAMask) {
                         at::tensor({1.5f, 0.f, 9.5f, 13.5f, 0.f, 21.5f}).view({2, 3})));
 }
 
-// As DataParallel writes them, a counter beside: refused in one line that says how to take them, and then the same.
+// As DataParallel writes them, with an additional counter: refused in one line that says how to read them, and then the
+// same.
 TEST(EvaluateTest, WeightsUnderAPrefix) {
   const Safetensors plain = ModelToSafetensors(Means(3, 2));
   Safetensors file;
@@ -143,7 +144,7 @@ TEST(EvaluateTest, WeightsUnderAPrefix) {
   EXPECT_EQ(RunProgram(kEvaluate, arguments).status, 0);
 }
 
-// Images whose brightest channel is their label, but for one of four in the test data.
+// Images whose brightest channel is their label, except for one of four in the test data.
 TEST(EvaluateTest, AccuracyAndLossOnADataSet) {
   const std::string weights = Write("means.safetensors", ModelToSafetensors(Means(6, 2)));
   const auto images = [](const std::vector<int64_t>& brightest) {

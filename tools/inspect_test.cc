@@ -1,4 +1,4 @@
-// //tools:inspect, run as a person would.
+// Runs //tools:inspect as a user would.
 
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>

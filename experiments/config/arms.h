@@ -23,12 +23,12 @@ inline constexpr int64_t kMaxArms = 10000, kMaxSeeds = 1000000;
 
 struct Arm {
   std::string name;                 // the levels' names joined by "/"; "base" without factors
-  std::vector<std::string> levels;  // one name a factor
-  // Base and patches merged; pruning, regularizer, optimizer and schedule are always set (NoPruning, NoRegularizer with
-  // weight 0, sgd, constant where the file sets none).
+  std::vector<std::string> levels;  // one name per factor
+  // Base and patches merged. Pruning, regularizer, optimizer and schedule are always set (NoPruning, NoRegularizer with
+  // weight 0, sgd, constant if the file sets none).
   RunConfig config;
-  // Where fields were set last of which only the contents of files can show that they are wrong, "file:line:col" by
-  // field: "initial_weights", "dataset", "training.batch_size", "training.validation_fraction".
+  // Where fields were set last that only the contents of files can show to be wrong, "file:line:col" by field:
+  // "initial_weights", "dataset", "training.batch_size", "training.validation_fraction".
   std::map<std::string, std::string> places;
 };
 

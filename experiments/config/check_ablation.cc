@@ -22,7 +22,8 @@ void CheckName(const std::string& path, bool has, const std::string& name, absl:
   if (!fault.empty()) errors.Add(path, fault);
 }
 
-// Whether a name stands once among its siblings, e.g. "factor"; `seen`: those before it, with their places in the list.
+// Whether a name occurs once among its siblings, e.g. "factor"; `seen`: the earlier ones, with their positions in the
+// list.
 void CheckOnce(const std::string& path, const std::string& name, const std::string& siblings, int index,
                std::map<std::string, int>* seen, AblationErrors& errors) {
   if (name.empty()) return;

@@ -1,5 +1,5 @@
-// What an ablation can have wrong beside its arms' configs: names, seeds, factors, comparisons, contrasts. What is
-// wrong is added to `errors`.
+// The mistakes that an ablation can have besides those in its arms' configs: names, seeds, factors, comparisons,
+// contrasts. Mistakes are added to `errors`.
 #pragma once
 
 #include <set>

@@ -33,7 +33,7 @@ absl::Status ValidateCompression(const Compression& compression) {
   return absl::OkStatus();
 }
 
-// What says how initial weights are taken, where there are none or it says nothing.
+// The field that says how to read initial weights although there are none, or that has no effect.
 std::vector<absl::Status> CheckInitialWeightsFields(const RunConfig& config) {
   std::vector<absl::Status> errors;
   if (config.initial_weights().empty()) {
@@ -51,15 +51,15 @@ std::vector<absl::Status> CheckInitialWeightsFields(const RunConfig& config) {
 
 // What a run's config, or one of its phases, sets itself.
 struct ChosenPlugins {
-  std::string field;                 // where they stand, relative to RunConfig: "" or "phase[i]"
-  std::optional<Training> training;  // of a phase: the run's with what it changes
+  std::string field;                 // where they are, relative to RunConfig: "" or "phase[i]"
+  std::optional<Training> training;  // for a phase: the run's with the phase's changes
   const google::protobuf::Any* pruning = nullptr;
   bool fresh_weights = false;  // at the first step of its strategy
   const Regularization* regularization = nullptr;
 };
 
 std::vector<ChosenPlugins> ChosenBy(const RunConfig& config) {
-  // The first phase alone begins with what the run starts from.
+  // Only the first phase begins with what the run starts from.
   const bool fresh = !config.has_initial_weights();
   const bool first_has_own = config.phase_size() > 0 && config.phase(0).has_pruning();
   std::vector<ChosenPlugins> chosen = {
@@ -69,7 +69,7 @@ std::vector<ChosenPlugins> ChosenBy(const RunConfig& config) {
     const Phase& phase = config.phase(i);
     ChosenPlugins own;
     own.field = absl::StrCat("phase[", i, "]");
-    // Of a phase without epochs that alone is said. The run's own schedule may not fit a phase's epochs.
+    // For a phase without epochs only that is reported. The run's own schedule may not fit a phase's epochs.
     if (phase.epochs() >= 1) own.training = phases[i].training;
     if (phase.has_pruning()) own.pruning = &phase.pruning();
     own.fresh_weights = fresh && i == 0;
@@ -94,7 +94,7 @@ class RunCheck {
       Check(InField("compression", ValidateCompression(config_.compression())));
       CheckBuilt();
     } else if (config_.has_network() || !config_.has_initial_weights()) {
-      // Without the data's sizes a network may be wrong for no fault of its own: only its kind is looked at.
+      // Without the data's sizes a network may seem wrong through no fault of its own, so only its kind is checked.
       Check(InField("network", NetworkFamilies().CheckLinked(config_.network())));
     }
     return std::move(errors_);
@@ -139,7 +139,7 @@ class RunCheck {
   void CheckBuilt() {
     const absl::StatusOr<NetworkInfo> network = BuildRunNetwork(config_, *dataset_);
     if (!Check(network.status())) return;
-    // How many images of each class there are to set aside, the data alone tell: RunAblation and DryRun look then.
+    // Only the data tell how many images of each class can be set aside: RunAblation and DryRun check that.
     if (training_ok_ && *dataset_ && config_.training().validation_fraction() == 0) {
       Check(InField("training", CheckLastBatch(config_.training(), *network, (*dataset_)->train_images)));
     }

@@ -1,4 +1,4 @@
-// Any text as an ablation file: refused with lines that name their place, or loaded to arms.
+// Reads arbitrary text as an ablation file: it is refused with lines that name their place, or loaded to arms.
 #include <unistd.h>
 
 #include <cstdlib>
@@ -13,7 +13,7 @@
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const std::string* path = new std::string("/tmp/config_fuzz_" + std::to_string(getpid()) + ".textproto");
   const std::string text(reinterpret_cast<const char*>(data), size);
-  // Networks of any size may be asked for; building huge ones is slow, not wrong.
+  // Networks of any size may be requested; building huge ones is slow, not wrong.
   for (const char* digits : {"0000", "9999", "1111"}) {
     if (absl::StrContains(text, digits)) return 0;
   }

@@ -98,7 +98,7 @@ absl::Status CheckRate(double rate) {
                                : FieldError("rate", absl::StrCat("is ", rate, "; must be in [0, 1)"));
 }
 
-// It can rank no fresh weights at a period of 1.
+// It cannot rank fresh weights at a period of 1.
 absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateTestPruning(const TestPruning& parameters,
                                                                    const PruningSetup& setup) {
   if (setup.fresh_weights && parameters.period() == 1) return FieldError("period", "is 1, where the weights are fresh");
@@ -152,7 +152,7 @@ std::vector<std::string> Errors(const std::string& text, const std::string& over
                         '\n');
 }
 
-// A good ablation, a piece a line, so that a test can change one.
+// A valid ablation, one piece per line, so that a test can change one.
 struct Pieces {
   std::string name = "name: \"t\"";
   std::string network = "network { [@TestNetwork] {} }";
@@ -174,7 +174,7 @@ struct Pieces {
                          "\n");
   }
 };
-// The lines of the pieces, for the places expected below.
+// The lines of the pieces, for the expected places below.
 constexpr char kName[] = "f:1:", kBase[] = "f:2:", kNetwork[] = "f:3:", kDataset[] = "f:4:", kTraining[] = "f:5:",
                kMoreBase[] = "f:6:", kPruning[] = "f:8:", kHalf[] = "f:9:", kTest[] = "f:11:", kExclude[] = "f:12:",
                kSeeds[] = "f:13:", kComparison[] = "f:14:", kContrast[] = "f:15:";
@@ -340,13 +340,13 @@ TEST(BadConfigTest, OverridesHavePlacesOfTheirOwn) {
 }
 
 TEST(BadConfigTest, AnErrorStandsWhereTheFieldWasSetLast) {
-  // In the base, though only arms whose level leaves it alone show it.
+  // In the base, although only arms whose level leaves it unset show it.
   EXPECT_THAT(ErrorsWith([](Pieces* p) { p->more_base = "pruning { [@TestPruning] { rate: 1 } }"; }),
               ElementsAre(absl::StrCat(kMoreBase, "56: pruning.rate: is 1; must be in [0, 1)")));
-  // In the level; once, though two arms have it.
+  // In the level, and only once although two arms have it.
   EXPECT_THAT(ErrorsWith([](Pieces* p) { p->half = "  pruning { [@TestPruning] { rate: 1.5 } } } } }"; }),
               ElementsAre(absl::StrCat(kHalf, "58: pruning.rate: is 1.5; must be in [0, 1)")));
-  // The level takes the type and sets nothing: its own field is the base's.
+  // The level chooses the type and sets nothing, so its field is the base's.
   EXPECT_THAT(
       ErrorsWith([](Pieces* p) {
         p->more_base = "pruning { [@TestPruning] { period: 0 } }";
@@ -463,7 +463,7 @@ TEST(BadConfigTest, ALastBatchOfOneImageBeforeABatchNormOfOnePixel) {
               ElementsAre(HasSubstr(absl::StrCat(kHalf, "14: training.batch_size: is 11, which leaves a single one"))));
   EXPECT_THAT(ErrorsWith([](Pieces*) {}, "base { dataset { [@TestData] { train_images: 101 } } }"),
               ElementsAre(HasSubstr(absl::StrCat(kTraining, "22: training.batch_size: is 10, which leaves a single"))));
-  // How many images validation sets aside the data alone tell, and where they are not there, how many there are.
+  // Only the data tell how many images validation sets aside and, if they do not exist, how many there are.
   EXPECT_THAT(
       ErrorsWith([](Pieces* p) { p->training = "training { epochs: 1 batch_size: 33 validation_fraction: 0.1 }"; }),
       ElementsAre());
@@ -502,7 +502,8 @@ TEST(CheckTrainingOnDataTest, CountsWhatIsLeftOfTheClasses) {
   EXPECT_THAT(ErrorText(status), HasSubstr("1 of class 3's 1 training image aside"));
 }
 
-// What a strategy cannot rank at the run's first step is refused there, and where the weights come trained it is not.
+// A strategy that cannot rank anything at the run's first step is refused there, but not if the weights are trained
+// ones.
 TEST(BadConfigTest, StrategiesThatCannotRankFreshWeights) {
   const std::string one = "[@TestPruning] { period: 1 }", other = "[@TestOtherPruning] {}";
   EXPECT_THAT(ErrorsWith([&](Pieces* p) { p->half = "  pruning { " + one + " } } } }"; }),
@@ -539,7 +540,7 @@ TEST(BadConfigTest, PenaltyWeightWithoutAPenalty) {
   EXPECT_THAT(ErrorsWith(forget),
               ElementsAre(HasSubstr(
                   absl::StrCat(kTest, "20: regularization.weight: is set, but no arm has a regularizer; name one"))));
-  // One for all arms, in the base, is used by some.
+  // One in the base, for all arms, is used by some of them.
   EXPECT_TRUE(ErrorsWith([](Pieces* p) {
                 p->more_base = "regularization { weight: 2 }";
                 p->test = "  regularization { regularizer { [@TestPenalty] {} } } } } }";
@@ -687,7 +688,7 @@ TEST(LoadAblationTest, PhasesMakeTheRunsEpochsAndTakeOverWhatTheyLeaveUnset) {
   EXPECT_EQ(phases[0].pruning.SerializeAsString(), config.pruning().SerializeAsString());
   EXPECT_NE(phases[1].pruning.SerializeAsString(), config.pruning().SerializeAsString());
   EXPECT_EQ(phases[1].regularization.weight(), 0.7);
-  // They are part of what the run is.
+  // They are part of the run's identity.
   pieces.more_base = "";
   pieces.training = "training { epochs: 5 batch_size: 10 sgd { learning_rate: 0.5 momentum: 0.9 } }";
   EXPECT_NE(RunId(Good(pieces.Text()).arms[3].config, 1, "data"), RunId(config, 1, "data"));
@@ -798,7 +799,7 @@ TEST(BadConfigTest, ValidationThatIsNotMeasured) {
                 p->comparison = comparison;
               }),
               ElementsAre());
-  // One of the arms alone measures it.
+  // Only one of the arms measures it.
   EXPECT_THAT(ErrorsWith([&](Pieces* p) {
                 p->test =
                     "  regularization { weight: 0.7 regularizer { [@TestPenalty] {} } } "
@@ -893,12 +894,12 @@ TEST(RunIdTest, FollowsWhatARunComputes) {
   const auto with = [](const std::string& override_text) {
     return RunId(Good(Pieces().Text(), override_text).arms[3].config, 1, "data");
   };
-  // Defaults written out, and what only says how to run.
+  // Defaults that are written out, and fields that only say how to run.
   EXPECT_EQ(id, with("base { training { evaluate_every: 1 sgd {} schedule { warmup_epochs: 0 } } }"));
   EXPECT_EQ(id, with("base { training { checkpoint_every: 7 } dataset { [@TestData] { path: \"/elsewhere\" } } }"));
   EXPECT_EQ(id, with("name: \"other\" seeds { count: 9 } description: \"x\""));
   EXPECT_NE(id, with("base { training { evaluate_every: 2 } }"));
-  // A run's precision changes its numbers, but the runs of before there was a choice keep their names.
+  // A run's precision changes its numbers, but runs from before there was a choice keep their identities.
   EXPECT_EQ(id, with("base { training { precision: FLOAT32 } }"));
   EXPECT_NE(id, with("base { training { precision: BFLOAT16 } }"));
 }

@@ -20,8 +20,8 @@ std::string CanonicalOf(const google::protobuf::Message& message) {
   return *std::move(text);
 }
 
-// What of a phase CanonicalText leaves out though it is another run for it: a field of sgd that the phase sets to its
-// default has a say where the run's, over which it is merged, is another.
+// What CanonicalText leaves out of a phase although it makes another run: a field of sgd that the phase sets to its
+// default has an effect if the run, over which it is merged, has another value.
 std::string DefaultsOverTheRuns(const RunConfig& config) {
   using google::protobuf::FieldDescriptor;
   const auto is_default = [](const Sgd& sgd, const FieldDescriptor* field) {
@@ -45,7 +45,7 @@ std::string DefaultsOverTheRuns(const RunConfig& config) {
 }
 
 std::string CanonicalConfig(const RunConfig& config) {
-  // A removal with all its defaults is one too, and no other text says that it is there.
+  // A removal with all its defaults is a removal, too, and no other text says that it exists.
   return absl::StrCat(CanonicalOf(config), config.has_compression() ? "compression: {}\n" : "",
                       DefaultsOverTheRuns(config));
 }
@@ -92,7 +92,7 @@ std::string ArmDifference(const RunConfig& old_config, const RunConfig& new_conf
 }
 
 std::string ResolvedText(const RunConfig& config) {
-  // The path under which the records have always named the schema; their bytes stay the same wherever the file lies.
+  // The path under which the records have always named the schema. Their bytes stay the same wherever the file is.
   return absl::StrCat("# proto-file: experiments/ablation.proto\n# proto-message: prunelab.RunConfig\n",
                       PrettyText(config));
 }

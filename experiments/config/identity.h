@@ -1,4 +1,4 @@
-// What a run is: the identity that its records carry, and how configs differ.
+// A run's identity, which is in its records, and how configs differ.
 #pragma once
 
 #include <cstdint>
@@ -10,15 +10,15 @@
 namespace prunelab {
 
 // A run's identity: SHA-256 (64 hexadecimal digits) of the config's canonical text, the seed and the data's
-// fingerprint. The arm's name and fields marked (prunelab.execution) take no part. `config` is an Arm's.
+// fingerprint. The arm's name and fields marked (prunelab.execution) are not part of it. `config` is an Arm's.
 std::string RunId(const RunConfig& config, int64_t seed, absl::string_view fingerprint);
 
 // RunId with the digest of the run's initial weights, and the identity of the run whose shape it has.
 std::string FullRunId(const RunConfig& config, int64_t seed, absl::string_view data_fingerprint,
                       absl::string_view weights_digest, absl::string_view source_run_id = "");
 
-// How the canonical configs differ, a line for each field, "- training.sgd.learning_rate: 0.1" then "+ ...: 0.2"; "" if
-// they do not.
+// How the canonical configs differ, one line for each field: "- training.sgd.learning_rate: 0.1" then "+ ...: 0.2"; ""
+// if they do not.
 std::string ArmDifference(const RunConfig& old_config, const RunConfig& new_config);
 
 // The text of config.textproto in a run's folder: a RunConfig with its plugins expanded, which reads back equal.

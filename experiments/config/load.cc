@@ -22,7 +22,7 @@ namespace {
 constexpr char kOverride[] = "--override";
 constexpr char kPenaltyWeight[] = "regularization.weight";
 
-// Turns the file and the override into a LoadedAblation, collecting errors.
+// Turns the file and the override into a LoadedAblation and collects errors.
 class Loader {
  public:
   Loader(const Ablation& file, const TextProtoSource& file_source, const Ablation& overriding,
@@ -47,7 +47,7 @@ class Loader {
   absl::Status MakeArms() {
     const std::vector<ArmLevels> all = ExpandArms(ablation());
     bool any_regularizer = false;
-    std::optional<std::string> idle_weight;  // the place of a penalty's weight in an arm without a penalty
+    std::optional<std::string> idle_weight;  // where an arm without a penalty sets a penalty's weight
     for (const ArmLevels& levels : all) {
       PRUNELAB_ASSIGN_OR_RETURN(Arm arm, MergedArm(ablation(), levels));
       const Regularization& regularization = arm.config.regularization();
@@ -64,7 +64,8 @@ class Loader {
       loaded_.arms.push_back(std::move(arm));
       levels_.push_back(levels.levels);
     }
-    // One arm without a penalty is a control; an ablation without any, but with a weight, is a regularizer forgotten.
+    // An arm without a penalty is a control. But if no arm has a penalty and there is a weight, the regularizer was
+    // forgotten.
     if (idle_weight && !any_regularizer) {
       errors_.AddAt(
           *idle_weight, kPenaltyWeight,

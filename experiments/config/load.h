@@ -3,7 +3,7 @@
 //   PRUNELAB_ASSIGN_OR_RETURN(LoadedAblation loaded, LoadAblation("digits.textproto", "seeds { count: 1 }"));
 //   for (const Arm& arm : loaded.arms) ...  // arm.config is complete
 //
-// Whatever a config alone can have wrong is found here, before anything is trained or written.
+// Every mistake that a config alone can have is found here, before anything is trained or written.
 #pragma once
 
 #include <string>
@@ -17,15 +17,15 @@ namespace prunelab {
 
 struct LoadedAblation {
   Ablation ablation;      // file and override merged
-  std::vector<Arm> arms;  // the first factor's level varies slowest; those excluded are left out; never empty
+  std::vector<Arm> arms;  // the first factor's level varies slowest; without excluded arms; never empty
 };
 
-// Loads the Ablation at `path` (as UserPath takes it), with `override_text`, more text of an Ablation, merged over it
+// Loads the Ablation at `path` (resolved by UserPath), with `override_text`, more text of an Ablation, merged over it
 // by MergePatch; "" is none. Plugins are checked by building them: network, strategy and regularizer of every arm, and
-// what the data set says of itself. Data that are not there are no error here.
+// the data set's description of itself. Missing data are not an error here.
 //
-// Errors are lines "file:line:col: what; what would be right", all that were found, each once; an error of an arm
-// stands where the field was set last, one in the override at "--override:line:col".
+// Errors are lines "file:line:col: what; what would be right", all that were found, without repetitions. An error of an
+// arm points to where the field was set last, one in the override to "--override:line:col".
 absl::StatusOr<LoadedAblation> LoadAblation(const std::string& path, absl::string_view override_text);
 
 // The arms that an Ablation's text (ablation.textproto of a results folder) makes, those excluded too, unchecked: a run

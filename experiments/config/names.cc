@@ -15,7 +15,7 @@
 namespace prunelab {
 namespace {
 
-constexpr size_t kMaxNameBytes = 200;  // most file systems take 255
+constexpr size_t kMaxNameBytes = 200;  // most file systems allow 255
 
 std::vector<std::string> GlobParts(absl::string_view glob) {
   std::vector<std::string> parts;

@@ -12,8 +12,8 @@ namespace prunelab {
 // The text in double quotes, with what cannot be printed escaped.
 std::string Quote(absl::string_view text);
 
-// What is wrong with `name` and what would be right, as the rest of a sentence ("is empty; ..."), or "" where it is a
-// name. Names become folders and stand in globs.
+// What is wrong with `name` and what would be right, as the rest of a sentence ("is empty; ..."), or "" if it is a
+// valid name. Names become folders and appear in globs.
 std::string NameFault(absl::string_view name);
 
 // "a, b, c", or the first thirty "and 4 more".

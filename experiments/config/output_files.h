@@ -1,5 +1,5 @@
-// The names of the files that an ablation leaves behind: docs/results.md. What is named by people, arms, gets folders
-// beside them.
+// The names of the files that an ablation writes: docs/results.md. Arms, which users name, get folders next to these
+// files.
 #pragma once
 
 #include <string>
@@ -9,14 +9,14 @@
 
 namespace prunelab {
 
-// In the output folder, by the ablation and by the report.
+// In the output folder, written by the ablation and by the report.
 inline constexpr char kAblationFile[] = "ablation.textproto", kPlanFile[] = "planned.textproto",
                       kResultsFile[] = "results.csv", kComparisonsFile[] = "comparisons.json",
                       kMarkdownFile[] = "summary.md", kLatexFile[] = "summary.tex", kReportFile[] = "report.html";
 inline constexpr const char* kOutputFiles[] = {kAblationFile, kPlanFile,  kResultsFile, kComparisonsFile,
                                                kMarkdownFile, kLatexFile, kReportFile};
 
-// In a run's folder; besides, events.out.tfevents.*.
+// In a run's folder, which also has events.out.tfevents.*.
 inline constexpr const char* kRunFiles[] = {"config.textproto",
                                             "provenance.json",
                                             "epochs.jsonl",
@@ -29,7 +29,7 @@ inline constexpr const char* kRunFiles[] = {"config.textproto",
                                             "checkpoint.safetensors",
                                             "checkpoint.previous.safetensors"};
 
-// Whether a name is one of theirs. Some file systems do not tell capitals from small letters.
+// Whether a name is one of these. Some file systems do not distinguish upper and lower case.
 inline bool IsOutputFile(absl::string_view name) {
   for (const char* file : kOutputFiles) {
     if (absl::EqualsIgnoreCase(name, file)) return true;

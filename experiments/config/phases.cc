@@ -11,7 +11,7 @@
 namespace prunelab {
 namespace {
 
-// A regularizer forgotten, or thought to be the run's.
+// A forgotten regularizer, or one that was thought to be the run's.
 bool HasIdleWeight(const Regularization& regularization) {
   return !regularization.has_regularizer() && regularization.has_weight() && regularization.weight() != 0;
 }

@@ -17,14 +17,14 @@ std::string Under(absl::string_view prefix, absl::string_view path) {
   return absl::StrCat(prefix, prefix.empty() || path.empty() ? "" : ".", path);
 }
 
-// A text that sets fields of a message which stands at `prefix` in it.
+// A text that sets fields of a message, which is at `prefix` in it.
 struct Candidate {
   const TextProtoSource* source = nullptr;
   std::string prefix;                 // "" for the whole text
-  const RunConfig* config = nullptr;  // the message, where it is a RunConfig
+  const RunConfig* config = nullptr;  // the message, if it is a RunConfig
 };
 
-// How many pieces of `path` the text sets, from its head on.
+// How many parts of `path` the text sets, from the first on.
 int SetDepth(const Candidate& candidate, absl::string_view path) {
   const std::vector<std::string> pieces = absl::StrSplit(path, '.', absl::SkipEmpty());
   int depth = 0;
@@ -37,8 +37,8 @@ int SetDepth(const Candidate& candidate, absl::string_view path) {
   return depth;
 }
 
-// Where the field was set last: `candidates` by precedence. One that sets the whole path wins over one that sets its
-// head. No value when none sets even the head.
+// Where the field was set last; `candidates` are in order of precedence. A text that sets the whole path takes
+// precedence over one that sets only its first parts. No value if no text sets even the first part.
 std::optional<std::string> LastPlace(const std::vector<Candidate>& candidates, absl::string_view path) {
   int deepest = 0;
   const Candidate* best = nullptr;
@@ -53,7 +53,7 @@ std::optional<std::string> LastPlace(const std::vector<Candidate>& candidates, a
   return best->source->Place(Under(best->prefix, path));
 }
 
-// The plugin choice that `path` goes through, or null.
+// The choice of a plugin that `path` leads through, or null.
 const google::protobuf::Any* ChoiceAt(const RunConfig& config, absl::string_view path) {
   const auto is_in = [&](absl::string_view field) {
     return path == field || absl::StartsWith(path, absl::StrCat(field, "."));
@@ -94,7 +94,7 @@ std::string PlaceInArm(const AblationTexts& texts, const RunConfig& config, cons
   }
   candidates.push_back({&texts.override_source, "base", &texts.overriding.base()});
   candidates.push_back({&texts.file_source, "base", &texts.file.base()});
-  // A choice of another plugin hides what was set before it.
+  // The choice of another plugin hides what was set before it.
   if (const google::protobuf::Any* chosen = ChoiceAt(config, path)) {
     const auto hidden = std::find_if(candidates.begin(), candidates.end(), [&](const Candidate& candidate) {
       const google::protobuf::Any* own = ChoiceAt(*candidate.config, path);

@@ -41,7 +41,7 @@ class AblationErrors {
   std::string PlaceOf(absl::string_view path) const { return prunelab::PlaceOf(texts_, path); }
 
   size_t size() const { return lines_.size(); }
-  // InvalidArgument with all lines, or OK where there is none.
+  // InvalidArgument with all lines, or OK if there are none.
   absl::Status ToStatus() const;
 
  private:

@@ -22,7 +22,7 @@ std::string ImageText(int64_t channels, int64_t height, int64_t width) {
   return absl::StrCat(channels, "x", height, "x", width);
 }
 
-// The network that a file of weights carries.
+// The network in a file of weights.
 absl::StatusOr<Network> StoredNetwork(const std::string& path) {
   const absl::StatusOr<SafetensorsHeader> file = ReadSafetensorsHeader(UserPath(path));
   if (absl::IsNotFound(file.status())) return NoSuchFile(path);
@@ -80,7 +80,7 @@ absl::StatusOr<NetworkInfo> BuildRunNetwork(const RunConfig& config, const std::
 }
 
 absl::Status CheckTrainingFitsData(const Training& training, const DatasetInfo& dataset) {
-  Training whole = training;  // as if nothing were set aside: how much that is, the data alone tell
+  Training whole = training;  // as if nothing were set aside: only the data tell how much that is
   whole.clear_validation_fraction();
   PRUNELAB_RETURN_IF_ERROR(CheckBatchSize(whole, dataset.train_images));
   const int64_t size = std::min(dataset.height, dataset.width);

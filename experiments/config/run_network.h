@@ -12,21 +12,21 @@
 
 namespace prunelab {
 
-// What the data set of a run says of itself; no value where its data must be read for that and are not there. Errors
-// are field errors relative to RunConfig ("dataset...").
+// A data set's description of itself; no value if its data must be read for that and do not exist. Errors are field
+// errors relative to RunConfig ("dataset...").
 absl::StatusOr<std::optional<DatasetInfo>> DescribeRunDataset(const RunConfig& config);
 
-// The network of a run on the data set (no value: unknown, the family's own defaults hold). Field errors relative to
-// RunConfig ("network..."): parameters refused, a network whose images or classes are not the data's.
+// The network of a run on the data set (no value: unknown, then the family's own defaults apply). Field errors relative
+// to RunConfig ("network..."): refused parameters, a network whose images or classes are not the data's.
 absl::StatusOr<NetworkInfo> BuildRunNetwork(const RunConfig& config, const std::optional<DatasetInfo>& dataset);
 
-// Whether a run's training can be done with data of these sizes: batches no larger than them, crop padding no larger
-// than an image. Field errors relative to Training.
+// Whether a run's training is possible with data of these sizes: batches no larger than the data, crop padding no
+// larger than an image. Field errors relative to Training.
 absl::Status CheckTrainingFitsData(const Training& training, const DatasetInfo& dataset);
 
-// The same once the data are read, and how many images an epoch trains on. Refuses besides a class of which validation
-// would leave nothing, batches larger than what is left, and a last batch of one image that a batch norm of `network`
-// cannot take.
+// The same once the data are read, and how many images an epoch trains on. Also refuses a class that validation would
+// leave empty, batches larger than what is left, and a last batch of one image that a batch norm of `network` cannot
+// use.
 absl::StatusOr<int64_t> CheckTrainingOnData(const Training& training, const NetworkInfo& network,
                                             const Dataset& dataset);
 

@@ -1,4 +1,4 @@
-// The arms and seeds that a person chooses on the command line.
+// The arms and seeds that the user chooses on the command line.
 #pragma once
 
 #include <vector>
@@ -9,7 +9,7 @@
 
 namespace prunelab {
 
-// The arms that `glob` matches. An error, with the arms there are, if one of its comma-separated parts matches none.
+// The arms that `glob` matches. If one of its comma-separated parts matches none, an error that lists the arms.
 absl::StatusOr<std::vector<Arm>> SelectArms(const std::vector<Arm>& arms, absl::string_view glob);
 
 // "3-12" -> first 3, count 10; "5" -> first 5, count 1.

@@ -32,7 +32,7 @@ class Measure {
   bool is_whole() const;
   bool is_by_layer() const { return field_->is_map(); }
 
-  // Of a number: no value where it is absent. A ratio is worked out; it has no Set.
+  // A number; no value if it is absent. A ratio is computed and has no Set.
   std::optional<double> Value(const Measures& measures) const;
   // The same in a record of an epoch, where one that is always written is 0 if nothing set it.
   std::optional<double> EpochValue(const Measures& measures) const;
@@ -45,7 +45,7 @@ class Measure {
   std::map<std::string, int64_t> ByLayer(const Measures& measures) const;
   void SetLayer(const std::string& layer, int64_t value, Measures* measures) const;
 
-  // What people see is value * scale(): 100 or 1. After it stands "%", "x" or nothing.
+  // The displayed number is value * scale(), with scale() 100 or 1. It is followed by "%", "x" or nothing.
   double scale() const;
   const char* unit() const;
   // The label with its unit, e.g. "test top-1 (%)".
@@ -61,7 +61,7 @@ using MeasureList = std::vector<const Measure*>;
 // In the order of the fields, which is that of the tables.
 const std::vector<Measure>& AllMeasures();
 
-// Null where there is none of that name.
+// Null if there is none of that name.
 const Measure* FindMeasure(absl::string_view name);
 // By what a comparison by `metric` goes.
 const Measure& MeasureOf(Metric metric);
@@ -79,8 +79,8 @@ const MeasureList& ResultColumns();
 const MeasureList& ClockColumns();
 const MeasureList& RareColumns();
 
-// Adds an epoch's measures to those of its run, epoch by epoch (MeasureOptions::of_run); `run` begins empty. A sum that
-// int64 cannot hold stays at its largest.
+// Adds an epoch's measures to those of its run, epoch by epoch (MeasureOptions::of_run); `run` starts empty. A sum that
+// int64 cannot represent stays at its maximum.
 void AddEpoch(const Measures& epoch, Measures* run);
 
 }  // namespace prunelab

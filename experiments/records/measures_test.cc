@@ -1,4 +1,4 @@
-// What the options of metrics.proto must hold together, and how a run's measures follow from its epochs'.
+// The consistency of the options in metrics.proto, and how a run's measures follow from its epochs'.
 #include "experiments/records/measures.h"
 
 #include <gtest/gtest.h>

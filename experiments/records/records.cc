@@ -25,7 +25,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr char kChecksumKey[] = ",\"crc32c\":";
 
-// Its value in a record: null where it has none, but 0 in one that it always stands in.
+// Its value in a record: null if it has none, but 0 in a record that always contains it.
 Json ToJson(const Measure& measure, const Measures& measures, MeasureOptions::Written written) {
   const bool always = written == MeasureOptions::ALWAYS;
   if (measure.is_by_layer()) return Json(measure.ByLayer(measures));
@@ -37,7 +37,7 @@ Json ToJson(const Measure& measure, const Measures& measures, MeasureOptions::Wr
   return value || always ? Json(value.value_or(0)) : Json(nullptr);
 }
 
-// Adds it under its name, where it is written.
+// Adds it under its name, if it is written.
 void Write(const Measure& measure, const Measures& measures, MeasureOptions::Written written, Json* record) {
   Json value = ToJson(measure, measures, written);
   if (written == MeasureOptions::IF_PRESENT && (value.is_null() || value.empty())) return;
@@ -67,13 +67,13 @@ bool Read(const Measure& measure, const Json& record, MeasureOptions::Written wr
     return true;
   }
   if (!found->is_number() && !found->is_null()) return false;
-  measure.Set(found->is_null() ? std::nan("") : found->get<double>(), measures);  // JSON has no other way to say so
+  measure.Set(found->is_null() ? std::nan("") : found->get<double>(), measures);  // JSON cannot express NaN otherwise
   return true;
 }
 
 // The columns of the measures that only some runs have, where any of these has one of them.
 MeasureList ColumnsThatAnyHas(const std::vector<RunResult>& results) {
-  std::set<std::string> there;  // MeasureOptions::columns, or the name of one that stands alone
+  std::set<std::string> there;  // MeasureOptions::columns, or the name of a single one
   const auto columns = [](const Measure& measure) {
     return measure.options().has_columns() ? measure.options().columns() : measure.name();
   };
@@ -267,7 +267,7 @@ std::vector<std::vector<std::string>> ResultsRows(const std::vector<RunResult>& 
     const auto add = [&](const MeasureList& list) {
       for (const Measure* measure : list) {
         const std::string text = ToJson(*measure, result.measures, MeasureOptions::NULL_IF_ABSENT).dump();
-        cells.push_back(text == "null" ? "" : text);  // what is not a number is absent here
+        cells.push_back(text == "null" ? "" : text);  // NaN is absent here
       }
     };
     add(ResultColumns());
@@ -281,7 +281,7 @@ std::vector<std::vector<std::string>> ResultsRows(const std::vector<RunResult>& 
 std::string ResultsCsv(const std::vector<RunResult>& results) {
   std::string csv;
   for (std::vector<std::string> cells : ResultsRows(results)) {
-    for (std::string& cell : cells) {  // names may hold commas and quotes
+    for (std::string& cell : cells) {  // names may contain commas and quotes
       if (cell.find_first_of(",\"\n") == std::string::npos) continue;
       std::string quoted = "\"";
       for (const char c : cell) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);

@@ -8,7 +8,7 @@
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string text(reinterpret_cast<const char*>(data), size);
   for (const std::string& line : prunelab::WholeLines(text)) PRUNELAB_CHECK(prunelab::ChecksumHolds(line));
-  // A line whose checksum holds reaches the parser.
+  // A line with a correct checksum reaches the parser.
   if (size > 2 && text.back() == '}' && text.find('\n') == std::string::npos) {
     const absl::StatusOr<prunelab::EpochRecord> record = prunelab::ParseEpochLine(prunelab::WithChecksum(text));
     if (record.ok()) PRUNELAB_CHECK(prunelab::ParseEpochLine(prunelab::EpochLine(*record)).ok());

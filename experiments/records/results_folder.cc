@@ -16,8 +16,8 @@ namespace {
 
 constexpr size_t kMaxDepth = 40;  // of folders
 
-// <arm>/<seed>/ with records in it, arms being any number of folders deep. `above`: the folders that this one is in, so
-// that a link to one of them is not followed round and round.
+// <arm>/<seed>/ with records in it; an arm is any number of folders deep. `above`: the folders that enclose this one,
+// so that a link to one of them is not followed in circles.
 void FindRuns(const std::string& root, const std::string& relative, std::vector<std::pair<dev_t, ino_t>>* above,
               std::vector<FoundRun>* found) {
   const std::string folder = relative.empty() ? root : JoinPath(root, relative);

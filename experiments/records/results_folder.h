@@ -1,4 +1,4 @@
-// The folder that an ablation writes its results into: what runs it holds, and the plan that is kept in it.
+// The folder that an ablation writes its results to: the runs in it, and the plan that is kept in it.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace prunelab {
 
-// A run by where it lies: <root>/<arm>/<seed>.
+// A run by its folder: <root>/<arm>/<seed>.
 struct FoundRun {
   std::string arm, folder;
   int64_t seed = 0;
@@ -19,8 +19,8 @@ struct FoundRun {
 // folders deep. A link to a folder above is not followed.
 std::vector<FoundRun> FindRuns(const std::string& root);
 
-// Writes planned.textproto, the ablation as it is before the first run, into a results folder where no run has a result
-// yet; else leaves it alone. A comparison that is not in it was written down later, and is labelled so.
+// Writes planned.textproto, the ablation as it is before the first run, to a results folder where no run has a result
+// yet; otherwise does nothing. A comparison that is not in it was written down later, and is labelled so.
 absl::Status KeepPlan(const std::string& output, const std::string& ablation_text);
 
 }  // namespace prunelab

@@ -1,5 +1,5 @@
-// From the results of runs to verdicts: what an ablation's comparisons and contrasts, written down before the run, come
-// to. docs/statistics.md says what is computed and why.
+// From the results of runs to verdicts: the outcome of an ablation's comparisons and contrasts, which were written down
+// before the run. docs/statistics.md says what is computed and why.
 //
 //   const Analysis analysis = Analyse(ablation, results, arms, planned);
 //   std::cout << VerdictTable(analysis);
@@ -32,7 +32,7 @@ struct Analysis {
 };
 
 // `arms` in the order of the tables, at least those of `results`. `planned`: the ablation as it was before the first
-// run, or null where that is not known.
+// run, or null if that is not known.
 Analysis Analyse(const Ablation& ablation, const std::vector<RunResult>& results, const std::vector<ArmFacts>& arms,
                  const Ablation* planned);
 

@@ -1,4 +1,4 @@
-// Verdicts from made-up results: what must come out better, equivalent or undecided, and what never may.
+// Verdicts from made-up results: which must be better, equivalent or undecided, and what must never happen.
 #include "experiments/reporting/analysis.h"
 
 #include <gmock/gmock.h>
@@ -120,7 +120,7 @@ TEST(AnalysisTest, NoConclusionSaysHowManySeedsWouldDecide) {
   EXPECT_THAT(result.sentence, HasSubstr("would decide"));
 }
 
-// One of six pairs against the others: with their spread six seeds would mostly decide, but these have not.
+// One of six pairs contradicts the others: with their spread six seeds would mostly decide, but these have not.
 TEST(AnalysisTest, TheSeedsThatWouldDecideAreMoreThanThereAre) {
   const std::string text = R"pb(comparison { treatment: "b" control: "a" })pb";
   const ComparisonResult six =
@@ -142,7 +142,7 @@ TEST(AnalysisTest, TheSeedsThatWouldDecideAreMoreThanThereAre) {
   EXPECT_GT(undecided, 20);
 }
 
-// A comparison that Holm's procedure does not come to has an interval that says so, too.
+// A comparison that Holm's procedure does not reach has an interval that says so, too.
 TEST(AnalysisTest, AnIntervalBesideNoConclusionHoldsZero) {
   const std::vector<double> control(kControl.begin(), kControl.begin() + 7);
   std::vector<RunResult> results;
@@ -242,7 +242,7 @@ TEST(AnalysisTest, NeverAcrossMeasuresOfSparsity) {
   EXPECT_FALSE(result.seeds_to_decide.has_value());
 }
 
-// An arm whose phases mask both is comparable with its like alone.
+// An arm whose phases mask both can only be compared with arms of the same kind.
 TEST(AnalysisTest, FiltersAndWeightsInOneRunAreAMeasureOfTheirOwn) {
   std::vector<RunResult> results;
   Add(results, "a", kControl);

@@ -73,7 +73,7 @@ std::string Obstacle(const ComparisonResult& comparison, const std::vector<ArmFa
     if (facts->masks != MaskKind::kUnknown && facts->masks != MaskKind::kNone) kinds[facts->masks] += weight;
   }
   if (kinds.size() < 2) return "";
-  // Differences within one measure may stand against each other.
+  // Differences within one measure may be compared with each other.
   const bool balanced =
       std::all_of(kinds.begin(), kinds.end(), [&](const auto& kind) { return std::abs(kind.second) <= 1e-9 * size; });
   if (balanced) return "";

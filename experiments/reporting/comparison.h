@@ -1,4 +1,4 @@
-// What an ablation wants compared, and what each comparison comes to.
+// The comparisons that an ablation asks for, and the result of each.
 #pragma once
 
 #include <cstdint>
@@ -12,23 +12,23 @@
 
 namespace prunelab {
 
-// What sparsity means in an arm. Filters, weights, and both in one run (by its phases) are different measures: no
-// verdict goes across them.
+// What sparsity means in an arm. Filters, weights, and both in one run (by its phases) are different measures, and
+// there is no verdict across them.
 enum class MaskKind { kUnknown, kNone, kFilters, kWeights, kBoth };
 
 struct ArmFacts {
   std::string name;
-  std::optional<int64_t> classes;  // of the data: what chance is
+  std::optional<int64_t> classes;  // of the data: determines chance
   MaskKind masks = MaskKind::kUnknown;
 };
 
 // One analysis of one comparison.
 struct Judgement {
-  int64_t n_treatment = 0, n_control = 0;              // runs with a value, in all arms with positive, negative weight
-  int64_t pairs = 0;                                   // seeds that have a value in every arm
+  int64_t n_treatment = 0, n_control = 0;  // runs with a value, in all arms with positive and with negative weight
+  int64_t pairs = 0;                       // seeds that have a value in every arm
   std::optional<double> mean_treatment, mean_control;  // weighted sums of the arms' means
   std::optional<double> difference, sd;                // of the pairs' differences: mean and standard deviation
-  std::optional<Interval> interval;     // sign-flip at 1 - 0.05 / holm_divisor, it excludes 0 where p_holm <= 0.05
+  std::optional<Interval> interval;     // sign-flip at 1 - 0.05 / holm_divisor; it excludes 0 where p_holm <= 0.05
   std::optional<Interval> interval_95;  // sign-flip, unadjusted
   std::optional<Interval> student_95, bootstrap_95;
   double p_sign_flip = 1, p_standard_error = 0, p_holm = 1;
@@ -41,7 +41,7 @@ struct Judgement {
 struct ComparisonResult {
   std::string title;  // "a vs. b", or the contrast's name
   bool is_contrast = false;
-  std::vector<std::pair<std::string, double>> terms;  // arm, weight; of a comparison treatment 1, control -1
+  std::vector<std::pair<std::string, double>> terms;  // arm, weight; for a comparison treatment 1, control -1
   Metric metric = TEST_TOP1;
   double margin = 0;
   bool added_later = false;                   // written down after the first run
@@ -49,15 +49,15 @@ struct ComparisonResult {
   bool lost_below_chance = false;             // diverged runs count as the worst that finished, which is below chance
   std::string obstacle;                       // why no verdict can be given whatever the numbers are, or ""
   Judgement judgement;                        // diverged runs count as chance, or worse (judgement.h)
-  std::optional<Judgement> without_diverged;  // where there are any
-  std::optional<int64_t> seeds_to_decide;  // more than there are; where there is no conclusion and the spread is known
+  std::optional<Judgement> without_diverged;  // if there are any
+  std::optional<int64_t> seeds_to_decide;     // more than there are; if there is no conclusion and the spread is known
   std::string sentence;
 };
 
 // The ablation's comparisons and then its contrasts, without results.
 std::vector<ComparisonResult> WantedComparisons(const Ablation& ablation);
 
-// Whether the ablation as it was before the first run held the comparison.
+// Whether the ablation, as it was before the first run, contained the comparison.
 bool WasPlanned(const ComparisonResult& comparison, const Ablation& planned);
 
 // Why no verdict can be given whatever the numbers are, e.g. that one side masks filters and the other weights; or "".

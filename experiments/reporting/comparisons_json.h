@@ -1,4 +1,4 @@
-// comparisons.json: an array, docs/results.md names the keys. What is unbounded or unknown is null.
+// comparisons.json: an array; docs/results.md names the keys. Unbounded or unknown values are null.
 #pragma once
 
 #include <string>

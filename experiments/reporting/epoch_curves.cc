@@ -15,7 +15,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-// Takes the numbers of one line after another as the parser comes to them.
+// Collects the numbers of each line as the parser reaches them.
 class EpochReader : public nlohmann::json_sax<Json> {
  public:
   explicit EpochReader(EpochCurves* epochs) : epochs_(epochs) {}
@@ -91,7 +91,7 @@ class EpochReader : public nlohmann::json_sax<Json> {
   bool parse_error(std::size_t, const std::string&, const Json::exception&) override { return false; }
 
  private:
-  // A number as it stands in the line: `whole` where it is one that int64 holds.
+  // A number as it is written in the line: `whole` if int64 can represent it.
   bool Set(double real, std::optional<int64_t> whole) {
     if (in_layers_ && depth_ == 2) {
       constexpr double kMost = std::numeric_limits<int32_t>::max();
@@ -115,7 +115,7 @@ class EpochReader : public nlohmann::json_sax<Json> {
   EpochCurves* epochs_;
   Measures row_;  // of the line
   double epoch_ = 0;
-  const Measure* measure_ = nullptr;  // whose value comes next, where it is one's
+  const Measure* measure_ = nullptr;  // the key whose value comes next, if it is a column's
   int depth_ = 0;
   size_t layer_ = 0;
   bool in_layers_ = false, is_version_ = false, is_epoch_ = false;

@@ -1,5 +1,5 @@
-// A run's epochs.jsonl as the report needs it: curves, and what the epochs come to. There may be hundreds of thousands
-// of lines, so they are read without making a tree of each.
+// A run's epochs.jsonl as the report needs it: curves, and the totals over the epochs. There may be hundreds of
+// thousands of lines, so they are read without building a tree for each.
 //
 //   EpochCurves epochs;
 //   const std::string problem = ReadEpochs(path, &epochs);
@@ -22,14 +22,14 @@ inline constexpr double kRecordsVersion = 1;
 const MeasureList& EpochColumns();
 
 struct EpochCurves {
-  // values[epoch * EpochColumns().size() + column]; not-a-number where null.
+  // values[epoch * EpochColumns().size() + column]; NaN where null.
   std::vector<float> values;
   std::vector<std::string> layers;    // of live_filters, in the records' order
   std::vector<int32_t> live_filters;  // [epoch * layers.size() + layer]
-  Measures totals;                    // what the epochs come to, exactly: curves are held in fewer digits
+  Measures totals;                    // the exact totals over the epochs; curves have fewer digits
 
   int64_t count() const { return static_cast<int64_t>(values.size() / EpochColumns().size()); }
-  // Not-a-number where it is null or there is no such epoch.
+  // NaN if it is null or there is no such epoch.
   float Value(int64_t epoch, size_t column) const;
 };
 

@@ -20,7 +20,7 @@ bool HigherIsBetter(Metric metric) { return MeasureOf(metric).options().better()
 
 double Worse(Metric metric, double a, double b) { return HigherIsBetter(metric) ? std::min(a, b) : std::max(a, b); }
 
-// What a run that learned nothing measures, or no value.
+// The value of the measure for a run that learned nothing, or no value.
 std::optional<double> Chance(Metric metric, const std::optional<int64_t>& classes) {
   if (!classes || *classes < 1) return std::nullopt;
   const double n = static_cast<double>(*classes);
@@ -68,7 +68,7 @@ std::vector<SeedValues> ValuesWithDiverged(const ComparisonResult& comparison, c
   return values;
 }
 
-// Everything but what the other comparisons have a say in.
+// Everything that does not depend on the other comparisons.
 Judgement Judge(const ComparisonResult& comparison, const std::vector<SeedValues>& values) {
   Judgement judgement;
   std::vector<std::vector<double>> samples;
@@ -110,7 +110,7 @@ Judgement Judge(const ComparisonResult& comparison, const std::vector<SeedValues
   return judgement;
 }
 
-// The interval and the verdict, once Holm has spoken.
+// The interval and the verdict, after Holm's correction.
 void Conclude(const ComparisonResult& comparison, const std::vector<SeedValues>& values, const HolmAdjusted& holm,
               Judgement& judgement) {
   judgement.p_holm = holm.p;
@@ -209,7 +209,7 @@ std::optional<int64_t> SeedsToDecide(const ComparisonResult& comparison) {
   const Judgement& judgement = comparison.judgement;
   if (judgement.verdict != "no conclusion" || !comparison.obstacle.empty() || !judgement.sd) return std::nullopt;
   const double alpha = kAlpha / static_cast<double>(judgement.holm_divisor);
-  // Those that are there have not decided, though with their spread another sample of as many might.
+  // The existing seeds have not decided, although with their spread another sample of as many might.
   const int64_t least = judgement.pairs + 1;
   const std::optional<int64_t> different = SeedsToDetect(*judgement.difference, *judgement.sd, alpha, kPower);
   const std::optional<int64_t> equivalent =

@@ -1,5 +1,5 @@
 // The statistics of comparisons: paired by seed, exact sign-flip test, Holm over all of them; Welch, bootstrap and TOST
-// stand beside it. docs/statistics.md says why.
+// in addition. docs/statistics.md says why.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,8 @@ namespace prunelab {
 inline constexpr double kAlpha = 0.05;  // of a verdict
 inline constexpr double kPower = 0.8;   // with which planned seeds should find a difference
 
-// The measure's value in a result, where it has one that a run can have measured: runs compute in float32, and the
-// squares of larger numbers are beyond all means.
+// The measure's value in a result, if it has one that a run can have measured: runs compute in float32, and the squares
+// of larger numbers would make means infinite.
 std::optional<double> MeasuredValue(const Measure& measure, const RunResult& result);
 
 // seed -> value of an arm's runs.
@@ -27,12 +27,12 @@ using SeedValues = std::map<int64_t, double>;
 // By the arms of the comparison, the values of the runs that are done.
 std::vector<SeedValues> DoneValues(const ComparisonResult& comparison, const std::vector<RunResult>& results);
 
-// By the seeds that have a value in every arm.
+// For the seeds that have a value in every arm.
 std::vector<double> PairedDifferences(const ComparisonResult& comparison, const std::vector<SeedValues>& values);
 
-// What a diverged run of the comparison counts as, by arm: chance, or the worst value of the runs of all its arms that
-// are done, where that is worse. So a run that was lost is never better than one that finished. No value where the
-// metric has no chance, or the number of classes is not known.
+// What a diverged run of the comparison counts as, by arm: chance, or the worst value among the finished runs of all
+// its arms if that is worse. So a diverged run is never better than a finished one. No value if the metric has no
+// chance, or the number of classes is not known.
 std::vector<std::optional<double>> LostValues(const ComparisonResult& comparison, const std::vector<RunResult>& results,
                                               const std::vector<ArmFacts>& arms);
 

@@ -1,4 +1,4 @@
-// Measures and what statistics make of them, as people read them.
+// Measures and their statistics as text for readers.
 #pragma once
 
 #include <optional>
@@ -10,7 +10,7 @@
 namespace prunelab {
 
 // A value with its unit, e.g. "98.89 %", "77754"; a difference, e.g. "+1.47 points"; an interval, e.g. "+0.31 to +2.63
-// points", "-" where there is none, "unbounded" where nothing is excluded.
+// points", "-" if there is none, "unbounded" if nothing is excluded.
 std::string ValueText(const Measure& measure, double value);
 std::string DifferenceText(const Measure& measure, double difference);
 std::string IntervalText(const Measure& measure, const std::optional<Interval>& interval);

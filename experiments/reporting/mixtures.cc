@@ -30,7 +30,7 @@ std::vector<std::pair<std::string, std::vector<std::string>>> ComparedArms(const
 std::optional<std::string> ProvenanceOf(const RunRecords& run, const std::string& key) {
   const auto value = run.provenance.find(key);
   if (value != run.provenance.end()) return value->second;
-  if (!run.provenance.empty() && key == "precision") return "float32";  // made before there was another
+  if (!run.provenance.empty() && key == "precision") return "float32";  // made before there was a choice
   return std::nullopt;
 }
 

@@ -18,7 +18,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 using Runs = std::vector<const RunRecords*>;
 
-// Four digits, which is what a screen shows; null where there is no number.
+// Four digits, which is what a screen shows; null if there is no number.
 void AppendShort(double value, std::string* text) {
   if (!std::isfinite(value)) {
     text->append("null");
@@ -27,7 +27,7 @@ void AppendShort(double value, std::string* text) {
   }
 }
 
-// At most `points` of 0, ..., n - 1, evenly, the last among them.
+// At most `points` of 0, ..., n - 1, evenly spaced, including the last.
 std::vector<size_t> Thinned(size_t n, int64_t points) {
   const size_t count = std::min(n, static_cast<size_t>(points));
   std::vector<size_t> chosen;

@@ -12,7 +12,7 @@ namespace prunelab {
 // Each measure with a curve (MeasureOptions::curve): its median over an arm's finished seeds with the middle 80 %, at
 // most `points` epochs of it.
 //   [{"arm": 0, "n": 3, "test_top1": {"x": [epochs], "m": [medians], "l": [10 %], "h": [90 %]}, ...}, ...]
-// "l" and "h" are left out where they are the same.
+// "l" and "h" are left out if they are the same.
 std::string Curves(const ReportRecords& records, int64_t points);
 
 // Live filters by layer and epoch, means over an arm's finished seeds. "max" is the most that any run had live in a
@@ -20,7 +20,7 @@ std::string Curves(const ReportRecords& records, int64_t points);
 //   [{"arm": 0, "x": [epochs], "layers": [...], "max": [...], "z": [[by epoch] by layer]}, ...]
 std::string LiveFilters(const ReportRecords& records, int64_t points);
 
-// A JSON text that may stand inside a <script>: without "<", so that no tag begins or ends there.
+// A JSON text that is safe inside a <script>: without "<", so that no tag begins or ends there.
 std::string ForScript(absl::string_view json);
 
 }  // namespace prunelab

@@ -42,7 +42,7 @@ std::string PowerText(const Ablation& ablation, int64_t seeds, const std::vector
       sd = expected_sd;
       source = absl::StrCat(DistanceText(measure, *sd), " by --expected_sd");
     }
-    // The least favourable place in Holm's order.
+    // The least favourable rank in Holm's order.
     const std::optional<double> in_deviations = DetectableDifference(seeds, 1, kAlpha / m, kPower);
     PRUNELAB_CHECK(in_deviations.has_value());
     rows.push_back(

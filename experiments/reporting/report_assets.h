@@ -1,4 +1,4 @@
-// The parts of report.html that are files of their own: report_page.html (with @NAME@ where something goes),
+// The parts of report.html that are separate files: report_page.html (with @NAME@ where something is inserted),
 // report_page.css, report_page.js.
 #pragma once
 

@@ -1,7 +1,8 @@
-// Any bytes as a results folder that a report is made of: refused with a reason, or reported with what is wrong in it.
+// Makes a report of arbitrary bytes as a results folder: it is refused with a reason, or reported with what is wrong in
+// it.
 //
-// The input is a list of files: behind a line "--- some/none/1/result.json" come that file's bytes. Behind "+++ ..."
-// each line gets the checksum that records carry, without which nothing would be read of them.
+// The input is a list of files: after a line "--- some/none/1/result.json" come that file's bytes. After "+++ ..." each
+// line gets the checksum of records, without which none of them would be read.
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -32,7 +33,7 @@ namespace fs = std::filesystem;
 
 const std::string& Folder() {
   static const std::string* folder = [] {
-    // In memory where there is such a folder: an input is up to a few dozen files.
+    // In memory if there is such a folder: an input is up to a few dozen files.
     std::string name = absl::StrCat(access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp", "/report_fuzz_XXXXXX");
     PRUNELAB_CHECK(mkdtemp(name.data()) != nullptr);
     atexit([] { fs::remove_all(Folder()); });
@@ -52,7 +53,7 @@ bool IsPlainPath(absl::string_view path) {
 void Write(absl::string_view path, const std::string& bytes) {
   const fs::path file = fs::path(Folder()) / std::string(path);
   std::error_code error;
-  fs::create_directories(file.parent_path(), error);  // a file may stand in its place
+  fs::create_directories(file.parent_path(), error);  // there may be a file in its place
   std::ofstream(file, std::ios::binary) << bytes;
 }
 
@@ -87,7 +88,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     PRUNELAB_CHECK(absl::StrContains(records.status().message(), Folder())) << records.status();
     return 0;
   }
-  // Many missing runs are slow to put into tables, not wrong.
+  // Many missing runs make tables slow, not wrong.
   if (records->runs.size() > 2000) return 0;
   std::vector<prunelab::RunResult> runs;
   for (const prunelab::RunRecords& run : records->runs) runs.push_back(run.result);

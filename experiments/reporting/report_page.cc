@@ -60,7 +60,7 @@ Json Arms(const ReportRecords& records, const Analysis& analysis) {
     json["missing"] = arm.missing;
     json["masks"] = MaskName(records.arms[a].masks);
     const auto config = records.configs.find(arm.name);
-    // Arms of the same plugins at different strengths lie on one curve of the trade-off.
+    // Arms with the same plugins at different strengths are on one curve of the trade-off.
     if (config != records.configs.end()) {
       json["method"] =
           absl::StrCat(PluginType(config->second, "pruning"), " ", PluginType(config->second, "regularizer"));
@@ -115,7 +115,7 @@ Json TradeOffColumns(MeasureOptions::TradeOff::Axis axis) {
   return columns;
 }
 
-// results.csv as a table, value by value, so that the page shows what the file holds.
+// results.csv as a table, value by value, so that the page shows what the file contains.
 Json RunTable(const ReportRecords& records) {
   std::vector<RunResult> results;
   for (const RunRecords& run : records.runs) results.push_back(run.result);
@@ -178,7 +178,7 @@ std::string RepeatCommand(const ReportRecords& records) {
   std::string config = absl::StrCat(PathForPeople(records.folders.front()), "/ablation.textproto");
   std::string command;
   if (revisions.size() == 1) {
-    // The config is copied first: the revision that made the results does not hold them.
+    // The config is copied first, because the revision that made the results does not contain them.
     const std::string copy = absl::StrCat(again, ".textproto");
     const std::string& revision = *revisions.begin();
     const size_t dirty = revision.find("-dirty");
@@ -220,7 +220,7 @@ std::string Notes(const ReportRecords& records) {
              : absl::StrCat("<section class=\"notes\" id=\"notes\"><h2>Know first</h2><ul>", html, "</ul></section>");
 }
 
-// What the page's script reads, but for what is drawn over the epochs.
+// What the page's script reads, except for what is drawn over the epochs.
 Json PageData(const ReportRecords& records, const Analysis& analysis, const std::string& output) {
   Json data;
   data["arms"] = Arms(records, analysis);
@@ -237,7 +237,7 @@ Json PageData(const ReportRecords& records, const Analysis& analysis, const std:
   return data;
 }
 
-// The parts of the page by their placeholders, but for CURVES and LIVE.
+// The parts of the page by their placeholders, except for CURVES and LIVE.
 std::map<std::string, std::string> PageParts(const ReportRecords& records, const Analysis& analysis,
                                              const std::string& output) {
   const Json data = PageData(records, analysis, output);
@@ -260,7 +260,7 @@ std::map<std::string, std::string> PageParts(const ReportRecords& records, const
   };
 }
 
-// Placeholders are looked for in the template alone, so that no text of a config can be one.
+// Placeholders are searched for in the template alone, so that no text of a config can act as one.
 std::string Filled(const std::map<std::string, std::string>& parts) {
   std::string html;
   bool is_name = false;

@@ -1,4 +1,4 @@
-// report.html: one file with its data, its script and plotly.js in it, which asks the network for nothing.
+// report.html: one file that contains its data, its script and plotly.js, and needs no network.
 #pragma once
 
 #include <string>
@@ -8,9 +8,9 @@
 
 namespace prunelab {
 
-// The page for `output`, the folder it will lie in (links to the records are relative to it). Curves are medians over
-// an arm's seeds with the middle 80 % around, at most 200 points each, fewer where the page would grow beyond 6 MB.
-// Text of configs is shown as text, whatever it holds.
+// The page for `output`, the folder that it will be in (links to the records are relative to it). Curves are medians
+// over an arm's seeds with the middle 80 %, at most 200 points each, fewer if the page would grow beyond 6 MB. Text of
+// configs is shown as text, whatever it contains.
 std::string ReportPage(const ReportRecords& records, const Analysis& analysis, const std::string& output);
 
 }  // namespace prunelab

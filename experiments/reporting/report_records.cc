@@ -80,7 +80,8 @@ std::vector<ReadRun> ReadAll(const std::vector<FoundRun>& found) {
   return read;
 }
 
-// What the runs of an arm must have been made with to be compared: as the ablation says now, else as the first of them.
+// The config that the runs of an arm must have been made with to be compared: what the ablation says now, else that of
+// the first run.
 class ArmConfigs {
  public:
   ArmConfigs(const std::string& ablation_text, const std::vector<ReadRun>& runs)
@@ -92,12 +93,12 @@ class ArmConfigs {
     }
   }
 
-  // "" or why a run is not one of its arm.
+  // "" or the reason why a run does not belong to its arm.
   std::string StrangerReason(const ReadRun& run) {
     const std::string& arm = run.records.result.arm;
     const auto own = written_.find(arm);
     const auto other = first_.find(arm);
-    // One that failed may have done so before it wrote its config, and has no numbers.
+    // A run may have failed before it wrote its config, and has no numbers.
     if (run.config.empty()) {
       return IsFinished(run.records.result) && other != first_.end()
                  ? "it has no config.textproto, so it is not known what it was trained with"
@@ -229,7 +230,7 @@ class ResultsReader {
     }
   }
 
-  // Of several runs of one arm and seed the first is used, but a finished one stands for one that failed.
+  // Among several runs of one arm and seed the first is used, but a finished one replaces a failed one.
   void Use(RunRecords run, const std::string& name) {
     const auto found = usable_.find({run.result.arm, run.result.seed});
     if (found == usable_.end()) {

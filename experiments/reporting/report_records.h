@@ -1,11 +1,11 @@
-// Results folders read back for the report: runs with their curves, where they came from, and everything in them that
-// is incomplete, damaged, changed by hand or does not fit together, which is said and left out.
+// Reads results folders for the report: runs with their curves, where they came from, and everything in them that is
+// incomplete, damaged, edited or inconsistent, which is reported and left out.
 //
 //   PRUNELAB_ASSIGN_OR_RETURN(const ReportRecords records, ReadResults({"runs/digits"}));
 //   for (const std::string& note : records.notes) ...  // "none/cov seed 3 is left out: ..."
 //
-// Works from the records alone (docs/results.md): no data, no weights. Plugins that are not linked cost only what they
-// would tell: whether an arm masks filters or weights, and the number of classes.
+// Needs only the records (docs/results.md): no data, no weights. If a plugin is not linked, only what it would tell is
+// missing: whether an arm masks filters or weights, and the number of classes.
 #pragma once
 
 #include <map>
@@ -21,18 +21,18 @@
 namespace prunelab {
 
 struct ReportRecords {
-  Ablation ablation;                           // of the first folder that has one
-  std::string ablation_text;                   // its file as it stands
+  Ablation ablation;                           // from the first folder that has one
+  std::string ablation_text;                   // the text of its file
   std::optional<Ablation> planned;             // as it was before the first run
   std::vector<std::string> folders;            // as given
-  std::vector<ArmFacts> arms;                  // in the ablation's order, then those that only folders know
+  std::vector<ArmFacts> arms;                  // in the ablation's order, then those that only folders have
   std::map<std::string, std::string> configs;  // arm -> config.textproto of its first run that is used
-  std::vector<RunRecords> runs;  // by arm, then seed; those missing that results.csv or the ablation tell of included
+  std::vector<RunRecords> runs;  // by arm, then seed; including missing ones that results.csv or the ablation name
   // What a reader must know first: what is incomplete, left out, or mixed.
   std::vector<std::string> notes;
 };
 
-// Errors: a folder that cannot be read or holds no ablation and no runs.
+// Errors: a folder that cannot be read or that contains no ablation and no runs.
 absl::StatusOr<ReportRecords> ReadResults(const std::vector<std::string>& folders);
 
 }  // namespace prunelab

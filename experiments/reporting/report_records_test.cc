@@ -1,5 +1,5 @@
-// Results folders as they may be found: whole, incomplete, torn, edited, mixed. What is wrong is said, and what was
-// left out.
+// Results folders as they may be found: whole, incomplete, torn, edited, mixed. The report says what is wrong and what
+// was left out.
 #include "experiments/reporting/report_records.h"
 
 #include <gmock/gmock.h>
@@ -206,7 +206,7 @@ TEST_F(ReportRecordsTest, RunsOfAnotherConfigAreLeftOut) {
               Contains(HasSubstr("Left out: some/cov seed 2: another config than the arm's first run has")));
 }
 
-// The config that counts is that of a run with a result, whichever comes first.
+// The config of a run with a result counts, whichever run comes first.
 TEST_F(ReportRecordsTest, ARunWithoutAConfigIsLeftOutAndNotTheOthers) {
   ASSERT_EQ(std::remove(Path("some/cov/1/config.textproto").c_str()), 0);
   const ReportRecords records = Load();
@@ -243,7 +243,7 @@ TEST_F(ReportRecordsTest, AFinishedRunInAnyFolderStandsForOneThatFailed) {
   }
 }
 
-// Beyond 2^24 a float, beyond 2^53 a double would not hold them.
+// Beyond 2^24 a float could not represent them, beyond 2^53 a double.
 TEST_F(ReportRecordsTest, WholeNumbersOfAnySizeAreHeldAgainstTheResultExactly) {
   for (const int64_t size : {int64_t{1} << 24, int64_t{1} << 40, (int64_t{1} << 53) + 1, int64_t{1} << 60}) {
     std::string lines;
@@ -311,7 +311,7 @@ TEST_F(ReportRecordsTest, MixedMachinesAreSaid) {
 }
 
 TEST_F(ReportRecordsTest, MixedPrecisionsAreSaid) {
-  // Records from before there was a choice say nothing: they are of float32.
+  // Records from before there was a choice say nothing: they are float32.
   Write("some/cov/1/provenance.json", "{\"cpu_capability\": \"AVX2\", \"threads\": 1, \"precision\": \"float32\"}");
   EXPECT_THAT(Load().notes, IsEmpty());
   Write("some/cov/2/provenance.json", "{\"cpu_capability\": \"AVX2\", \"threads\": 1, \"precision\": \"bfloat16\"}");
@@ -401,7 +401,7 @@ TEST_F(ReportRecordsTest, AnAblationOfMoreArmsOrSeedsThanAnyIsNotJudged) {
   }
 }
 
-// The parser goes down into what it does not know, too.
+// The parser also descends into what it does not know.
 TEST_F(ReportRecordsTest, MessagesNestedDeeperThanAStackAreNotFollowed) {
   std::string text;
   for (int i = 0; i < 1 << 20; ++i) text += "a{";
@@ -409,7 +409,7 @@ TEST_F(ReportRecordsTest, MessagesNestedDeeperThanAStackAreNotFollowed) {
   EXPECT_THAT(Load().notes, Contains(HasSubstr("ablation.textproto, line 1: ")));
 }
 
-// Two of them, each followed into the other, would be walked 2^40 times.
+// Two of them, each followed into the other, would be visited 2^40 times.
 TEST_F(ReportRecordsTest, LinksToAFolderAboveAreNotFollowed) {
   for (const char* name : {"up", "again"}) {
     ASSERT_EQ(symlink(root_.c_str(), Path(absl::StrCat("some/", name)).c_str()), 0);

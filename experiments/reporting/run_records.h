@@ -1,4 +1,4 @@
-// The records of one run, read back and held against each other.
+// The records of one run, read back and compared with each other.
 #pragma once
 
 #include <map>
@@ -12,18 +12,18 @@
 namespace prunelab {
 
 struct RunRecords {
-  RunResult result;    // of status "missing" where there is none that can be used
+  RunResult result;    // with the status "missing" if there is no usable one
   std::string folder;  // where the run's records are
-  EpochCurves epochs;  // none where there are no usable lines
+  EpochCurves epochs;  // none if there are no usable lines
   std::map<std::string, std::string> provenance;
 };
 
 struct ReadRun {
   RunRecords records;
-  std::string config;              // the text of config.textproto, "" where there is none
+  std::string config;              // the text of config.textproto, "" if there is none
   bool finished = false;           // there is a result.json
   std::string left_out;            // why the run is not used, or ""
-  std::string unfinished;          // what there is of a run without a result, or ""
+  std::string unfinished;          // what exists of a run without a result, or ""
   std::vector<std::string> notes;  // on a run that is used
 };
 

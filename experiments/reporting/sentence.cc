@@ -62,7 +62,7 @@ std::string BetterOrWorse(const ComparisonResult& comparison) {
                       ".");
 }
 
-// With what stands in the way of a conclusion, and the seeds that would decide.
+// With the obstacles to a conclusion, and the seeds that would decide.
 std::string NoConclusion(const ComparisonResult& comparison) {
   const Judgement& judgement = comparison.judgement;
   std::string text =

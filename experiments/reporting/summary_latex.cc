@@ -30,7 +30,7 @@ std::string LatexText(absl::string_view text) {
 }
 
 void AppendTable(const TextRows& rows, const std::string& caption, std::string* text) {
-  // Made smaller where it is wider than the page.
+  // Made smaller if it is wider than the page.
   absl::StrAppend(text, "\\begin{table}\n\\centering\n\\caption{", LatexText(caption),
                   "}\n\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n\\begin{tabular}{l",
                   std::string(rows[0].size() - 1, 'r'), "}\n\\toprule\n");
@@ -64,9 +64,9 @@ std::string SummaryLatex(const Ablation& ablation, const Analysis& analysis, con
   if (!analysis.comparisons.empty()) {
     AppendTable(ComparisonRows(analysis), absl::StrCat(title, ": comparisons. ", kMethod), &text);
   }
-  // All measures side by side would have to be made too small to read.
+  // All measures side by side would be too small to read.
   const TextRows arms = ArmRows(analysis);
-  constexpr size_t kNames = 3, kMeasures = 5;  // columns of a table: arm, n, diverged; then some of the measures
+  constexpr size_t kNames = 3, kMeasures = 5;  // the columns of a table: arm, n, diverged; then some of the measures
   for (size_t first = kNames; first < arms[0].size(); first += kMeasures) {
     AppendTable(Columns(arms, kNames, first, kMeasures),
                 absl::StrCat(title, ": arms", first == kNames ? "" : ", continued",

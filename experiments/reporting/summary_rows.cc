@@ -22,7 +22,7 @@ std::string Cell(const ArmSummary& arm, const Measure& measure) {
   return text;
 }
 
-// Measures that the summaries show: those in which any arm has a value.
+// The measures that the summaries show: those in which any arm has a value.
 MeasureList ShownMeasures(const Analysis& analysis) {
   MeasureList shown;
   for (const Measure& measure : AllMeasures()) {

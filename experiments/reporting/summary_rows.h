@@ -16,7 +16,7 @@ TextRows ComparisonRows(const Analysis& analysis);
 // value.
 TextRows ArmRows(const Analysis& analysis);
 
-// The verdicts as a table for the terminal, with a sentence each; "" without comparisons.
+// The verdicts as a table for the terminal, each with a sentence; "" without comparisons.
 std::string VerdictTable(const Analysis& analysis);
 
 // How the numbers of both tables came about, in a few sentences.

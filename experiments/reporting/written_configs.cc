@@ -42,7 +42,8 @@ class Silent : public google::protobuf::io::ErrorCollector {
   std::string text;
 };
 
-// "" or what makes the arms or the runs too many to hold, or none: a program that runs ablations writes no such text.
+// "" or what makes the arms or the runs too many to hold in memory, or none: a program that runs ablations writes no
+// such text.
 std::string WrongSizes(const Ablation& ablation) {
   if (!CountArms(ablation)) return absl::StrCat("its factors make more than ", kMaxArms, " arms");
   const Seeds& seeds = ablation.seeds();
@@ -59,11 +60,11 @@ struct Masked {
   bool filters = false, weights = false;
 };
 
-// What of a network the phases of a run mask, or no value where that is not known.
+// What the phases of a run mask, or no value if that is not known.
 std::optional<Masked> MaskedByPhases(const RunConfig& config, const NetworkInfo& network) {
   Masked masked;
   for (const RunPhase& phase : PhasesOf(config)) {
-    if (!IsToMask(phase.pruning)) continue;  // what the phases before masked stays
+    if (!IsToMask(phase.pruning)) continue;  // what the previous phases masked stays masked
     PruningSetup setup;
     setup.network = &network;
     const auto strategy = CreatePruningStrategy(phase.pruning, setup);
@@ -108,7 +109,7 @@ std::string ParseWrittenAblation(const std::string& text, Ablation* ablation) {
   google::protobuf::TextFormat::Parser parser;
   parser.SetFinder(&finder);
   parser.AllowUnknownField(true);
-  parser.SetRecursionLimit(kMaxNesting);  // unknown fields may hold each other as deep as a file is long
+  parser.SetRecursionLimit(kMaxNesting);  // unknown fields may be nested as deeply as a file is long
   parser.RecordErrorsTo(&errors);
   if (parser.ParseFromString(text, ablation)) return WrongSizes(*ablation);
   return errors.text.empty() ? "does not parse" : errors.text;
@@ -135,7 +136,7 @@ bool HasAnotherIdentity(const std::string& config_text, int64_t seed, const std:
                         const std::string& run_id) {
   RunConfig config;
   if (config_text.empty() || !TextProtoSource::Parse("config.textproto", config_text, &config).ok()) return false;
-  // A file that the records do not hold, or another run, is part of it.
+  // A file that is not in the records, or another run, is part of it.
   if (config.has_initial_weights() || config.has_from_scratch()) return false;
   return run_id != RunId(config, seed, data_fingerprint);
 }

@@ -16,15 +16,15 @@ namespace prunelab {
 // syntax, or more arms or seeds than an ablation can have.
 std::string ParseWrittenAblation(const std::string& text, Ablation* ablation);
 
-// The configs that the ablation gives its arms, by name, as config.textproto has them. Empty where that is not known: a
+// The configs that the ablation gives its arms, by name, as in config.textproto. Empty if that is not known because a
 // plugin is not linked.
 std::map<std::string, std::string> WrittenConfigs(const std::string& ablation_text);
 
 // How the config.textproto of two runs differ, a line for each field; "" if they mean the same.
 std::string ConfigDifference(const std::string& a, const std::string& b);
 
-// Whether `run_id` is not that of the run's config, seed and data, as far as its plugins are linked and its records
-// tell.
+// Whether `run_id` differs from that of the run's config, seed and data, as far as its plugins are linked and its
+// records say.
 bool HasAnotherIdentity(const std::string& config_text, int64_t seed, const std::string& data_fingerprint,
                         const std::string& run_id);
 
@@ -33,8 +33,9 @@ bool HasAnotherIdentity(const std::string& config_text, int64_t seed, const std:
 // nothing does).
 void DescribeArm(const std::string& config_text, const RunRecords* example, ArmFacts* facts);
 
-// The types of the plugins that a run's config.textproto chooses for a field, its phases' too, each once, joined by
-// "+", e.g. "prunelab.DynamicL1" for "pruning", or "". Read from the text: they may not be linked here.
+// The types of the plugins that a run's config.textproto chooses for a field, including its phases, without
+// repetitions, joined by "+", e.g. "prunelab.DynamicL1" for "pruning", or "". They are read from the text, because they
+// may not be linked here.
 std::string PluginType(const std::string& config, absl::string_view field);
 
 }  // namespace prunelab

@@ -46,8 +46,8 @@ absl::Status Remove(const std::string& path) {
 
 bool IsEvents(const std::string& name) { return absl::StartsWith(name, kEventsPrefix); }
 
-// Of the epochs from which a later phase goes back to an earlier network, one that the checkpoint should hold and does
-// not; 0: none.
+// Among the epochs that a later phase rewinds to, one whose network the checkpoint should contain and does not; 0:
+// none.
 int64_t MissingRewind(const std::vector<RunPhase>& phases, size_t phase, const RunCheckpoint& checkpoint) {
   const auto done = static_cast<int64_t>(checkpoint.records.size());
   for (size_t i = phase; i < phases.size(); ++i) {
@@ -81,7 +81,7 @@ std::string RatesDiffer(const RunConfig& config, const RunConfig& longer) {
   for (size_t i = 0; i < phases.size(); ++i) {
     const Training &was = phases[i].training, &now = longer_phases[i].training;
     for (int64_t epoch = 0; epoch < was.epochs(); ++epoch) {
-      // A warm-up counts steps, not epochs of the run: one step of each epoch tells.
+      // A warm-up counts steps, not epochs of the run, so one step of each epoch is enough to tell.
       const double old_rate = LearningRate(was, epoch, 0, 1), rate = LearningRate(now, epoch, 0, 1);
       if (old_rate == rate) continue;
       return absl::StrFormat(
@@ -140,8 +140,8 @@ absl::StatusOr<std::optional<FurtherStart>> FindStart(const std::string& folder,
   const std::optional<Trainer::SavedPlace> place = Trainer::PlaceOf(checkpoint->state);
   const bool last = phase + 1 == old_phases.size();
   if (!place || phase >= old_phases.size() || (last && place->epoch >= old_phases[phase].training.epochs())) {
-    // What comes at a run's end (a strategy's last masks, BatchNorm's statistics for the evaluation) would not have
-    // come there in a longer one.
+    // What happens at a run's end (a strategy's last masks, BatchNorm's statistics for the evaluation) would not have
+    // happened there in a longer run.
     start.from_start = "its state is not that of its last step";
     return start;
   }
@@ -156,7 +156,8 @@ absl::StatusOr<std::optional<FurtherStart>> FindStart(const std::string& folder,
     return start;
   }
   start.done = static_cast<int64_t>(checkpoint->records.size());
-  if (last && result.ok() && result->status == "done") start.done = start.epochs;  // all but the evaluation of the last
+  if (last && result.ok() && result->status == "done")
+    start.done = start.epochs;  // all except the evaluation of the last
   start.checkpoint = std::move(checkpoint);
   return start;
 }
@@ -181,10 +182,10 @@ std::string HoldingFolder(const std::string& folder) {
 absl::Status PrepareFurther(const std::string& folder, const RunConfig& config, const std::string& run_id,
                             const FurtherStart& start) {
   const std::string further = FurtherFolder(folder);
-  const absl::StatusOr<RunConfig> there = ReadConfig(further);  // written last: all else is there too
+  const absl::StatusOr<RunConfig> there = ReadConfig(further);  // written last, so everything else exists, too
   const bool failed = PathExists(JoinPath(further, kResult));
   if (there.ok() && ArmDifference(*there, config).empty() && !failed) return absl::OkStatus();
-  // Not with its parents: the run's folder may have vanished.
+  // Without its parents: the run's folder may have vanished.
   if (mkdir(further.c_str(), 0777) != 0 && errno != EEXIST) {
     return absl::InternalError(absl::StrCat(further, ": cannot be made: ", std::strerror(errno)));
   }
@@ -193,7 +194,8 @@ absl::Status PrepareFurther(const std::string& folder, const RunConfig& config, 
   for (const std::string& name : old_names) PRUNELAB_RETURN_IF_ERROR(Remove(JoinPath(further, name)));
   PRUNELAB_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListFolder(folder));
   for (const std::string& name : names) {
-    // Times are of all that was trained; what the run was begun on is told where it goes on from there.
+    // Times cover everything that was trained; the provenance of the run's beginning is noted where the longer run
+    // resumes.
     if (name != kTiming && !(start.checkpoint && (name == kProvenance || IsEvents(name)))) continue;
     PRUNELAB_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(JoinPath(folder, name)));
     PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(JoinPath(further, name), bytes));
@@ -209,7 +211,7 @@ absl::Status PrepareFurther(const std::string& folder, const RunConfig& config, 
 absl::Status FinishFurther(const std::string& folder) {
   const std::string further = FurtherFolder(folder);
   if (HoldingFolder(folder) != further) {
-    rmdir(further.c_str());  // all that may be left of one that is in its place
+    rmdir(further.c_str());  // everything that may be left of a run that was moved
     return absl::OkStatus();
   }
   for (const std::string& place : {folder, further}) PRUNELAB_RETURN_IF_ERROR(RemoveTemporaries(place));
@@ -237,14 +239,15 @@ absl::Status FinishFurther(const std::string& folder) {
   for (const std::string& name : names) {
     if (name != kConfig && name != kResult) PRUNELAB_RETURN_IF_ERROR(move(name));
   }
-  // Copied, and by that synced with all that was moved; the result, by which the folder here is known, goes last.
+  // Copied, and thereby synced with everything that was moved. The result, by which the folder here is recognized, goes
+  // last.
   for (const char* name : {kConfig, kResult}) {
     if (name == kConfig && config_moved) continue;
     PRUNELAB_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(JoinPath(further, name)));
     PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(JoinPath(folder, name), bytes));
   }
   for (const char* name : {kConfig, kResult}) PRUNELAB_RETURN_IF_ERROR(Remove(JoinPath(further, name)));
-  rmdir(further.c_str());  // where something else lies there it stays
+  rmdir(further.c_str());  // it stays if something else is in it
   return absl::OkStatus();
 }
 

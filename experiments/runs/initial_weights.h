@@ -13,16 +13,17 @@
 
 namespace prunelab {
 
-// What `config.initial_weights` names; nothing and "" where it names none.
+// What `config.initial_weights` names; no value and "" if it names nothing.
 struct InitialWeights {
-  std::optional<Safetensors> tensors;  // as the file has them
+  std::optional<Safetensors> tensors;  // as they are in the file
   std::string digest;                  // SHA-256 of the file
 };
 
-// Errors: the file cannot be read, or is no safetensors file; NotFound if it is not there.
+// Errors: the file cannot be read, or is not a safetensors file; NotFound if it does not exist.
 absl::StatusOr<InitialWeights> ReadInitialWeights(const RunConfig& config);
 
-// What of the file the config takes for the network, which is all but what it starts afresh. Errors: TakeWeights'.
+// The part of the file that the config uses for the network: everything that is not initialized freshly. Errors:
+// TakeWeights'.
 absl::StatusOr<Weights> TakeInitialWeights(const RunConfig& config, const Safetensors& file,
                                            const NetworkInfo& network);
 

@@ -10,8 +10,8 @@
 
 namespace prunelab {
 
-// The file's text for a run on `device`. `existing`: the text that is there, or "". Where the run was begun on
-// something else, that is kept under "earlier": such a run is not bit-identical to an undisturbed one.
+// The file's text for a run on `device`. `existing`: the current text, or "". If the run began on something else, that
+// is kept under "earlier": such a run is not bit-identical to an undisturbed one.
 std::string ProvenanceText(const RunRequest& request, const Dataset& dataset, c10::Device device,
                            const std::string& existing);
 

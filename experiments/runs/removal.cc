@@ -27,7 +27,7 @@
 namespace prunelab {
 namespace {
 
-// The removed network, trained on without masks.
+// The removed network, trained further without masks.
 absl::StatusOr<Model> FineTuned(const RemovalRequest& request, const Model& removed) {
   TrainingSetup setup;
   setup.network = removed.info();
@@ -61,7 +61,7 @@ absl::StatusOr<Model> FineTuned(const RemovalRequest& request, const Model& remo
   return trainer->model();
 }
 
-// Latencies in seconds, at batch 1 and 64, of the dense and of the removed network, both as for inference.
+// Latencies in seconds, at batch 1 and 64, of the dense and of the removed network, both prepared for inference.
 absl::Status WriteLatencies(Model dense, Model removed, const std::string& folder) {
   constexpr int64_t kRuns = 10;
   constexpr double kSeconds = 2;

@@ -101,7 +101,7 @@ class RunTraining {
     return setup;
   }
 
-  // Makes the phase's trainer, which goes on from the phase before, or from the checkpoint.
+  // Creates the phase's trainer, which continues from the previous phase, or from the checkpoint.
   absl::Status StartPhase(size_t index) {
     const RunPhase& phase = phases_[index];
     PRUNELAB_ASSIGN_OR_RETURN(TrainingSetup setup, SetUpTraining(phase));
@@ -110,7 +110,7 @@ class RunTraining {
     if (trainer_) setup.continued_from = NetworkState(trainer_->model());
     run_.set_phase(index);
     if (phase.rewind_to_epoch == 0) {
-      setup.rewind_to_start = true;  // every trainer makes the network as it was before any training
+      setup.rewind_to_start = true;  // every trainer initializes the network as before any training
     } else if (phase.rewind_to_epoch) {
       setup.rewind_to = run_.kept(*phase.rewind_to_epoch);
     }
@@ -188,8 +188,8 @@ class RunTraining {
     return result;
   }
 
-  // E.g. of a strategy whose first epoch lies beyond the run's last: allowed, so that a long config can be tried
-  // shortly.
+  // E.g. by a strategy whose first epoch is after the run's last: this is allowed, so that a long config can be tried
+  // briefly.
   void WarnOfNoMasks(const RunResult& result) const {
     if (result.status != "done" || result.measures.weight_sparsity() != 0) return;
     const auto pruning =
@@ -217,7 +217,7 @@ class RunTraining {
     return absl::OkStatus();
   }
 
-  // Writes what the run leaves behind; its result comes last, and after that nothing is needed of its checkpoints.
+  // Writes the run's files. Its result comes last, and after that its checkpoints are not needed any more.
   absl::Status Leave(const RunResult& result) {
     PRUNELAB_RETURN_IF_ERROR(WriteSafetensors(run_.Path("last.safetensors"), ModelToSafetensors(trainer_->model())));
     PRUNELAB_RETURN_IF_ERROR(events_->End(result.status));
@@ -247,7 +247,7 @@ absl::StatusOr<std::optional<RunResult>> OwnResult(const RunRequest& request) {
   return std::optional<RunResult>(*std::move(there));
 }
 
-// Where the folder holds a run that this one trains further, makes a folder within it ready, and lets `run` work there.
+// If the folder contains a run that this one trains further, prepares a folder within it and lets `run` work there.
 // Returns whether it does.
 absl::StatusOr<bool> MoveToFurther(const RunSetup& setup, RunInFolder& run) {
   const RunRequest& request = setup.request;
@@ -270,7 +270,7 @@ absl::Status DescribeRun(const RunSetup& setup, const RunInFolder& run) {
     return absl::FailedPreconditionError(
         absl::StrCat(result, ": is the finished result of another run, which is not trained over"));
   }
-  unlink(result.c_str());  // a failed attempt's would be taken for this one's
+  unlink(result.c_str());  // a failed attempt's result would be mistaken for this one's
   PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(run.Path("config.textproto"), ResolvedText(setup.request.config())));
   return WriteFileAtomically(
       provenance, ProvenanceText(setup.request, setup.dataset, setup.device, ReadFile(provenance).value_or("")));

@@ -1,5 +1,5 @@
-// One run of an ablation in its folder (docs/results.md): trained from where its checkpoint left it, else from the
-// start. Killed at any moment it can be called again and ends with the same files, byte for byte, but for times.
+// One run of an ablation in its folder (docs/results.md). It is resumed from its checkpoint, else trained from the
+// start. If it is killed at any moment, calling it again ends with the same files, byte for byte, except for times.
 #pragma once
 
 #include <cstdint>
@@ -14,23 +14,23 @@
 
 namespace prunelab {
 
-// In a run's folder: the file that the process which trains it has locked.
+// In a run's folder: the file that the training process has locked.
 inline constexpr char kRunLock[] = ".lock";
 
 struct RunHooks {
   std::function<void(const RunProgress&)> on_progress;  // after each step; may be empty
-  std::function<bool()> stop;                           // asked after each step; may be empty
-  std::function<void(const std::string&)> on_warning;   // e.g. a damaged checkpoint that was passed over; may be empty
+  std::function<bool()> stop;                           // called after each step; may be empty
+  std::function<void(const std::string&)> on_warning;   // e.g. a damaged checkpoint that was skipped; may be empty
 };
 
-// Threads for training steps of `macs` multiply-accumulates each (forward): `threads`, but one where a step is so small
-// that threads would wait for each other longer than they work.
+// The number of threads for training steps of `macs` multiply-accumulates each (forward): `threads`, but one if a step
+// is so small that threads would wait for each other longer than they work.
 int64_t ThreadsForWork(int64_t macs, int64_t threads);
 
-// Trains the run, or goes on with it, in `request.folder()`, which is there. Errors: the file system's (then the run
-// can go on later from its last checkpoint); Cancelled when `hooks.stop` said so, with a checkpoint written;
+// Trains or resumes the run in `request.folder()`, which must exist. Errors: the file system's (then the run can be
+// resumed later from its last checkpoint); Cancelled if `hooks.stop` returned true, with a checkpoint written;
 // Unavailable if another process trains this run; FailedPrecondition if data or weights are not those of
-// `request.run_id()`, or the folder holds the finished result of another run. Where this run's own result is there by
+// `request.run_id()`, or the folder contains the finished result of another run. If this run's own result exists by
 // now, it is returned, and nothing is trained. What the training itself refuses is a result with the status "failed".
 absl::StatusOr<RunResult> TrainRun(const RunRequest& request, const Dataset& dataset, const RunHooks& hooks);
 

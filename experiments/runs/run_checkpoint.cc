@@ -21,12 +21,12 @@ namespace {
 
 constexpr char kFile[] = "checkpoint.safetensors", kPrevious[] = "checkpoint.previous.safetensors";
 constexpr char kRunId[] = "run_id", kRecords[] = "records", kChecksum[] = "crc32c";
-// In the header's JSON; inside of a value the quotes would be escaped.
+// In the header's JSON; within a value the quotes would be escaped.
 constexpr char kChecksumText[] = "\"crc32c\":\"";
-constexpr char kNoChecksum[] = "00000000";  // what the checksum is computed over stands there
+constexpr char kNoChecksum[] = "00000000";  // what is there while the checksum is computed
 constexpr size_t kChecksumDigits = sizeof(kNoChecksum) - 1;
 
-// Where the checksum's digits stand, or npos.
+// The position of the checksum's digits, or npos.
 size_t ChecksumPlace(const std::string& bytes) {
   const size_t at = bytes.find(kChecksumText);
   if (at == std::string::npos || at + sizeof(kChecksumText) - 1 + kChecksumDigits > bytes.size()) {
@@ -105,7 +105,7 @@ std::optional<RunCheckpoint> ReadRunCheckpoint(const std::string& folder, const 
     } else if (checkpoint->run_id != run_id) {
       warnings.push_back(absl::StrCat(path, ": is of another run (", checkpoint->run_id, "); it is passed over"));
     } else {
-      // Where it cannot be renamed it cannot be replaced either.
+      // If it cannot be renamed, it cannot be replaced, either.
       if (name == kPrevious) std::rename(path.c_str(), JoinPath(folder, kFile).c_str());
       return *std::move(checkpoint);
     }

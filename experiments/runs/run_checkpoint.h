@@ -1,7 +1,7 @@
-// The state of a run that is under way, in its folder: checkpoint.safetensors and, until the next one is known good,
-// the one before it, checkpoint.previous.safetensors. Each is the trainer's state with the records of the epochs done,
-// and carries a checksum of the whole file. That of a finished run stays as state.safetensors, made behind its last
-// step and before what comes at a run's end: from there it can be trained further (further.h).
+// The state of a run in progress, in its folder: checkpoint.safetensors and, until the next one is known to be good,
+// the previous one, checkpoint.previous.safetensors. Each has the trainer's state with the records of the finished
+// epochs, and a checksum of the whole file. The checkpoint of a finished run stays as state.safetensors. It was made
+// after the last step and before what happens at a run's end, so the run can be trained further from it (further.h).
 #pragma once
 
 #include <optional>
@@ -16,8 +16,8 @@ namespace prunelab {
 
 inline constexpr char kStateFile[] = "state.safetensors";
 
-// In a checkpoint's state, beside the trainer's: the phase's number (metadata, where it is not 0), and networks that
-// later phases rewind to (tensors, "rewind/<epochs>/<name>").
+// In a checkpoint's state, in addition to the trainer's: the phase's number (metadata, if it is not 0), and networks
+// that later phases rewind to (tensors, "rewind/<epochs>/<name>").
 inline constexpr char kPhaseKey[] = "run/phase", kRewindPrefix[] = "rewind/";
 
 struct RunCheckpoint {
@@ -26,26 +26,26 @@ struct RunCheckpoint {
   std::string run_id;
 };
 
-// A checkpoint as the bytes of a file, and back. `name` stands for the bytes in errors: DataLoss for any that are not
-// exactly what was written.
+// Converts a checkpoint to the bytes of a file, and back. `name` is the file's name in errors: DataLoss for bytes that
+// are not exactly what was written.
 std::string SerializeRunCheckpoint(RunCheckpoint checkpoint);
 absl::StatusOr<RunCheckpoint> ParseRunCheckpoint(const std::string& bytes, const std::string& name);
 
-// The one before becomes checkpoint.previous.safetensors. When this fails there is still a checkpoint to go on from.
+// The previous one becomes checkpoint.previous.safetensors. If this fails, there is still a checkpoint to resume from.
 absl::Status WriteRunCheckpoint(const std::string& folder, RunCheckpoint checkpoint);
 
-// The newest whole checkpoint of the run `run_id`; none where there is none. What had to be passed over is told in
-// `warnings`. The one before, where it is used, takes the place of what was passed over: the next write would else put
-// that into the good one's place, and a kill in the middle of it would leave no checkpoint at all.
+// The newest whole checkpoint of the run `run_id`; no value if there is none. `warnings` says what had to be skipped.
+// If the previous one is used, it replaces the one that was skipped. Otherwise the next write would overwrite the good
+// one with the damaged one, and a kill in the middle of it would leave no checkpoint at all.
 std::optional<RunCheckpoint> ReadRunCheckpoint(const std::string& folder, const std::string& run_id,
                                                std::vector<std::string>& warnings);
 
-// When the run's result is there: where `keep`, its last checkpoint becomes state.safetensors; there are no others
-// then.
+// To be called when the run has its result: if `keep`, its last checkpoint becomes state.safetensors; no others are
+// left.
 absl::Status SettleRunCheckpoints(const std::string& folder, bool keep);
 
-// The state of the run `run_id` (of any, where that is ""), finished or not, and nothing is changed. None where there
-// is none that is whole; then `damage` is what is wrong with one that there is, if any.
+// The state of the run `run_id` (of any run if that is ""), finished or not; nothing is changed. No value if there is
+// no whole one; then `damage` says what is wrong with an existing one, if any.
 std::optional<RunCheckpoint> FindRunState(const std::string& folder, const std::string& run_id, std::string& damage);
 
 }  // namespace prunelab

@@ -9,7 +9,7 @@
 
 namespace {
 
-// With a checkpoint's checksum, where there is one, made to hold: what comes after it is read only then.
+// With a correct checksum if there is one in the checkpoint: only then is what follows it read.
 std::string WithWholeChecksum(std::string bytes) {
   constexpr char kKey[] = "\"crc32c\":\"", kNone[] = "00000000";
   const size_t key = bytes.find(kKey), place = key + sizeof(kKey) - 1;

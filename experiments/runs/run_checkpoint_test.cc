@@ -65,14 +65,14 @@ TEST(RunCheckpointTest, TheOneBeforeIsKeptAndUsedWhereTheLastIsDamaged) {
   EXPECT_EQ(weight(), 1);
   ASSERT_EQ(warnings.size(), 1u);
   EXPECT_NE(warnings[0].find("checkpoint.safetensors: its checksum does not hold"), std::string::npos) << warnings[0];
-  // It stands in the damaged one's place, so that the next write cannot lose it: killed behind its first step, that
-  // leaves the one before.
+  // It has replaced the damaged one, so the next write cannot lose it: killed after its first step, that write leaves
+  // the previous one.
   EXPECT_FALSE(PathExists(JoinPath(folder, "checkpoint.previous.safetensors")));
   EXPECT_EQ(weight(), 1);
   EXPECT_EQ(warnings.size(), 1u);
   ASSERT_EQ(std::rename(path.c_str(), JoinPath(folder, "checkpoint.previous.safetensors").c_str()), 0);
   EXPECT_EQ(weight(), 1);
-  // A checkpoint of another run is none.
+  // A checkpoint of another run does not count.
   EXPECT_FALSE(ReadRunCheckpoint(folder, "other", warnings).has_value());
   ASSERT_TRUE(SettleRunCheckpoints(folder, /*keep=*/false).ok());
   EXPECT_TRUE(ListFolder(folder)->empty());
@@ -150,7 +150,7 @@ TEST(RecordsTest, AnEpochsLineReadsBackEqual) {
   }
 }
 
-// Its checksum holds: made by hand, or by another program.
+// Its checksum is right: it was made by hand, or by another program.
 TEST(RecordsTest, AnEpochsLineThatLacksAFieldOrHasAnotherKindOfNumberIsRefused) {
   EpochRecord record;
   record.measures.set_test_loss(0.5);

@@ -31,7 +31,7 @@ absl::StatusOr<RunEvents> RunEvents::Create(const std::string& folder, const std
   if (seed <= kMostExact) {
     numbers["seed"] = static_cast<double>(seed);
   } else {
-    texts["seed"] = absl::StrCat(seed);  // a number would be another one
+    texts["seed"] = absl::StrCat(seed);  // a number would be another hyperparameter
   }
   writer.AddHyperparameters(texts, numbers, arm);
   PRUNELAB_RETURN_IF_ERROR(writer.Flush());

@@ -1,4 +1,4 @@
-// What a run shows in TensorBoard, written as it goes: every number of epochs.jsonl as a scalar, the filters'
+// What a run shows in TensorBoard, written while it trains: every number of epochs.jsonl as a scalar, the filters'
 // importance by layer as histograms, and arm, levels and seed as hyperparameters.
 //
 //   PRUNELAB_ASSIGN_OR_RETURN(RunEvents events, RunEvents::Create(folder, arm, seed, epochs, 0));
@@ -19,8 +19,8 @@ namespace prunelab {
 
 class RunEvents {
  public:
-  // `epochs`: of the whole run; histograms are written at some twenty of them. `first_epoch`: the first to be added
-  // (not 0 where a run goes on).
+  // `epochs`: of the whole run; histograms are written at about twenty of them. `first_epoch`: the first to be added
+  // (not 0 if a run is resumed).
   static absl::StatusOr<RunEvents> Create(const std::string& folder, const std::string& arm, int64_t seed,
                                           int64_t epochs, int64_t first_epoch);
   // Tags are the keys of epochs.jsonl; live_filters/<layer>; importance/<layer>: mean |w| of each filter, unmasked.

@@ -28,7 +28,7 @@ std::string Lines(const std::vector<std::string>& lines) {
   return lines.empty() ? "" : absl::StrCat(absl::StrJoin(lines, "\n"), "\n");
 }
 
-// Makes a records file hold `lines` and no more, touching it only where it differs.
+// Makes a records file contain exactly `lines`, and changes it only where it differs.
 absl::Status SetLines(const std::string& path, const std::vector<std::string>& lines) {
   const absl::StatusOr<std::string> text = ReadFile(path);
   if (lines.empty() && absl::IsNotFound(text.status())) return absl::OkStatus();
@@ -100,7 +100,8 @@ absl::Status RunInFolder::AddRecord(EpochRecord record) {
   lines_.push_back(EpochLine(record));
   Keep(std::move(record));
   PRUNELAB_RETURN_IF_ERROR(AppendLine(Path("epochs.jsonl"), lines_.back()));
-  // Also where this process trained no image of it: the checkpoint it took up may be of the epoch's last step.
+  // Also if this process trained no image of it: the checkpoint that it resumed from may be after the epoch's last
+  // step.
   return AddTiming(epoch);
 }
 
@@ -122,7 +123,7 @@ absl::Status RunInFolder::AddTiming(int64_t epoch) {
 absl::Status RunInFolder::Checkpoint(const Trainer& trainer) {
   checkpoint_time_ = SteadySeconds();
   Safetensors state = trainer.SaveState();
-  // For the tools, which take weights and masks from it while the run is under way.
+  // For the tools, which read weights and masks from it while the run is in progress.
   state.metadata[kNetworkKey] = NetworkText(trainer.model().info().network());
   if (phase_ > 0) state.metadata[kPhaseKey] = absl::StrCat(phase_);
   for (const auto& [epochs, kept] : kept_) {

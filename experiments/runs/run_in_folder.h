@@ -24,9 +24,9 @@
 
 namespace prunelab {
 
-// The lock of a run's folder, whose holder alone works in it. A worker dies with its coordinator, but not before the
-// write that it is in the middle of, which may take a slow disk some time: whoever goes on from there waits for it.
-// Unavailable if it is held for longer: another process trains the run.
+// The lock on a run's folder; only its holder works in the folder. A worker dies with its coordinator, but only after
+// the write that it is in the middle of, which may take a slow disk some time; a process that resumes the run waits for
+// it. Unavailable if the lock is held for longer: then another process trains the run.
 absl::StatusOr<FileLock> TakeRun(const std::string& path, const RunHooks& hooks);
 
 // A copy of the network's tensors and masks.
@@ -38,14 +38,14 @@ class RunInFolder {
   RunInFolder(const RunRequest& request, const RunHooks& hooks)
       : request_(request), hooks_(hooks), folder_(request.folder()) {}
 
-  // Where the run's files are: the request's folder, or one within it while another run is trained further.
+  // Where the run's files are: the request's folder, or a folder in it while another run is trained further.
   const std::string& folder() const { return folder_; }
   void set_folder(const std::string& folder) { folder_ = folder; }
   std::string Path(const char* name) const;
 
   void Warn(const std::string& text) const;
 
-  // Finds the run's last whole checkpoint, or clears what an attempt without one left.
+  // Finds the run's last whole checkpoint, or removes what an attempt without one left.
   absl::Status TakeUp();
 
   // The phase that is trained.
@@ -54,7 +54,7 @@ class RunInFolder {
   // Brings the phase's trainer to where the checkpoint left it, if that is of this phase.
   absl::Status LoadState(Trainer& trainer);
 
-  // Keeps the network as it is after `epochs` of the run, where a later phase rewinds to it.
+  // Keeps the network as it is after `epochs` of the run, if a later phase rewinds to it.
   void KeepForRewinding(const std::vector<RunPhase>& phases, int64_t epochs, const Model& model);
   const Safetensors& kept(int64_t epochs) const { return kept_.at(epochs); }
 
@@ -73,9 +73,9 @@ class RunInFolder {
 
  private:
   std::string CheckpointName() const { return Path("checkpoint"); }
-  // Takes what Checkpoint put beside the trainer's state out of it.
+  // Takes what Checkpoint added to the trainer's state out of it.
   absl::Status TakeOutPhases(Safetensors& state);
-  // What this process trained of the epoch since its last line in timing.jsonl.
+  // The part of the epoch that this process trained since its last line in timing.jsonl.
   absl::Status AddTiming(int64_t epoch);
   void Keep(EpochRecord record);
 

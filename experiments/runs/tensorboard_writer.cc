@@ -35,7 +35,7 @@ uint32_t MaskedCrc(absl::string_view bytes) {
   return (crc >> 15 | crc << 17) + 0xa282ead8u;
 }
 
-// Protos with maps serialise the same way each time.
+// Protos with maps are serialized the same way each time.
 std::string Serialized(const google::protobuf::MessageLite& message) {
   std::string bytes;
   {
@@ -47,7 +47,7 @@ std::string Serialized(const google::protobuf::MessageLite& message) {
   return bytes;
 }
 
-// A value that is there for its metadata alone.
+// A value that exists only for its metadata.
 void AddPluginData(const std::string& tag, const tensorboard::HparamsPluginData& data, tensorboard::Summary* summary) {
   tensorboard::Summary::Value* value = summary->add_value();
   value->set_tag(tag);
@@ -83,7 +83,7 @@ absl::StatusOr<TensorboardWriter> TensorboardWriter::Create(const std::string& f
       return absl::PermissionDeniedError(absl::StrCat(path, ": cannot be removed, and the run must begin anew"));
     }
   }
-  // Readers take the files in the order of their names.
+  // Readers read the files in the order of their names.
   TensorboardWriter writer(JoinPath(folder, absl::StrFormat("%s%010d.prunelab", kEventsPrefix, attempts)),
                            std::move(now));
   tensorboard::Event version;

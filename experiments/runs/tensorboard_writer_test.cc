@@ -17,7 +17,7 @@
 namespace prunelab {
 namespace {
 
-// The events of a file; their frames are checked by being made again.
+// The events of a file; their frames are checked by writing them again.
 std::vector<tensorboard::Event> Events(const std::string& path) {
   const std::string bytes = ReadFile(path).value();
   std::vector<tensorboard::Event> events;
@@ -32,7 +32,7 @@ std::vector<tensorboard::Event> Events(const std::string& path) {
   return events;
 }
 
-// Byte by byte what TensorBoard's own classes write for the same events.
+// The bytes are those that TensorBoard's own classes write for the same events.
 TEST(TensorboardWriterTest, WritesWhatTensorboardWrites) {
   double time = 99;
   TensorboardWriter writer =

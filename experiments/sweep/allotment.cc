@@ -11,7 +11,7 @@
 namespace prunelab {
 
 int64_t Machine::Threads() const {
-  // Less than a whole core more would only make all threads wait.
+  // A fraction of another core would only make all threads wait.
   return cpus ? std::max<int64_t>(1, std::min(cores, static_cast<int64_t>(*cpus + 1e-6))) : cores;
 }
 
@@ -33,8 +33,8 @@ Allotment Allot(const Machine& machine, int64_t jobs, int64_t threads_per_run, b
   Allotment allotment;
   allotment.jobs = jobs;
   if (jobs == 0) {
-    // One-thread processes train more images a second than one process of as many threads. Each takes some memory for
-    // libraries, data and activations. On a GPU runs would wait for each other.
+    // One-thread processes train more images per second than one process with as many threads. Each needs some memory
+    // for libraries, data and activations. On a GPU runs would wait for each other.
     constexpr int64_t kMemoryOfARun = int64_t{2} << 30;
     const int64_t by_cores = machine.Threads() / std::max<int64_t>(1, threads_per_run);
     allotment.jobs = gpu ? 1 : std::min({by_cores, machine.memory / kMemoryOfARun, runs});

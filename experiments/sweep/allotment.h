@@ -1,4 +1,4 @@
-// How runs share out what of the machine an ablation may use.
+// How the runs share the part of the machine that an ablation may use.
 #pragma once
 
 #include <cstdint>
@@ -11,29 +11,29 @@ namespace prunelab {
 
 struct Machine {
   int64_t cores = 1;           // that the process may use, by its affinity and cpuset
-  std::optional<double> cpus;  // the control groups' quota of CPU time, where it is less
+  std::optional<double> cpus;  // the control groups' quota of CPU time, if it is lower
   int64_t memory = 0;          // bytes: the machine's, or the control groups' limit
   bool memory_is_limited = false;
   // How many threads may compute at once; at least 1.
   int64_t Threads() const;
 };
 
-// Of `cores` cores and `memory` bytes what `limits` leave.
+// What `limits` leave of `cores` cores and `memory` bytes.
 Machine MachineWithin(int64_t cores, int64_t memory, const CgroupLimits& limits);
 
-// Of this process.
+// For this process.
 Machine ThisMachine();
 
-// A function of the machine, the options and the whole ablation, not of what is left of it, so that a run has the same
-// number of threads whenever it is trained.
+// This is a function of the machine, the options and the whole ablation, not of what is left of it, so that a run has
+// the same number of threads whenever it is trained.
 struct Allotment {
   int64_t jobs = 1, threads = 1;  // runs at once, and threads of each
 };
 
-// `jobs`, `threads_per_run`: as asked for, 0: not; `runs`: of the whole ablation.
+// `jobs`, `threads_per_run`: as requested, 0: not set; `runs`: of the whole ablation.
 Allotment Allot(const Machine& machine, int64_t jobs, int64_t threads_per_run, bool gpu, int64_t runs);
 
-// Says what was found and what follows: "Machine: 8 cores, of which a quota leaves 2.5 ...".
+// A sentence on what was found and what follows: "Machine: 8 cores, of which a quota leaves 2.5 ...".
 std::string AllotmentText(const Machine& machine, const Allotment& allotment);
 
 }  // namespace prunelab

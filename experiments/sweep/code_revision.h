@@ -1,12 +1,12 @@
-// Which code a run was trained by.
+// The version of the code that a run was trained by.
 #pragma once
 
 #include <string>
 
 namespace prunelab {
 
-// What `git describe --always --dirty` says of the workspace under `bazel run` (BUILD_WORKSPACE_DIRECTORY), or
-// "unknown". The path is git's argument, seen by no shell.
+// The output of `git describe --always --dirty` for the workspace under `bazel run` (BUILD_WORKSPACE_DIRECTORY), or
+// "unknown". The path is git's argument, and no shell sees it.
 std::string CodeRevision();
 
 }  // namespace prunelab

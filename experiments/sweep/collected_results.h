@@ -1,4 +1,4 @@
-// results.csv of a sweep: the runs of this call and what else the folder holds.
+// results.csv of a sweep: the runs of this call and everything else in the folder.
 #pragma once
 
 #include <vector>
@@ -9,8 +9,8 @@
 
 namespace prunelab {
 
-// Writes results.csv, arm by arm: `results`, which are those of `runs`, and the results that the output folder holds
-// beyond them, of other shards, seeds and arms of the ablation.
+// Writes results.csv, arm by arm: `results`, which belong to `runs`, and the other results in the output folder, of
+// other shards, seeds and arms of the ablation.
 absl::Status CollectResults(const LoadedAblation& loaded, const RunnerOptions& options,
                             const std::vector<PlannedRun>& runs, const std::vector<RunResult>& results);
 

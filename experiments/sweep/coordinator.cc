@@ -28,7 +28,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// A stopped worker has this long for its step and its checkpoint.
+// How long a stopped worker has for its step and its checkpoint.
 constexpr std::chrono::seconds kStopTime(10);
 
 // The runs without a result, seed by seed.
@@ -83,8 +83,8 @@ class Coordinator {
   const std::vector<PlannedRun>& runs() const { return sweep_.runs; }
   bool Stopping() const { return options().stop && options().stop(); }
 
-  // The output folder may vanish. One made in its place would be locked by nobody, and where a file system was
-  // unmounted its results would lie hidden below the mount: nothing is written there.
+  // The output folder may vanish. A new one in its place would not be locked and, if a file system was unmounted, its
+  // results would be hidden below the mount. So nothing is written there.
   absl::Status CheckFolder() const {
     for (const FileLock& lock : sweep_.locks) {
       const absl::Status status = lock.CheckInPlace();
@@ -121,7 +121,7 @@ class Coordinator {
 
   absl::Status Collect() const { return CollectResults(sweep_.loaded, options(), runs(), Results()); }
 
-  // `ours`: it was trained by this call.
+  // `ours`: this call trained it.
   absl::Status Finish(size_t index, RunResult result, bool ours = true) {
     PRUNELAB_RETURN_IF_ERROR(CheckFolder());
     const PlannedRun& run = runs()[index];
@@ -136,11 +136,12 @@ class Coordinator {
     queue_.Return(index);
     display_.End(run.name(), text, /*done=*/true);
     const absl::Status collected = Collect();
-    if (!collected.ok()) PRUNELAB_RETURN_IF_ERROR(CheckFolder());  // says more than that a file cannot be made
+    if (!collected.ok()) PRUNELAB_RETURN_IF_ERROR(CheckFolder());  // says more than that a file cannot be created
     return collected;
   }
 
-  // A run that ended without a result is one too, unless somebody else has taken it up or even ended it meanwhile.
+  // A run that ended without a result is counted as well, unless another process has resumed or even finished it in the
+  // meantime.
   absl::Status Fail(size_t index, const std::string& message) {
     PRUNELAB_RETURN_IF_ERROR(CheckFolder());
     const PlannedRun& run = runs()[index];
@@ -157,21 +158,21 @@ class Coordinator {
       LeaveToOthers(index, lock.status());
       return absl::OkStatus();
     }
-    // Where even this cannot be written, the message at the end is all there is.
+    // If even this cannot be written, the message at the end has to be enough.
     const absl::StatusOr<RunResult> kept = lock.ok() ? KeepResult(run.folder, result) : lock.status();
-    // Nor does a failure replace the result of a run that was to be trained further.
+    // A failure does not replace the result of a run that was to be trained further, either.
     if (!kept.ok() && !absl::IsAlreadyExists(kept.status())) display_.Say(std::string(kept.status().message()));
     return Finish(index, kept.ok() ? *kept : std::move(result));
   }
 
-  // Another process trains the run, e.g. for another shard: it is looked at again in a while.
+  // Another process trains the run, e.g. for another shard: look at it again later.
   void LeaveToOthers(size_t index, const absl::Status& held) {
     if (!queue_.LeaveToOthers(index)) return;
     display_.Say(absl::StrCat(runs()[index].name(), ": another process trains it, its result is waited for (",
                               held.message(), ")"));
   }
 
-  // Whether a run that waits is ours to train: another process may be at it, or have ended it.
+  // Whether a waiting run is ours to train: another process may be training it, or may have finished it.
   absl::StatusOr<bool> IsOurs(size_t index) {
     const PlannedRun& run = runs()[index];
     const absl::StatusOr<FileLock> lock = TakeRunLock(run);
@@ -191,8 +192,8 @@ class Coordinator {
     return false;
   }
 
-  // Makes the folder of a run that is to be started, or fails the run. A worker, which takes seconds to start, does not
-  // make it: it might then stand in the place of a vanished one.
+  // Creates the folder of a run that is to be started, or fails the run. A worker, which takes seconds to start, does
+  // not create it, because it might then replace a folder that has vanished.
   absl::StatusOr<bool> MakeFolder(size_t index) {
     PRUNELAB_RETURN_IF_ERROR(CheckFolder());
     const absl::Status made = CreateFolders(runs()[index].folder);
@@ -201,8 +202,9 @@ class Coordinator {
     return false;
   }
 
-  // Takes a run to train: it does not wait for another one's shape, its folder is there, and it is this process's. No
-  // value where none is left, or all that are wait for others. One whose source has ended without a network fails.
+  // Takes a run to train: one that does not wait for another one's shape, whose folder exists and belongs to this
+  // process. No value if none is left, or all that are left wait for others. A run whose source has ended without a
+  // network fails.
   absl::StatusOr<std::optional<size_t>> NextRun() {
     const auto ready = [&](size_t index) {
       const int source = runs()[index].source;
@@ -232,7 +234,8 @@ class Coordinator {
       if (next) {
         PRUNELAB_RETURN_IF_ERROR(TrainHere(*next));
       } else if (!queue_.empty()) {
-        std::this_thread::sleep_for(RunQueue::kLookPeriod);  // all that is left is with others, or waits for that
+        std::this_thread::sleep_for(
+            RunQueue::kLookPeriod);  // other processes train everything that is left, or it waits for them
       }
     }
     return absl::OkStatus();
@@ -305,8 +308,8 @@ class Coordinator {
     return absl::OkStatus();
   }
 
-  // Each worker has cores of its own where there are enough; one alone may go where the system likes, and so may those
-  // for which other coordinators on this machine have left too few.
+  // Each worker has cores of its own if there are enough. A single one runs wherever the system puts it, and so do
+  // those for which other coordinators on this machine have left too few.
   CoreClaim ClaimCores() const {
     const auto& [jobs, threads] = sweep_.allotment;
     const std::vector<int> allowed = CoreClaim::Allowed();
@@ -356,18 +359,18 @@ class Coordinator {
     }
   }
 
-  // What becomes of the run of a worker that has ended.
+  // Decides what happens to the run of a worker that has ended.
   absl::Status Conclude(Worker& worker) {
     const PlannedRun& run = runs()[worker.index];
     const int status = worker.process.wait_status();
     const bool done = WIFEXITED(status) && WEXITSTATUS(status) == kWorkerDone;
     PRUNELAB_RETURN_IF_ERROR(FinishFurtherAlone(run.folder));
     absl::StatusOr<RunResult> result = ReadResult(run.folder);
-    // That of the run that was to be trained further, and not this one's, which may have failed.
+    // The result of the run that was to be trained further, not of this one, which may have failed.
     if (result.ok() && result->run_id != run.run_id) result = ReadResult(FurtherFolder(run.folder));
     // A result is a run's last word: how the process ended after it does not matter. A retry would find no checkpoint.
     if (result.ok() && (done || (result->run_id == run.run_id && IsFinished(*result)))) {
-      // It may not have come to that.
+      // It may have ended before that.
       if (!done) {
         PRUNELAB_RETURN_IF_ERROR(SettleRunCheckpoints(run.folder, run.arm->config.training().keep_state()));
       }
@@ -377,7 +380,7 @@ class Coordinator {
     return ConcludeWithoutResult(worker);
   }
 
-  // Whatever the worker ended by, its run goes on from the last checkpoint, or fails.
+  // However the worker ended, its run resumes from the last checkpoint, or fails.
   absl::Status ConcludeWithoutResult(Worker& worker) {
     const size_t index = worker.index;
     const std::string name = runs()[index].name();
@@ -391,13 +394,13 @@ class Coordinator {
     const int status = worker.process.wait_status();
     const int exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
     if (exit_status == kWorkerStopped) {
-      // Asked by somebody else. If we are too, that is seen before it is started again.
+      // Another process asked it to stop. If we were asked, too, we notice before it is started again.
       display_.End(name, "stopped by a signal to its process", /*done=*/false);
       queue_.PutFirst(index);
       return absl::OkStatus();
     }
     const std::string errors = worker.process.LastErrors();
-    if (exit_status == kWorkerBusy) {  // it came between our look and the worker's
+    if (exit_status == kWorkerBusy) {  // it was written between our look and the worker's
       display_.End(name, "is trained by another process", /*done=*/false);
       LeaveToOthers(index, absl::UnavailableError(errors));
       return absl::OkStatus();

@@ -12,7 +12,7 @@
 
 namespace prunelab {
 
-// The runs of a call and where they stand. All that is referred to must outlive the training.
+// The runs of a call and their progress. Everything that is referred to must outlive the training.
 struct Sweep {
   const LoadedAblation& loaded;
   const RunnerOptions& options;

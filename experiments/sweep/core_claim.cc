@@ -19,8 +19,8 @@ namespace {
 
 constexpr int kTaken = -2, kUnseen = -1;
 
-// A socket bound to `name`, closed when another program takes this process's place; kTaken where somebody has that
-// name, kUnseen where there are no such sockets.
+// A socket bound to `name`, closed when this process executes another program; kTaken if the name is in use, kUnseen if
+// there are no such sockets.
 int BindAbstractSocket(const std::string& name) {
   sockaddr_un address = {};
   address.sun_family = AF_UNIX;

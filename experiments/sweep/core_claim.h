@@ -1,4 +1,4 @@
-// Cores of this machine for one worker alone, among all coordinators on it.
+// Reserves cores of this machine for one worker, among all coordinators on it.
 #pragma once
 
 #include <cstdint>
@@ -7,15 +7,15 @@
 
 namespace prunelab {
 
-// A claim is known by an abstract socket of a core's name: it ends with its process, however that ends, leaves no
-// files, and is seen by every process of this machine (of one network namespace, where there are several, as containers
-// have). Where there are no such sockets a claim is not seen by others.
+// A claim is an abstract socket with a core's name. It ends with its process, however that ends, leaves no files, and
+// is visible to every process of this machine (of one network namespace, if there are several, as with containers). If
+// there are no such sockets, others do not see a claim.
 class CoreClaim {
  public:
   // The cores that this process may use, ascending.
   static std::vector<int> Allowed();
 
-  // Claims the first `count` of `cores` that nobody has claimed; none where fewer are left. `prefix` begins the
+  // Claims the first `count` of `cores` that no process has claimed; none if fewer are left. `prefix` begins the
   // sockets' names (tests have their own).
   static CoreClaim Take(const std::vector<int>& cores, int64_t count, const std::string& prefix = "prunelab.core.");
 

@@ -16,7 +16,7 @@
 namespace prunelab {
 namespace {
 
-// No other test's cores. (Sandboxes count their processes anew, but share sockets' names.)
+// Not the cores of other tests. (Sandboxes number their own processes, but share sockets' names.)
 std::string Prefix() {
   std::random_device random;
   return absl::StrCat("prunelab.test.", random(), ".", random(), ".");

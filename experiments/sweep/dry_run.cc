@@ -47,7 +47,7 @@ class DryRunner {
   absl::Status AddArm(const Arm& arm) {
     PRUNELAB_ASSIGN_OR_RETURN(const std::optional<DatasetInfo> info, DescribeRunDataset(arm.config));
     PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo network, BuildRunNetwork(arm.config, info));
-    // Without the data the network's sizes are not known, which its weights must have.
+    // Without the data the network's sizes, which its weights must have, are not known.
     const absl::Status found = info ? inputs_.CheckWeightsFit(arm, network) : inputs_.WeightsOf(arm).status();
     if (!found.ok() && !absl::IsNotFound(found)) return found;
     Report(found);

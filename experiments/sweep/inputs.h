@@ -19,7 +19,7 @@ namespace prunelab {
 
 class Inputs {
  public:
-  // `say` is called for each note on what was read, e.g. on weights that were passed over; once for each.
+  // `say` is called once for each note on what was read, e.g. on weights that were skipped.
   explicit Inputs(std::function<void(const std::string&)> say) : say_(std::move(say)) {}
 
   // What is returned lives as long as this. Errors say where the arm's file is set; they are those of the first arm

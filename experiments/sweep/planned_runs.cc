@@ -23,7 +23,7 @@
 namespace prunelab {
 namespace {
 
-// What a run that trains another one further starts from, if its folder holds such a one.
+// What a run that trains another one further starts from, if its folder contains such a run.
 absl::StatusOr<std::optional<FurtherStart>> StartOf(const PlannedRun& run) {
   std::function<std::string(const RunConfig&)> run_id_of;
   if (run.dataset != nullptr) {
@@ -34,7 +34,7 @@ absl::StatusOr<std::optional<FurtherStart>> StartOf(const PlannedRun& run) {
   return FindStart(HoldingFolder(run.folder), run.arm->name, run.arm->config, run_id_of);
 }
 
-// A run of the arm and seed by the data and weights that there are now, as far as it needs no network.
+// A run of the arm and seed with the current data and weights, as far as it needs no network.
 absl::StatusOr<PlannedRun> MakeRun(const RunnerOptions& options, Inputs& inputs, const Arm& arm, int64_t seed) {
   PlannedRun run;
   run.arm = &arm;

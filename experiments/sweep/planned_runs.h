@@ -25,9 +25,9 @@ struct PlannedRun {
   std::string run_id;
   std::string weights_digest;  // of its initial weights
   int64_t macs = 0;            // of one image
-  double images = 0;           // to train in all
-  // The run whose shape this one has, by `from_scratch`: its folder and identity, and its place among the planned runs,
-  // -1 where it was done before.
+  double images = 0;           // to train in total
+  // The run whose shape this one has, by `from_scratch`: its folder and identity, and its index among the planned runs,
+  // -1 if it was done before.
   std::string source_folder, source_run_id;
   int source = -1;
   std::string name() const;  // "dynamic_l1/cov seed 3"
@@ -48,17 +48,17 @@ absl::StatusOr<int64_t> CheckArmOnData(const Arm& arm, const NetworkInfo& networ
 // Refuses an arm whose precision the device would emulate.
 absl::Status CheckArmPrecision(const Arm& arm, c10::Device device);
 
-// Refuses initial weights that a run without a result would write over.
+// Refuses initial weights that a run without a result would overwrite.
 absl::Status CheckWeightsStay(const std::vector<PlannedRun>& runs,
                               const std::vector<std::optional<RunResult>>& results);
 
-// What a run's folder holds; at most one of them.
+// The contents of a run's folder; at most one of them.
 struct RunState {
   std::optional<RunResult> result;      // finished: a run that failed is tried again
   std::optional<FurtherStart> further;  // a shorter run, which this one trains further
 };
 
-// Errors: FailedPrecondition where the folder holds a run of another config, or of other data or weights.
+// Errors: FailedPrecondition if the folder contains a run of another config, or with other data or weights.
 absl::StatusOr<RunState> LookAt(const PlannedRun& run);
 
 // Puts a longer run that has its result in the place of the shorter one, unless its own process is still at that.

@@ -1,5 +1,6 @@
-// Tells a person where an ablation is: on a terminal a line for each run in progress and one for the whole, written
-// over; otherwise a line for each run done, and at most every ten seconds one on those in progress.
+// Shows the progress of an ablation. On a terminal there is a line for each run in progress and one for the whole,
+// which are overwritten; otherwise there is a line for each finished run, and at most every ten seconds one on those in
+// progress.
 #pragma once
 
 #include <cstdint>
@@ -12,14 +13,14 @@ namespace prunelab {
 
 class ProgressDisplay {
  public:
-  // `runs` in all, of which `done` are done; `images_to_train` by those that are not.
+  // `runs` in total, of which `done` are done; `images_to_train` for those that are not.
   ProgressDisplay(bool terminal, int64_t runs, int64_t done, double images_to_train);
 
-  // A run in progress by a name of its own, e.g. "dynamic_l1/cov seed 3". `images` is what it has to train if nothing
-  // of it is done yet.
+  // A run in progress, by a unique name, e.g. "dynamic_l1/cov seed 3". `images` is the number of images that it has to
+  // train if nothing of it is done yet.
   void Start(const std::string& name, double images);
   void Update(const std::string& name, const RunProgress& progress);
-  // The run is no longer in progress; `done`: nor to be done.
+  // The run is no longer in progress; `done`: it need not be trained again.
   void End(const std::string& name, const std::string& text, bool done);
   // A line that stays, e.g. a warning.
   void Say(const std::string& text);
@@ -39,10 +40,10 @@ class ProgressDisplay {
   const bool terminal_;
   const int64_t runs_;
   int64_t done_;
-  double waiting_images_;      // of runs not begun
+  double waiting_images_;      // of runs that have not begun
   double trained_images_ = 0;  // by runs that ended
   double start_, last_;
-  int lines_ = 0;  // on the terminal, to be written over
+  int lines_ = 0;  // on the terminal, to be overwritten
   std::map<std::string, InProgress> in_progress_;
 };
 

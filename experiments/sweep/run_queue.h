@@ -1,5 +1,5 @@
-// The runs that wait to be trained: seed by seed, so that what is there at any moment is nearly balanced over the arms.
-// A run that another process trains, e.g. for another shard, waits outside and is looked at again in a while.
+// The runs that wait to be trained: seed by seed, so that the results at any moment are nearly balanced over the arms.
+// A run that another process trains, e.g. for another shard, waits outside and is looked at again later.
 #pragma once
 
 #include <chrono>
@@ -29,12 +29,13 @@ class RunQueue {
   // Makes the run the first one.
   void PutFirst(size_t run) { waiting_.push_front(run); }
 
-  // Puts a run that was taken outside: another process trains it. Returns true once for a run, when that process has
-  // had it long enough to be told of: one that is about to die holds its lock to the end of its last write.
+  // Moves a run that was taken to the outside, because another process trains it. Returns true once for a run, when
+  // that process has had it long enough to be reported: a process that is about to die holds its lock until the end of
+  // its last write.
   bool LeaveToOthers(size_t run);
   // The run is no longer outside: no other process trains it.
   void Return(size_t run) { elsewhere_.erase(run); }
-  // Puts runs from outside first, where it is time to look at them again.
+  // Moves runs from the outside to the front if it is time to look at them again.
   void LookElsewhere();
 
   void Clear();
@@ -44,7 +45,7 @@ class RunQueue {
   struct Elsewhere {
     Clock::time_point since, next_look;
     bool said = false;
-    bool is_waiting = false;  // to be tried again: it is in waiting_, too
+    bool is_waiting = false;  // it will be tried again and is in waiting_, too
   };
   std::deque<size_t> waiting_;
   std::map<size_t, Elsewhere> elsewhere_;

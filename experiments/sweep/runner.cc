@@ -21,9 +21,9 @@
 namespace prunelab {
 namespace {
 
-using Results = std::vector<std::optional<RunResult>>;  // of each planned run, where it is done
+using Results = std::vector<std::optional<RunResult>>;  // of each planned run, if it is done
 
-// Locks the output folder: all of it, or a shard's part beside other shards.
+// Locks the output folder: all of it, or a shard's part next to other shards.
 absl::StatusOr<std::vector<FileLock>> LockFolder(const RunnerOptions& options) {
   const bool whole = options.shard.count == 1;
   std::vector<FileLock> locks;
@@ -40,8 +40,8 @@ absl::StatusOr<std::vector<FileLock>> LockFolder(const RunnerOptions& options) {
   return locks;
 }
 
-// The results that the runs' folders hold. Refuses runs that cannot be trained where their folders lie, or on the
-// device; nothing is written.
+// The results in the runs' folders. Refuses runs that cannot be trained in their folders or on the device; nothing is
+// written.
 absl::StatusOr<Results> CheckRuns(const std::vector<PlannedRun>& runs, at::Device device) {
   Results results;
   for (const PlannedRun& run : runs) {
@@ -54,9 +54,9 @@ absl::StatusOr<Results> CheckRuns(const std::vector<PlannedRun>& runs, at::Devic
   return results;
 }
 
-// Takes the folders up, now that nobody else is at work in them: ends what processes that died left half done, and
-// looks again at the runs without a result, which may have been finished meanwhile. Of those that train others further
-// only what is new is left to train.
+// Takes over the folders, now that no other process works in them: finishes what processes left half done when they
+// died, and looks again at the runs without a result, which may have been finished in the meantime. For runs that train
+// others further, only what is new is left to train.
 absl::Status TakeUpFolders(std::vector<PlannedRun>& runs, Results& results) {
   FurtherRuns further;
   for (size_t i = 0; i < runs.size(); ++i) {

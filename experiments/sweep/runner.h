@@ -1,5 +1,5 @@
-// Runs an ablation: every arm with every seed that is not done yet, each in a worker process of its own, into
-// <output>/<arm>/<seed>/ (docs/results.md). Killed at any moment, the same command goes on.
+// Runs an ablation: every arm with every seed that is not done yet, each in its own worker process, in
+// <output>/<arm>/<seed>/ (docs/results.md). If it is killed at any moment, the same command resumes it.
 #pragma once
 
 #include "absl/status/statusor.h"
@@ -7,8 +7,9 @@
 
 namespace prunelab {
 
-// Opens the data, refuses what cannot be run (data, device, folder, an arm that is not what its folder holds, a folder
-// that another process works in) before anything is written, then trains. Progress goes to standard error.
+// Opens the data, and refuses what cannot be run (data, device, folder, an arm that differs from what its folder
+// contains, a folder that another process works in) before anything is written. Then it trains. Progress is printed on
+// standard error.
 absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const RunnerOptions& options);
 
 }  // namespace prunelab

@@ -14,25 +14,25 @@
 namespace prunelab {
 
 struct RunnerOptions {
-  std::string output;     // folder; made when all is checked
-  std::vector<Arm> arms;  // those to run
+  std::string output;     // folder; created when everything is checked
+  std::vector<Arm> arms;  // the arms to run
   Seeds seeds;
   Shard shard;
   std::string device = "auto";  // auto, cpu, cuda
   int64_t jobs = 0;             // runs at once; 0: as many as the machine has cores (see Allot)
-  int64_t threads_per_run = 0;  // 0: the cores that jobs leave to each, one where a step is tiny
+  int64_t threads_per_run = 0;  // 0: each job's share of the cores, one if a step is tiny
   int64_t retries = 1;          // of a run whose worker crashes
-  bool terminal = false;        // lines that are written over instead of plain ones
+  bool terminal = false;        // overwrite lines instead of printing plain ones
   // How a worker is started; empty: runs are trained in this process, one after the other.
   std::vector<std::string> worker_command;
-  std::function<bool()> stop;  // asked often, may be empty: true makes the workers write checkpoints and end
+  std::function<bool()> stop;  // called often, may be empty: true makes the workers write checkpoints and end
 };
 
 struct AblationOutcome {
-  std::vector<RunResult> results;  // of the arms and seeds asked for, arm by arm
+  std::vector<RunResult> results;  // of the requested arms and seeds, arm by arm
   int64_t trained = 0;             // runs of this call
   int64_t failed = 0;
-  bool stopped = false;  // before all were done
+  bool stopped = false;  // before all runs were done
 };
 
 // How the ablation's runs share the machine.

@@ -13,9 +13,9 @@ namespace prunelab {
 namespace {
 
 constexpr char kTaskId[] = "SLURM_ARRAY_TASK_ID";
-constexpr int64_t kMostTasks = 1'000'000'000;  // more than any Slurm allows
+constexpr int64_t kMostTasks = 1'000'000'000;  // more than Slurm allows
 
-// A number that Slurm tells its tasks. One that it does not tell is `otherwise`, or an error if that is negative.
+// A number that Slurm passes to its tasks. If it is missing: `otherwise`, or an error if that is negative.
 absl::StatusOr<int64_t> SlurmNumber(const char* name, int64_t otherwise) {
   const char* text = std::getenv(name);
   if (text == nullptr && otherwise >= 0) return otherwise;

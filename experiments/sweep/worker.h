@@ -12,8 +12,8 @@
 namespace prunelab {
 
 // Exit statuses of a worker. With 0 there is a result.json; with any other there is a text on standard error.
-// kWorkerBusy: another process trains the run. None is 1: that is how a library that gives up, or a sanitizer, ends a
-// process, which is a crash.
+// kWorkerBusy: another process trains the run. None of them is 1, because that is how a library that gives up, or a
+// sanitizer, ends a process, which is a crash.
 constexpr int kWorkerDone = 0, kWorkerFailed = 70, kWorkerBusy = 73, kWorkerStopped = 75;
 
 // The request in `bytes`, which is a RunRequest as serialized. Errors: it is none, or a field is missing.
@@ -24,7 +24,7 @@ std::string WorkerLine(const WorkerMessage& message);
 std::optional<WorkerMessage> ParseWorkerMessage(const std::string& line);
 
 // Reads the request and trains; returns the exit status. A stop signal (stop_signals.h) makes it write a checkpoint
-// after the step under way and end with kWorkerStopped.
+// after the current step and end with kWorkerStopped.
 int RunWorker();
 
 }  // namespace prunelab

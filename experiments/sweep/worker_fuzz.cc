@@ -1,4 +1,4 @@
-// Any bytes as what coordinator and worker tell each other.
+// Reads arbitrary bytes as messages between coordinator and worker.
 #include <cstdint>
 #include <string>
 

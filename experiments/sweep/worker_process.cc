@@ -22,7 +22,7 @@ namespace {
 
 constexpr size_t kKeptErrors = 4096;  // bytes
 
-// Appends what can be read without waiting; closes the file at its end.
+// Appends what can be read without blocking; closes the file at its end.
 void Drain(int& fd, std::string& text) {
   char buffer[4096];
   while (fd >= 0) {
@@ -40,14 +40,14 @@ void Drain(int& fd, std::string& text) {
   }
 }
 
-// Only async-signal-safe calls: between fork and exec.
+// Only async-signal-safe calls, because this runs between fork and exec.
 [[noreturn]] void Become(const char* const* command, const char* const* environment, const cpu_set_t* cpus,
                          pid_t parent, const int pipes[3][2]) {
-  // The signals that the coordinator handles go back to what they do by default.
+  // Restores the default action of the signals that the coordinator handles.
   ResetStopSignals();
   ::signal(SIGPIPE, SIG_DFL);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (getppid() != parent) _exit(127);  // it died before that was asked for
+  if (getppid() != parent) _exit(127);  // the parent died before that was requested
   if (cpus != nullptr) sched_setaffinity(0, sizeof(*cpus), cpus);
   dup2(pipes[0][0], STDIN_FILENO);
   dup2(pipes[1][1], STDOUT_FILENO);
@@ -66,7 +66,8 @@ absl::StatusOr<WorkerProcess> WorkerProcess::Start(const std::vector<std::string
   std::vector<const char*> arguments, variables;
   for (const std::string& argument : command) arguments.push_back(argument.c_str());
   arguments.push_back(nullptr);
-  for (const std::string& variable : environment) variables.push_back(variable.c_str());  // the first of a name counts
+  for (const std::string& variable : environment)
+    variables.push_back(variable.c_str());  // the first of the same name counts
   for (char** variable = environ; *variable != nullptr; ++variable) {
     bool replaced = false;
     for (const std::string& own : environment) {
@@ -111,7 +112,7 @@ absl::StatusOr<WorkerProcess> WorkerProcess::Start(const std::vector<std::string
   for (const int fd : {process.output_, process.errors_}) fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
   close(pipes[0][0]);
   pipes[0][0] = -1;
-  // A worker that dies at once must not end the coordinator by SIGPIPE; its end is seen soon enough.
+  // A worker that dies at once must not end the coordinator by SIGPIPE; its end will be noticed soon enough.
   struct sigaction ignore = {}, old = {};
   ignore.sa_handler = SIG_IGN;
   sigaction(SIGPIPE, &ignore, &old);
@@ -145,7 +146,7 @@ bool WorkerProcess::Ended() {
   if (waited == 0 || (waited < 0 && errno == EINTR)) return false;
   ended_ = true;
   unread_ = ReadLines();
-  // A grandchild may hold the pipes open; what it says does not concern us.
+  // A grandchild may hold the pipes open; its output does not matter to us.
   for (int* fd : {&output_, &errors_}) {
     if (*fd >= 0) close(*fd);
     *fd = -1;

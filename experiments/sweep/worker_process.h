@@ -1,5 +1,5 @@
-// A child process that the coordinator watches: gets its input at once on standard input, speaks in lines on standard
-// output, and what it says on standard error is kept for the case that it dies.
+// A child process that the coordinator watches. It gets its input at once on standard input and writes lines to
+// standard output. Its standard error is kept for the case that it dies.
 #pragma once
 
 #include <sys/types.h>
@@ -14,7 +14,7 @@ namespace prunelab {
 class WorkerProcess {
  public:
   // Starts `command` with `environment` ("NAME=value") added. It dies with this process (parent-death signal), stays in
-  // its process group, and runs on `cpus` only unless that is empty.
+  // its process group, and runs only on `cpus`, unless that is empty.
   static absl::StatusOr<WorkerProcess> Start(const std::vector<std::string>& command,
                                              const std::vector<std::string>& environment, const std::vector<int>& cpus,
                                              const std::string& input);
@@ -26,10 +26,10 @@ class WorkerProcess {
   int output() const { return output_; }
   int errors() const { return errors_; }
 
-  // Reads what is there without waiting and returns the lines that became complete.
+  // Reads without blocking and returns the lines that became complete.
   std::vector<std::string> ReadLines();
 
-  // Whether it has ended; then wait_status() is what waitpid gave, and all its output has been read.
+  // Whether it has ended; then wait_status() is what waitpid returned, and all its output has been read.
   bool Ended();
   int wait_status() const { return wait_status_; }
   // "exit status 3", "signal 11 (Segmentation fault)", ...

@@ -1,4 +1,4 @@
-// The configs that the project ships load, with every plugin that they name.
+// The configs in this repository load, with every plugin that they name.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -76,14 +76,14 @@ TEST(ConfigsTest, PaperSmall) {
   EXPECT_EQ((*dataset)->height, 16);
 }
 
-// The tuning of its weights is the same training but for the images set aside, and shares no seed with it.
+// The tuning of its weights is the same training except for the images set aside, and shares no seed with it.
 TEST(ConfigsTest, PaperSmallTuning) {
   const LoadedAblation small = Load("paper_small");
   const LoadedAblation tuning = Load("paper_small_tuning");
   EXPECT_EQ(tuning.arms.size(), 7u);
   EXPECT_GE(tuning.ablation.seeds().first(), small.ablation.seeds().first() + small.ablation.seeds().count());
   for (const Arm& arm : tuning.arms) {
-    // "cov_0.7" is a weight of "cov".
+    // "cov_0.7" is "cov" with another weight.
     const size_t weight = arm.name.find_first_of("0123456789");
     const std::string regularizer = weight == std::string::npos ? arm.name : arm.name.substr(0, weight - 1);
     RunConfig tuned = arm.config, final = FindArm(small, absl::StrCat("dynamic_l1/", regularizer)).config;
@@ -99,7 +99,7 @@ TEST(ConfigsTest, PaperSmallTuning) {
 
 std::string Name(const std::string& message) { return message.substr(message.rfind('.') + 1); }
 
-// Every linked strategy without a penalty and with cov, dynamic_l1 with every penalty; a level's name is its target's.
+// Every linked strategy with and without cov, and dynamic_l1 with every penalty; a level has its target's name.
 TEST(ConfigsTest, ZooDigitsHasEveryPlugin) {
   const LoadedAblation loaded = Load("zoo_digits");
   for (const auto& [message, strategy] : PruningStrategies().linked()) {

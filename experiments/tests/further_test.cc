@@ -94,8 +94,8 @@ std::string Epochs(int64_t epochs, const std::string& more = "") {
   return absl::StrCat("training { epochs: ", epochs, " ", more, " } ");
 }
 
-// A run of `shorter`, then of `longer` in the same folder, is as one of `longer` alone. `trained`: epochs that the
-// second call trains or ends, by lines of time.
+// A run of `shorter` and then of `longer` in the same folder equals one of `longer` alone. `trained`: the epochs that
+// the second call trains or finishes, by lines of timing.jsonl.
 void ExpectContinues(const std::string& name, const std::string& shorter, int64_t short_epochs,
                      const std::string& longer, int64_t epochs) {
   const std::string from_start = Folder(name + "_from_start"), output = Folder(name);
@@ -106,7 +106,7 @@ void ExpectContinues(const std::string& name, const std::string& shorter, int64_
                                      epochs, ": base seed 1\n")));
   ExpectDone(RunAll(longer, output), epochs);
   ExpectTheSameFiles(output, from_start);
-  // The last epoch of the shorter run has a second line: its end is done again, as the longer run's.
+  // The last epoch of the shorter run has a second line, because its end is repeated as the longer run's.
   EXPECT_EQ(TimedEpochs(output), epochs + 1);
   EXPECT_THAT(DryRunText(longer, output), AllOf(HasSubstr("1 of 1"), Not(HasSubstr("Trained"))));
 }
@@ -122,8 +122,8 @@ TEST(FurtherTest, StepAndMultiStepSchedulesGoOn) {
   ExpectContinues("multi_step", Epochs(3, steps) + kDynamicL1Cov, 3, Epochs(4, steps) + kDynamicL1Cov, 4);
 }
 
-// A run's end is always evaluated, its BatchNorm statistics are estimated anew for that, and soft filter pruning masks
-// there: none of which an epoch in the middle of a longer run has.
+// A run's end is always evaluated, its BatchNorm statistics are re-estimated for that, and soft filter pruning masks
+// there. An epoch in the middle of a longer run has none of this.
 TEST(FurtherTest, WhatComesAtARunsEndAloneIsNotCarriedOn) {
   const std::string training = "evaluate_every: 3 bn_recalibration_batches: 2 validation_fraction: 0.2";
   const std::string pruning = R"pb(
@@ -163,7 +163,7 @@ TEST(FurtherTest, TheLastPhaseMayBeLongerAndOthersMayFollow) {
   ExpectContinues("longer_phase", dense + half(1), 3, dense + half(2), 4);
   ExpectContinues("more_phases", dense + half(1), 3, dense + half(1) + quarter, 4);
   ExpectContinues("both", dense + half(1), 3, dense + half(2) + quarter, 5);
-  // The network after epoch 1 was kept by nobody: from the start, and as exactly.
+  // The network after epoch 1 was not kept, so the run is trained from the start, with the same result.
   const std::string from_start = Folder("unkept_from_start"), output = Folder("unkept");
   ExpectDone(RunAll(dense + half(1), from_start), 3);
   ExpectDone(RunAll(dense, output), 2);
@@ -201,7 +201,7 @@ TEST(FurtherTest, AStrategyThatGoesByTheNumberOfEpochsIsRefusedAndItsFixedEndIsN
   EXPECT_THAT(std::string(outcome.status().message()),
               HasSubstr("its strategy, prunelab.Gradual, goes by the number of epochs"));
   ExpectContinues("gradual_end", Epochs(2) + gradual("end_epoch: 1"), 2, Epochs(3) + gradual("end_epoch: 1"), 3);
-  // Behind a phase of that strategy others may follow.
+  // Other phases may follow a phase with that strategy.
   const std::string rigl = R"pb(
     phase {
       name: "sparse"
@@ -259,7 +259,7 @@ TEST(FurtherTest, WithoutAStateItIsTrainedFromTheStartAndTheOldResultStaysUntilT
   ExpectDone(RunAll(Epochs(3) + kDynamicL1Cov, output), 3);
   ExpectTheSameFiles(output, from_start);
 
-  // One that is damaged is none.
+  // A damaged one does not count.
   const std::string damaged = Folder("damaged"), path = JoinPath(damaged, "base/1/state.safetensors");
   ExpectDone(RunAll(Epochs(2) + kDynamicL1Cov, damaged), 2);
   std::string bytes = *ReadFile(path);
@@ -302,7 +302,7 @@ TEST(FurtherTest, AnInterruptedRunGoesOnToMoreEpochs) {
   ExpectTheSameFiles(output, from_start);
 }
 
-// Whatever of its files have been moved when a process dies, the next one moves the others.
+// Whichever of its files have been moved when a process dies, the next one moves the others.
 TEST(FurtherTest, ALongerRunThatIsHalfInItsPlaceIsPutThere) {
   const std::string from_start = Folder("half_from_start");
   ExpectDone(RunAll(Epochs(3), from_start), 3);
@@ -327,14 +327,14 @@ TEST(FurtherTest, ALongerRunThatIsHalfInItsPlaceIsPutThere) {
   }
 }
 
-// A run that fails while it is trained further loses nothing.
+// If a run fails while it is trained further, nothing is lost.
 TEST(FurtherTest, WhereItFailsTheOldResultStays) {
   const std::string output = Folder("fails");
   const std::string dense =
       "phase { name: 'dense' epochs: 1 pruning { [type.googleapis.com/prunelab.NoPruning] {} } } ";
   ExpectDone(RunAll(dense, output), 1);
   const std::string result = Read(output, "result.json");
-  // The folder in which it would be trained cannot be made.
+  // The folder in which it would be trained cannot be created.
   ASSERT_TRUE(WriteFileAtomically(JoinPath(output, "base/1/further"), "a file").ok());
   const std::string longer = absl::StrReplaceAll(dense, {{"epochs: 1", "epochs: 2"}});
   const absl::StatusOr<AblationOutcome> outcome = RunAll(longer, output);

@@ -1,5 +1,5 @@
-// Loaded before the C library by kill_test: kills the process by SIGKILL in the middle of its n-th operation on a file
-// of the output folder, after half of the bytes of a write.
+// kill_test loads this before the C library. It kills the process by SIGKILL in the middle of its n-th operation on a
+// file of the output folder, after half of the bytes of a write.
 //
 //   KILL_FOLDER   the output folder: only operations on files below it count
 //   KILL_ROLE     "worker" or "coordinator": which of the two processes
@@ -50,11 +50,11 @@ Plan& ThePlan() {
   return *plan;
 }
 
-// Whether this operation on `path` is the one.
+// Whether this operation on `path` is the one to kill at.
 bool Strikes(const std::string& path) {
   Plan& plan = ThePlan();
   if (plan.at <= 0 || path.compare(0, plan.folder.size(), plan.folder) != 0) return false;
-  const std::string whole = path.substr(0, path.rfind(".tmp."));  // what a temporary becomes
+  const std::string whole = path.substr(0, path.rfind(".tmp."));  // what a temporary file becomes
   const size_t name_start = whole.size() - std::min(whole.size(), plan.name.size());
   if (whole.compare(name_start, std::string::npos, plan.name) != 0) return false;
   return --plan.at == 0 && syscall(SYS_unlink, plan.token.c_str()) == 0;

@@ -35,7 +35,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// Prunes half of the weights, then three quarters, and goes on from what there was after one epoch each time.
+// Prunes half of the weights, then three quarters, and rewinds each time to the network after one epoch.
 constexpr char kRewinding[] = R"pb(
   base {
     phase {
@@ -178,7 +178,7 @@ TEST(PhasesTest, RewindingBringsBackTheWeightsOfThatEpochButNotItsMasks) {
                                                           [type.googleapis.com/prunelab.NoPruning] {}
                                                         }
                                                       })pb");
-  // A last phase that moves nothing shows where it began.
+  // A last phase that changes nothing shows where it began.
   const std::string standing = R"pb(
     base {
       phase {
@@ -216,7 +216,7 @@ TEST(PhasesTest, RewindingBringsBackTheWeightsOfThatEpochButNotItsMasks) {
   EXPECT_GT(masks, 0);
 }
 
-// A strategy that sets weights before the first step: they go back too.
+// A strategy that sets weights before the first step: they are rewound, too.
 TEST(PhasesTest, TheFirstPhaseMayRewindToTheInitialWeights) {
   const auto standing = [](const std::string& name, const std::string& more) {
     return LastNetwork(name,
@@ -286,7 +286,7 @@ void ExpectTheSameFilesStoppedAtAnyStep(const char* name, const char* phases) {
   int64_t calls = 0;
   for (bool done = false; !done; ++calls) {
     ASSERT_LT(calls, 100);
-    // Other places each time: 12 steps make an epoch.
+    // At another step each time: 12 steps make an epoch.
     int64_t left = 5 + 4 * (calls % 5);
     const absl::StatusOr<AblationOutcome> outcome = RunAll(loaded, stopped, [&left] { return --left < 0; });
     ASSERT_TRUE(outcome.ok()) << outcome.status();
@@ -309,7 +309,7 @@ TEST(PhasesTest, MasksOfBothKindsFollowEachOtherAlsoWhereStopped) {
   EXPECT_EQ(records[1].measures.filter_sparsity(), 0.25);  // one of four in a layer
   EXPECT_NEAR(records[2].measures.weight_sparsity(), 0.5, 1e-3);
   EXPECT_NEAR(records[3].measures.filter_sparsity(), 0.4, 1.0 / 84);
-  // What the phases before have masked stays masked, together more than this one's 60 %.
+  // What the previous phases have masked stays masked, so together more than this phase's 60 % are.
   EXPECT_GT(records[3].measures.weight_sparsity(), 0.6);
   EXPECT_GE(records[4].measures.weight_sparsity(), records[3].measures.weight_sparsity());
   EXPECT_NEAR(records[5].measures.weight_sparsity(), 0.6, 1e-3);
@@ -322,7 +322,7 @@ std::string MaskOnly(const std::string& strategy) {
   return absl::StrCat("pruning { [type.googleapis.com/prunelab.", strategy, " }");
 }
 
-// How many entries that `before` masks are on in `after`, and how many weights there are not zero.
+// How many entries that `before` masks are unmasked in `after`, and how many weights there are not zero.
 std::pair<int64_t, int64_t> Returned(const Safetensors& before, const Safetensors& after) {
   int64_t on = 0, weights = 0;
   for (const auto& [name, mask] : before.tensors) {
@@ -360,7 +360,7 @@ TEST(PhasesTest, WhatIsMaskedStaysMasked) {
           "from_file", absl::StrCat("base { initial_weights: '", file, "' training { epochs: 1 } ", then, " }"));
       EXPECT_EQ(Returned(before, from_file), std::make_pair(int64_t{0}, int64_t{0}));
     }
-    // A dynamic one is made to let filters return, but brings back no single weights.
+    // A dynamic strategy lets filters return, but brings back no single weights.
     const Safetensors dynamic = LastNetwork(
         "dynamic",
         absl::StrCat("base { ", phase, R"( phase { name: "second" epochs: 1 )",
@@ -395,8 +395,9 @@ TEST(PhasesTest, WeightsStayMaskedWhereAWholeLayerIs) {
 // ---------------------------------------------------------------------------------------------------------------------
 // What a run is follows from what is executed
 
-// Every field of a message as it reads, set or not, so that an equal text is an equal execution. Execution fields (how,
-// not what) are passed over. Messages whose being there counts by itself are named here, independently of the protos.
+// Every field of a message with its value, set or not, so that an equal text means an equal execution. Execution fields
+// (how, not what) are skipped. Messages whose presence alone means something are named here, independently of the
+// protos.
 void Everything(const google::protobuf::Message& message, const std::string& path, std::string* text) {
   using google::protobuf::FieldDescriptor;
   if (const auto* any = dynamic_cast<const google::protobuf::Any*>(&message)) {
@@ -450,7 +451,7 @@ std::string Executed(const RunConfig& config) {
   return text;
 }
 
-// A config by named choices, each among a few ways to write a field.
+// A config made from named choices, each among a few ways to write a field.
 using Choices = std::map<std::string, int>;
 class ConfigWriter {
  public:
@@ -515,7 +516,7 @@ class ConfigWriter {
     }
     return text;
   }
-  // The choices that the text was made of, with how many ways each has.
+  // The choices that the text was made from, with how many ways each has.
   const std::map<std::string, int>& ways() const { return ways_; }
 
  private:
@@ -524,7 +525,7 @@ class ConfigWriter {
   std::map<std::string, int> ways_;
 };
 
-// The run of such a config, or no value where it is refused, e.g. nesterov without momentum.
+// The run of such a config, or no value if it is refused, e.g. nesterov without momentum.
 std::optional<RunConfig> ConfigOf(const std::string& text) {
   const std::string path = JoinPath(testing::TempDir(), "identity.textproto");
   EXPECT_TRUE(WriteFileAtomically(path, absl::StrCat("name: \"i\" seeds { count: 1 } base { network { "
@@ -593,7 +594,7 @@ TEST(IdentityTest, ADefaultInAPhaseIsAnotherRunWhereTheRunsIsAnother) {
     EXPECT_NE(id(run, ""), id(run, phase)) << phase;
     EXPECT_EQ(ArmDifference(config(run, ""), config(run, phase)), absl::StrCat("+ phase[1].sgd.", phase, "\n"));
   }
-  // Where the run has the default, too, it says nothing, and such runs keep the identity that they had.
+  // If the run has the default, too, it has no effect, and such runs keep their identity.
   EXPECT_EQ(id("momentum: 0.9", "weight_decay: 0 learning_rate: 0.1"), id("momentum: 0.9", ""));
   const RunConfig plain = config("momentum: 0.9", "weight_decay: 0 learning_rate: 0.05");
   EXPECT_EQ(RunId(plain, 1, "data"), Sha256(*CanonicalText(plain) + "seed: 1\ndata: data\n"));

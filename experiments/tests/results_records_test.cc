@@ -1,5 +1,5 @@
-// The records that the repository holds, read and written again by today's program: equal byte for byte, so that a
-// change of how they are written cannot pass unseen.
+// The records in the repository are read and written again by this program and must be equal byte for byte, so that a
+// change in how they are written is noticed.
 #include <gtest/gtest.h>
 
 #include <filesystem>

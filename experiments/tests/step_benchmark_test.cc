@@ -1,4 +1,4 @@
-// //experiments:step_benchmark, run as a person would.
+// Runs //experiments:step_benchmark as a user would.
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -75,7 +75,7 @@ TEST(CgroupLimitsTest, VersionOneWithControllersTogetherAndNested) {
   EXPECT_EQ(limits.memory, kGiB);
 }
 
-// Without a namespace of its own a container's process is told the host's path, and sees its group as the mount's root.
+// Without its own namespace, a container's process gets the host's path and sees its group as the mount's root.
 TEST(CgroupLimitsTest, AContainersGroupMayBeTheRoot) {
   const CgroupLimits one = Limits("container_one", "4:cpu,cpuacct:/docker/abc/inner\n",
                                   {{"cpu/cpu.cfs_quota_us", "200000\n"},

@@ -65,7 +65,7 @@ TEST(FileKindTest, FirstBytes) {
   }
 }
 
-// Whatever part of it is there.
+// However much of it there is.
 TEST(FileKindTest, EveryPrefixIsLookedAt) {
   const std::string zip = Zip("archive/data.pkl");
   for (size_t size = 4; size < zip.size(); ++size) {

@@ -13,7 +13,7 @@ namespace prunelab {
 // that none fills left out, and the names of its parameters' fields.
 std::string MethodTable(const PluginKind& kind);
 
-// The page with each of its tables of methods made again: what stands between the lines
+// The page with each of its tables of methods written again: everything between the lines
 //
 //   <!-- methods: pruning strategy -->
 //   <!-- end of methods -->

@@ -4,7 +4,7 @@
 //   const bool registered = RegisterPruningStrategy(&CreateSoftFilter);
 //
 // So linking a plugin's target makes it known to its kind's registry. A kind (network, data set, pruning strategy,
-// regularizer) is one PluginRegistry, an accessor function beside the kind's interface. Errors tell what is linked and
+// regularizer) is one PluginRegistry, an accessor function next to the kind's interface. Errors say what is linked and
 // which target would add what is missing.
 #pragma once
 

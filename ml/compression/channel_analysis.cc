@@ -66,7 +66,7 @@ class ChannelAnalysis::Builder {
     return [this, i](const char* suffix) { return network_.Get(a_.info.node(i).name(), suffix); };
   }
 
-  // Whether a residual sum and others read the node.
+  // Whether the node has both a residual sum and other consumers.
   bool FeedsResidualSum(int i) const {
     int users = 0;
     bool feeds = false;
@@ -124,7 +124,7 @@ class ChannelAnalysis::Builder {
       in.values = in.values.index_select(0, which);
     }
     ChannelPictures reached = a_.info.op(i).Constants(view, [&](const char*) { return weight; }, {in});
-    // Filters that read none of them have no rounding error either.
+    // Filters that read none of them have no rounding error, either.
     const at::Tensor reads = (a_.pairs_[i] & meets.view({groups, 1, -1})).any(2).view({-1, 1, 1});
     reached.values = reached.values.masked_fill(reads.logical_not(), 0);
     return reached;

@@ -1,4 +1,4 @@
-// What each channel of each node of a network is in eval mode: live, or which constant picture.
+// What each channel of each node of a network is in eval mode: live, or constant with a known picture.
 //
 // A filter whose weights are all zero gives its bias at every pixel; BN, ReLU, pooling and sums make constants of
 // constants; after a convolution that pads, a constant becomes a picture that differs at its border
@@ -8,8 +8,8 @@
 //   b = 3x3 convolution of it, padding 1: live everywhere, but what channel 1 brings is known beforehand:
 //   reached[b][o] = a picture of 3 x 3 different pixels (corners, edges, inside)
 //
-// What an operator does to its channels is said by the operator (ml/network/operator.h). Values are computed in float64
-// from the values that are there.
+// The operator itself says what it does to its channels (ml/network/operator.h). Values are computed in float64 from
+// the network's values.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -33,7 +33,8 @@ struct ChannelAnalysis {
   // output depends on the channel as far as it is live.
   std::vector<at::Tensor> live, needed;
   std::vector<ChannelPictures> constants;  // zero where live
-  // Of convolutions and linear layers: what constant inputs add to each output, live ones too; the bias is left out.
+  // For convolutions and linear layers: what constant inputs add to each output, including live outputs; without the
+  // bias.
   std::vector<ChannelPictures> reached;
 
   // A residual stream is what a sum of two or more live inputs makes, and the node at its start that such a sum and
@@ -42,7 +43,7 @@ struct ChannelAnalysis {
   std::vector<at::Tensor> stream;
   std::vector<bool> carries_stream, starts_stream;
 
-  // An add of two or more inputs with live channels that are needed; another add only passes its live input on.
+  // An add of two or more inputs with live channels that are needed. Any other add only passes its live input on.
   bool IsResidualSum(int node) const;
   // Whether input k of a node has live channels that are needed of the node.
   bool Contributes(int node, size_t k) const;

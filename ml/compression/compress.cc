@@ -37,7 +37,7 @@ PassSaving Saving(const char* pass, int round, const Size& before, const Size& a
 
 constexpr char kFold[] = "batch norm";
 
-// To the fixed point.
+// Repeat until nothing changes.
 std::vector<PassSaving> RunPasses(WeightedNetwork& network, const CompressionOptions& options) {
   std::vector<std::pair<const char*, std::function<void(WeightedNetwork&)>>> passes = {
       {"constant output", ReplaceConstantOutput},

@@ -3,7 +3,7 @@
 //   WeightedNetwork network = {...};                         // masks multiplied into the weights
 //   const std::vector<PassSaving> savings = Compress(network, {});
 //
-// The passes run one after the other, round by round, until a round changes nothing:
+// The passes run one after the other, and rounds of them are repeated until a round changes nothing:
 //
 //   constant output   constant_output.h    logits that depend on no image
 //   dead blocks       dead_blocks.h        sums with nothing in them, nodes that nobody needs
@@ -11,9 +11,8 @@
 //   shrink            shrink.h             convolutions, BN and linear layers lose dead channels
 //   batch norm        fold_batch_norm.h    if asked for: BN goes into convolutions
 //
-// What comes out is never larger than what went in, in parameters (stored constants counted) or in
-// multiply-accumulates: where the constants that dead channels leave would take more than their weights, the network
-// stays as it is.
+// The result is never larger than the input, in parameters (including stored constants) or in multiply-accumulates: if
+// the constants that dead channels leave would take more space than their weights, the network stays as it is.
 #pragma once
 
 #include <cstdint>
@@ -27,22 +26,23 @@ namespace prunelab {
 
 struct CompressionOptions {
   bool fold_batch_norm = false;  // for inference only
-  // Kept channels are rounded up to a multiple of it with dead ones, which some processors compute faster; 1: exactly
-  // the live channels. As if 1 where the network would become larger than it was.
+  // The number of kept channels is rounded up to a multiple of this by keeping dead ones, which some processors compute
+  // faster; 1 keeps exactly the live channels. It acts like 1 if the network would become larger than it was.
   int64_t channel_multiple = 1;
 };
 
-// What one run of a pass saved; runs that changed nothing are left out. Negative where something was added.
+// What one run of a pass saved; runs that changed nothing are left out. A negative number means that something was
+// added.
 struct PassSaving {
   std::string pass;
   int round = 1;
   int64_t nodes = 0;
-  int64_t parameters = 0;  // stored constants counted
+  int64_t parameters = 0;  // including stored constants
   int64_t macs = 0;        // of one image
 };
 
-// `tensors` has all of the network's parameters and buffers in one floating dtype; others are ignored. `masks`: by conv
-// node, of the weight's shape or [out, 1, 1, 1]. Errors: a value that is not finite, named.
+// `tensors` has all of the network's parameters and buffers in one floating dtype; other tensors are ignored. `masks`:
+// by conv node, in the weight's shape or [out, 1, 1, 1]. Error: a value that is not finite; the error names it.
 absl::StatusOr<WeightedNetwork> ApplyMasks(const NetworkInfo& info, const std::map<std::string, at::Tensor>& tensors,
                                            const std::map<std::string, at::Tensor>& masks);
 

@@ -1,5 +1,5 @@
-// Removal is exact, on every family and on random networks, whatever is masked; and it removes what the analysis of the
-// masked network says is dead.
+// Removal is exact, on every family and on random networks, whatever is masked, and it removes everything that the
+// analysis of the masked network says is dead.
 #include "ml/compression/compress.h"
 
 #include <ATen/ATen.h>
@@ -61,7 +61,7 @@ Parameters Parse(const std::string& text) {
   return parameters;
 }
 
-// Each convolution has exactly its live outputs that are needed, and such inputs or those of a whole stream, as the
+// Each convolution has exactly its live and needed outputs, and only such inputs or those of a whole stream, as the
 // analysis of the masked network says before anything is removed.
 void CheckConvolutions(const ChannelAnalysis& masked, const NetworkInfo& small, const std::string& what) {
   const auto kept = [&](int i) { return masked.Kept(i).sum().item<int64_t>(); };
@@ -81,7 +81,7 @@ void CheckConvolutions(const ChannelAnalysis& masked, const NetworkInfo& small, 
   }
 }
 
-// Removal from one model: exact, of the size that the analysis predicts, and nothing is left for a second time.
+// Removal from one model is exact, gives the size that the analysis predicts, and leaves nothing for a second time.
 void CheckRemoval(Model& model, const std::string& what) {
   const at::Tensor before = Logits(model, 3);
   const ChannelAnalysis masked(*ToWeightedNetwork(model));
@@ -100,7 +100,7 @@ void CheckRemoval(Model& model, const std::string& what) {
   EXPECT_EQ(parameters, info.ParameterCount() + info.StoredConstantCount()) << what;
 }
 
-// Masks of each kind by the seeds from `first` up to `seeds`, in float64, every third of them in float32 too.
+// Masks of each kind with the seeds from `first` up to `seeds`, in float64, every third of them also in float32.
 void CheckFamily(const NetworkInfo& info, const std::string& name, int seeds, int first = 0) {
   for (const MaskKind kind : kMaskKinds) {
     for (int seed = first; seed < seeds; ++seed) {
@@ -116,7 +116,7 @@ void CheckFamily(const NetworkInfo& info, const std::string& name, int seeds, in
   }
 }
 
-// 29 seeds of 7 kinds: 203 masks a family.
+// 29 seeds of 7 kinds: 203 masks per family.
 constexpr int kSeeds = 29;
 
 TEST(CompressTest, ResNet20) {
@@ -129,7 +129,7 @@ TEST(CompressTest, ResNet20ParameterFree) {
       "resnet20a", kSeeds);
 }
 
-// The deepest in parts that run beside each other.
+// The deepest ones in parts that run in parallel.
 void CheckResNet56(int first, int seeds) {
   CheckFamily(Build(CreateResNetCifar(Parse<ResNetCifar>("depth: 56 width: 3 image_size: 8"), {})), "resnet56", seeds,
               first);
@@ -161,7 +161,7 @@ struct Size {
 
 Size SizeOf(const NetworkInfo& info) { return {info.ParameterCount() + info.StoredConstantCount(), info.MacCount()}; }
 
-// In float64 whatever the network's dtype is: only what removal rounded differs.
+// In float64, whatever the network's dtype is, so that only what removal rounded differs.
 at::Tensor ExactLogits(const WeightedNetwork& network) {
   WeightedNetwork exact = network;
   for (auto& [name, tensor] : exact.tensors) {
@@ -175,7 +175,7 @@ at::Tensor ExactLogits(const WeightedNetwork& network) {
   return plan.Forward(model, x.mul(377).sin().mul(1.5).view({2, shape.channels, shape.height, shape.width}), {}).logits;
 }
 
-// Nothing dead leaves a constant: no biases, shifts, means or stored values.
+// Dead channels leave no constants: no biases, shifts, means or stored values.
 void RemoveConstants(WeightedNetwork& network) {
   for (auto& [name, tensor] : network.tensors) {
     if (absl::EndsWith(name, ".bias") || absl::EndsWith(name, ".running_mean") || absl::EndsWith(name, ".value")) {
@@ -184,7 +184,7 @@ void RemoveConstants(WeightedNetwork& network) {
   }
 }
 
-// Random networks against themselves with masks, under all options; `sizes` counts those that became smaller.
+// Compares random networks with themselves with masks, under all options; `sizes` counts those that became smaller.
 void CheckRandomNetworks(uint64_t first, uint64_t count, int64_t& smaller) {
   for (uint64_t seed = first; seed < first + count; ++seed) {
     const Network text = RandomNetwork(seed);
@@ -241,7 +241,7 @@ void CheckRandomNetworks(uint64_t first, uint64_t count, int64_t& smaller) {
   }
 }
 
-// Parts that run beside each other.
+// Parts that run in parallel.
 constexpr uint64_t kNetworks = 600;
 
 void CheckRandomNetworks(uint64_t part) {

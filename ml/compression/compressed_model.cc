@@ -15,7 +15,7 @@ namespace prunelab {
 
 namespace {
 
-// A model's tensors by name, each as `value` makes it.
+// A model's tensors by name, each as computed by `value`.
 template <typename F>
 std::map<std::string, at::Tensor> Tensors(const Model& model, F value) {
   std::map<std::string, at::Tensor> tensors;
@@ -63,7 +63,7 @@ RemovedSize SizeAfterRemoval(const Model& model) {
   };
   absl::StatusOr<WeightedNetwork> network = ApplyMasks(model.info(), Tensors(model, finite), Masks(model, finite));
   PRUNELAB_CHECK(network.ok()) << network.status().message();
-  // Where everything is live there is nothing to run the passes for.
+  // If everything is live, there is nothing to remove.
   const ChannelAnalysis analysis(*network);
   bool all_live = true;
   for (int i = 0; i < analysis.info.network().node_size(); ++i) {

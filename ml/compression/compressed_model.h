@@ -10,7 +10,7 @@
 
 namespace prunelab {
 
-// The model's network and values, masks applied. Error: a value that is not finite.
+// The model's network and values, with masks applied. Error: a value that is not finite.
 absl::StatusOr<WeightedNetwork> ToWeightedNetwork(const Model& model);
 
 // A model of a network on `device`, in the dtype of its weights.
@@ -27,13 +27,13 @@ struct CompressedModel {
 // A smaller model without masks that computes the same in eval mode.
 absl::StatusOr<CompressedModel> CompressModel(const Model& model, const CompressionOptions& options);
 
-// How large the network is that exact removal leaves of a model, as the passes leave it.
+// The size of the network that exact removal leaves, as the passes leave it.
 struct RemovedSize {
   int64_t parameters = 0;  // weights, biases, BN's scales and shifts, stored constants
   int64_t macs = 0;        // multiply-accumulates of convolutions and linear layers, one image
 };
 
-// Values that are not finite, of a training that has diverged, count as live.
+// Values that are not finite, which a diverged training has, count as live.
 RemovedSize SizeAfterRemoval(const Model& model);
 
 }  // namespace prunelab

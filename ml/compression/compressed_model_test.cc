@@ -1,5 +1,5 @@
-// Networks for inference, dense and removed, by the plan that fuses them, against plain calls in float64; and the sizes
-// that removal leaves, by hand.
+// Compares networks for inference, dense and removed, by the plan that fuses them with plain calls in float64; and the
+// sizes that removal leaves with ones worked out by hand.
 #include "ml/compression/compressed_model.h"
 
 #include <ATen/ATen.h>
@@ -103,7 +103,7 @@ TEST(InferenceTest, Vgg) {
 }
 
 TEST(InferenceTest, TheProjectsKernelsAreUsed) {
-  if (!HasConv3x3(16, 16, 8, 8)) return;  // no AVX2: the library's convolutions it is
+  if (!HasConv3x3(16, 16, 8, 8)) return;  // no AVX2: the library's convolutions are used
   ResNetCifar parameters;
   parameters.set_depth(8);
   Model model = RandomModel(*NetworkInfo::Create(*CreateResNetCifar(parameters, {})), at::kFloat, 7);
@@ -120,7 +120,7 @@ TEST(InferenceTest, ModelsForInferenceHaveNoBatchNorm) {
   const WeightedNetwork network = *ToWeightedNetwork(model);
   const Model inference = ToInferenceModel(network, at::kCPU);
   for (const Node& node : inference.info().network().node()) EXPECT_NE(node.op_case(), Node::kBatchNorm2D);
-  EXPECT_TRUE(network.Has("bn1", "weight"));  // the network given is as it was
+  EXPECT_TRUE(network.Has("bn1", "weight"));  // the given network has not changed
 }
 
 // Weights of ones, some filters masked, and BN that adds a shift (its scale is 1).
@@ -143,7 +143,7 @@ Model Ones(const Network& network, const std::map<std::string, std::vector<int64
   return model;
 }
 
-// Of the prediction, which a training records, and of what removal leaves.
+// Checks the prediction, which a training records, and what removal leaves.
 void ExpectSize(const Model& model, int64_t parameters, int64_t macs) {
   const RemovedSize size = SizeAfterRemoval(model);
   EXPECT_EQ(size.parameters, parameters);
@@ -181,13 +181,13 @@ TEST(SizeAfterRemovalTest, DeadFiltersLeaveWithTheInputsTheyFed) {
 }
 
 TEST(SizeAfterRemovalTest, ConstantsThatDoNotVanishAreStored) {
-  // The constants are max(0, 0.5): each of b's five filters stores one value a tap, as its border differs.
+  // The constants are max(0, 0.5): each of b's five filters stores one value per tap, because its border differs.
   ExpectSize(Ones(Chain(), {{"a", {1, 3}}}, {{"bn_a", 0.5}}), (2 * 27 + 4) + (5 * 2 * 9 + 10) + 5 * 9 + (2 * 5 + 2),
              16 * 2 * 27 + 16 * 5 * 2 * 9 + 10);
 }
 
 TEST(SizeAfterRemovalTest, LogitsThatDependOnNoImage) {
-  // What is left is the smallest network that says so: the image's three channels and the two classes' biases.
+  // The smallest network with these logits is left: the image's three channels and the two classes' biases.
   ExpectSize(Ones(Chain(), {{"b", {0, 1, 2, 3, 4}}}), 2 * 3 + 2, 2 * 3);
   ExpectSize(Ones(Chain(), {{"a", {0, 1, 2, 3}}}, {{"bn_a", 0.5}}), 2 * 3 + 2, 2 * 3);
 }
@@ -249,19 +249,20 @@ Network Grouped() {
 
 TEST(SizeAfterRemovalTest, GroupsStayOrGoAsAWhole) {
   const NetworkInfo info = Ones(Grouped(), {}).info();
-  // One filter of a group, which leaves a constant or none: nothing can go, and nothing is stored.
+  // One filter of a group, with or without a constant: nothing can be removed, and nothing is stored.
   for (const double shift : {-1.0, 0.5}) {
     SCOPED_TRACE(shift);
     ExpectSize(Ones(Grouped(), {{"a", {0}}}, {{"bn", shift}}), info.ParameterCount(), info.MacCount());
     ExpectSize(Ones(Grouped(), {{"a", {0, 2}}}, {{"bn", shift}}), info.ParameterCount(), info.MacCount());
-    // A group without live inputs: two filters of a with their BN, two of g, and two inputs of the linear layer go.
+    // A group without live inputs: two filters of a with their BN, two of g, and two inputs of the linear layer are
+    // removed.
     ExpectSize(Ones(Grouped(), {{"a", {0, 1}}}, {{"bn", shift}}), (2 * 2 + 4) + 2 * 2 * 9 + (3 * 2 + 3),
                16 * 2 * 2 + 16 * 2 * 2 * 9 + 3 * 2);
   }
 }
 
-// Where the constant is the larger, the network stays as it is: channel 1 of two depthwise convolutions reaches
-// the sum as a picture of 25 different pixels.
+// Where the constant is larger, the network stays as it is: channel 1 of two depthwise convolutions reaches the sum as
+// a picture of 25 different pixels.
 TEST(SizeAfterRemovalTest, NothingBecomesLarger) {
   NetworkWriter net;
   net.Image(1, 9, 9);
@@ -273,7 +274,7 @@ TEST(SizeAfterRemovalTest, NothingBecomesLarger) {
   net.Flatten("flat", "sum");
   net.Linear("fc", "flat", 2);
   const Model model = Ones(net.Take(), {{"a", {1}}});
-  // What goes is a filter of a (2 numbers) and one of b and of c (9 each), and its 25 pixels come.
+  // This removes a filter of a (2 numbers) and one of b and of c (9 each), and adds its 25 pixels.
   model.Get("a.bias").detach()[1] = 0.5;
   ExpectSize(model, model.info().ParameterCount(), model.info().MacCount());
   model.Get("a.bias").detach()[1] = 0;

@@ -28,7 +28,7 @@ void FoldConstantInputs(WeightedNetwork& network) {
     if (relation.kind != ChannelRelation::Kind::kMixed || relation.groups > 1) continue;
     const int input = analysis.info.inputs(i)[0];
     if (analysis.carries_stream[input] || !analysis.live[i].any().item<bool>()) continue;
-    // Weights that meet a constant: bool, broadcast to the weight.
+    // Weights that are multiplied by a constant: bool, broadcast to the weight.
     const at::Tensor weight = network.Get(node.name(), "weight");
     at::Tensor meets = analysis.live[input].logical_not().view({1, -1});
     if (weight.dim() == 4) meets = meets.unsqueeze(2).unsqueeze(3);

@@ -14,7 +14,7 @@ void ReplaceConstantOutput(WeightedNetwork& network) {
   const Node& last = analysis.info.node(output);
   if (last.op_case() == Node::kLinear && !network.Get(last.name(), "weight").ne(0).any().item<bool>() &&
       analysis.info.network().node_size() == 4) {
-    return;  // replaced already
+    return;  // already replaced
   }
   const at::Tensor logits = analysis.constants[output].values.view(-1);
   const at::ScalarType dtype = network.DType();

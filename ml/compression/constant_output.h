@@ -1,9 +1,9 @@
-// A network whose logits do not depend on the image (a whole layer is dead where no shortcut leads past it) becomes
-// the smallest that says so:
+// A network whose logits do not depend on the image (because a whole layer is dead and no shortcut leads past it)
+// becomes the smallest network that outputs these logits:
 //
 //   image -> conv (dead) -> ... -> fc     becomes     image -> global average -> flatten -> fc of zero weights
 //
-// whose bias is the logits.
+// The bias is the logits.
 #pragma once
 
 #include "ml/compression/weighted_network.h"

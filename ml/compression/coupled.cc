@@ -18,7 +18,7 @@ using Kind = ChannelRelation::Kind;
 // Whether the node has filters.
 bool IsMixed(const NetworkInfo& info, int i) { return info.op(i).Channels(info.View(i)).kind == Kind::kMixed; }
 
-// Which channels of all nodes are tied: union-find over (node, channel).
+// Which channels of all nodes are tied, by union-find over (node, channel).
 class Ties {
  public:
   explicit Ties(const NetworkInfo& info) : info_(info) {
@@ -46,7 +46,7 @@ class Ties {
   void Tie(int i, int64_t a, int j, int64_t b) {
     const int64_t x = Root(i, a), y = Root(j, b);
     if (x == y) return;
-    // The earlier one is the root: paths stay short, as chains are followed from their starts.
+    // The earlier one is the root. Paths stay short, because chains are followed from their starts.
     const int64_t low = std::min(x, y), high = std::max(x, y);
     parent_[high] = low;
     fixed_[low] = fixed_[low] || fixed_[high];
@@ -103,8 +103,8 @@ class Grouping {
 
   const std::vector<ChannelGroup>& groups() const { return groups_; }
 
-  // The group of a channel; -1 where it is in none: of the images, the logits, a constant, or a scatter where nothing
-  // is put. Such channels stay.
+  // The group of a channel; -1 if it is in none: a channel of the images, the logits, a constant, or a scatter where
+  // nothing is put. Such channels stay.
   int64_t Of(int i, int64_t channel) const {
     const auto found = of_root_.find(ties_.Root(i, channel));
     return found == of_root_.end() ? -1 : found->second;

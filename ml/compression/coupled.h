@@ -26,20 +26,20 @@ struct ChannelGroup {
   std::vector<std::pair<std::string, int64_t>> filters;  // convolution or linear layer, output: in the network's order
 };
 
-// In the order of their first filters; each filter is in one group at most.
+// In the order of their first filters; each filter is in at most one group.
 std::vector<ChannelGroup> FindChannelGroups(const NetworkInfo& info);
 
 struct CoupledOptions {
-  // Absent: a group goes when all its filters are dead (all weights zero). Else this share of all groups goes, [0, 1):
-  // those of least importance, the mean over the group's filters of their mean |weight|; int(rate * groups) of them,
-  // ties by order.
+  // No value: a group is removed if all its filters are dead (all weights zero). Otherwise this share of all groups is
+  // removed, in [0, 1): int(rate * groups) groups of the least importance, which is the mean over the group's filters
+  // of their mean |weight|. Ties are removed in order.
   std::optional<double> rate;
 };
 
 struct CoupledRemoval {
   int64_t groups = 0;   // there are
   int64_t removed = 0;  // of them
-  int64_t kept = 0;  // that should have gone, but were the most important of layers that would have been left with none
+  int64_t kept = 0;     // should have been removed, but a layer would have lost all its groups without them
 };
 
 // Error: a rate outside [0, 1).

@@ -1,4 +1,5 @@
-// Dependency groups worked out by hand on small networks; counts as Torch-Pruning's (torch_pruning_values.h).
+// Dependency groups worked out by hand on small networks, and the same counts as Torch-Pruning
+// (torch_pruning_values.h).
 #include "ml/compression/coupled.h"
 
 #include <ATen/ATen.h>
@@ -78,7 +79,7 @@ TEST(CoupledTest, AGroupGoesWhenAllItsFiltersAreDead) {
   WeightedNetwork network = Initialized(*NetworkInfo::Create(Small()));
   const at::Tensor fc = network.Get("fc", "weight").clone();
   for (const char* node : {"a", "b", "d"}) network.tensors[absl::StrCat(node, ".weight")][1].zero_();
-  network.tensors["a.weight"][2].zero_();  // its partners live
+  network.tensors["a.weight"][2].zero_();  // its partners are live
   network.tensors["c.weight"][0].zero_();
   const absl::StatusOr<CoupledRemoval> removal = RemoveCoupled(network, {});
   ASSERT_TRUE(removal.ok()) << removal.status();
@@ -105,7 +106,7 @@ TEST(CoupledTest, ByMeanImportanceTheLeastGo) {
   options.rate = 0.72;  // int(0.72 * 7) = 5
   const absl::StatusOr<CoupledRemoval> removal = RemoveCoupled(network, options);
   ASSERT_TRUE(removal.ok());
-  // The four of c and channel 2 of the stream; but c keeps its best.
+  // The four of c and channel 2 of the stream, but c keeps its best one.
   EXPECT_EQ(removal->removed, 4);
   EXPECT_EQ(removal->kept, 1);
   EXPECT_EQ(network.Info().shape("c").channels, 1);

@@ -16,8 +16,9 @@ class Sums {
  public:
   explicit Sums(const ChannelAnalysis& analysis) : a_(analysis) {}
 
-  // The live inputs of an add, and the sum of the pictures that its other inputs bring. An add that only this one
-  // reads, and that passes on a single live input, is taken apart. Returns whether anything but its inputs was found.
+  // The live inputs of an add, and the sum of the pictures that its other inputs contribute. An add that only this one
+  // reads, and that passes on a single live input, is taken apart. Returns whether anything was found besides the add's
+  // own inputs.
   bool Collect(int sum, std::vector<int>& live, ChannelPictures& pictures) const {
     const NodeShape& shape = a_.info.shape(sum);
     bool changes = false;

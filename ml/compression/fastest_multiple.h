@@ -1,10 +1,10 @@
-// Which rounding of the channels makes a removed network fastest here.
+// Finds the rounding of channels that makes a removed network fastest on this machine.
 //
 //   const FastestMultiple fastest = FindFastestMultiple(network, options, /*batch_size=*/64, at::kCPU);
 //   options.channel_multiple = fastest.multiple;
 //
 // Convolution libraries have kernels for multiples of their vectors: 16 -> 7 channels can take longer than 16 -> 16.
-// Where that is so depends on the processor, so it is measured.
+// Whether it does depends on the processor, so it is measured.
 #pragma once
 
 #include <cstdint>
@@ -26,13 +26,13 @@ struct FastestMultiple {
   std::vector<TriedMultiple> tried;  // 1, 4, 8, 16
 };
 
-// Removes with each multiple (the others of `options` as they are) and times the results, BN folded, in turn on
-// `device`, at most about `seconds`. Of those within 2 % of the fastest the smallest multiple is taken: it has the
-// fewest parameters.
+// Removes with each multiple (with the other `options` as they are) and times the results in turn on `device`, with BN
+// folded, for at most about `seconds`. Among those within 2 % of the fastest the smallest multiple is chosen, because
+// it has the fewest parameters.
 FastestMultiple FindFastestMultiple(const WeightedNetwork& network, const CompressionOptions& options,
                                     int64_t batch_size, at::Device device, double seconds = 8);
 
-// The choice of FindFastestMultiple among what was tried, in rising order of the multiple.
+// FindFastestMultiple's choice among the multiples that were tried, in ascending order.
 int64_t ChooseMultiple(const std::vector<TriedMultiple>& tried);
 
 }  // namespace prunelab

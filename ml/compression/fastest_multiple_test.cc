@@ -49,8 +49,8 @@ TEST(FastestMultipleTest, TriesEachAndTakesOneOfThem) {
   }
   EXPECT_THAT(multiples, testing::ElementsAre(1, 4, 8, 16));
   EXPECT_LT(fastest.tried[0].parameters, fastest.tried[2].parameters);
-  // With layers of 16 channels and constants stored beside them a multiple of 16 would make the network larger than it
-  // was, so it is not rounded.
+  // With layers of 16 channels and stored constants, a multiple of 16 would make the network larger than it was, so it
+  // is not rounded.
   EXPECT_EQ(fastest.tried[3].parameters, fastest.tried[0].parameters);
   EXPECT_EQ(fastest.multiple, ChooseMultiple(fastest.tried));
 }

@@ -11,10 +11,11 @@
 namespace prunelab {
 namespace {
 
-// What a BN follows: a convolution and the stored constants that are added to it, all read by nobody else.
+// What comes before a BN: a convolution and the stored constants that are added to it, none of them with other
+// consumers.
 struct Before {
   int conv = -1;
-  // Constant nodes, and the channels of the sum that theirs are.
+  // Constant nodes, and the channels of the sum that their channels are added to.
   std::vector<std::pair<int, std::vector<int64_t>>> constants;
 };
 

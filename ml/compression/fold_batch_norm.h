@@ -1,9 +1,9 @@
-// Puts BN in eval mode into the convolution before it: one node less at inference.
+// Folds BN in eval mode into the convolution before it, which saves a node at inference.
 //
 //   bn(conv(x, w))   becomes   conv(x, w * s) + (beta - mean * s),   s = gamma / sqrt(running_var + epsilon)
 //
-// also where a stored constant is added in between. Only where nobody else reads the convolution. The result is for
-// inference: training it is not training the network that it came from.
+// This also works if a stored constant is added in between, but only if nothing else reads the convolution. The result
+// is for inference: training it differs from training the original network.
 #pragma once
 
 #include "ml/compression/weighted_network.h"

@@ -50,7 +50,7 @@ class Chains {
  private:
   int Root(int i) const { return parent_[i] == i ? i : Root(parent_[i]); }
 
-  // Joins a node with the input whose channels it hands on one by one.
+  // Joins a node with the input whose channels it passes on one by one.
   void Link(int i) {
     if (a_.relations[i].kind != Kind::kSame) return;
     const std::vector<int>& inputs = a_.info.inputs(i);

@@ -1,9 +1,9 @@
 // Which channels each node of a network keeps when it is shrunk.
 //
-// Nodes that hand channels on one by one (conv -> bn -> relu -> pool) keep the same ones: those that are live and
-// needed at any of them. A residual stream, the image and the output keep all of theirs, and so does what is added to
-// a stream of features. A grouped convolution keeps or loses whole groups, on both sides (a depthwise one: single
-// channels).
+// Nodes that pass channels on one by one (conv -> bn -> relu -> pool) keep the same ones: those that are live and
+// needed at any of these nodes. A residual stream, the image and the output keep all their channels, and so does
+// everything that is added to a stream of features. A grouped convolution keeps or loses whole groups on both sides (a
+// depthwise one single channels).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,10 +16,10 @@
 namespace prunelab {
 
 // By node, bool [channels]: the channels that the node itself computes. A node that starts a residual stream computes
-// these, and is widened behind. Nodes that are not needed at all keep none.
+// these and is widened afterwards. Nodes that are not needed at all keep none.
 //
-// `channel_multiple`: dead channels, lowest first, are computed densely until their number is a multiple of it or all
-// are there; convolutions of 7 channels are slower than those of 8. 1 rounds nothing.
+// `channel_multiple`: dead channels, lowest first, are kept until the number of channels is a multiple of it or all are
+// kept; convolutions with 7 channels are slower than those with 8. 1 rounds nothing.
 std::vector<at::Tensor> KeptChannels(const ChannelAnalysis& analysis, int64_t channel_multiple);
 
 }  // namespace prunelab

@@ -1,11 +1,11 @@
-// How much faster exact removal makes a network: dense against removed, BN folded on both sides, the same plan, the
-// same process, runs taken in turn.
+// Measures how much faster exact removal makes a network: dense and removed, BN folded on both sides, with the same
+// plan, in the same process and in turn.
 //
 //   bazel run //ml/compression:latency_benchmark -- --threads=1
 //   bazel run //ml/compression:latency_benchmark -- --checkpoint=runs/digits/dynamic_l1/none/1/last.safetensors
 //
-// Without a checkpoint: ResNet-56 for CIFAR with random weights, the same share of the filters dead in each layer. With
-// --export=F the removed network is written as ONNX, for tools/benchmark/pytorch_latency.py.
+// Without a checkpoint it measures ResNet-56 for CIFAR with random weights and the same share of dead filters in each
+// layer. With --export=F it writes the removed network as ONNX, for tools/benchmark/pytorch_latency.py.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gflags/gflags.h>

@@ -12,7 +12,7 @@ namespace prunelab {
 
 namespace {
 
-// What a new node is called in its base's name: "conv1" -> "conv1.scatter".
+// The suffix of a new node after its base's name: "conv1" -> "conv1.scatter".
 std::string Derived(const std::string& base, const char* suffix) {
   return absl::StrCat(base.substr(0, base.find('\n')), suffix);
 }
@@ -39,7 +39,7 @@ std::string NetworkRewriter::NewName(const std::string& node) const {
 }
 
 std::string NetworkRewriter::NewNode(const std::string& base) {
-  // A provisional name: Finish gives the final ones, when it is known which nodes of the old network stay.
+  // A provisional name. Finish gives the final names, when it is known which nodes of the old network stay.
   const std::string clean = base.substr(0, base.find('\n'));
   return absl::StrCat(clean, "\n", new_nodes_++);
 }
@@ -105,7 +105,7 @@ std::string NetworkRewriter::AppendStored(const std::string& base, const Channel
   node->set_name(name);
   Constant* constant = node->mutable_constant();
   constant->set_channels(index.numel());
-  // What is the same at every pixel is stored as one pixel, whatever the size of the pictures.
+  // A value that is the same at every pixel is stored as one pixel, whatever the size of the pictures.
   if (full_size || pictures.values.numel() > pictures.values.size(0)) {
     int64_t height = 0, width = 0;
     for (const int64_t run : pictures.rows) height += run;
@@ -150,7 +150,7 @@ std::string NetworkRewriter::AppendScatter(const std::string& base, const std::s
 }
 
 void NetworkRewriter::Finish() {
-  // The output is the last node: where it was renamed nothing behind its new name is needed.
+  // The output is the last node. If it was renamed, nothing after its new name is needed.
   const std::string output = NewName(network_.network.node(network_.network.node_size() - 1).name());
   while (next_.node(next_.node_size() - 1).name() != output) next_.mutable_node()->RemoveLast();
   std::set<std::string> names;
@@ -169,7 +169,7 @@ void NetworkRewriter::Finish() {
     final_names[node.name()] = name;
     node.set_name(name);
   }
-  // Values of new constants move to their final names, which a node that is gone may have had.
+  // Values of new constants move to their final names, which a removed node may have had.
   std::map<std::string, at::Tensor> values;
   for (const auto& [provisional, name] : final_names) {
     if (network_.Has(provisional, "value")) values[name] = network_.Get(provisional, "value");

@@ -23,10 +23,10 @@ class NetworkRewriter {
 
   // The next node, empty.
   Node* Append() { return next_.add_node(); }
-  // A copy of `node`, whose inputs carry the names that Rename gave them.
+  // A copy of `node`, with the inputs' names that Rename gave them.
   Node Copy(const Node& node) const;
   Node* AppendCopy(const Node& node);
-  // Readers of `node` read `instead` from now on.
+  // Consumers of `node` read `instead` from now on.
   void Rename(const std::string& node, const std::string& instead) { renamed_[node] = instead; }
   std::string NewName(const std::string& node) const;
 
@@ -34,12 +34,12 @@ class NetworkRewriter {
   // where another node has that name.
   std::string NewNode(const std::string& base);
 
-  // Appends what stores the pictures of the channels that are not all zero: a constant, and where some are zero a
-  // scatter of it. Returns the name of the last node, empty where all are zero.
+  // Appends nodes that store the pictures of the channels that are not all zero: a constant and, if some channels are
+  // zero, a scatter of it. Returns the name of the last node, or "" if all are zero.
   std::string AppendConstant(const std::string& base, const ChannelPictures& all, at::ScalarType dtype);
 
-  // The same as a term of the sum `node`, whose shape was `shape`: a flatten follows where that is flat. Where
-  // `terms`, the other terms' shapes, are all smaller than the sum was, the constant has its full size, zero or not.
+  // The same as a term of the sum `node`, whose shape was `shape`; a flatten follows if that is flat. If the shapes of
+  // the other terms, `terms`, are all smaller than the sum was, the constant has its full size, zero or not.
   std::string AppendTerm(const Node& node, const NodeShape& shape, const std::vector<NodeShape>& terms,
                          const ChannelPictures& all, at::ScalarType dtype);
 
@@ -51,23 +51,23 @@ class NetworkRewriter {
   // Of the parameters of node i of the old network only these channels remain.
   void NarrowParameters(const NetworkInfo& info, int i, const RemainingChannels& remaining);
 
-  // Appends a sum, or nothing where there is one input; returns its name.
+  // Appends a sum, or nothing if there is only one input; returns its name.
   std::string AppendSum(const std::string& base, const std::vector<std::string>& inputs);
 
-  // Appends the sum `node` with other inputs, under its name; where there is one, its readers read that instead.
+  // Appends the sum `node` with other inputs under its name. If there is only one, its consumers read that instead.
   void ReplaceSum(const Node& node, const std::vector<std::string>& inputs);
 
-  // Appends a scatter of the channels that `kept` (bool [channels]) marks, or nothing where it marks all.
+  // Appends a scatter of the channels that `kept` (bool [channels]) marks, or nothing if it marks all.
   std::string AppendScatter(const std::string& base, const std::string& input, const at::Tensor& kept);
 
-  // Replaces the network. Its last node, the output, is that of the old one, or the one it was renamed to. Tensors of
-  // nodes that are gone are dropped.
+  // Replaces the network. Its last node, the output, is the old one's, or the node that it was renamed to. Tensors of
+  // removed nodes are dropped.
   void Finish();
 
  private:
   // Appends a flatten of a constant where `shape` is flat; returns the last node's name.
   std::string AppendLayout(const std::string& constant, const NodeShape& shape);
-  // Appends a constant and a scatter of it; `stored` (bool [channels]) says of which channels, at least one.
+  // Appends a constant and a scatter of it; `stored` (bool [channels]) says which channels it has, at least one.
   std::string AppendStored(const std::string& base, const ChannelPictures& all, const at::Tensor& stored,
                            bool full_size, at::ScalarType dtype);
 
@@ -77,7 +77,7 @@ class NetworkRewriter {
   int new_nodes_ = 0;
 };
 
-// Indices of what is true in a bool vector, int64.
+// The indices of true entries in a bool vector, int64.
 at::Tensor WhereTrue(const at::Tensor& flags);
 
 }  // namespace prunelab

@@ -46,7 +46,7 @@ class Exporter {
     for (const int64_t size : sizes) type->mutable_shape()->add_dim()->set_dim_value(size);
   }
 
-  // The value that a node gives. Parameters end otherwise, so that no two names meet.
+  // The name of a node's output. Parameters have other endings, so that no two names are equal.
   std::string Value(int i) const {
     if (i == info_.network().node_size() - 1) return kOutput;
     const Node& node = info_.node(i);
@@ -84,7 +84,7 @@ class Exporter {
     Ints(node, "pads", {padding, padding, padding, padding});
   }
 
-  // Little-endian bytes, as this machine's.
+  // Little-endian bytes, like this machine's.
   void Initialize(const std::string& name, onnx::TensorProto::DataType type, const at::Tensor& tensor) {
     const at::Tensor values = tensor.contiguous();
     onnx::TensorProto* stored = graph_->add_initializer();

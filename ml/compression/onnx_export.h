@@ -3,12 +3,13 @@
 //   PRUNELAB_ASSIGN_OR_RETURN(const WeightedNetwork network, ToWeightedNetwork(model));
 //   PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically("net.onnx", ToOnnx(network)));
 //
-// Any network: dense, masked (zeros stand where masks are), or with channels removed. One input `images`, float32
-// [batch, C, H, W] with `batch` open, normalised as for training; one output `logits`, float32 [batch, classes].
-// Initializers bear the parameters' names, so that weights can be found again. Evaluation mode: BN uses its running
-// statistics.
+// Any network: dense, masked (with zeros where the masks are), or with channels removed. It has one input `images`,
+// float32 [batch, C, H, W] with `batch` open, normalized as for training, and one output `logits`, float32 [batch,
+// classes]. Initializers have the parameters' names, so that weights can be found again. Evaluation mode: BN uses its
+// running statistics.
 //
-// A scatter into a stream becomes Pad (one channel of zeros) and Gather; a stored constant an initializer at full size.
+// A scatter into a stream becomes Pad (one channel of zeros) and Gather; a stored constant becomes an initializer at
+// full size.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// Exported networks pass ONNX's own checker and shape inference, and hold the weights they came from.
+// Exported networks pass ONNX's own checker and shape inference, and contain the weights that they came from.
 // tools/reference/onnx_runtime.py compares their logits in onnxruntime.
 #include "ml/compression/onnx_export.h"
 
@@ -21,7 +21,7 @@
 namespace prunelab {
 namespace {
 
-// The model, after the checks that every export must stand.
+// The model, after the checks that every export must pass.
 onnx::ModelProto Checked(const WeightedNetwork& network) {
   onnx::ModelProto model;
   EXPECT_TRUE(model.ParseFromString(ToOnnx(network)));
@@ -54,7 +54,7 @@ void CheckFamily(const NetworkInfo& info) {
     options.fold_batch_norm = kind == MaskKind::kUniform;
     Compress(*network, options);
     const onnx::ModelProto small = Checked(*network);
-    // Each parameter is there, value for value; constants at full size.
+    // Each parameter exists, value for value; constants have their full size.
     std::map<std::string, const onnx::TensorProto*> stored;
     for (const onnx::TensorProto& tensor : small.graph().initializer()) stored[tensor.name()] = &tensor;
     for (const auto& [name, tensor] : network->tensors) {

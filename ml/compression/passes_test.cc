@@ -1,4 +1,5 @@
-// Each pass by itself on networks of a few channels; values worked out by hand, functions compared in float64.
+// Tests each pass by itself on networks of a few channels: values are worked out by hand, functions are compared in
+// float64.
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -51,7 +52,7 @@ void Set(WeightedNetwork& network, const std::string& name, const std::vector<do
   network.tensors.at(name) = at::tensor(values, at::kDouble);
 }
 
-// The pass leaves the function as it is.
+// The pass does not change the function.
 template <typename Pass>
 void CheckExact(WeightedNetwork& network, Pass pass, const std::string& what = "") {
   const at::Tensor before = Logits(network);
@@ -103,13 +104,13 @@ TEST(ChannelAnalysisTest, ConstantsThroughBatchNormReluPoolingAndSums) {
   EXPECT_TRUE(at::allclose(constants("bn")[1], at::full({4, 4}, 3.25, at::kDouble)));
   EXPECT_TRUE(at::allclose(constants("bn")[2], at::full({4, 4}, -1.25, at::kDouble)));
   EXPECT_TRUE(at::equal(constants("relu")[2], at::zeros({4, 4}, at::kDouble)));
-  // Padding is no part of a maximum, but zeros of an average: 4, 6 or 9 of nine.
+  // Padding does not count in a maximum, but counts as zeros in an average: 4, 6 or 9 of nine.
   EXPECT_TRUE(at::allclose(constants("max")[1], at::full({4, 4}, 3.25, at::kDouble)));
   EXPECT_NEAR(constants("average")[1][0][0].item<double>(), 3.25 * 4 / 9, 1e-12);
   EXPECT_NEAR(constants("average")[1][0][1].item<double>(), 3.25 * 6 / 9, 1e-12);
   EXPECT_NEAR(constants("average")[1][2][1].item<double>(), 3.25, 1e-12);
   EXPECT_NEAR(constants("sum")[1][3][3].item<double>(), 3.25 * 4 / 9 + 3.25, 1e-12);
-  // Pictures hold equal rows once.
+  // Pictures store equal rows once.
   EXPECT_EQ(analysis.constants[analysis.info.Index("average")].rows, (Runs{1, 2, 1}));
 }
 
@@ -119,7 +120,7 @@ TEST(ChannelAnalysisTest, WhatNobodyReadsIsNotNeeded) {
   net.Conv("a", "x", {3, 1});
   net.Conv("b", "a", {2, 1});
   WeightedNetwork network = Random(Classified(net, "b"));
-  network.tensors.at("b.weight").select(1, 2).zero_();  // nobody reads filter 2 of a
+  network.tensors.at("b.weight").select(1, 2).zero_();  // filter 2 of a has no consumer
   network.tensors.at("b.weight")[1][0].zero_();
   network.tensors.at("fc.weight").select(1, 0).zero_();  // nor filter 0 of b, so that only b's filter 1 counts
   const ChannelAnalysis analysis(network);
@@ -398,7 +399,7 @@ TEST(PassManagerTest, SaysWhatEachPassSaved) {
   EXPECT_EQ(nodes, before.network().node_size() - after.network().node_size());
   EXPECT_EQ(macs, 25 * 9 * (2 * 3 + 3 * 2));  // conv1 lost two outputs of three inputs, conv2 two inputs
   EXPECT_TRUE(std::any_of(savings.begin(), savings.end(), [](const PassSaving& s) { return s.pass == "shrink"; }));
-  // A second time nothing is left to do.
+  // There is nothing left to do the second time.
   EXPECT_TRUE(Compress(network, {}).empty());
 }
 

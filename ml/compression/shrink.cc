@@ -33,12 +33,12 @@ class Shrinker {
  private:
   const std::string& Name(int i) const { return a_.info.node(i).name(); }
 
-  // The channels that readers of node i see.
+  // The channels that consumers of node i see.
   at::Tensor Presented(int i) const { return a_.starts_stream[i] ? at::ones_like(kept_[i]) : kept_[i]; }
 
-  // Which channels the nodes that are computed read, constant ones too. `needed` of the analysis stops where a channel
-  // is constant, because what follows is known; but a node that is computed with that channel, because a stream keeps
-  // its width, a group stays together or channels are rounded up, computes with the constant.
+  // Which channels the computed nodes read, including constant ones. `needed` of the analysis stops where a channel is
+  // constant, because everything after it is known. But a node that is computed with that channel (because a stream
+  // keeps its width, a group stays together or channels are rounded up) still computes with the constant.
   void FindRead() {
     const int size = a_.info.network().node_size();
     for (int i = 0; i < size; ++i) read_.push_back(at::zeros({a_.info.shape(i).channels}, at::kBool));
@@ -55,7 +55,7 @@ class Shrinker {
     }
   }
 
-  // The pictures of node i, zero but for the channels marked.
+  // The pictures of node i, zero except for the marked channels.
   ChannelPictures Pictures(int i, const at::Tensor& channels) const {
     ChannelPictures pictures = a_.constants[i];
     pictures.values = pictures.values.masked_fill(channels.logical_not().view({-1, 1, 1}), 0);

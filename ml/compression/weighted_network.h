@@ -1,7 +1,7 @@
-// A network with its values: what the passes of this folder rewrite.
+// A network with its values, which the passes of this folder rewrite.
 //
-// Tensors stand under the names of NetworkInfo::parameters() ("layer1.0.conv1.weight"). Masks are already in the
-// weights: a dead filter is one whose weights are all zero, whoever made them so.
+// Tensors have the names of NetworkInfo::parameters() ("layer1.0.conv1.weight"). Masks are already multiplied into the
+// weights: a dead filter is one whose weights are all zero, for whatever reason.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -22,7 +22,7 @@ struct WeightedNetwork {
   bool Has(const std::string& node, const char* suffix) const;
   at::ScalarType DType() const;  // of the weights
   void Set(const std::string& node, const char* suffix, const at::Tensor& tensor);
-  // Forgets the tensors of nodes that are no longer there.
+  // Drops the tensors of nodes that no longer exist.
   void DropUnownedTensors();
 };
 

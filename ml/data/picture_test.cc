@@ -125,7 +125,7 @@ TEST(PictureTest, TurnsUpright) {
   }
 }
 
-// A 2x2 JPEG with this segment behind its first marker.
+// A 2x2 JPEG with this segment after its first marker.
 std::string JpegWithExif(const std::string& exif) {
   const std::string jpeg = EncodeJpeg(2, 2, 1, {1, 2, 3, 4});
   const size_t length = exif.size() + 8;

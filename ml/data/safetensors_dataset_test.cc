@@ -235,7 +235,7 @@ TEST(SafetensorsDatasetTest, FilesThatAreNone) {
   EXPECT_THAT(Error(parameters), HasSubstr("it is a Git LFS pointer, whose file was not fetched"));
 }
 
-// A type that is not read is no fault of the file, but where it is needed.
+// A type that is not read is an error only where the tensor is needed.
 TEST(SafetensorsDatasetTest, TypesThatAreNotRead) {
   const auto with_type = [](const std::string& name, const std::string& from, const std::string& to) {
     std::string bytes = SerializeSafetensors(Good());

@@ -11,7 +11,7 @@
 namespace prunelab {
 namespace {
 
-// 20 images of class 0, 10 of class 1 and 3 of class 2, told apart by their only pixel.
+// 20 images of class 0, 10 of class 1 and 3 of class 2, which their only pixel identifies.
 LabelledImages Data() {
   const at::Tensor labels = (at::arange(33) >= 20).to(at::kLong) + (at::arange(33) >= 30).to(at::kLong);
   return {at::arange(33).to(at::kByte).view({33, 1, 1, 1}), labels};

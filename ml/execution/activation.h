@@ -9,10 +9,11 @@
 namespace prunelab {
 
 struct Activation {
-  at::Tensor tensor;              // [N, channels that are there, H, W], or [N, features]
-  std::vector<int64_t> channels;  // which are there, increasing; the others are zero and need no gradient; empty: all
-  // Where defined, one number for each channel that is there: the activation is max(0, tensor * scale + shift), which
-  // its consumer computes. The gradient that goes back is the activation's all the same.
+  at::Tensor tensor;  // [N, stored channels, H, W], or [N, features]
+  std::vector<int64_t>
+      channels;  // the stored ones in ascending order; the others are zero and need no gradient; empty: all
+  // If defined, one number for each stored channel: the activation is max(0, tensor * scale + shift), which its
+  // consumer computes. The gradient that the consumer returns is the activation's nevertheless.
   at::Tensor scale, shift;
 };
 

@@ -27,7 +27,7 @@ Network SmallNetwork() {
 Model FreshModel(at::ScalarType dtype = at::kFloat) {
   Model model = Model::Create(*NetworkInfo::Create(SmallNetwork()), dtype, at::kCPU);
   InitializeParameters(model, 5);
-  // BN and biases as a training would leave them.
+  // BN and biases with values as after some training.
   const at::NoGradGuard no_gradients;
   model.Get("bn1.weight").copy_(at::tensor({1.1, 0.7, -0.4, 1.9}));
   model.Get("bn1.bias").copy_(at::tensor({0.3, -0.2, 0.1, 0.05}));
@@ -50,17 +50,17 @@ ForwardOptions TrainOptions() {
 // To the nearest bfloat16, as float32.
 at::Tensor Rounded(const at::Tensor& x) { return x.detach().to(at::kBFloat16).to(at::kFloat); }
 
-// Whether each number is the nearest bfloat16 to what it should be, or a neighbour where that lies near the middle.
+// Whether each number is the nearest bfloat16 to its exact value, or a neighbour if that value is near the middle.
 void ExpectRounding(const at::Tensor& actual, const at::Tensor& exact, const char* node) {
   EXPECT_EQ(actual.scalar_type(), at::kFloat) << node;
   EXPECT_TRUE(at::equal(actual, Rounded(actual))) << node << " was not stored as bfloat16";
-  // Half of a step is at most 2^-8 of the number; sums of another order may end on the other side.
+  // Half of a step is at most 2^-8 of the number; sums in another order may be rounded to the other side.
   const at::Tensor allowed = exact.abs() * 0.0041 + 1e-5;
   EXPECT_TRUE(((actual.detach() - exact).abs() <= allowed).all().item<bool>())
       << node << ": " << (actual.detach() - exact).abs().max();
 }
 
-// Each node from the activations before it, in float32 arithmetic with the roundings that autocast makes.
+// Computes each node from the activations before it, in float32 arithmetic with autocast's roundings.
 TEST(Bfloat16PlanTest, EachNodeRoundsAsAutocastDoes) {
   Model model = FreshModel();
   model.SetMasks({{"conv1", at::tensor({1.0F, 0.0F, 1.0F, 1.0F}).view({4, 1, 1, 1})}});
@@ -80,7 +80,7 @@ TEST(Bfloat16PlanTest, EachNodeRoundsAsAutocastDoes) {
       of_channels(model.Get("bn1.weight")) * (at("conv1") - of_channels(mean)) / (of_channels(variance) + 1e-5).sqrt() +
       of_channels(model.Get("bn1.bias"));
   ExpectRounding(result.captured.at("bn1"), bn, "bn1");
-  // Statistics are of the rounded activations, but are not rounded themselves.
+  // Statistics are those of the rounded activations, but are not rounded themselves.
   EXPECT_TRUE(at::allclose(model.Get("bn1.running_mean"), 0.1 * mean, 1e-5, 1e-6));
   EXPECT_TRUE(at::allclose(model.Get("bn1.running_var"), 0.9 + 0.1 * variance * 288 / 287, 1e-5, 1e-6));
   EXPECT_EQ(model.Get("bn1.running_mean").scalar_type(), at::kFloat);
@@ -99,7 +99,7 @@ TEST(Bfloat16PlanTest, EachNodeRoundsAsAutocastDoes) {
   EXPECT_TRUE(at::allclose(result.logits.detach(), logits, 0.0041, 0.0041 * logits.abs().max().item<double>()));
 }
 
-// Gradients of the float32 plan, but for bfloat16's rounding; parameters keep float32.
+// Gradients are those of the float32 plan, except for bfloat16's rounding; parameters stay float32.
 TEST(Bfloat16PlanTest, GradientsAreFloat32sUpToRounding) {
   const at::Tensor labels = at::arange(8, at::kLong) % 3;
   for (const GradientPolicy policy : {GradientPolicy::kStraightThrough, GradientPolicy::kMasked}) {

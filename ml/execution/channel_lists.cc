@@ -24,7 +24,7 @@ std::vector<int64_t> Indices(const std::vector<bool>& flags) {
   return indices;
 }
 
-// Calls work(T{}) with the type of the tensor's elements.
+// Calls work(T{}), where T is the type of the tensor's elements.
 template <typename Work>
 void WithType(const at::Tensor& tensor, const Work& work) {
   AT_DISPATCH_FLOATING_TYPES(tensor.scalar_type(), "weights", [&] { work(scalar_t{}); });

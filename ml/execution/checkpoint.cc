@@ -32,7 +32,7 @@ std::string Shape(at::IntArrayRef sizes) { return absl::StrCat("[", absl::StrJoi
 
 std::string Quote(absl::string_view text) { return absl::StrCat("\"", text, "\""); }
 
-// PyTorch's name of a type that weights cannot have.
+// PyTorch's name for a type that weights cannot have.
 std::string TypeName(at::ScalarType type) {
   switch (type) {
     case at::kChar:
@@ -52,7 +52,7 @@ std::string TypeName(at::ScalarType type) {
   }
 }
 
-// The conv node whose mask the tensor `name` is, or null.
+// The conv node that the mask tensor `name` belongs to, or null.
 const ConvInfo* MaskedNode(const NetworkInfo& info, absl::string_view name) {
   if (!absl::ConsumeSuffix(&name, kMaskSuffix)) return nullptr;
   for (const ConvInfo& conv : info.convs()) {
@@ -77,7 +77,7 @@ std::string Some(const std::vector<std::string>& names) {
                       " more");
 }
 
-// How another layout of the same weights than PyTorch's would be turned, or "".
+// How to transpose weights in another layout than PyTorch's, or "".
 std::string LayoutHint(at::IntArrayRef is, at::IntArrayRef wanted) {
   if (is.size() != wanted.size()) return "";
   if (is.size() == 4 && is == at::IntArrayRef({wanted[2], wanted[3], wanted[1], wanted[0]})) {
@@ -90,12 +90,12 @@ std::string LayoutHint(at::IntArrayRef is, at::IntArrayRef wanted) {
 // How a file differs from a network.
 struct Differences {
   std::vector<std::string> lines;
-  std::set<std::string> nodes;       // of the network, whose tensors are missing or of another shape
+  std::set<std::string> nodes;       // nodes of the network whose tensors are missing or have another shape
   std::set<std::string> unexpected;  // names in the file
-  bool quantized = false;            // a weight is of a small integer type
+  bool quantized = false;            // a weight has a small integer type
 };
 
-// `fresh`: what may be missing.
+// `fresh`: the tensors that may be missing.
 Differences DifferencesOf(const Safetensors& file, const NetworkInfo& info, const Names& fresh) {
   Differences differences;
   std::map<std::string, const ParameterSpec*> wanted;
@@ -145,7 +145,8 @@ Differences DifferencesOf(const Safetensors& file, const NetworkInfo& info, cons
   return differences;
 }
 
-// Globs that match the tensors by which the file differs, as few as will do; more than kMostGlobs are not meant.
+// Globs that match the tensors in which the file differs, as few as possible; with more than kMostGlobs the file is
+// probably for another network.
 std::string GlobsOf(const Differences& differences, const NetworkInfo& info) {
   constexpr size_t kMostGlobs = 4;
   std::set<std::string> globs;
@@ -164,7 +165,7 @@ std::string GlobsOf(const Differences& differences, const NetworkInfo& info) {
   return globs.size() > kMostGlobs ? "" : absl::StrJoin(globs, ",");
 }
 
-// What a person can do about the differences: lines that follow them.
+// What the user can do about the differences, as lines that follow them.
 std::string Remedies(const Differences& differences, const NetworkInfo& info, const WeightsOptions& options) {
   std::string text;
   if (differences.quantized) {
@@ -200,14 +201,14 @@ absl::Status ToStatus(const Differences& differences, const std::string& name, c
                                                  absl::StrJoin(differences.lines, "\n  "), remedies));
 }
 
-// "[1, 0, 2]" of the element at `flat`, or "" of a scalar.
+// "[1, 0, 2]" for the element at `flat`, or "" for a scalar.
 std::string Index(int64_t flat, at::IntArrayRef sizes) {
   std::vector<int64_t> index(sizes.size());
   for (size_t i = sizes.size(); i-- > 0; flat /= sizes[i]) index[i] = flat % sizes[i];
   return index.empty() ? "" : Shape(index);
 }
 
-// Renames tensors by `rename`, which returns "" for those that are to go, and of the others no name twice.
+// Renames tensors by `rename`, which returns "" for tensors to remove and never the same name twice.
 void Rename(Safetensors& file, const std::function<std::string(const std::string&)>& rename) {
   const auto renamed = [&](auto& entries) {
     std::remove_reference_t<decltype(entries)> kept;
@@ -232,7 +233,7 @@ std::vector<std::string> NamesOf(const Safetensors& file) {
 // shape, so that a mask of weights may look like one of filters; the key is written where LikelyOfFilters is wrong.
 constexpr char kFilterMasksKey[] = "filter_masks";
 
-// A training's state, of which the network's tensors stay.
+// A training's state, from which only the network's tensors are kept.
 void TakeNetworkOfState(Weights& weights, const std::string& name, const Names& wanted) {
   if (!IsTrainingState(weights.file)) return;
   std::vector<std::string> of_filters;  // a state stores masks in the shape that they have
@@ -249,12 +250,12 @@ void TakeNetworkOfState(Weights& weights, const std::string& name, const Names& 
   weights.notes.push_back(absl::StrCat(name, ": is a run's checkpoint; its weights and masks are taken"));
 }
 
-// Where a tool puts a weight and its mask in place of the weight: name of the weight, of its raw values, of its mask.
+// The tensors that a tool writes instead of a weight: the names of the weight, of its raw values, and of its mask.
 struct MaskedWeight {
   std::string weight, raw, mask;
 };
 
-// Those of torch.nn.utils.prune (X_orig, X_mask) and of torch.ao.pruning (a parametrization of X).
+// The names of torch.nn.utils.prune (X_orig, X_mask) and of torch.ao.pruning (a parametrization of X).
 std::vector<MaskedWeight> MaskedWeights(const Safetensors& file) {
   constexpr char kParametrizations[] = "parametrizations.";
   std::vector<MaskedWeight> found;
@@ -326,7 +327,7 @@ void PassOverProfilers(Weights& weights, const std::string& name, std::vector<st
   passed_over.insert(passed_over.end(), left.begin(), left.end());
 }
 
-// Prefixes by how many names the rest of which is one of `wanted` they stand before; "" is one.
+// Counts for each prefix, including "", the names in which the rest after it is one of `wanted`.
 std::map<std::string, size_t> CountPrefixes(const std::vector<std::string>& names, const Names& wanted) {
   size_t longest = 0;
   for (const std::string& name : wanted) longest = std::max(longest, name.size());
@@ -339,7 +340,7 @@ std::map<std::string, size_t> CountPrefixes(const std::vector<std::string>& name
   return counts;
 }
 
-// What puts such a piece in front of names, or "".
+// The library that puts such a prefix before names, or "".
 std::string Wrapper(absl::string_view piece) {
   if (piece == "module") return "DataParallel";
   if (piece == "_orig_mod") return "torch.compile";
@@ -350,8 +351,8 @@ std::string Wrapper(absl::string_view piece) {
   return "";
 }
 
-// The prefixes that names were most likely given by something around the network: none where they are the network's
-// own, several where they stand before as many names.
+// The prefixes that a wrapper around the network most likely added to the names: none if the names are the network's
+// own, several if they occur equally often.
 std::vector<std::string> LikelyPrefixes(const std::vector<std::string>& names, const NetworkInfo& info) {
   const std::map<std::string, size_t> counts = CountPrefixes(names, WantedNames(info));
   const auto own = counts.find("");
@@ -364,7 +365,7 @@ std::vector<std::string> LikelyPrefixes(const std::vector<std::string>& names, c
       if (count == most) likely.push_back(prefix);
     }
   } else if (own_names == 0 && !names.empty()) {
-    // Of another network: what all names have in front of them, as far as it is known to be put there.
+    // For another network: the known prefix that all names have.
     std::string prefix;
     for (const absl::string_view piece : absl::StrSplit(names[0], '.')) {
       const std::string longer = absl::StrCat(prefix, piece, ".");
@@ -380,7 +381,7 @@ std::vector<std::string> LikelyPrefixes(const std::vector<std::string>& names, c
   return likely;
 }
 
-// How the names' prefix is put and got rid of, for a person who has not asked for either.
+// Says where the names' prefix comes from and how to remove it, for a user who has not asked for either.
 absl::Status PrefixError(const std::vector<std::string>& names, const std::vector<std::string>& prefixes,
                          const std::string& name, const WeightsOptions& options) {
   const auto count = [&](const std::string& prefix) {
@@ -452,7 +453,7 @@ absl::Status TakeOffPrefix(Weights& weights, const std::string& name, const Netw
   return absl::OkStatus();
 }
 
-// Leaves out what the globs name. A glob may name what was passed over before, which is no mistake.
+// Removes the tensors that the globs match. A glob may also match tensors that were skipped before.
 absl::Status LeaveOut(Weights& weights, const std::string& name, const NetworkInfo& info, const WeightsOptions& options,
                       const std::vector<std::string>& passed_over) {
   const auto any = [](const std::vector<std::string>& globs, const std::string& tensor) {
@@ -491,8 +492,8 @@ at::Tensor Narrowed(const at::Tensor& mask) { return mask.slice(1, 0, 1).slice(2
 // Whether every filter is on or off as a whole.
 bool SameInEachFilter(const at::Tensor& mask) { return (mask == Narrowed(mask)).all().item<bool>(); }
 
-// Of masks by node: whether they are masks of filters as far as their values tell. A network is masked in one way: a
-// single filter that is off in part makes all masks those of weights.
+// For masks by node: whether they are masks of filters, judging by their values. A network is masked in one way: a
+// single filter that is partly off makes all masks those of weights.
 bool LikelyOfFilters(const std::map<std::string, at::Tensor>& masks) {
   return std::all_of(masks.begin(), masks.end(), [](const auto& mask) { return SameInEachFilter(mask.second); });
 }
@@ -623,7 +624,7 @@ absl::StatusOr<Weights> TakeWeights(Safetensors file, const std::string& name, c
 absl::StatusOr<Model> ModelOf(Safetensors file, const std::string& name, NetworkInfo info,
                               const WeightsOptions& options, at::ScalarType dtype, at::Device device,
                               std::vector<std::string>* notes) {
-  // Before room is made for whatever sizes the network has.
+  // Checked before memory is allocated for sizes that the network may claim.
   PRUNELAB_ASSIGN_OR_RETURN(const Weights weights, TakeWeights(std::move(file), name, info, options));
   if (notes != nullptr) notes->insert(notes->end(), weights.notes.begin(), weights.notes.end());
   Model model = Model::Create(std::move(info), dtype, device);

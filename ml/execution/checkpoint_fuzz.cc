@@ -1,4 +1,4 @@
-// Any safetensors file: taken as the weights of a network, or refused with a reason.
+// Reads any safetensors file as the weights of a network, or refuses it with a reason.
 #include <ATen/ATen.h>
 
 #include "google/protobuf/text_format.h"
@@ -9,7 +9,7 @@
 namespace prunelab {
 namespace {
 
-// The network whose weights some of the corpus are: conv [2, 1, 1, 1], bn of 2, fc [2, 2].
+// The network of some files in the corpus: conv [2, 1, 1, 1], bn of 2, fc [2, 2].
 NetworkInfo SmallNetwork() {
   Network network;
   PRUNELAB_CHECK(google::protobuf::TextFormat::ParseFromString(

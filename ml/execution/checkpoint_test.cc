@@ -114,7 +114,7 @@ TEST(CheckpointTest, AllDifferencesAreListedAndNothingIsLoaded) {
   EXPECT_TRUE(model.masks().empty());
 }
 
-// A small file may speak of a network of a hundred terabytes; no room is made for it.
+// A small file may describe a network of a hundred terabytes; no memory is allocated for it.
 TEST(CheckpointTest, ANetworkFarLargerThanTheFileIsRefusedBeforeItIsBuilt) {
   Safetensors file = ModelToSafetensors(MakeModel(1));
   file.metadata["network"] =
@@ -129,7 +129,7 @@ TEST(CheckpointTest, ANetworkFarLargerThanTheFileIsRefusedBeforeItIsBuilt) {
                     HasSubstr("the network needs [200000, 200000, 32, 32]")));
 }
 
-// Weights of a network (conv, bn, conv2, fc) as another file calls them.
+// Weights of a network (conv, bn, conv2, fc) under another file's names.
 Safetensors Renamed(const Safetensors& file, const std::string& prefix) {
   Safetensors renamed;
   for (const auto& [name, tensor] : file.tensors) renamed.tensors[prefix + name] = tensor;
@@ -182,7 +182,7 @@ TEST(TakeWeightsTest, OnlyFloatingTypesAreWeights) {
   EXPECT_THAT(TakeError(file), AllOf(HasSubstr("in 1 place:"), HasSubstr("conv.weight is U16; must be a floating")));
 }
 
-// What has a type that is not read, and is no weight, is in nobody's way.
+// A tensor with a type that is not read does no harm if it is not a weight.
 TEST(TakeWeightsTest, OtherTypesArePassedOver) {
   Safetensors file = ModelToSafetensors(MakeModel(1));
   file.passed_over["ema.counter"] = {at::ScalarType::Undefined, "U16", {1}, 0, 0};
@@ -270,16 +270,16 @@ TEST(TakeWeightsTest, APrefixIsNamedInOneLineAndTakenOff) {
       }
     }
   }
-  // Without its dot it is meant all the same; what is not there is not meant.
+  // The prefix also works without its dot; one that does not occur is refused.
   EXPECT_TRUE(TakeWeights(Renamed(good, "module."), "w", model.info(), ToolOptions("module")).ok());
   EXPECT_THAT(TakeError(Renamed(good, "module."), ToolOptions("modul.")),
               AllOf(HasSubstr("none of its names begins with \"modul.\", as --strip_prefix=modul. says"),
                     HasSubstr("module.bn.bias")));
-  // Nothing to take off is no error of "auto".
+  // "auto" is not an error if there is no prefix.
   EXPECT_TRUE(TakeWeights(good, "w", model.info(), ToolOptions("auto")).ok());
 }
 
-// Two networks in a file, of which nothing says which is meant.
+// Two networks in one file, and nothing says which one is meant.
 TEST(TakeWeightsTest, OfTwoPrefixesAPersonChooses) {
   const Model first = MakeModel(1), second = MakeModel(2);
   Safetensors file = Renamed(ModelToSafetensors(first), "encoder_q.");
@@ -294,8 +294,8 @@ TEST(TakeWeightsTest, OfTwoPrefixesAPersonChooses) {
   EXPECT_TRUE(at::equal(weights->file.tensors.at("fc.weight"), second.Get("fc.weight")));
 }
 
-// torch.nn.utils.prune's names, torch.ao.pruning's, in front of which there may be a prefix; masks are kept where the
-// network has such, and multiplied in elsewhere.
+// The names of torch.nn.utils.prune and torch.ao.pruning, possibly with a prefix. Masks are kept where the network can
+// have them, and multiplied in elsewhere.
 TEST(TakeWeightsTest, MasksOfTorchsPruning) {
   const Model model = MakeModel(1);
   const Safetensors good = ModelToSafetensors(model);
@@ -318,7 +318,7 @@ TEST(TakeWeightsTest, MasksOfTorchsPruning) {
     const absl::StatusOr<Model> loaded =
         ModelOf(file, "w", model.info(), ToolOptions("auto"), at::kFloat, at::kCPU, &notes);
     ASSERT_TRUE(loaded.ok()) << loaded.status();
-    EXPECT_TRUE(at::equal(loaded->Get("conv.weight"), model.Get("conv.weight")));  // what is off keeps its value
+    EXPECT_TRUE(at::equal(loaded->Get("conv.weight"), model.Get("conv.weight")));  // masked weights keep their values
     EXPECT_TRUE(at::equal(loaded->masks().at("conv"), conv));
     // One network, one way of masking: those of conv are of weights.
     EXPECT_TRUE(at::equal(loaded->masks().at("conv2"), conv2.to(at::kFloat)));
@@ -418,7 +418,7 @@ TEST(TakeWeightsTest, AHeadIsLeftFresh) {
               HasSubstr("fresh_weights: \"head.*\" matches no tensor of the network or of the file"));
 }
 
-// A mask says of old weights what is off; of fresh ones it says nothing.
+// A mask applies to old weights; it says nothing about fresh ones.
 TEST(TakeWeightsTest, AMaskGoesWithItsWeight) {
   Model model = MakeModel(1);
   model.SetMasks({{"conv", at::tensor({1.f, 0.f, 1.f}).view({3, 1, 1, 1})},
@@ -443,7 +443,7 @@ TEST(TakeWeightsTest, AnotherLayoutIsRecognised) {
                     HasSubstr("fc.weight is [4, 3]; the network needs [3, 4]; transposed? turn it by .t()")));
 }
 
-// A run's checkpoint: the network's tensors, masks under names of their own, and what training needs besides.
+// A run's checkpoint: the network's tensors, masks under their own names, and what else training needs.
 TEST(TakeWeightsTest, AStateOfATrainingIsItsNetwork) {
   const Model model = MakeModel(1);
   Safetensors state = ModelToSafetensors(model);

@@ -9,7 +9,7 @@
 namespace prunelab {
 namespace {
 
-// Autocast to bfloat16 while it lives, in this thread.
+// Turns on autocast to bfloat16 in this thread while the object lives.
 class Autocast {
  public:
   explicit Autocast(at::DeviceType device)
@@ -19,7 +19,7 @@ class Autocast {
         dtype_(at::autocast::get_autocast_dtype(device)) {
     at::autocast::set_autocast_enabled(device, true);
     at::autocast::set_autocast_dtype(device, at::kBFloat16);
-    // A pass reads each weight once: a cache would only hold on to the rounded copies.
+    // A pass reads each weight once, so a cache would only keep the rounded copies alive.
     at::autocast::set_autocast_cache_enabled(false);
   }
   ~Autocast() {
@@ -43,7 +43,7 @@ ForwardResult RunSteps(const CompiledPlan& plan, Execution& execution) {
     const int output = planned.step->output();
     execution.values[output] = planned.step->Run(execution);
     if (planned.captured) result.captured[network.node(output).name()] = execution.values[output].tensor;
-    // A value that nobody reads any more is released at once; in training the graph keeps what backward needs.
+    // A value without further consumers is released at once; in training the graph keeps what the backward pass needs.
     for (const int node : planned.last_read) execution.values[node] = Activation();
   }
   result.logits = execution.values.back().tensor;

@@ -29,8 +29,8 @@ namespace prunelab {
 struct ForwardResult {
   at::Tensor logits;                           // [N, classes]
   std::map<std::string, at::Tensor> captured;  // by node name
-  // Multiply-accumulates of convolutions and linear layers for one image that this call executed and, in training, that
-  // the backward pass to all parameters will.
+  // Multiply-accumulates of convolutions and linear layers, for one image, that this call executed and, in training,
+  // that the backward pass to all parameters will execute.
   int64_t executed_macs = 0;
 };
 
@@ -61,13 +61,13 @@ struct Execution {
   int64_t macs = 0;                // ForwardResult::executed_macs so far
 };
 
-// Computes the value of one node from those of others, over whatever lies between them.
+// Computes the value of one node from those of others, including everything that lies between them.
 class Step {
  public:
   Step(int output, std::vector<int> inputs) : output_(output), inputs_(std::move(inputs)) {}
   virtual ~Step() = default;
 
-  // The output's value. Those of the inputs are there; a step may replace them for the consumers that run after it.
+  // The output's value. The values of the inputs exist; a step may replace them for the consumers that run after it.
   virtual Activation Run(Execution& execution) const = 0;
 
   int output() const { return output_; }
@@ -93,7 +93,7 @@ struct CompiledPlan {
   };
   PlanStructure structure;
   std::vector<PlannedStep> steps;
-  // Run under LibTorch's autocast to bfloat16; logits and captured values come out as float32.
+  // Runs under LibTorch's autocast to bfloat16; logits and captured values are returned as float32.
   bool bfloat16 = false;
 };
 

@@ -29,7 +29,7 @@ std::vector<double> Values(const at::Tensor& tensor) {
   return values;
 }
 
-// values[list] as a tensor like `like`.
+// values[list] as a tensor with the options of `like`.
 at::Tensor Listed(const std::vector<double>& values, const std::vector<int64_t>& list, const at::Tensor& like) {
   const at::Tensor tensor = at::empty({static_cast<int64_t>(list.size())}, like.options().requires_grad(false));
   AT_DISPATCH_FLOATING_TYPES(tensor.scalar_type(), "values", [&] {
@@ -39,7 +39,7 @@ at::Tensor Listed(const std::vector<double>& values, const std::vector<int64_t>&
   return tensor;
 }
 
-// The reverse: `of_list` at the places of the list, zero elsewhere.
+// The reverse: `of_list` at the positions in the list, zero elsewhere.
 at::Tensor Unlisted(const std::vector<double>& of_list, const std::vector<int64_t>& list, int64_t size,
                     const at::Tensor& like) {
   std::vector<double> all(size);
@@ -65,7 +65,8 @@ struct ConvUnitBackward : torch::autograd::Node {
     }
   }
 
-  // Gradients of input, weight, gamma, beta, bias and addend, of those of the output and of the input's other readers.
+  // The gradients of input, weight, gamma, beta, bias and addend, from the gradients of the output and of the input's
+  // other consumers.
   torch::autograd::variable_list apply(torch::autograd::variable_list&& gradients) override {
     torch::autograd::variable_list result(6);
     at::Tensor of_others = gradients.size() > 1 ? gradients[1] : at::Tensor();
@@ -109,7 +110,7 @@ struct ConvUnitBackward : torch::autograd::Node {
     result[1] = GradientOfSlice(dweight, weight_shape, masked_gradient ? mask : at::Tensor(), rows, columns);
     result[2] = Unlisted(dgamma, lists.wide, lists.filters, scale);
     result[3] = Unlisted(dbeta, lists.wide, lists.filters, scale);
-    // BN takes the mean of y away, and the bias with it.
+    // BN subtracts the mean of y, and with it the bias.
     if (has_bias) result[4] = at::zeros({lists.filters}, scale.options());
     if (has_addend) result[5] = gate_by_output ? gated : gradient;
     return result;
@@ -118,14 +119,14 @@ struct ConvUnitBackward : torch::autograd::Node {
   Conv2d conv;
   ChannelLists lists;
   std::vector<int64_t> columns, weight_shape;
-  std::vector<double> inverse;  // of the wide channels
+  std::vector<double> inverse;  // for the wide channels
   bool relu = false, has_addend = false, has_bias = false, masked_gradient = false;
-  // `weight`: the slice that was used. `out` only where the gate depends on an addend.
+  // `weight`: the slice that was used. `out` only if the gate depends on an addend.
   ConvInput input;
   at::Tensor weight, mask, y, out, scale, shift, mean;
 };
 
-// Running statistics of all filters; those that are not stored have y = 0.
+// Updates the running statistics of all filters; filters that are not stored have y = 0.
 void UpdateRunningStatistics(const at::Tensor& running_mean, const at::Tensor& running_var, double momentum,
                              const std::vector<double>& mean, const std::vector<double>& variance,
                              const std::vector<double>& bias, double rows) {
@@ -140,14 +141,14 @@ void UpdateRunningStatistics(const at::Tensor& running_mean, const at::Tensor& r
   });
 }
 
-// The model's tensors that a unit reads; mask and bias undefined where there is none.
+// The model's tensors that a unit reads; mask and bias are undefined if there are none.
 struct UnitTensors {
   at::Tensor weight, mask, bias, gamma, beta, running_mean, running_var, batches_tracked;
 };
 
 // BN by filter, in double: the convolution's output y without its bias becomes y * scale + shift.
 struct NormNumbers {
-  std::vector<double> gamma, beta, bias;  // of the convolution; empty where it has none
+  std::vector<double> gamma, beta, bias;  // of the convolution; empty if it has none
   std::vector<double> mean, variance;     // that BN normalizes by
   std::vector<double> inverse, scale, shift;
 
@@ -163,7 +164,7 @@ struct NormNumbers {
 
 // A convolution's output, and what it was computed of.
 struct Convolved {
-  std::vector<int64_t> columns;  // the channels of the input that are there
+  std::vector<int64_t> columns;  // the stored channels of the input
   ConvInput input;
   at::Tensor slice;  // of the masked weight
   at::Tensor y;      // [N, stored channels, H, W]
@@ -271,7 +272,7 @@ class ConvUnitStep : public Step {
     convolved.columns = input.channels.empty() ? AllChannels(tensors.weight.size(1)) : input.channels;
     convolved.slice = WeightSlice(tensors.weight.detach(), tensors.mask, lists.stored, convolved.columns);
     ConvInput from = {input.tensor.detach().contiguous(at::MemoryFormat::ChannelsLast), input.scale, input.shift};
-    // What the library reads is made once, for the backward pass too.
+    // The tensor that the library reads is computed once, for the backward pass as well.
     if (!HasOwnKernel(conv_, convolved.slice, from.tensor)) from = {from.Made(), {}, {}};
     convolved.input = from;
     convolved.y = ConvForward(conv_, from, convolved.slice);
@@ -283,7 +284,7 @@ class ConvUnitStep : public Step {
                         NormNumbers& numbers) const {
     const BatchNormLayout layout = LayoutOf(y, lists);
     PRUNELAB_CHECK(layout.rows > 1) << norm_name_ << ": one value a channel, of which there is no variance";
-    // The statistics of the stored channels, then of all.
+    // The statistics of the stored channels, then of all channels.
     const BatchNormLayout stored{layout.rows, layout.stored, layout.stored, nullptr};
     std::vector<double> mean(layout.stored), variance(layout.stored);
     AT_DISPATCH_FLOATING_TYPES(y.scalar_type(), "NormalizeByBatch", [&] {

@@ -1,4 +1,4 @@
-// A convolution with what follows it, as one autograd function: conv -> BN (-> add) (-> ReLU).
+// A convolution with the nodes that follow it, as one autograd function: conv -> BN (-> add) (-> ReLU).
 //
 // A filter that is off has y = 0, so BN gives beta at each pixel (in evaluation the constant that the running
 // statistics make of it). With g the gradient at BN's output, after the ReLU's gate, the straight-through gradient of
@@ -8,14 +8,14 @@
 //     readers, and their input gradient on that channel comes back;
 //   - else (add, or no ReLU): the weight gradient, always. The readers' gradient is there already;
 //   - under masked gradients no weight gradient.
-// Parameters stay dense and get full-size gradients. Betas' signs are read as it runs.
+// Parameters stay dense and get full-size gradients. The signs of the betas are read at run time.
 #pragma once
 
 #include "ml/execution/compiled_plan.h"
 
 namespace prunelab {
 
-// Nodes by index; -1 where there is none. `other` is what the add adds to BN's output.
+// Nodes by index; -1 if there is none. `other` is the node whose output the add adds to BN's.
 struct ConvUnit {
   int conv = -1, norm = -1, add = -1, relu = -1;
   int input = -1, other = -1, output = -1;
@@ -30,8 +30,8 @@ struct OutputForm {
 // Adds the step of `unit`, which runs on the CPU, in float or double. In kTrain the running statistics change and,
 // unless gradients are switched off, the graph is recorded, once differentiable; in kEvaluate nothing is recorded.
 //
-// Where the unit's input has consumers that run later, they take it as this step leaves it: the gradients that they
-// give back are then summed by this unit's backward pass as it writes its own, and not in a pass over them.
+// If the unit's input has consumers that run later, they must use it as this step leaves it: then this unit's backward
+// pass adds the gradients that they return as it writes its own, and no separate pass is needed.
 void AddConvUnitStep(PlanBuilder& builder, const ConvUnit& unit, const OutputForm& form);
 
 }  // namespace prunelab

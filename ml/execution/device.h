@@ -1,4 +1,4 @@
-// Where a program runs, by its flag --device.
+// The device that a program runs on, by its flag --device.
 #pragma once
 
 #include <c10/core/Device.h>
@@ -13,7 +13,7 @@ namespace prunelab {
 // Whether it is "auto", "cpu" or "cuda"; the error names --device.
 absl::Status CheckDeviceName(const std::string& device);
 
-// "auto" (CUDA where it can be used), "cpu" or "cuda". Errors: another word; cuda where no device can be used.
+// "auto" (CUDA if it can be used), "cpu" or "cuda". Errors: another word; "cuda" if no device can be used.
 absl::StatusOr<at::Device> ChooseDevice(const std::string& device);
 
 }  // namespace prunelab

@@ -32,7 +32,7 @@ at::Tensor FilledUpWeight(const at::Tensor& weight, int64_t out, int64_t in) {
   return filled;
 }
 
-// What is added to each image: numbers for a channel, and a picture where a constant has one.
+// What is added to each image: one number per channel, and a picture where a constant has one.
 class Constants {
  public:
   Constants(int64_t channels, int64_t height, int64_t width)
@@ -63,7 +63,7 @@ class Constants {
   int64_t height_, width_;
 };
 
-// Whether nobody but the next step needs the value of `node`, and its memory may be written to: images stay.
+// Whether only the next step needs the value of `node`, so that its memory may be overwritten. Images must stay.
 bool MayTakeOver(const PlanBuilder& builder, int node) {
   const Node& producer = builder.network().node(node);
   return builder.reads_left(node) == 1 && producer.op_case() != Node::kImage &&
@@ -128,7 +128,7 @@ class FoldedConvStep : public Step {
   void SetPosition(const Scatter& scatter) {
     scattered_channels_ = scatter.channels();
     position_.assign(scatter.index().begin(), scatter.index().end());
-    // Filters that only fill up go nowhere.
+    // Filters that are only padding go nowhere.
     const int64_t out = FilledUp(static_cast<int64_t>(position_.size()));
     while (static_cast<int64_t>(position_.size()) < out) {
       position_.push_back(static_cast<int32_t>(scatter.channels() + position_.size()));

@@ -1,4 +1,4 @@
-// How a network is to be run: words that plans and the code for single nodes share.
+// How to run a network: the terms that plans and the code for single nodes share.
 #pragma once
 
 #include <optional>
@@ -17,8 +17,8 @@ enum class Mode {
 struct ForwardOptions {
   Mode mode = Mode::kEvaluate;
   GradientPolicy policy = GradientPolicy::kStraightThrough;
-  std::set<std::string> capture;  // names of nodes whose outputs are wanted
-  // In kTrain, the weight of the batch in all running statistics instead of each node's momentum.
+  std::set<std::string> capture;  // names of nodes whose outputs to return
+  // In kTrain, the weight of the batch in all running statistics, instead of each node's momentum.
   std::optional<double> batch_norm_momentum;
 };
 

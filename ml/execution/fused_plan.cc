@@ -17,8 +17,8 @@
 namespace prunelab {
 namespace {
 
-// FusedBatchNormTraining for autograd. Of what backward reads, the output is kept only where the gate of the ReLU
-// cannot be computed again from y alone.
+// FusedBatchNormTraining for autograd. The output is kept for the backward pass only if the gate of the ReLU cannot be
+// recomputed from y alone.
 struct FusedNorm : torch::autograd::Function<FusedNorm> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& y, const at::Tensor& gamma,
                             const at::Tensor& beta, const std::optional<at::Tensor>& other,

@@ -2,8 +2,8 @@
 // together, forward and backward (ml/kernels/batch_norm/fused_batch_norm.h). Convolutions are the library's, and
 // compute masked filters as any others. Nothing of it waits for the device, so a step can be captured (recorder.h).
 //
-// It differs from the reference plan by rounding alone. In float and double, on any device; other types, and
-// evaluation with gradients, take the reference plan. Its gradients cannot be differentiated again.
+// It differs from the reference plan by rounding alone. It runs in float and double, on any device; other types, and
+// evaluation with gradients, use the reference plan. Its gradients cannot be differentiated again.
 #pragma once
 
 #include "ml/execution/plan.h"

@@ -81,7 +81,7 @@ TEST(FusedPlanTest, UnitsOfAResNet) {
   EXPECT_EQ(units.size(), info.convs().size());
   EXPECT_EQ(adds, 9);        // a block's
   EXPECT_EQ(relus, 1 + 18);  // the stem's, two in a block
-  // A norm whose output somebody wants stays alone.
+  // A norm whose output is captured is not fused.
   const std::vector<NormUnit> captured = FindNormUnits(info, {"bn1"}, every);
   EXPECT_EQ(captured[0].output, captured[0].norm);
   EXPECT_EQ(captured[0].relu, -1);
@@ -114,7 +114,7 @@ TEST(FusedPlanTest, NothingOfAStepWaitsForTheDevice) {
   }
 }
 
-// LibTorch has these on its "meta" device, whose tensors hold no data, for Python alone.
+// LibTorch has these on its "meta" device, whose tensors hold no data, only for Python.
 at::Tensor MetaConvolution(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
                            c10::SymIntArrayRef stride, c10::SymIntArrayRef padding, c10::SymIntArrayRef dilation,
                            bool transposed, c10::SymIntArrayRef output_padding, c10::SymInt groups) {
@@ -144,8 +144,8 @@ TORCH_LIBRARY_IMPL(aten, Meta, library) {
   library.impl("index_select", &MetaIndexSelect);
 }
 
-// On a device that holds no data, what would come from the host or go there is seen as well. Shortcuts without
-// parameters scatter by an index.
+// On a device without data, copies from the host and to the host are detected as well. Shortcuts without parameters
+// scatter by an index.
 TEST(FusedPlanTest, NothingOfAStepComesFromTheHost) {
   for (const char* text : {kResNet20, "ResNetCifar] { depth: 8 shortcut: PARAMETER_FREE image_size: 8 }"}) {
     SCOPED_TRACE(text);

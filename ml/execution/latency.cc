@@ -28,7 +28,7 @@ std::vector<Latency> MeasureLatencies(const std::vector<Model*>& models, Plan& p
   for (int64_t turn = -2; turn < runs && (turn < 3 || total < seconds); ++turn) {
     for (size_t i = 0; i < models.size(); ++i) {
       const double start = SteadySeconds();
-      // Reading a logit waits for a GPU.
+      // Reading a logit synchronizes with a GPU.
       plan.Forward(*models[i], images, {}).logits.view(-1)[0].item();
       const double taken = SteadySeconds() - start;
       if (turn < 0) continue;

@@ -1,4 +1,4 @@
-// How long models take for a batch in evaluation mode, on this machine, now.
+// Measures how long models take for a batch in evaluation mode, on this machine, now.
 //
 //   const std::vector<Latency> latencies = MeasureLatencies({&dense, &small}, plan, /*batch_size=*/64, /*runs=*/20,
 //                                                           /*seconds=*/5);
@@ -13,15 +13,15 @@
 namespace prunelab {
 
 struct Latency {
-  double median = 0;                              // seconds a batch
-  double first_quartile = 0, third_quartile = 0;  // seconds a batch
+  double median = 0;                              // seconds per batch
+  double first_quartile = 0, third_quartile = 0;  // seconds per batch
   int64_t runs = 0;
   double spread() const { return third_quartile - first_quartile; }
 };
 
-// By model, of one input shape, on made-up images. The models take turns, so that what else the machine does disturbs
-// all alike. Two turns are not counted; then `runs` are timed, fewer (at least three) where they take longer than
-// `seconds` together.
+// The latency of each model, for one input shape, on random images. The models take turns, so that other load on the
+// machine disturbs all of them equally. Two turns are not counted; then `runs` turns are timed, or fewer (at least
+// three) if they take longer than `seconds` together.
 std::vector<Latency> MeasureLatencies(const std::vector<Model*>& models, Plan& plan, int64_t batch_size, int64_t runs,
                                       double seconds);
 

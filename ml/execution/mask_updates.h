@@ -20,7 +20,7 @@ namespace prunelab {
 //   - of these convolutions, weights and momentum are set to zero as the update says: what is masked now, or what is on
 //     now and was off;
 //   - new weights are copied in, and what must stay masked is set to zero in them.
-// `momentum`: by parameter in the model's order; empty where there is none.
+// `momentum`: by parameter in the model's order; empty if there is none.
 void ApplyMaskUpdate(const MaskUpdate& update, const StartMasks& start, Model& model,
                      const std::vector<at::Tensor>& momentum = {});
 

@@ -15,7 +15,7 @@
 namespace prunelab {
 namespace {
 
-// Fills `tensor` (a parameter) with values computed in float64 by `value`, element by element in the order of its
+// Fills `tensor` (a parameter) with values that `value` computes in float64, element by element in the order of its
 // shape.
 template <typename F>
 void Fill(const at::Tensor& tensor, F value) {
@@ -53,7 +53,7 @@ void Model::SetMasks(const std::map<std::string, at::Tensor>& masks) {
     const at::Tensor& weight = Get(absl::StrCat(node, ".weight"));
     const bool filters = mask.sizes() == at::IntArrayRef({weight.size(0), 1, 1, 1});
     PRUNELAB_CHECK(filters || mask.sizes() == weight.sizes()) << node << ": a mask of shape " << mask.sizes();
-    // A copy: the caller may go on writing to its own.
+    // A copy, because the caller may keep writing to its own.
     at::Tensor own = mask.to(weight.options().requires_grad(false), /*non_blocking=*/false, /*copy=*/true);
     masks_[node] = filters ? own.contiguous() : own.contiguous(at::MemoryFormat::ChannelsLast);
   }
@@ -95,7 +95,7 @@ void InitializeParameters(Model& model, uint64_t seed) {
     const at::Tensor& tensor = parameter.tensor;
     RandomStream stream(seed, absl::StrCat("weights/", parameter.name));
     if (node.op_case() == Node::kConv2D && tensor.dim() == 4) {
-      // He et al. 2015 (fan-out): each output is read by out * kh * kw / groups products.
+      // He et al. 2015 (fan-out): out * kh * kw / groups products read each output.
       const double fan_out =
           static_cast<double>(tensor.size(0) * tensor.size(2) * tensor.size(3)) / node.conv2d().groups();
       const double stddev = std::sqrt(2 / fan_out);

@@ -1,5 +1,5 @@
 // Model: a network and its tensors. Parameters, masks and buffers are dense tensors under PyTorch's names and never
-// change shape. How a step is executed is a plan (plan.h).
+// change their shape. A plan (plan.h) decides how a step is executed.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -25,8 +25,8 @@ struct NamedTensor {
 
 class Model {
  public:
-  // Allocates all tensors on `device` in `dtype` (num_batches_tracked stays int64): zeros, but BN weight and
-  // running_var are ones. Conv weights are channels_last. Parameters require gradients.
+  // Allocates all tensors on `device` in `dtype` (num_batches_tracked stays int64): zeros, except for BN's weight and
+  // running_var, which are ones. Conv weights are channels_last. Parameters require gradients.
   static Model Create(NetworkInfo info, at::ScalarType dtype, at::Device device);
 
   const NetworkInfo& info() const { return *info_; }
@@ -42,19 +42,20 @@ class Model {
   const at::Tensor& Get(const std::string& name) const;
   bool Has(const std::string& name) const { return by_name_.count(name) > 0; }
 
-  // Masks by conv node: dtype of the model, values 0 and 1, shape [out, 1, 1, 1] (filters) or the weight's (weights). A
-  // node without an entry is not masked.
+  // Masks by conv node, in the model's dtype, with values 0 and 1 and the shape [out, 1, 1, 1] (filters) or the
+  // weight's (weights). A node without an entry is not masked.
   const std::map<std::string, at::Tensor>& masks() const { return masks_; }
-  // Replaces the masks of the nodes named by copies of those given. The shapes must fit (checked).
+  // Replaces the masks of the given nodes by copies of the given ones. The shapes must fit (checked).
   void SetMasks(const std::map<std::string, at::Tensor>& masks);
 
-  // The same network with the tensors given, by name, in place of this model's own: of their shapes, and together in
-  // the dtype of what is then the first parameter. All others, and the masks, are shared with this model.
+  // The same network with the given tensors, by name, instead of this model's own. They must have the same shapes, and
+  // their dtype must be that of the resulting first parameter. All other tensors, and the masks, are shared with this
+  // model.
   Model With(const std::map<std::string, at::Tensor>& tensors) const;
 
-  // `values` as int64 on the device. Made at the first call with this `key`, which must always come with these values
-  // (checked), and shared by copies of the model: a copy from the host waits for a GPU, and a recorded step
-  // (recorder.h) must make none.
+  // `values` as int64 on the device. They are copied at the first call with this `key`, which must always come with the
+  // same values (checked), and copies of the model share them. A copy from the host synchronizes with a GPU, and a
+  // captured step (recorder.h) must not do that.
   at::Tensor Index(const std::string& key, const std::vector<int64_t>& values) const;
 
   // The weight times its mask, without gradient.
@@ -76,8 +77,9 @@ class Model {
   std::shared_ptr<std::map<std::string, HeldIndex>> indices_ = std::make_shared<std::map<std::string, HeldIndex>>();
 };
 
-// Fresh weights, a pure function of (seed, name): convolutions He-normal (fan-out, gain sqrt(2)), BN 1 and 0, linear
-// layers PyTorch's default (uniform within 1 / sqrt(fan-in)), conv biases zero. Computed in float64, then rounded.
+// Initial weights, a pure function of (seed, name): convolutions He-normal (fan-out, gain sqrt(2)), BN 1 and 0, linear
+// layers PyTorch's default (uniform within 1 / sqrt(fan-in)), conv biases zero. They are computed in float64 and then
+// rounded.
 void InitializeParameters(Model& model, uint64_t seed);
 
 }  // namespace prunelab

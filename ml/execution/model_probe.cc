@@ -38,7 +38,7 @@ ProbeResult ModelProbe::Forward(const ProbeRequest& request) const {
     tensors[parameter.name] = parameter.tensor.detach().to(dtype);
   }
   for (const NamedTensor& buffer : model_.buffers()) {
-    // A copy: batch norm by the batch's statistics writes to them.
+    // A copy, because batch norm by the batch's statistics writes to them.
     const at::ScalarType type = buffer.tensor.is_floating_point() ? dtype : buffer.tensor.scalar_type();
     tensors[buffer.name] = buffer.tensor.to(type, /*non_blocking=*/false, /*copy=*/true);
   }

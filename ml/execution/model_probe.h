@@ -14,8 +14,9 @@ namespace prunelab {
 
 class ModelProbe : public NetworkProbe {
  public:
-  // All given outlive the probe; `train` and `normalization` may be null, both or none: there are no data. The order of
-  // the images is RandomPermutation(n, RandomStream(seed, "probe")). The model is seen as it is when asked.
+  // All arguments must outlive the probe. `train` and `normalization` may both be null: then there are no data. The
+  // order of the images is RandomPermutation(n, RandomStream(seed, "probe")). The probe sees the model as it is when it
+  // is asked.
   ModelProbe(const Model& model, const LabelledImages* train, const Normalization* normalization, uint64_t seed);
 
   const NetworkInfo& network() const override { return model_.info(); }

@@ -28,7 +28,7 @@ Model Small(at::ScalarType dtype) {
   return model;
 }
 
-// Image i is i everywhere, and of class i % 3.
+// Every pixel of image i is i, and its class is i % 3.
 LabelledImages Numbered() {
   const at::Tensor pixels = at::arange(kImages, at::kFloat).view({-1, 1, 1, 1}).expand({kImages, 1, 5, 5});
   return {pixels.contiguous(), at::arange(kImages).remainder(3)};
@@ -81,7 +81,7 @@ TEST(ModelProbeTest, TensorsAndMasksStandInAndNothingChanges) {
   EXPECT_LT(trained.mean(1).abs().max().item<float>(), 1e-5);  // by the batch's statistics
   for (const NamedTensor& buffer : model.buffers()) EXPECT_TRUE(buffer.tensor.equal(before.at(buffer.name)));
 
-  // A mask of ones and a weight of zeros in the masked filter are the same as the mask; in float64 for a change.
+  // A mask of ones with zero weights in the masked filter is the same as the mask; this time in float64.
   request.mode = ProbeMode::kEvaluation;
   request.images = Images(at::kDouble);
   request.masks["conv1"] = at::ones({4, 1, 1, 1});

@@ -1,13 +1,13 @@
-// The step of one node as it is, by LibTorch's calls (run_node.h): all of the reference plan, and what other plans do
-// with the nodes that they do not fuse.
+// The step of one node without fusing, by LibTorch's calls (run_node.h): the whole reference plan, and what other plans
+// use for the nodes that they do not fuse.
 #pragma once
 
 #include "ml/execution/compiled_plan.h"
 
 namespace prunelab {
 
-// Adds the step of node `i`; that of an image hands the images on. Of an input that holds some channels only, the node
-// treats each channel alike, and its output holds the same.
+// Adds the step of node `i`; the step of an image passes the images on. If an input has only some channels, the node
+// treats each channel in the same way, and its output has the same channels.
 void AddNodeStep(PlanBuilder& builder, int i);
 
 }  // namespace prunelab

@@ -10,20 +10,22 @@
 
 namespace prunelab {
 
-// Nodes by index; -1 where there is none. `other` is what the add adds to BN's output, `output` the unit's last node.
+// Nodes by index; -1 if there is none. `other` is the node whose output the add adds to BN's, `output` the unit's last
+// node.
 struct NormUnit {
   int norm = -1, add = -1, relu = -1;
   int other = -1, output = -1;
 };
 
-// By node: whether its output depends on the image, and so has the batch's size (a stored constant has a batch of one).
+// By node: whether its output depends on the image and therefore has the batch's size (a stored constant has a batch of
+// one).
 std::vector<bool> DependOnImage(const NetworkInfo& info);
 
-// The only consumer of node `i`; -1 where there are several, or none, or its output is `captured` by name.
+// The only consumer of node `i`; -1 if there are several or none, or if its output is `captured` by name.
 int OnlyReader(const NetworkInfo& info, const std::set<std::string>& captured, int i);
 
-// Units in the order of their norms, no node in two of them, such that nothing else reads what lies inside one. Only
-// norms that `accepts`, given by index, begin one.
+// Units in the order of their norms. No node is in two units, and the inner nodes of a unit have no other consumers.
+// Only norms that `accepts`, given by index, begin a unit.
 std::vector<NormUnit> FindNormUnits(const NetworkInfo& info, const std::set<std::string>& captured,
                                     const std::function<bool(int)>& accepts);
 

@@ -23,8 +23,8 @@ class Plan {
  public:
   virtual ~Plan() = default;
 
-  // `images` [N, C, H, W] in the model's dtype and on its device. In kTrain the graph for backward is recorded (unless
-  // gradients are switched off) and the running statistics of `model` change.
+  // `images` [N, C, H, W] in the model's dtype and on its device. In kTrain the graph for the backward pass is recorded
+  // (unless gradients are turned off), and the running statistics of `model` change.
   ForwardResult Forward(Model& model, const at::Tensor& images, const ForwardOptions& options);
 
   // The steps of a structure, whether it was met before or not.
@@ -39,8 +39,8 @@ class ReferencePlan : public Plan {
   CompiledPlan Compile(PlanStructure structure) const override;
 };
 
-// ForwardResult::executed_macs of a step in which nothing is skipped: three times the forward pass's, but an input
-// gradient less for what reads the images.
+// ForwardResult::executed_macs of a step in which nothing is skipped: three times those of the forward pass, minus an
+// input gradient for each layer that reads the images.
 int64_t DenseTrainingMacs(const NetworkInfo& info);
 
 }  // namespace prunelab

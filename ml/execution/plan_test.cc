@@ -101,8 +101,8 @@ TEST(ReferencePlanTest, MasksActInTheForwardPassAndGradientsFollowThePolicy) {
   Model masked = MakeModel();
   const at::Tensor filters = at::tensor({1.0, 0.0, 1.0, 0.0}, at::kDouble).view({4, 1, 1, 1});
   masked.SetMasks({{"conv1", filters}});
-  // A model whose weights were multiplied by hand has the same logits; its weight gradient is that of the masked
-  // weight.
+  // A model whose weights were multiplied by the masks by hand has the same logits; its weight gradient is that of the
+  // masked weight.
   Model multiplied = MakeModel();
   multiplied.Get("conv1.weight").detach().mul_(filters);
   for (Model* model : {&masked, &multiplied})
@@ -114,7 +114,7 @@ TEST(ReferencePlanTest, MasksActInTheForwardPassAndGradientsFollowThePolicy) {
     EXPECT_LT((through.at(name) - gradient).abs().max().item<double>(), 1e-12) << name;
   }
   EXPECT_LT((blocked.at("conv1.weight") - expected.at("conv1.weight") * filters).abs().max().item<double>(), 1e-12);
-  // Straight-through: a dead filter's weights do get a gradient.
+  // Straight-through: a dead filter's weights get a gradient.
   EXPECT_GT(through.at("conv1.weight")[1].abs().max().item<double>(), 0);
 }
 
@@ -162,7 +162,7 @@ TEST(ReferencePlanTest, CapturesWhatIsAskedFor) {
 }
 
 TEST(ReferencePlanTest, CapturingChangesNothingThatIsCaptured) {
-  // Activations are written over in place where nobody needs them any more; captured ones are needed.
+  // Activations without further consumers are overwritten in place; captured activations must not be.
   const at::Tensor images = Images(3);
   Model model = MakeModel();
   ReferencePlan plan;

@@ -15,7 +15,7 @@
 namespace prunelab {
 namespace {
 
-// The memory that recordings share; LibTorch frees it with the last of them.
+// The memory that recordings share; LibTorch frees it together with the last of them.
 struct GraphMemory {
   const at::cuda::MempoolId_t id = at::cuda::graph_pool_handle();
 };
@@ -24,7 +24,7 @@ class CudaGraphRecording : public Recording {
  public:
   CudaGraphRecording(std::unique_ptr<at::cuda::CUDAGraph> graph, std::shared_ptr<GraphMemory> memory)
       : memory_(std::move(memory)), graph_(std::move(graph)) {}
-  // On the current stream, in its order.
+  // Runs on the current stream, in its order.
   void Replay() override { graph_->replay(); }
 
  private:
@@ -32,14 +32,15 @@ class CudaGraphRecording : public Recording {
   const std::unique_ptr<at::cuda::CUDAGraph> graph_;
 };
 
-// What `second` is asked for from now on comes after what `first` was asked for before.
+// Everything that `second` is given from now on runs after what `first` was given before.
 void Order(const c10::cuda::CUDAStream& first, const c10::cuda::CUDAStream& second) {
   at::cuda::CUDAEvent event;
   event.record(first);
   event.block(second);
 }
 
-// While it lives `stream` is the current one: it goes on where the one before was, and that one after it.
+// Makes `stream` the current stream while the object lives: it continues after the previous stream's work, and the
+// previous stream continues after its work.
 class OnStream {
  public:
   explicit OnStream(const c10::cuda::CUDAStream& stream) : guard_(stream) {
@@ -53,7 +54,7 @@ class OnStream {
   const c10::cuda::CUDAStreamGuard guard_;
 };
 
-// The stream of a device on which all that is recorded is, for libraries keep memory for each stream that they have
+// The stream of a device on which everything is recorded, because libraries keep memory for each stream that they have
 // seen. The default stream cannot be recorded.
 c10::cuda::CUDAStream RecordingStream(c10::DeviceIndex device) {
   static std::map<c10::DeviceIndex, c10::cuda::CUDAStream>* streams =
@@ -63,7 +64,7 @@ c10::cuda::CUDAStream RecordingStream(c10::DeviceIndex device) {
   return streams->emplace(device, c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device)).first->second;
 }
 
-// After a capture that failed: LibTorch's allocators were not told that it is over.
+// After a failed capture: LibTorch's allocators were not told that it is over.
 void EndAllocation(c10::DeviceIndex device, const at::cuda::MempoolId_t& memory) {
   const auto end = [](const auto& call) {
     try {
@@ -87,20 +88,20 @@ class CudaGraphRecorder : public Recorder {
 
   absl::StatusOr<std::unique_ptr<Recording>> Record(const std::function<void()>& work) override {
     const OnStream on(stream_);
-    // Memory that steps used before and that recordings now gone had: while recording, the allocator cannot give it
-    // back to the device for want of more.
+    // Frees memory that earlier steps and destroyed recordings used: during a capture the allocator cannot return it to
+    // the device when it needs more.
     c10::cuda::CUDACachingAllocator::emptyCache();
     std::shared_ptr<GraphMemory> memory = memory_.lock();
     if (memory == nullptr) memory_ = memory = std::make_shared<GraphMemory>();
     auto graph = std::make_unique<at::cuda::CUDAGraph>();
     try {
-      // Other threads of this process may go on with what must not be recorded: one prepares batches in page-locked
+      // Other threads of this process may keep doing what must not be captured: one prepares batches in page-locked
       // memory.
       graph->capture_begin(memory->id, cudaStreamCaptureModeThreadLocal);
       work();
       graph->capture_end();
     } catch (const c10::Error& error) {
-      // What was being recorded is lost; the stream has to be told.
+      // The recording is lost, and the stream has to be told.
       try {
         graph->capture_end();
       } catch (const c10::Error&) {

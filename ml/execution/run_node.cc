@@ -36,7 +36,7 @@ bool FitsInto(const at::Tensor& addend, const at::Tensor& sum) {
   return true;
 }
 
-// The inputs one after the other by channel. A stored constant has a batch of one and stands for each image.
+// The inputs one after the other by channel. A stored constant has a batch of one, which is repeated for each image.
 at::Tensor Concatenated(const std::vector<at::Tensor>& in) {
   int64_t batch = 1;
   for (const at::Tensor& x : in) {
@@ -55,7 +55,7 @@ bool CanScatter(const at::Tensor& x) {
   return x.device().is_cpu() && x.dim() == 4 && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble);
 }
 
-// The scatter of such a tensor, without a graph for backward.
+// The scatter of such a tensor, without a graph for the backward pass.
 at::Tensor Scattered(const at::Tensor& x, const Scatter& scatter) {
   const at::Tensor from = x.detach().contiguous(at::MemoryFormat::ChannelsLast);
   const at::Tensor out = at::empty({x.size(0), scatter.channels(), x.size(2), x.size(3)},
@@ -96,7 +96,7 @@ at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>
     }
     case Node::kBatchNorm2D: {
       const bool train = options.mode == Mode::kTrain;
-      // LibTorch would go on with a running variance that is not a number.
+      // LibTorch would continue with a NaN running variance.
       PRUNELAB_CHECK(!train || in[0].numel() > in[0].size(1))
           << node.name() << ": one value a channel, of which there is no variance";
       if (train) model.Get(absl::StrCat(node.name(), ".num_batches_tracked")).add_(1);

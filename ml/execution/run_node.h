@@ -1,4 +1,4 @@
-// One node of a network by LibTorch's calls: what every plan does with the nodes that it does not fuse.
+// Runs one node of a network by LibTorch's calls. Every plan uses it for the nodes that it does not fuse.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -12,11 +12,11 @@
 
 namespace prunelab {
 
-// weight * mask, whose backward pass gives the weight the gradient by policy.
+// weight * mask. Its backward pass gives the weight the gradient that the policy says.
 at::Tensor Mask(const at::Tensor& weight, const at::Tensor& mask, GradientPolicy policy);
 
-// The output of `node`, not an image, for the inputs `in`. In kTrain a BN node's running statistics change.
-// `overwrite`: the first input is needed by nobody else and may become the output.
+// The output of `node` (not the image node) for the inputs `in`. In kTrain a BN node's running statistics change.
+// `overwrite`: the first input has no other consumer and may become the output.
 at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>& in, const ForwardOptions& options,
                    bool overwrite);
 

@@ -21,8 +21,8 @@
 namespace prunelab {
 namespace {
 
-// Each tensor ends, but for its alignment, where a page begins that nobody may touch: whoever reads or writes past a
-// tensor's end is killed on the spot.
+// Each tensor ends, except for its alignment, right before a protected page: reading or writing past a tensor's end
+// kills the process at once.
 class GuardedMemory final : public c10::Allocator {
  public:
   c10::DataPtr allocate(size_t bytes) override {

@@ -1,5 +1,5 @@
-// The saved state of a training: all that decides how it goes on. The message SavedState describes it and carries the
-// numbers and texts; the tensors are beside it, by group.
+// The saved state of a training: everything that the rest of the training depends on. The message SavedState describes
+// it and contains the numbers and texts; the tensors are next to it, by group.
 //
 //   TrainingState state;
 //   state.message.mutable_position()->set_epoch(3);
@@ -36,25 +36,25 @@ struct TrainingState {
 
 Safetensors ToSafetensors(const TrainingState& state);
 
-// The state that `file` holds. Fields of the message that the file lacks, or has in another form, are not set; tensors
-// and metadata that no state holds are among the network's tensors, or passed over.
+// The state in `file`. Fields of the message that the file lacks, or has in another form, are not set. Tensors and
+// metadata that do not belong to a state are either among the network's tensors or skipped.
 TrainingState ParseTrainingState(const Safetensors& file);
 
-// Whether `file` is such a state, by what every state holds and no network.
+// Whether `file` is such a state: it has what every state has and no network has.
 bool IsTrainingState(const Safetensors& file);
 
 // The group of a tensor of a state, by its name in the file, and its name within the group.
 std::pair<SavedState::Group, std::string> GroupOf(const std::string& stored_name);
 
-// Takes a state apart for a training that it may or may not be of: what is missing, has another form or is not wanted
-// is noted, and all of it told in one error at the end.
+// Takes a state apart for a training that it may or may not belong to. It collects what is missing, has another form or
+// is superfluous, and reports everything in one error at the end.
 class StateReader {
  public:
   explicit StateReader(const TrainingState& state) : state_(state) {}  // outlives this object
 
-  // The tensor, where it is there with the shape and type of `like`; else undefined.
+  // The tensor, if it exists with the shape and type of `like`; else undefined.
   at::Tensor Take(SavedState::Group group, const std::string& name, const at::Tensor& like);
-  // Copies the tensor into `into`, likewise.
+  // Copies the tensor to `into`, under the same conditions.
   void Load(SavedState::Group group, const std::string& name, const at::Tensor& into);
   // Another reason not to take this state.
   void AddDifference(std::string difference) { differences_.push_back(std::move(difference)); }
@@ -62,7 +62,7 @@ class StateReader {
   // All of a group; none where the state has none.
   const std::map<std::string, at::Tensor>& Group(SavedState::Group group) const;
 
-  // InvalidArgument where this is no state for those who read it; `name` stands for the file.
+  // InvalidArgument if this is not a state for the training that read it; `name` is the file's name.
   absl::Status Finish(const std::string& name);
 
  private:

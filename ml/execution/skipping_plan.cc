@@ -16,16 +16,16 @@
 namespace prunelab {
 namespace {
 
-// How a network falls into units. What belongs to none runs as it is.
+// How a network is divided into units. Nodes outside of all units run as they are.
 struct Units {
   std::vector<ConvUnit> convs;
-  std::vector<int> unit_at;         // by node: the unit whose output it is, or -1
+  std::vector<int> unit_at;         // by node: the unit that outputs it, or -1
   std::vector<int> unit_of_conv;    // by node: the unit that begins there, or -1
   std::vector<bool> inside;         // nodes whose output only their unit sees
   std::vector<bool> reads_compact;  // nodes all of whose consumers take some of the channels
   std::vector<bool> deferred;       // nodes whose only consumer is a unit's convolution
   std::vector<FoldedConv> folded;   // inference without BN
-  std::vector<int> folded_at;       // by node: the folded convolution whose output it is, or -1
+  std::vector<int> folded_at;       // by node: the folded convolution that outputs it, or -1
   std::vector<int> folded_of_conv;  // by node: the one that begins there, or -1
   std::vector<bool> reads_filled;   // nodes all of whose consumers are folded convolutions of it
 };
@@ -129,7 +129,7 @@ class UnitFinder {
       unit.inner_constants.swap(unit.constants);
       return true;
     }
-    // A sum may be another unit's already.
+    // A sum may already belong to another unit.
     if (node.op_case() != Node::kAdd || units_.inside[i] || units_.unit_at[i] >= 0 || units_.folded_at[i] >= 0) {
       return false;
     }

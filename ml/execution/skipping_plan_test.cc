@@ -79,7 +79,7 @@ TEST(SkippingPlanTest, CapturedNodesAreNotFusedAway) {
   }
 }
 
-// Behind a unit's ReLU, where dead filters with beta <= 0 need nothing: a reader of the activation changes that not.
+// After a unit's ReLU dead filters with beta <= 0 need nothing; capturing the activation does not change that.
 TEST(SkippingPlanTest, OneCapturedNodeAtATime) {
   const NetworkInfo info = Build(kResNet20);
   for (const char* node : {"relu", "layer1.0.relu1", "layer3.2.relu1", "layer2.0.relu2", "layer3.2.bn2", "flatten"}) {
@@ -91,7 +91,7 @@ TEST(SkippingPlanTest, OneCapturedNodeAtATime) {
   }
 }
 
-// Betas as initialised, 60 % of each layer's filters off, a multiple of eight of them computed.
+// Betas as initialized, 60 % of each layer's filters masked, and a multiple of eight of them computed.
 TEST(SkippingPlanTest, ExecutesLessThanHalfOfTheWork) {
   const NetworkInfo info = Build("ResNetCifar] { depth: 56 }");
   Model model = Model::Create(info, at::kFloat, at::kCPU);
@@ -115,7 +115,7 @@ TEST(SkippingPlanTest, ExecutesLessThanHalfOfTheWork) {
   EXPECT_LE(macs(), 0.42 * dense);
 }
 
-// LibTorch would go on, with a running variance that is not a number.
+// LibTorch would continue with a NaN running variance.
 TEST(SkippingPlanDeathTest, OneValueAChannelHasNoVariance) {
   const NetworkInfo info = Build("ResNetCifar] { depth: 8 width: 2 image_size: 4 }");  // ends in maps of one pixel
   ReferencePlan reference;
@@ -125,7 +125,7 @@ TEST(SkippingPlanDeathTest, OneValueAChannelHasNoVariance) {
   for (Plan* plan : std::vector<Plan*>{&reference, &skipping}) {
     Model model = MakeModel(info);
     const auto images = [](int64_t n) { return Values({n, 3, 4, 4}, 0.37).contiguous(at::MemoryFormat::ChannelsLast); };
-    // A fork of a process whose threads compute would wait for them for ever.
+    // If a process forks while its threads compute, the child would wait for them forever.
     GTEST_FLAG_SET(death_test_style, "threadsafe");
     EXPECT_DEATH(plan->Forward(model, images(1), options), "one value a channel");
     plan->Forward(model, images(2), options);
@@ -136,7 +136,7 @@ TEST(SkippingPlanDeathTest, OneValueAChannelHasNoVariance) {
   }
 }
 
-// Networks without BN, as BN folding leaves them, and what may stand between their nodes.
+// Networks without BN, which BN folding produces, and what may come between their nodes.
 constexpr char kImage[] = R"(node { name: "x" image { channels: 8 height: 7 width: 6 } })";
 std::string Conv3x3Node(const std::string& name, const std::string& input, int filters) {
   return "node { name: '" + name + "' input: '" + input + "' conv2d { out_channels: " + std::to_string(filters) +
@@ -150,7 +150,7 @@ std::string NodeOf(const std::string& name, const std::string& inputs, const std
   return "node { name: '" + name + "' " + inputs + " " + op + " } ";
 }
 
-// By the skipping plan in float and by the reference plan in float64: logits, and each node's output.
+// Compares the skipping plan in float with the reference plan in float64: logits, and each node's output.
 void ExpectSameInference(const std::string& text) {
   SCOPED_TRACE(text);
   Network network;

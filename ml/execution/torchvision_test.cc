@@ -1,4 +1,4 @@
-// The networks that others publish, with the names, shapes and numbers of PyTorch.
+// Compares networks that others publish by PyTorch's names, shapes and numbers.
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -47,7 +47,7 @@ TEST(TorchvisionTest, NamesShapesAndCountsAreThoseOfTheStateDict) {
   }
 }
 
-// Entry by entry, so that a difference can be seen.
+// Entry by entry, so that a failure shows the difference.
 TEST(TorchvisionTest, TheListsOfResNet18AndResNet50) {
   for (const PublicNetwork& wanted : PublicNetworks()) {
     const bool is18 = std::string(wanted.name) == "resnet18", is50 = std::string(wanted.name) == "resnet50";

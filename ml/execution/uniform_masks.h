@@ -9,8 +9,8 @@
 
 namespace prunelab {
 
-// For benchmarks: float masks [filters, 1, 1, 1] by convolution in which the same share of each one's filters, rounded
-// down, is off; drawn from a fixed seed.
+// For benchmarks: float masks [filters, 1, 1, 1] by convolution, in which the same share of each convolution's filters,
+// rounded down, is masked; drawn from a fixed seed.
 std::map<std::string, at::Tensor> UniformFilterMasks(const NetworkInfo& network, double rate);
 
 }  // namespace prunelab

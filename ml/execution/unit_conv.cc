@@ -11,7 +11,7 @@
 namespace prunelab {
 namespace {
 
-// Whether the project's own kernels are for convolutions like this one, and for its weight gradient.
+// Whether the project's own kernels can compute a convolution like this one, and its weight gradient.
 struct OwnKernels {
   bool convolution = false, weight_gradient = false;
 };

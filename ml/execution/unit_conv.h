@@ -1,4 +1,4 @@
-// The convolution of a unit (conv_unit.h), forward and backward: by the project's own kernels where they are for it
+// The convolution of a unit (conv_unit.h), forward and backward: by the project's own kernels if they can compute it
 // (ml/kernels), else by the library.
 #pragma once
 
@@ -10,7 +10,7 @@
 
 namespace prunelab {
 
-// The data of a tensor; null where it is undefined.
+// The data of a tensor; null if it is undefined.
 template <typename T>
 const T* Data(const at::Tensor& tensor) {
   return tensor.defined() ? tensor.const_data_ptr<T>() : nullptr;
@@ -23,7 +23,7 @@ T* MutableData(const at::Tensor& tensor) {
 // Like `tensor` [N, ., H, W], but with so many channels, in channels_last memory and without values.
 at::Tensor EmptyLike(const at::Tensor& tensor, int64_t channels);
 
-// A convolution's input in channels_last memory, with BN and ReLU still to come where scale and shift are defined.
+// A convolution's input in channels_last memory, with BN and ReLU still to be applied if scale and shift are defined.
 struct ConvInput {
   at::Tensor tensor, scale, shift;
   // The input itself.
@@ -40,7 +40,7 @@ struct ConvGradients {
   at::Tensor input, weight;  // undefined where not wanted
 };
 
-// The gradients that are wanted, of the output's gradient `dy`. To the input's `of_others` is added, where it is
+// The requested gradients, from the output's gradient `dy`. `of_others` is added to the input's gradient if it is
 // defined.
 ConvGradients ConvBackward(const Conv2d& conv, const at::Tensor& dy, const ConvInput& input, const at::Tensor& weight,
                            bool needs_input, bool needs_weight, const at::Tensor& of_others);

@@ -1,13 +1,13 @@
 // Where a picture that is the same for every image differs from pixel to pixel.
 //
-// A constant channel behind a convolution that pads is no longer constant: near the border some taps meet zeros. But
-// all pixels of the inside are still equal, so a row of such pictures is told by runs of equal rows:
+// After a convolution that pads, a constant channel is no longer constant: near the border some taps meet zeros. But
+// all pixels of the inside are still equal, so the rows of such pictures are described by runs of equal rows:
 //
 //   a constant of 8 x 8 pixels      rows {8}
 //   behind a 3x3 convolution, pad 1 rows {1, 6, 1}: three rows and three columns hold all there is, as the taps do
 //   behind one more                 rows {1, 1, 4, 1, 1}
 //
-// Columns likewise. This follows from sizes alone, whatever the values are.
+// The same holds for columns. This follows from sizes alone, whatever the values are.
 #pragma once
 
 #include <cstdint>
@@ -15,14 +15,14 @@
 
 namespace prunelab {
 
-// Lengths of runs of equal rows, from the top; their sum is the height.
+// Lengths of runs of equal rows, from the top; they add up to the height.
 using Runs = std::vector<int64_t>;
 
-// How a sliding window treats what lies outside.
+// How a sliding window treats the pixels outside of the picture.
 enum class Border {
-  kZeros,    // each tap has a weight of its own (convolution)
-  kAverage,  // zeros, all taps alike (average pooling)
-  kIgnored,  // as if it were not there (max pooling)
+  kZeros,    // zeros, with a different weight for each tap (convolution)
+  kAverage,  // zeros, with the same weight for all taps (average pooling)
+  kIgnored,  // they are ignored (max pooling)
 };
 
 struct Window {
@@ -30,13 +30,13 @@ struct Window {
   Border border = Border::kZeros;
 };
 
-// Runs behind a window that slides over rows with the runs `in`.
+// The runs after a window has slid over rows with the runs `in`.
 Runs WindowRuns(const Runs& in, const Window& window);
 
-// Runs of the sum of two pictures with `size` rows; one of a single row is repeated.
+// The runs of the sum of two pictures with `size` rows; a picture with a single row is repeated.
 Runs MergeRuns(const Runs& a, const Runs& b, int64_t size);
 
-// Index of the first row of each run.
+// The index of the first row of each run.
 std::vector<int64_t> RunStarts(const Runs& runs);
 
 }  // namespace prunelab

@@ -13,7 +13,7 @@ TEST(BorderRunsTest, ConvolutionsThatPadDifferAtTheBorder) {
   EXPECT_THAT(WindowRuns({1, 6, 1}, {3, 1, 1, 1}), ElementsAre(1, 1, 4, 1, 1));
   EXPECT_THAT(WindowRuns({8}, {1, 1, 0, 1}), ElementsAre(8));
   EXPECT_THAT(WindowRuns({8}, {3, 1, 0, 1}), ElementsAre(6));
-  // Rows 0, 2, 4, 6 in the middle of the window: only the first reaches out. With nine rows the last does too.
+  // The window is centred on rows 0, 2, 4, 6: only the first reaches outside. With nine rows the last does, too.
   EXPECT_THAT(WindowRuns({8}, {3, 2, 1, 1}), ElementsAre(1, 3));
   EXPECT_THAT(WindowRuns({9}, {3, 2, 1, 1}), ElementsAre(1, 3, 1));
   EXPECT_THAT(WindowRuns({8}, {3, 1, 2, 2}), ElementsAre(2, 4, 2));
@@ -24,7 +24,7 @@ TEST(BorderRunsTest, ConvolutionsThatPadDifferAtTheBorder) {
 TEST(BorderRunsTest, Pooling) {
   EXPECT_THAT(WindowRuns({8}, {3, 2, 1, 1, Border::kIgnored}), ElementsAre(4));
   EXPECT_THAT(WindowRuns({1, 6, 1}, {2, 2, 0, 1, Border::kIgnored}), ElementsAre(1, 2, 1));
-  // Of three rows averaged the first and the last have one zero each: the same.
+  // Of three averaged rows the first and the last have one zero each, so they are equal.
   EXPECT_THAT(WindowRuns({8}, {3, 1, 1, 1, Border::kAverage}), ElementsAre(1, 6, 1));
   EXPECT_THAT(WindowRuns({2}, {3, 1, 1, 1, Border::kAverage}), ElementsAre(2));
 }

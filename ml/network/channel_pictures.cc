@@ -10,7 +10,7 @@ namespace {
 
 at::Tensor Indices(const std::vector<int64_t>& indices) { return at::tensor(indices, at::kLong); }
 
-// One pixel of each run of equal ones.
+// One pixel for each run of equal pixels.
 ChannelPictures Picked(const at::Tensor& full_size, Runs rows, Runs columns) {
   const at::Tensor values =
       full_size.index_select(1, Indices(RunStarts(rows))).index_select(2, Indices(RunStarts(columns)));

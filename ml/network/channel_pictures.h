@@ -21,7 +21,7 @@ struct ChannelPictures {
 // All zero.
 ChannelPictures ZeroPictures(int64_t channels, int64_t height, int64_t width);
 
-// Those of a constant node, from the tensor that it stores.
+// The pictures of a constant node, from the tensor that it stores.
 ChannelPictures StoredPictures(const Constant& constant, const at::Tensor& value);
 
 // The pictures at full size, float64 [channels, height, width].
@@ -30,7 +30,7 @@ at::Tensor FullSize(const ChannelPictures& pictures);
 // The same pictures with neighbouring rows and columns joined that are equal in all channels.
 ChannelPictures Coarsened(const ChannelPictures& pictures);
 
-// The sum of two; a size of 1 is repeated to the other's.
+// The sum of two pictures; a size of 1 is repeated to the size of the other.
 ChannelPictures SumOf(const ChannelPictures& a, const ChannelPictures& b, int64_t height, int64_t width);
 
 // What a sliding operation makes of the pictures: `slide` takes and gives [1, channels, height, width], by windows

@@ -1,5 +1,5 @@
-// What a pruning strategy answers: the one message between those who choose masks (ml/pruning) and the one place that
-// applies them (ml/execution/mask_updates.h).
+// A pruning strategy's answer: the one message between the strategies, which choose masks (ml/pruning), and the one
+// place that applies them (ml/execution/mask_updates.h).
 #pragma once
 
 #include <ATen/core/Tensor.h>

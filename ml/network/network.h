@@ -13,7 +13,7 @@
 
 namespace prunelab {
 
-// The output of a node without its batch dimension: [C, H, W], or [features] when flat.
+// The output of a node without its batch dimension: [C, H, W], or [features] if flat.
 struct NodeShape {
   int64_t channels = 0;  // or features
   int64_t height = 1;
@@ -58,20 +58,21 @@ struct ConvInfo {
   int64_t output_height = 0, output_width = 0;
 };
 
-// Rows and columns of a constant node that are stored.
+// The number of rows and columns that a constant node stores.
 int64_t StoredRows(const Constant& constant);
 int64_t StoredColumns(const Constant& constant);
 
-// A network checked once, with what follows from it. Immutable.
+// A network that was checked once, with everything that follows from it. Immutable.
 class NetworkInfo {
  public:
-  // Refuses, by node name: duplicate or empty names, unknown or later inputs (cycles), wrong number of inputs, missing
-  // or non-positive sizes, shapes that do not fit, groups that do not divide, scatter indices out of range or repeated.
+  // Refuses, and names the node: duplicate or empty names, unknown or later inputs (cycles), a wrong number of inputs,
+  // missing or non-positive sizes, shapes that do not fit, groups that do not divide, scatter indices that are out of
+  // range or repeated.
   static absl::StatusOr<NetworkInfo> Create(Network network);
 
   const Network& network() const { return network_; }
   const Node& node(int index) const { return network_.node(index); }
-  // Index of the node; -1 if there is none.
+  // The index of the node; -1 if there is none.
   int Index(const std::string& name) const;
   const NodeShape& shape(int index) const { return shapes_[index]; }
   const NodeShape& shape(const std::string& name) const { return shapes_[Index(name)]; }
@@ -79,18 +80,18 @@ class NetworkInfo {
   int image() const { return image_; }
   const NodeShape& input_shape() const { return shapes_[image_]; }
   int64_t classes() const { return shapes_.back().channels; }
-  // Indices of a node's inputs and of its users.
+  // The indices of a node's inputs and of its consumers.
   const std::vector<int>& inputs(int index) const { return inputs_[index]; }
   const std::vector<int>& users(int index) const { return users_[index]; }
   // What the node does, and the node as its operator is asked about it.
   const Operator& op(int index) const;
   NodeView View(int index) const;
 
-  // In the order of the nodes; within a node weight, bias, then buffers, as PyTorch's state_dict.
+  // In the order of the nodes; within a node weight, bias, then buffers, as in PyTorch's state_dict.
   const std::vector<ParameterSpec>& parameters() const { return parameters_; }
   const std::vector<ConvInfo>& convs() const { return convs_; }
 
-  int64_t ParameterCount() const;       // weights and biases, buffers not counted
+  int64_t ParameterCount() const;       // weights and biases, without buffers
   int64_t StoredConstantCount() const;  // numbers stored in constant nodes
   int64_t FilterCount() const;          // of all convolutions
   int64_t ConvWeightCount() const;

@@ -1,4 +1,4 @@
-// Any text as the network that a file of weights carries: refused with a reason, or one whose shapes and counts are
+// Reads arbitrary text as the network in a file of weights: it is refused with a reason, or its shapes and counts are
 // sizes.
 #include "google/protobuf/io/tokenizer.h"
 #include "google/protobuf/text_format.h"

@@ -95,7 +95,7 @@ TEST(NetworkTest, RefusesByNodeName) {
       {"node { name: 'i' image {} } node { name: 'x' input: 'i' conv2d { out_channels: 4 } } "
        "node { name: 'y' input: 'i' input: 'x' add {} }",
        "adds shapes that differ"},
-      // Sizes that are allowed each, but not together: counts would overflow.
+      // Sizes that are allowed one by one but not together, because counts would overflow.
       {"node { name: 'i' image { channels: 1048576 height: 1048576 width: 1048576 } }",
        "\"i\": has more than 70368744177664 values in its output"},
       {"node { name: 'i' image { channels: 1048576 } } node { name: 'x' input: 'i' conv2d { out_channels: 1048576 "

@@ -1,4 +1,4 @@
-// Writes a Network node by node. Each call appends a node and returns its name, to be given to the next.
+// Writes a Network node by node. Each call appends a node and returns its name, which you pass to the next call.
 //
 //   NetworkWriter net;
 //   std::string x = net.Image(3, 32, 32);
@@ -20,7 +20,7 @@ class NetworkWriter {
  public:
   struct ConvShape {
     int64_t out_channels = 0;
-    int64_t kernel = 3;  // height, and width where that is not told
+    int64_t kernel = 3;  // height, and width if that is not given
     int64_t stride = 1;
     int64_t padding = 0;
     bool bias = false;
@@ -28,7 +28,7 @@ class NetworkWriter {
     int64_t dilation = 1;
     int64_t kernel_width = 0;  // 0: as the height
   };
-  // How often the stored rows and columns of a constant stand; empty: once each.
+  // How often the stored rows and columns of a constant are repeated; empty: once each.
   struct Repeats {
     std::vector<int64_t> rows, columns;
   };

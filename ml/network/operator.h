@@ -9,8 +9,8 @@
 //   };
 //   PRUNELAB_OPERATOR(Node::kRelu, ReluOperator);
 //
-// Elsewhere a network's operators are told apart only where they are executed (ml/execution), folded or exported
-// (ml/compression). docs/adding_an_operator.md says how one is added.
+// Elsewhere code distinguishes operators only where they are executed (ml/execution), folded or exported
+// (ml/compression). docs/adding_an_operator.md explains how to add one.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -39,7 +39,7 @@ struct ChannelRelation {
   enum class Kind {
     kNone,    // there are no inputs
     kSame,    // output channel c of channel c of every input
-    kMapped,  // as `from` says: channels are moved, repeated, or put beside each other
+    kMapped,  // as `from` says: channels are moved, repeated, or concatenated
     kMixed,   // weighted sums of all input channels of the same group
   };
   Kind kind = Kind::kSame;
@@ -63,7 +63,7 @@ class Operator {
  public:
   virtual ~Operator() = default;
 
-  // What people call it: "conv".
+  // Its name in messages and tables: "conv".
   virtual const char* Name() const = 0;
   virtual InputRule Inputs() const { return {}; }
 
@@ -82,17 +82,17 @@ class Operator {
   // weights say more.
   virtual at::Tensor Passes(const NodeView& view, const NodeValues& values) const { return {}; }
 
-  // What the node makes of constant pictures in evaluation mode; channels that depend on the image are zero in
-  // `inputs`, and whatever is said of those that are made of them is overwritten. Of kMixed: what the constant inputs
-  // add, the bias left out; inputs and weight may be those of some of the input channels only, where there are no
-  // groups. Unless overridden: the sum, or the arrangement, that Channels() tells.
+  // What the node computes from constant pictures in evaluation mode. Channels that depend on the image are zero in
+  // `inputs`, and the results for channels that are computed from them are overwritten. For kMixed: what the constant
+  // inputs contribute, without the bias; if there are no groups, inputs and weight may cover only some of the input
+  // channels. The default is the sum, or the arrangement, that Channels() gives.
   virtual ChannelPictures Constants(const NodeView& view, const NodeValues& values,
                                     const std::vector<ChannelPictures>& inputs) const;
 
   // Writes into `node` that only these channels remain. Parameters are taken care of.
   virtual void Narrow(Node& node, const RemainingChannels& remaining) const {}
 
-  // Whether the node gives its only input as it is, so that its readers may as well read that.
+  // Whether the node returns its only input unchanged, so that its consumers may as well read that.
   virtual bool PassesOn(const Node& node) const { return false; }
 
   // Gives a node of kMixed the parameter "bias" [outputs].

@@ -20,7 +20,7 @@ struct CubicSchedule {
   int64_t begin_epoch = 0;  // begin is its first step
   int64_t end_epoch = -1;   // end is its first step; -1: half of the run's steps, or last_epoch's first if earlier
   int64_t period = 1;
-  bool goes_on = false;     // whether rankings go on at the full rate, every `period` steps,
+  bool goes_on = false;     // whether rankings continue at the full rate, every `period` steps,
   int64_t last_epoch = -1;  // up to this epoch; -1: no limit
 
   // No value where nothing is ranked before the step.

@@ -2,8 +2,8 @@
 // chosen and set to zero at the end of an epoch, evaluated like that, and chosen again at the end of later ones. The
 // last epoch always ends like that.
 //
-// - Soft: in the epochs between all filters are free and trained from where they are, zero or not.
-// - Hard: the masks stay in force, and their filters get no gradient, until the next choice.
+// - Soft: in the epochs between, all filters are free and trained from their current values, zero or not.
+// - Hard: the masks stay on, and their filters get no gradient, until the next choice.
 //
 // Filters are also set to zero before the first step, as the published programs do.
 #pragma once

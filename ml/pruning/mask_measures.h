@@ -3,9 +3,9 @@
 //   const MaskMeasures measures = MeasureMasks(model.info(), model.masks());
 //   std::cout << measures.masked_filters << " of " << measures.filters << " filters are masked\n";
 //
-// Masks are given by node, either [out, 1, 1, 1] (filters) or in the weight's shape; an entry is on where it is not
-// zero. A convolution that has no mask is all on. Under a weight mask a filter counts as masked only when all its
-// weights are off.
+// Masks are given by node, either [out, 1, 1, 1] (filters) or in the weight's shape; an entry is on if it is not zero.
+// A convolution without a mask is entirely on. Under a weight mask a filter counts as masked only if all its weights
+// are off.
 #pragma once
 
 #include <ATen/core/Tensor.h>

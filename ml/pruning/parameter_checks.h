@@ -8,7 +8,7 @@
 
 namespace prunelab {
 
-// In [0, 1); refuses not-a-number.
+// In [0, 1); refuses NaN.
 absl::Status CheckRate(absl::string_view field, double rate);
 
 // Steps, at least 1.

@@ -33,9 +33,9 @@ struct PrunableLayer {
   std::string node;
   at::Tensor weight;  // dense, [out, in / groups, kh, kw]
   at::Tensor mask;    // in force: [out, 1, 1, 1] (filters) or the weight's shape; never undefined (ones at first)
-  // The loss's gradient alone, of the last step; undefined before the first step and where not asked for. It is that of
-  // the dense weight at the masked point: dL/d(weight * mask), passed straight through, so that masked weights have one
-  // too, whatever gradient_policy() lets them learn from it.
+  // The gradient of the loss alone, from the last step; undefined before the first step and if it was not requested. It
+  // is that of the dense weight at the masked point: dL/d(weight * mask), passed straight through, so that masked
+  // weights have one, too, whatever gradient_policy() lets them learn from it.
   at::Tensor gradient;
 };
 
@@ -44,8 +44,8 @@ struct PrunableLayer {
 // from.
 at::Tensor MaskByFilter(const PrunableLayer& layer);
 
-// A number of epochs that notes when it is read. Whoever reads how long a run is may act otherwise in a longer one: a
-// run of such a strategy cannot be trained further than it was begun for.
+// A number of epochs that records when it is read. A strategy that reads how long a run is may act differently in a
+// longer one, so a run of such a strategy cannot be trained further than planned.
 class TotalEpochs {
  public:
   // `read`, where given, becomes true with the first reading; it outlives this object and its copies.
@@ -122,8 +122,8 @@ class PruningStrategy {
 struct PruningSetup {
   const NetworkInfo* network = nullptr;  // outlives the call only
   uint64_t seed = 0;                     // of the run
-  // The first step will be made with fresh weights (model.h: InitializeParameters): what cannot rank those is refused.
-  // False where the weights come trained, and where it is not known.
+  // The first step will be made with fresh weights (model.h: InitializeParameters): a strategy that cannot rank those
+  // is refused. False if the weights are trained ones, or if it is not known.
   bool fresh_weights = false;
 };
 

@@ -16,7 +16,7 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-// The paper's index of the threshold among n sorted entries. (The clamp is for a rate so near to 1 that the product
+// The paper's index of the threshold among n sorted entries. (The clamp is for a rate so close to 1 that the product
 // rounds to n.)
 int64_t ThresholdIndex(int64_t n, double rate) {
   return std::min(static_cast<int64_t>(static_cast<double>(n) * rate), n - 1);
@@ -25,7 +25,7 @@ int64_t ThresholdIndex(int64_t n, double rate) {
 // sorted(values)[k] as a scalar tensor, for values [n] and 0 <= k < n.
 at::Tensor KthSmallest(const at::Tensor& values, int64_t k) {
   if (!values.is_cpu()) return std::get<0>(at::kthvalue(values, k + 1));
-  // at::kthvalue carries indices along; on the CPU a plain selection is faster.
+  // at::kthvalue also tracks indices; on the CPU a plain selection is faster.
   const at::Tensor scratch = values.clone(at::MemoryFormat::Contiguous);
   at::Tensor result = at::empty({}, values.options());
   AT_DISPATCH_FLOATING_TYPES(values.scalar_type(), "KthSmallest", [&] {
@@ -71,7 +71,7 @@ absl::Status CheckFinite(const std::vector<RankedLayer>& layers, const at::Tenso
 // is none either, and says so when it is looked at.
 void MarkLost(const at::Tensor& all, std::map<std::string, at::Tensor>& masks) {
   if (all.is_cpu()) return;
-  const at::Tensor lost = all.sum(at::kDouble) * 0;  // 0, or not a number
+  const at::Tensor lost = all.sum(at::kDouble) * 0;  // 0, or NaN
   for (auto& [node, mask] : masks) mask = mask + lost.to(mask.scalar_type());
 }
 

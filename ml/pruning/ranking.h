@@ -3,8 +3,8 @@
 //   const auto masks = RankMasks(ranking, 0.6, {{"conv1", w1.abs().mean({1, 2, 3}, true)}, {"conv2", ...}});
 //
 // The rule is the paper's: of n entries, threshold = sorted[int(n * rate)] and mask = importance > threshold, strictly.
-// So int(n * rate) + 1 entries are off, and with them all that equal the threshold; but a rate of 0 turns nothing off,
-// where the paper's rule would take the smallest entry. A layer may lose all its filters, unless
+// So int(n * rate) + 1 entries are off, and with them all that equal the threshold. But a rate of 0 turns nothing off,
+// where the paper's rule would mask the smallest entry. A layer may lose all its filters, unless
 // ranking.min_live_filters says otherwise. The threshold is found by selection, not by a sort, on the tensors' own
 // device.
 //
@@ -47,8 +47,8 @@ struct RankedLayer {
 absl::Status ValidateRanking(const Ranking& ranking);
 
 // Masks (0 or 1, in the importance's shape and dtype) by node. `rate` in [0, 1), `ranking` valid. Error: DataLoss, with
-// the layer's name, when an importance is infinite or not a number: the weights are lost, training has diverged. On a
-// GPU, which is not waited for, the masks are then no numbers, and so is the loss of what they mask.
+// the layer's name, if an importance is infinite or NaN: the weights are lost, training has diverged. On a GPU, with
+// which this does not synchronize, the masks are then NaN, and so is the loss.
 absl::StatusOr<std::map<std::string, at::Tensor>> RankMasks(const Ranking& ranking, double rate,
                                                             const std::vector<RankedLayer>& layers);
 

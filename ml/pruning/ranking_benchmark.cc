@@ -1,5 +1,6 @@
-// The time of one mask update on ResNet-56 (57 convolutions, 2,128 filters, 848,304 weights), importances given, beside
-// the paper's way: a full sort, the threshold, and a comparison. Besides, what the other scopes and the limits cost.
+// The time of one mask update on ResNet-56 (57 convolutions, 2,128 filters, 848,304 weights), with given importances,
+// compared with the paper's way: a full sort, the threshold, and a comparison. It also measures the cost of the other
+// scopes and the limits.
 //
 //   bazel run //ml/pruning:ranking_benchmark
 #include <ATen/ATen.h>

@@ -6,7 +6,7 @@
 namespace prunelab {
 namespace {
 
-// The only reader of node `i`, -1 where there are none or more.
+// The only consumer of node `i`, -1 if there are none or several.
 int OnlyReader(const NetworkInfo& network, int i) { return network.users(i).size() == 1 ? network.users(i)[0] : -1; }
 
 int IndexOf(const NetworkInfo& network, const std::string& conv) {

@@ -10,7 +10,7 @@
 
 namespace prunelab {
 
-// The batch norm that alone reads `conv`'s output; empty where there is none.
+// The batch norm that is the only consumer of `conv`'s output; empty if there is none.
 std::string OwnBatchNorm(const NetworkInfo& network, const std::string& conv);
 
 // A convolution whose output comes through nodes that keep channels apart (batch norm, ReLU, pooling), each read by the
@@ -23,8 +23,8 @@ struct InnerConvolution {
 };
 std::optional<InnerConvolution> ReadByOneConvolution(const NetworkInfo& network, const std::string& conv);
 
-// The feature map of a convolution: the first ReLU after it, through batch norm and sums, on the path along which each
-// node is read by the next alone; where there is no such ReLU, the last node of that path.
+// The feature map of a convolution: the first ReLU after it, through batch norm and sums, on the path on which each
+// node's only consumer is the next; if there is no such ReLU, the last node of that path.
 std::string FeatureMap(const NetworkInfo& network, const std::string& conv);
 
 }  // namespace prunelab

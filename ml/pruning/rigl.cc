@@ -67,7 +67,7 @@ class RigLPruning : public PruningStrategy {
     const at::Tensor mask = layer.mask.expand_as(layer.weight).reshape({-1});
     const int64_t live = mask.sum().item<int64_t>();
     const int64_t dropped = static_cast<int64_t>(static_cast<double>(live) * fraction);
-    // Masked weights lie below all live ones.
+    // Masked weights rank below all live ones.
     const at::Tensor magnitudes =
         at::where(mask.gt(0), layer.weight.reshape({-1}).abs(), at::full({}, -1, mask.options()));
     const at::Tensor kept = LargestEntries(magnitudes, live - dropped);

@@ -52,7 +52,7 @@ class Fields {
   }
 
  private:
-  // Null where there is no such field.
+  // Null if there is no such field.
   const FieldDescriptor* Find(const std::string& name, FieldDescriptor::CppType type) const {
     const FieldDescriptor* field = message_.GetDescriptor()->FindFieldByName(name);
     PRUNELAB_CHECK(field == nullptr || (field->cpp_type() == type && !field->is_repeated()))

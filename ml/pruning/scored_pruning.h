@@ -40,7 +40,7 @@
 
 namespace prunelab {
 
-// `options` hold what no field of `parameters` says. Field errors of the fields above; also where scores that need
+// `options` have what no field of `parameters` says. Field errors of the fields above; also if scores that need
 // gradients would be ranked before the first step.
 absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateScoredPruning(const google::protobuf::Message& parameters,
                                                                      const PruningSetup& setup,
@@ -66,8 +66,8 @@ bool RegisterScores(Granularity granularity, bool needs_gradients, Score score) 
 
 }  // namespace internal
 
-// Makes a strategy known that is its scores: one for each weight, in the weight's shape, or for each filter,
-// [out, 1, 1, 1]; not negative; what scores least is masked. `granularity` holds where the message has no such field.
+// Registers a strategy that consists of its scores: one for each weight, in the weight's shape, or for each filter,
+// [out, 1, 1, 1]; not negative. The lowest scores are masked. `granularity` is used if the message has no such field.
 template <typename Parameters>
 bool RegisterScoredPruning(Granularity granularity, at::Tensor (*score)(const Parameters&, const at::Tensor& weight,
                                                                         const at::Tensor& gradient)) {

@@ -13,7 +13,7 @@
 
 namespace prunelab {
 
-// The scores of `layers`, which together sum to 1 (where one is not 0), over the probe's first `images` images: in the
+// The scores of `layers`, which together add up to 1 (if one is not 0), over the probe's first `images` images: in the
 // weight's shape and dtype, or [out, 1, 1, 1].
 absl::StatusOr<std::map<std::string, at::Tensor>> SnipScores(const NetworkProbe& probe,
                                                              const std::vector<PrunableLayer>& layers, int64_t images,

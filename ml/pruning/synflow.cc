@@ -38,7 +38,7 @@ class SynflowStrategy : public OneTimePruning {
         chosen[node] = granularity() == Granularity::kFilter ? score.sum({1, 2, 3}, /*keepdim=*/true) : score;
       }
       const double done = static_cast<double>(round) / static_cast<double>(parameters_.rounds());
-      // The last round's rate is the one asked for, to the last bit.
+      // The last round's rate is exactly the requested one.
       const double rate =
           round == parameters_.rounds() ? parameters_.rate() : 1 - std::pow(1 - parameters_.rate(), done);
       PRUNELAB_ASSIGN_OR_RETURN(masks, RankScores(parameters_.ranking(), rate, chosen, layers));

@@ -11,8 +11,8 @@
 
 namespace prunelab {
 
-// Of each of `layers`, all of the network's, under the masks given by node (where there is none, the
-// layer's own): float64 in the weight's shape.
+// For each of `layers`, all of the network's, under the masks given by node (if there is none, the layer's own):
+// float64 in the weight's shape.
 std::map<std::string, at::Tensor> SynflowScores(const NetworkProbe& probe, const std::vector<PrunableLayer>& layers,
                                                 const std::map<std::string, at::Tensor>& masks);
 

@@ -88,7 +88,7 @@ class ThinetStrategy : public OneTimePruning {
     return absl::OkStatus();
   }
 
-  // From the probe's first images, by the network as it is under `update`.
+  // From the probe's first images, by the network with `update`.
   absl::StatusOr<at::Tensor> Contributions(const InnerConvolution& inner, const at::Tensor& weight,
                                            const MaskUpdate& update) const {
     constexpr int64_t kBatch = 32;

@@ -18,8 +18,8 @@ bool HasSpatialKernel(const RegularizedLayer& layer);
 // the weight (the diagonal is 1 up to rounding).
 at::Tensor FilterCorrelations(const RegularizedLayer& layer);
 
-// What the epoch log calls mean_abs_rho: the mean, over the convolutions with a spatial kernel that have at least two
-// live filters, of the mean |rho_ij| over pairs i < j. Absent where there is no pair. Waits for the device.
+// The measure mean_abs_rho: the mean, over the convolutions with a spatial kernel that have at least two live filters,
+// of the mean |rho_ij| over pairs i < j. Absent if there is no pair. Synchronizes with the device.
 std::optional<double> MeanAbsRho(const std::vector<RegularizedLayer>& layers);
 
 }  // namespace prunelab

@@ -51,7 +51,7 @@ Penalty CorrelationPenalty::ValueAndGradients(const std::vector<RegularizedLayer
     const at::Tensor rho = at::bmm(rows.centred, rows.centred.transpose(1, 2)).mul_(scale);  // [L, n, n]
     rho.diagonal(0, 1, 2).zero_();
     const at::Tensor count = rows.live.sum(1).to(rho.scalar_type());
-    // 1 / (n (n - 1)): every pair stands twice in the full matrix.
+    // 1 / (n (n - 1)), because every pair occurs twice in the full matrix.
     const at::Tensor pair_weight = (count * (count - 1)).reciprocal_().masked_fill_(count.lt(2), 0);
     values[g] = (phi_.value(rho).sum(at::IntArrayRef{1, 2}) * pair_weight).sum();
 

@@ -43,8 +43,8 @@ using AddTerms = std::function<void(const RegularizedLayer& layer, PenaltySum& s
 // The sum over the layers with these nodes, in the network's order.
 std::unique_ptr<Regularizer> MakeLayerPenalty(std::set<std::string> nodes, AddTerms add_terms);
 
-// The convolutions that the field `layers` of `parameters` chooses; all where there is no such field. Error of that
-// field: none is left.
+// The convolutions that the field `layers` of `parameters` chooses; all if there is no such field. Error of that field:
+// none is left.
 absl::StatusOr<std::set<std::string>> PenalizedConvs(const google::protobuf::Message& parameters,
                                                      const NetworkInfo& network);
 

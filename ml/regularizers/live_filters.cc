@@ -64,7 +64,7 @@ UnitRows LiveUnitRows(const RegularizedLayer& layer, bool centred) {
   const at::Tensor rows = FilterRows(MaskedWeight(layer));
   const at::Tensor live = Centre(rows.detach(), FilterMask(layer)).live;
   const at::Tensor off = live.logical_not().unsqueeze(1);
-  // Ones have a length, so that no gradient is not a number; theirs goes nowhere.
+  // Ones have a length, so that no gradient is NaN; their gradient is not used.
   const at::Tensor all = (centred ? rows - rows.mean(1, /*keepdim=*/true) : rows).masked_fill(off, 1);
   const at::Tensor unit = all / at::linalg_vector_norm(all, 2, at::IntArrayRef{1}, /*keepdim=*/true);
   return {unit.masked_fill(off, 0), live.to(rows.scalar_type())};

@@ -17,18 +17,18 @@ namespace prunelab {
 // Whether the mask of the layer has an entry for each weight (more than one for each filter).
 bool HasWeightMask(const RegularizedLayer& layer);
 
-// The dense weight times a weight mask; the dense weight itself under filter masks and without a mask, where dead
-// filters are told apart by FilterMask. Differentiable in the weight.
+// The dense weight times a weight mask; the dense weight itself under filter masks and without a mask, where FilterMask
+// identifies dead filters. Differentiable in the weight.
 at::Tensor MaskedWeight(const RegularizedLayer& layer);
 
-// Bool [out], true where a filter mask is on; undefined where there is no filter mask.
+// Bool [out], true where a filter mask is on; undefined if there is no filter mask.
 at::Tensor FilterMask(const RegularizedLayer& layer);
 
 // The dense weight times the mask, of either kind: what the forward pass uses. Differentiable in the weight; what is
 // off gets no gradient. For penalties that need no direction of a filter, and so no threshold below which it has none.
 at::Tensor AppliedWeight(const RegularizedLayer& layer);
 
-// Bool [out], true where a mask of either kind leaves the filter a weight; undefined where there is no mask.
+// Bool [out], true where a mask of either kind leaves the filter a weight; undefined if there is no mask.
 at::Tensor UnmaskedFilters(const RegularizedLayer& layer);
 
 // [out, in / groups, kh, kw] -> [out, in / groups * kh * kw], each row in the weight's own order of memory, so that
@@ -48,9 +48,9 @@ struct CentredRows {
 // `filter_mask`: bool [..., out], or undefined. With `in_place` the rows' own memory takes the centred ones.
 CentredRows Centre(const at::Tensor& rows, const at::Tensor& filter_mask, bool in_place = false);
 
-// A convolution's filters scaled to length 1, for code that runs on a GPU: filters that are not live are there as
-// zeros, so that no shape depends on which they are and nothing waits. Differentiable in the weight; what is not live
-// gets no gradient.
+// A convolution's filters scaled to length 1, for code that runs on a GPU: filters that are not live are zeros, so that
+// no shape depends on which they are and nothing synchronizes. Differentiable in the weight; filters that are not live
+// get no gradient.
 struct UnitRows {
   at::Tensor rows;  // [out, d], as FilterRows
   at::Tensor live;  // [out], 1 and 0, in the weight's dtype

@@ -8,7 +8,7 @@
 
 namespace prunelab {
 
-// A layer's term as it is computed on a GPU, without looking which filters are live.
+// A layer's term as computed on a GPU, without checking which filters are live.
 at::Tensor OrthoregTermOnDevice(const Orthoreg& parameters, const RegularizedLayer& layer);
 
 }  // namespace prunelab

@@ -21,7 +21,7 @@ namespace {
 at::Tensor TermOnCpu(const RegularizedLayer& layer) {
   const at::Tensor rho = FilterCorrelations(layer);
   const double n = static_cast<double>(rho.size(0));
-  // Each pair stands twice in P.
+  // Each pair occurs twice in P.
   return at::linalg_vector_norm(rho.triu(1)) * (n < 2 ? 0 : std::sqrt(2.0) / n);
 }
 

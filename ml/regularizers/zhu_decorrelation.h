@@ -7,7 +7,7 @@
 
 namespace prunelab {
 
-// A layer's |P - I|_F / n as it is computed on a GPU, without looking which filters are live.
+// A layer's |P - I|_F / n as computed on a GPU, without checking which filters are live.
 at::Tensor ZhuTermOnDevice(const RegularizedLayer& layer);
 
 }  // namespace prunelab

@@ -1,4 +1,4 @@
-// Whether two models say the same of the same images, as a network and what exact removal made of it must.
+// Whether two models give the same results for the same images, as a network and its removed version must.
 #pragma once
 
 #include <cstdint>
@@ -12,20 +12,21 @@ struct Agreement {
   int64_t images = 0;
   double largest_difference = 0;      // max|a - b| / max|a| over the logits of all images
   int64_t differing_predictions = 0;  // images whose best class differs
-  // Those of them whose two best logits in `a` are further apart than `tolerance` * max|a|: rounding explains them not.
+  // Those of them whose two best logits in `a` are further apart than `tolerance` * max|a|: rounding does not explain
+  // these.
   int64_t unexplained_predictions = 0;
-  // Images of which a logit of `a`, or of `b`, is infinite or not a number: what is above says nothing of them.
+  // Images with an infinite or NaN logit of `a`, or of `b`: the numbers above do not cover them.
   int64_t not_finite = 0;
-  double top1_of_b = 0;  // where there are labels: as Evaluate (evaluate.h) of the same images
+  double top1_of_b = 0;  // if there are labels: as Evaluate (evaluate.h) on the same images
 };
 
-// What rounding in float32 may do to logits, relative to the largest: 1e-5 on each of two.
+// The change of logits that rounding in float32 may cause, relative to the largest: 1e-5 on each of two.
 constexpr double kRemovalTolerance = 2e-5;
 
-// In evaluation mode. Both models take the images as they are (normalised).
+// In evaluation mode. Both models get the images as they are (normalized).
 Agreement CompareOnImages(Model& a, Model& b, Plan& plan, const at::Tensor& images, double tolerance);
 
-// On labelled images, normalised here, `batch_size` at a time; the first `limit` of them.
+// On labelled images, which are normalized here, `batch_size` at a time; only the first `limit` of them.
 Agreement CompareOnData(Model& a, Model& b, Plan& plan, const LabelledImages& data, const Normalization& normalization,
                         int64_t batch_size, int64_t limit, double tolerance);
 

@@ -35,7 +35,7 @@ TEST(AgreementTest, PredictionsMayDifferOnlyWhereTheBestAreNear) {
   EXPECT_EQ(same.images, 3);
   EXPECT_EQ(same.largest_difference, 0);
   EXPECT_EQ(same.differing_predictions, 0);
-  b.Get("fc.bias").detach().copy_(at::tensor({0.0f, 0.001f}));  // turns the second image around
+  b.Get("fc.bias").detach().copy_(at::tensor({0.0f, 0.001f}));  // changes the prediction for the second image
   const Agreement near = CompareOnImages(a, b, plan, images, 1e-4);
   EXPECT_NEAR(near.largest_difference, 1e-4, 1e-6);
   EXPECT_EQ(near.differing_predictions, 1);

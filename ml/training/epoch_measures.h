@@ -24,8 +24,8 @@ class EpochSums {
  public:
   explicit EpochSums(at::Device device);
 
-  // A batch of which `loss` is the mean, and `logits` [N, classes] are training's. May be captured: images are counted
-  // apart.
+  // Adds a batch with the mean loss `loss` and training's `logits` [N, classes]. May be captured, because images are
+  // counted separately.
   void AddBatch(const at::Tensor& loss, const at::Tensor& logits, const at::Tensor& labels);
   void AddImages(int64_t images) { images_ += images; }
   // What an update made of the masks `before`.
@@ -58,8 +58,8 @@ void MeasureNetwork(const Model& model, Measures& measures);
 void SetTest(const Evaluation& evaluation, Measures& measures);
 void SetValidation(const Evaluation& evaluation, Measures& measures);
 
-// The first of the model's parameters and buffers that is not finite, for people: "3 of 64 numbers of bn1.weight are
-// not finite after the last step"; "" where all are finite. Waits for a GPU.
+// The first of the model's parameters and buffers that is not finite, as a message: "3 of 64 numbers of bn1.weight are
+// not finite after the last step"; "" if all are finite. Synchronizes with a GPU.
 std::string LostTensor(const Model& model);
 
 }  // namespace prunelab

@@ -10,11 +10,11 @@ namespace prunelab {
 
 struct EpochRecord {
   int64_t epoch = 0;  // of the run
-  std::string phase;  // of the run's training, where it has phases; the trainer leaves it empty
-  // The loss, a weight, a running statistic or a logit of an evaluation is infinite or not a number: training cannot go
-  // on, and no evaluation is among the measures.
+  std::string phase;  // the phase of the run, if it has phases; the trainer leaves it empty
+  // The loss, a weight, a running statistic or a logit of an evaluation is infinite or NaN: training cannot continue,
+  // and there are no evaluations among the measures.
   bool diverged = false;
-  std::string divergence;  // which of them, for people; in no file of records
+  std::string divergence;  // which of them, for messages; not in the files of records
   Measures measures;       // metrics.proto says what each is
 };
 

@@ -48,7 +48,7 @@ std::map<std::string, at::Tensor> Gradients(Model& model, const Dataset& data, i
   return gradients;
 }
 
-// Whether the field has a value of its own, other than its default.
+// Whether the field is set to another value than its default.
 bool IsSetToAnother(const google::protobuf::Message& message, const google::protobuf::FieldDescriptor& field) {
   const google::protobuf::Reflection& reflection = *message.GetReflection();
   if (field.is_repeated()) return reflection.FieldSize(message, &field) > 0;
@@ -67,10 +67,10 @@ bool IsSetToAnother(const google::protobuf::Message& message, const google::prot
   }
 }
 
-// What of a strategy's parameters only a training reads, taken out of them.
+// The part of a strategy's parameters that only a training reads, taken out of them.
 struct OfTraining {
-  std::vector<std::string> set;  // paths of fields with a value of their own
-  bool as_here = true;           // all these have the value that is used here
+  std::vector<std::string> set;  // paths of fields with another value than their default
+  bool as_here = true;           // all of these have the value that is used here
 };
 
 void TakeOutTraining(google::protobuf::Message& message, const std::string& prefix, bool defaults, OfTraining& found) {
@@ -110,7 +110,7 @@ absl::StatusOr<google::protobuf::Any> WithoutTraining(const google::protobuf::An
   };
   OfTraining found, unused;
   const google::protobuf::Any parameters = packed(/*defaults=*/false, found);
-  // A strategy that ranks by gradients asks for an epoch that has given some.
+  // A strategy that ranks by gradients requires an epoch before which there were gradients.
   const bool asked_for = found.as_here && !CreatePruningStrategy(packed(/*defaults=*/true, unused), setup).ok();
   if (found.set.empty() || asked_for) return parameters;
   const bool one = found.set.size() == 1;
@@ -119,7 +119,7 @@ absl::StatusOr<google::protobuf::Any> WithoutTraining(const google::protobuf::An
       ": here the network is pruned once, without training; leave ", one ? "it" : "them", " out"));
 }
 
-// The training of which a strategy is told: each step asks it for masks, and no step changes a weight.
+// The training that a strategy is made to believe in: each step asks it for masks, and no step changes a weight.
 class ImaginedTraining {
  public:
   ImaginedTraining(Model& model, PruningStrategy& strategy, const Dataset* data, int64_t calibration_images)
@@ -183,8 +183,8 @@ class ImaginedTraining {
   const int64_t calibration_images_;
   const StartMasks start_;
   const PrunableLayers layers_;
-  std::map<std::string, at::Tensor> gradients_;  // under the masks in force; empty where not computed yet
-  std::map<std::string, at::Tensor> own_;        // masks as the strategy last gave them
+  std::map<std::string, at::Tensor> gradients_;  // under the current masks; empty if not computed yet
+  std::map<std::string, at::Tensor> own_;        // the masks that the strategy gave last
 };
 
 }  // namespace
@@ -199,7 +199,7 @@ absl::Status PruneOnce(Model& model, const google::protobuf::Any& pruning, uint6
   if (strategy->needs_gradients() && data == nullptr) {
     return absl::InvalidArgumentError("ranks by gradients; give calibration data to compute them on");
   }
-  // Of the calibration images alone, as the gradients.
+  // Only of the calibration images, like the gradients.
   LabelledImages probed;
   if (data != nullptr) {
     const int64_t count = std::min(calibration_images, data->train.size());

@@ -10,13 +10,13 @@
 
 namespace prunelab {
 
-// The steps of the imagined training: enough for a strategy that prunes late or bit by bit to come to its end.
+// The number of steps of the imaginary training: enough for a strategy that prunes late or bit by bit to finish.
 constexpr int64_t kOneShotEpochs = 300;
 
-// Asks the strategy as a training of kOneShotEpochs epochs of one step each would, whose weights never change, and
-// leaves its last masks in `model` (and the weights that it sets beside them; zeroing masked or grown ones is left out:
-// a weight keeps the value that it would have if it came back). Weights that are masked already count as zero and stay
-// masked, whatever the strategy says: nothing is trained that could come back.
+// Asks the strategy like a training of kOneShotEpochs epochs of one step each, whose weights never change, and leaves
+// its last masks in `model`. Weights that the strategy sets are also kept, but masked or grown weights are not zeroed:
+// a weight keeps the value that it would have if it returned. Weights that are masked already count as zero and stay
+// masked, whatever the strategy says, because no training could bring them back.
 //
 // A strategy that reads gradients gets, before as after each step, those of the mean cross-entropy over the first
 // `calibration_images` training images of `data`, in evaluation mode, of the dense weights under the masks in force;

@@ -72,7 +72,7 @@ TEST(OneShotTest, TheSmallestFiltersGoAndWeightsStay) {
 
 TEST(OneShotTest, GradientsAreThoseOfTheMeanLossOverTheCalibrationImages) {
   const Dataset data = Data();
-  // Two batches, one of them not full; and fewer images, for which another filter is the least.
+  // Two batches, one of them not full; and fewer images, for which another filter ranks lowest.
   for (const int64_t images : {kImages, int64_t{5}}) {
     Model model = Small();
     const at::Tensor weight = model.Get("conv.weight").detach().clone().requires_grad_(true);
@@ -95,7 +95,7 @@ TEST(OneShotTest, WhatIsDoneAtTheEndsOfEpochsIsDone) {
   EXPECT_EQ(Live(model), Largest(before.square().sum({1, 2, 3}), 2));
 }
 
-// Two prunings of a filter each, the second by gradients that know of the first.
+// Two updates that prune one filter each, the second by gradients under the first one's mask.
 TEST(OneShotTest, GradientsAreThoseUnderTheMasksInForce) {
   const Dataset data = Data();
   Model model = Small();
@@ -168,7 +168,7 @@ TEST(OneShotTest, FieldsThatOnlyATrainingReadsAreNamed) {
   EXPECT_THAT(message("Gradual] { initial_rate: 0.1 end_epoch: 4 }"), HasSubstr("initial_rate, end_epoch are set"));
   EXPECT_THAT(message("Lamp] { rounds: 2 round_epochs: 3 }"), HasSubstr("round_epochs is set"));
   EXPECT_TRUE(model.masks().empty()) << "nothing was masked";
-  // What says nothing else than what is done here is taken: a default, and what a ranking by gradients asks for.
+  // Values that agree with what is done here are accepted: a default, and what a ranking by gradients requires.
   EXPECT_EQ(message("Static] { rate: 0.5 epoch: 0 }"), "");
   const Dataset data = Data();
   EXPECT_EQ(Prune(model, "Static] { rate: 0.5 epoch: 1 importance: GRADIENT }", &data).message(), "");
@@ -187,7 +187,7 @@ TEST(OneShotTest, WhatIsMaskedCountsAsZeroAndStaysMasked) {
     mask[largest].zero_();
     model.SetMasks({{"conv", mask}});
     ASSERT_TRUE(Prune(model, strategy).ok());
-    // Two go: the one that has gone, of largest weights before, and the smallest of the others.
+    // Two are pruned: the filter that was masked before, which had the largest weights, and the smallest of the others.
     magnitude[largest] = 0;
     EXPECT_EQ(Live(model), Largest(magnitude, kFilters - 2));
     EXPECT_EQ(model.Get("conv.weight").detach()[largest].abs().max().item<double>(), 0);

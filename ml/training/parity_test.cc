@@ -1,5 +1,5 @@
-// Training steps beside PyTorch's. parity.safetensors was made by tools/reference/training_parity.py, which tells what
-// it holds; weights, images and labels follow from integer hashes that both sides compute.
+// Compares training steps with PyTorch's. tools/reference/training_parity.py made parity.safetensors and says what it
+// contains. Weights, images and labels follow from integer hashes that both sides compute.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -77,8 +77,8 @@ std::vector<uint32_t> Hashes(int64_t n, uint32_t salt) {
   return hashes;
 }
 
-// The generator's initial weights: convolutions uniform with He's variance, BN about 1 and 0, the linear layer within
-// 1 / sqrt(fan-in). (In the order of parameters every conv weight stands before its BN's weight and bias.)
+// The initial weights of the script: convolutions uniform with He's variance, BN about 1 and 0, the linear layer within
+// 1 / sqrt(fan-in). (In the order of parameters every conv weight comes before its BN's weight and bias.)
 void InitializeByHash(Model& model) {
   const at::NoGradGuard no_gradients;
   for (size_t index = 0; index < model.parameters().size(); ++index) {
@@ -181,14 +181,14 @@ std::vector<at::Tensor> RunningStatistics(const Model& model) {
   return tensors;
 }
 
-// The largest difference of a number of a tensor's row, relative to the tensor's norm.
+// The largest difference of a number in a tensor's row, relative to the tensor's norm.
 double RelativeDifference(const std::vector<at::Tensor>& tensors, const at::Tensor& expected) {
   EXPECT_EQ(static_cast<int64_t>(tensors.size()), expected.size(0));
   double largest = 0;
   for (size_t i = 0; i < tensors.size(); ++i) {
     const at::Tensor row = Row(tensors[i]);
     const double difference = (row - expected[i]).abs().max().item<double>();
-    // A sum of n entries carries the errors of all of them.
+    // A sum of n entries has the errors of all of them.
     const double scale =
         std::max(expected[i][1].item<double>(), 1e-12) * std::sqrt(static_cast<double>(tensors[i].numel()));
     largest = std::max(largest, difference / scale);
@@ -196,7 +196,7 @@ double RelativeDifference(const std::vector<at::Tensor>& tensors, const at::Tens
   return largest;
 }
 
-// For each convolution the entries that are on, and a sum that tells where.
+// For each convolution the number of unmasked entries, and a sum that depends on where they are.
 at::Tensor MaskSummary(const Model& model) {
   const at::Tensor summary = at::empty({static_cast<int64_t>(model.info().convs().size()), 2}, at::kLong);
   int64_t row = 0;
@@ -242,7 +242,7 @@ TEST_P(ParityTest, Float64) {
     EXPECT_LT(RelativeDifference(gradients, Expected(test, "gradient")), 1e-9);
   }
 
-  // The loop. Losses, since they are sums over the epoch so far, are looked at by their differences.
+  // The loop. Losses are sums over the epoch so far, so their differences are compared.
   Trainer* trainer = nullptr;
   const at::Tensor masks = Expected(test, "masks");
   int64_t step = 0;
@@ -270,7 +270,7 @@ TEST_P(ParityTest, Float64) {
     for (int64_t i = 0; i < 8; ++i) {
       const int64_t images = i == 7 ? kImages - 7 * kBatch : kBatch;
       sum += static_cast<double>(images) * losses[8 * epoch + i].item<double>();
-      // Where rounding alone moves the loss by more than a tenth of the bound, ten times as much is allowed: the dense
+      // If rounding alone changes the loss by more than a tenth of the bound, ten times as much is allowed: the dense
       // and the unstructured ResNet-56 in their last epoch (4e-9 and 8e-8).
       bound = std::max(bound, 10 * growth[8 * epoch + i].item<double>());
     }
@@ -299,8 +299,8 @@ INSTANTIATE_TEST_SUITE_P(Cases, ParityTest, testing::Combine(testing::ValuesIn(k
                                                std::get<1>(info.param) ? "_skipping" : "_reference");
                          });
 
-// The paper's masks in float32 against those that float64 arithmetic gives: the same but for what lies within rounding
-// of the threshold.
+// Compares the paper's masks in float32 with those from float64 arithmetic: they must be the same, except within
+// rounding of the threshold.
 TEST(MaskParityTest, Float32MasksAreThoseOfFloat64AwayFromTheThreshold) {
   for (const char* strategy :
        {"DynamicL1] { rate: 0.6 period: 1 }", "DynamicL1] { rate: 0.6 period: 1 importance: L2 }", kMasked}) {

@@ -1,4 +1,4 @@
-// The penalty in a training step: a regularizer's term with its weight, beside the loss.
+// The penalty in a training step: a regularizer's term with its weight, in addition to the loss.
 //
 //   const StepPenalty penalty(regularizer, weight, model);
 //   options.capture = penalty.activation_nodes();            // forward
@@ -29,7 +29,7 @@ std::vector<RegularizedLayer> RegularizedLayers(const Model& model);
 
 // A regularizer's term on activations, without its weight.
 struct ActivationPenalty {
-  at::Tensor value;                   // undefined where there is none
+  at::Tensor value;                   // undefined if there is none
   std::vector<at::Tensor> gradients;  // by parameter, undefined means zero; empty: in the loss's gradients already
 };
 
@@ -43,7 +43,7 @@ class StepPenalty {
   // `regularizer` outlives this object. All models given have the parameters of `model`.
   StepPenalty(const Regularizer& regularizer, double weight, const Model& model);
 
-  // Nodes whose outputs the term on activations reads; none where it is without weight.
+  // Nodes whose outputs the term on activations reads; none if it has no weight.
   std::set<std::string> activation_nodes() const;
 
   // The term on the outputs of activation_nodes(), without gradients.
@@ -53,8 +53,8 @@ class StepPenalty {
   // or `apart`, in `activations`, without its weight. Frees the graph.
   std::vector<at::Tensor> Differentiate(const at::Tensor& loss, ActivationPenalty& activations, bool apart) const;
 
-  // Adds the weighted penalty's gradients, but for those of activations that are in already. `measures`, where given,
-  // is set; this waits for a GPU. Then the gradients of activations must be apart.
+  // Adds the weighted penalty's gradients, except for those of activations that are already included. If `measures` is
+  // given, it is set, which synchronizes with a GPU; then the gradients of activations must be separate.
   void AddTo(std::vector<at::Tensor>& gradients, const Model& model, const ActivationPenalty& activations,
              PenaltyMeasures* measures) const;
 

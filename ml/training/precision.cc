@@ -9,7 +9,7 @@
 namespace prunelab {
 
 absl::Status CheckPrecision(const Training& training, at::Device device) {
-  if (training.precision() != Training::BFLOAT16) return absl::OkStatus();  // without a look at the device
+  if (training.precision() != Training::BFLOAT16) return absl::OkStatus();  // without looking at the device
   return CheckPrecision(
       training, device,
       device.is_cpu() ? HasBfloat16() : at::detail::getCUDAHooks().supportsBFloat16ConvolutionWithCuDNNv8());

@@ -1,4 +1,4 @@
-// Whether the precision that training asks for is one of the device's own.
+// Whether the device supports the precision that training asks for.
 #pragma once
 
 #include <c10/core/Device.h>
@@ -8,11 +8,11 @@
 
 namespace prunelab {
 
-// Refuses BFLOAT16 where it would be emulated, by an error of the field "precision": on a CPU without the instructions,
-// on a GPU of a compute capability below 8.
+// Refuses BFLOAT16 if it would be emulated, by an error of the field "precision": on a CPU without the instructions,
+// and on a GPU of a compute capability below 8.
 absl::Status CheckPrecision(const Training& training, at::Device device);
 
-// The same for a device of which is known whether it multiplies bfloat16 numbers itself.
+// The same for a device that is known to multiply bfloat16 numbers itself, or not.
 absl::Status CheckPrecision(const Training& training, at::Device device, bool native_bfloat16);
 
 }  // namespace prunelab

@@ -1,5 +1,5 @@
-// training { precision: BFLOAT16 }: where it is refused, and what it trains. Where the processor lacks it, LibTorch
-// computes the same slowly, so that these tests need no processor of a kind.
+// training { precision: BFLOAT16 }: where it is refused, and what it trains. If the processor lacks it, LibTorch
+// computes the same slowly, so these tests run on any processor.
 #include "ml/training/precision.h"
 
 #include <ATen/ATen.h>
@@ -128,7 +128,7 @@ TEST_F(Bfloat16TrainingTest, RepeatsAndGoesOnBitForBit) {
   ASSERT_TRUE(resumed->LoadState(stopped->SaveState(), "state").ok());
   const EpochRecord expected = *undisturbed->RunEpoch(), record = *resumed->RunEpoch();
   EXPECT_GT(record.measures.filter_sparsity(), 0.4);
-  // Filters that are off are computed, too.
+  // Masked filters are computed, too.
   EXPECT_EQ(resumed->executed_macs(), DenseTrainingMacs(resumed->model().info()));
   EXPECT_EQ(record.measures.train_loss(), expected.measures.train_loss());
   EXPECT_EQ(record.measures.test_loss(), expected.measures.test_loss());

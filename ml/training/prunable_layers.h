@@ -19,8 +19,7 @@ class PrunableLayers {
  public:
   explicit PrunableLayers(const Model& model);  // outlives this object
 
-  // In the network's order, with the masks that are now in force. `gradients`: by conv node, in the weight's shape,
-  // where there are any.
+  // In the network's order, with the current masks. `gradients`: by conv node, in the weight's shape, if there are any.
   std::vector<PrunableLayer> Of(const std::map<std::string, at::Tensor>& gradients) const;
 
  private:

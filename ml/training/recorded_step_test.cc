@@ -1,6 +1,6 @@
-// Captured steps beside steps that are launched kernel by kernel. On the host a recorder that keeps what it was given
-// and does it again stands for CUDA graphs, and sees what they would: a recording reads the same memory each time, and
-// nothing of it waits for the device. Where there is a GPU, graphs themselves are compared with plain steps.
+// Compares captured steps with steps that are launched kernel by kernel. On the host a recorder that keeps the work and
+// repeats it takes the place of CUDA graphs, and sees what they would: a recording reads the same memory each time, and
+// nothing in it synchronizes with the device. If there is a GPU, graphs themselves are compared with plain steps.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/record_function.h>
@@ -40,8 +40,8 @@ google::protobuf::Any Plugin(const std::string& text) {
   return any;
 }
 
-// The memory that LibTorch's calls used: what they read that was there before the work watched, and what was allocated
-// in it.
+// The memory that LibTorch's calls used: what they read that existed before the work was watched, and what was
+// allocated in it.
 class MemoryUsed {
  public:
   static MemoryUsed By(const std::function<void()>& work) {
@@ -60,12 +60,12 @@ class MemoryUsed {
     used.allocated_ = std::move(allocated->memory);
     return used;
   }
-  // With the call that read it first.
+  // The memory, with the call that read it first.
   const std::map<const void*, std::string>& read() const { return read_; }
   const std::set<const void*>& allocated() const { return allocated_; }
 
  private:
-  // LibTorch tells a memory profiler of what it allocates.
+  // LibTorch tells a memory profiler what it allocates.
   struct Allocations : c10::MemoryReportingInfoBase {
     void reportMemoryUsage(void* memory_now, int64_t bytes, size_t, size_t, c10::Device) override {
       if (bytes > 0) memory.insert(memory_now);
@@ -102,8 +102,8 @@ struct Seen {
   std::set<const void*> made;     // by the last replay: a graph would have made it in the same place each time
 };
 
-// Does what it was given again. What its first replay read, but for what the replay before it had made, is what a graph
-// would read each time: a later one must read nothing else.
+// Repeats the work that it was given. What its first replay read, except for what the replay before it had made, is
+// what a graph would read each time; a later replay must not read anything else.
 class HostRecording : public Recording {
  public:
   HostRecording(std::function<void()> work, Seen* seen) : work_(std::move(work)), seen_(seen) {}
@@ -135,7 +135,7 @@ class HostRecorder : public Recorder {
   }
   absl::StatusOr<std::unique_ptr<Recording>> Record(const std::function<void()>& work) override {
     ++seen_->records;
-    seen_->made.clear();  // since then freed, and perhaps given to what is now to be read
+    seen_->made.clear();  // it may have been freed since then, and reused for memory that is read now
     return std::make_unique<HostRecording>(work, seen_);
   }
 
@@ -167,7 +167,8 @@ struct Case {
   const char* name;
   const char* pruning;
   const char* regularizer;
-  // Computes a term of its own on a GPU (compared with the CPU's where it stands); that of the CPU waits.
+  // Computes its term on a GPU (where it is compared with the CPU's) without synchronizing; the version for the CPU
+  // synchronizes.
   bool waits_on_cpu = false;
 };
 
@@ -178,7 +179,7 @@ const Case kCases[] = {
      "SquaredCorrelation] {}"},
     {"static_kernel_cov", "Static] { rate: 0.5 epoch: 1 ranking { scope: PER_LAYER } }", "KernelCov] { scale: MEAN }"},
     {"weights", "Unstructured] { rate: 0.7 }", "NoRegularizer] {}"},
-    // Masked gradients of a strategy that reads dense ones, and sums them as it observes.
+    // Masked gradients with a strategy that reads dense ones, and sums them as it observes them.
     {"taylor_decov", "Taylor] { rate: 0.5 period: 3 }", "Decov] {}"},
     {"random_orthoreg", "Random] { rate: 0.4 period: 3 redraw: true }", "Orthoreg] {}", true},
     {"dpf_srip", "Dpf] { rate: 0.5 period: 3 }", "Srip] {}"},
@@ -188,7 +189,7 @@ const Case kCases[] = {
 std::unique_ptr<Trainer> MakeTrainer(const Case& test, const Dataset& data, at::Device device, at::ScalarType dtype,
                                      std::unique_ptr<Recorder> recorder, std::function<bool()> stop = {},
                                      std::unique_ptr<PruningStrategy> strategy = nullptr) {
-  at::set_num_threads(1);  // what other threads allocate would not be seen
+  at::set_num_threads(1);  // allocations by other threads would not be seen
   TrainingSetup setup;
   setup.network = BuiltNetwork(BuildNetwork(Plugin("ResNetCifar] { depth: 8 width: 8 }"), DefaultsOf(data.info)));
   setup.dataset = &data;
@@ -198,8 +199,8 @@ std::unique_ptr<Trainer> MakeTrainer(const Case& test, const Dataset& data, at::
   setup.config.mutable_sgd()->set_momentum(0.9);
   setup.config.mutable_sgd()->set_weight_decay(1e-3);
   setup.config.mutable_schedule()->set_warmup_epochs(1);  // another rate each step
-  setup.config.set_cuda_graphs(false);                    // where not given a recorder
-  if (device.is_cpu()) setup.config.set_skipping(false);  // that plan is the CPU's alone
+  setup.config.set_cuda_graphs(false);                    // if it was not given a recorder
+  if (device.is_cpu()) setup.config.set_skipping(false);  // that plan runs only on the CPU
   setup.seed = 7;
   setup.dtype = dtype;
   setup.device = device;
@@ -214,7 +215,7 @@ std::unique_ptr<Trainer> MakeTrainer(const Case& test, const Dataset& data, at::
   return *std::move(trainer);
 }
 
-// Trains all that is left; the last epoch's record.
+// Trains the remaining epochs; returns the last epoch's record.
 EpochRecord Train(Trainer& trainer) {
   EpochRecord record;
   while (trainer.epoch() < kEpochs) {
@@ -256,9 +257,9 @@ TEST_P(RecordedStepTest, TrainingIsTheSameBitForBit) {
       << ours.measures.DebugString() << expected.measures.DebugString();
   EXPECT_EQ(recorded->executed_macs(), plain->executed_macs());
   if (!GetParam().waits_on_cpu) EXPECT_THAT(seen.waiting, IsEmpty());
-  // Of each epoch's eleven steps the last is not like the others, and the very first starts the momentum. A step is two
-  // halves; three come before each recording, which is made anew where layers get their first masks, or masks of
-  // another shape.
+  // Of each epoch's eleven steps the last differs from the others, and the very first initializes the momentum. A step
+  // has two halves. Three steps come before each recording, which is repeated when layers get their first masks or
+  // masks of another shape.
   EXPECT_EQ(seen.runs + seen.replays, 2 * (10 - 1 + 10));
   EXPECT_EQ(seen.runs, 3 * seen.records);
   EXPECT_GE(seen.records, 2);
@@ -284,7 +285,7 @@ TEST(RecordedStepsTest, AResumedTrainingEndsInTheSameBits) {
   EXPECT_GT(resumed_seen.replays, 0);
 }
 
-// A state that is loaded into a trainer with a recording replaces values, not the tensors that the recording reads.
+// Loading a state into a trainer with a recording replaces values, not the tensors that the recording reads.
 TEST(RecordedStepsTest, AStateIsLoadedUnderARecording) {
   const Dataset data = RandomData();
   Seen seen;
@@ -316,7 +317,8 @@ class LateQuestion : public PruningStrategy {
   int64_t steps_ = 0;
 };
 
-// Gradients that a strategy reads are the loss's alone, dense; a recording made before it asked has others.
+// Gradients that a strategy reads are those of the loss alone, and dense; a recording from before it asked for them has
+// others.
 TEST(RecordedStepsTest, AStepIsRecordedAnewWhereTheStrategyBeginsToAskForGradients) {
   const Dataset data = RandomData();
   const Case decov = {"decov", "NoPruning] {}", "Decov] {}"};
@@ -332,7 +334,7 @@ TEST(RecordedStepsTest, AStepIsRecordedAnewWhereTheStrategyBeginsToAskForGradien
   EXPECT_GT(late.replays, 0);
 }
 
-// A regularizer whose arithmetic waits for the device: a recorder refuses, and the error says what helps.
+// A regularizer whose arithmetic synchronizes with the device: a recorder refuses, and the error says what helps.
 class RefusingRecorder : public Recorder {
  public:
   void Run(const std::function<void()>& work) override { work(); }
@@ -351,7 +353,7 @@ TEST(RecordedStepsTest, WhatCannotBeRecordedIsAnErrorThatNamesTheRemedy) {
             "false } to train without");
 }
 
-// Steps that all use CUDA graphs are held against the same asked for kernel by kernel, and against the CPU's.
+// Compares steps with CUDA graphs with the same steps launched kernel by kernel, and with the CPU's.
 TEST(RecordedStepsTest, GraphsOnAGpuGiveTheBitsOfPlainSteps) {
   if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device, or built without --config=cuda";
   const at::Device device(at::kCUDA, 0);

@@ -1,5 +1,5 @@
-// The learning rate at every step of training: PyTorch's StepLR, MultiStepLR and CosineAnnealingLR (one step of theirs
-// an epoch), with a linear warm-up over the first steps.
+// The learning rate at every step of training: PyTorch's StepLR, MultiStepLR and CosineAnnealingLR (stepped once per
+// epoch), with a linear warm-up over the first steps.
 #pragma once
 
 #include <cstdint>

@@ -22,7 +22,7 @@ TEST(ScheduleTest, EqualsPyTorchsSchedulers) {
     for (size_t step = 0; step < reference.rates.size(); ++step) {
       const double rate =
           LearningRate(training, step / kScheduleIterations, step % kScheduleIterations, kScheduleIterations);
-      // PyTorch multiplies from step to step, so that its rounding differs.
+      // PyTorch multiplies from step to step, so its rounding differs.
       EXPECT_NEAR(rate, reference.rates[step], 1e-14) << reference.name << ", step " << step;
     }
   }

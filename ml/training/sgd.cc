@@ -28,7 +28,7 @@ void SgdOptimizer::set_learning_rate(double learning_rate) {
 
 void SgdOptimizer::Step(const std::vector<at::Tensor>& gradients) {
   PRUNELAB_CHECK(gradients.size() == parameters_.size()) << gradients.size() << " gradients";
-  // The fused call walks through memory: a gradient must lie as its parameter does.
+  // The fused call walks through memory, so a gradient must have the same layout as its parameter.
   std::vector<at::Tensor> laid_out;
   for (size_t i = 0; i < gradients.size(); ++i) {
     laid_out.push_back(LaidOutAs(gradients[i], parameters_[i]));

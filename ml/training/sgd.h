@@ -1,4 +1,4 @@
-// Stochastic gradient descent as PyTorch's: weight decay added to the gradient, momentum (Nesterov's on request), all
+// Stochastic gradient descent like PyTorch's: weight decay added to the gradient, momentum (Nesterov's on request), all
 // parameters in one fused call. The momentum of the first step is its gradient.
 #pragma once
 
@@ -18,7 +18,8 @@ struct SgdOptions {
   double weight_decay = 0;
 };
 
-// `tensor` with the strides of `like`, which has its shape: itself where it lies so, else a copy.
+// `tensor` with the strides of `like`, which has the same shape: the tensor itself if it has these strides, else a
+// copy.
 at::Tensor LaidOutAs(const at::Tensor& tensor, const at::Tensor& like);
 
 class SgdOptimizer {
@@ -26,7 +27,7 @@ class SgdOptimizer {
   // Optimizes `parameters` in place.
   SgdOptimizer(const std::vector<NamedTensor>& parameters, SgdOptions options);
 
-  // Of the steps to come. On a GPU it goes into a tensor, where recorded steps (recorder.h) read it.
+  // For the following steps. On a GPU it is copied to a tensor, which captured steps (recorder.h) read.
   void set_learning_rate(double learning_rate);
 
   // One step with `gradients`, one for each parameter, in any memory format.
@@ -34,7 +35,7 @@ class SgdOptimizer {
 
   // Momentum buffers in the order of the parameters, zero before the first step; without momentum empty.
   const std::vector<at::Tensor>& momentum() const { return momentum_; }
-  // Whether a step was made; to be restored together with the momentum.
+  // Whether a step was made; restore it together with the momentum.
   bool started() const { return started_; }
   void set_started(bool started) { started_ = started; }
 

@@ -1,5 +1,5 @@
-// Trainings by the plan that skips beside the same by the reference plan: in float64 whole runs, in float32 single
-// steps from the states of a real one.
+// Compares trainings by the skipping plan with the same by the reference plan: whole runs in float64, single steps from
+// the states of a real run in float32.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -39,10 +39,10 @@ constexpr char kPerLayer[] = "DynamicL1] { rate: 0.6 ranking { scope: PER_LAYER 
 
 const Case kCases[] = {
     {"resnet20_dense", "ResNetCifar] { depth: 20 }", "NoPruning] {}", "", 0.05},
-    // Of fresh weights the global ranking turns whole layers and blocks off.
+    // With fresh weights the global ranking masks whole layers and blocks.
     {"resnet20_dynamic_cov", "ResNetCifar] { depth: 20 }", "DynamicL1] { rate: 0.6 }", "Cov] {}", 0.05},
     {"resnet20_dynamic_per_layer", "ResNetCifar] { depth: 20 }", kPerLayer, "", 0.05},
-    // Filters come back every step.
+    // Filters return at every step.
     {"resnet20_random", "ResNetCifar] { depth: 20 }", "Random] { rate: 0.6 period: 1 redraw: true }", "", 0.02},
     {"resnet20_static", "ResNetCifar] { depth: 20 }", "Static] { rate: 0.6 epoch: 1 ranking { scope: PER_LAYER } }", "",
      0.05},
@@ -70,8 +70,8 @@ Dataset RandomData(int64_t size) {
   return data;
 }
 
-// BN's biases of either sign, as a training would leave them, and zero. (But not in VGG: without shortcuts the gradient
-// of a bias can be zero but for rounding, and then a zero's sign after a step is a matter of rounding, too.)
+// BN's biases with both signs, as after some training, and zero. (But not in VGG: without shortcuts the gradient of a
+// bias can be zero except for rounding, and then the sign of a zero after a step depends on rounding, too.)
 void SpreadBiases(Model& model) {
   const bool zeros = model.Has("layer1.0.conv1.weight");
   for (const NamedTensor& parameter : model.parameters()) {
@@ -167,9 +167,9 @@ at::Tensor Importances(const Model& model) {
   return at::cat(parts);
 }
 
-// Where an activation lies within rounding of zero, its ReLU's gate falls to one side in one plan and to the other in
-// the other, and the step differs by that gradient. Such a state shows in that one of both plans is on float64's side
-// and that both agree where rounding is too fine for it, in float64.
+// If an activation is within rounding of zero, its ReLU's gate may be open in one plan and closed in the other, and the
+// step differs by that gradient. Such a state is recognized by this: one of the two plans agrees with float64, and in
+// float64, where rounding is too fine for it, both agree.
 TEST(SkippingTrajectoryTest, Float32StepsFromAHundredStatesOfATraining) {
   const Dataset data = *OpenDataset(Plugin("Digits] {}"));
   const Case test = {"", "ResNetCifar] { depth: 20 }", "DynamicL1] { rate: 0.6 }", "Cov] {}", 0.05};

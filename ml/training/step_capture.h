@@ -59,13 +59,13 @@ class StepCapture {
   // `model`, which is trained, outlives this object, as does whatever else the halves read.
   StepCapture(std::unique_ptr<Recorder> recorder, Model& model, StepHalves halves);
 
-  // The first half of a step on `batch`. What it returns holds until the next call. FailedPrecondition, with what to do
-  // about it, where the step cannot be captured.
+  // The first half of a step on `batch`. The result is valid until the next call. FailedPrecondition, with what to do
+  // about it, if the step cannot be captured.
   absl::StatusOr<StepTensors*> Differentiate(const Batch& batch, const StepKind& kind);
   // The second half.
   void Learn();
 
-  // Whether the step under way is replayed: then the next one writes over its tensors.
+  // Whether the current step is replayed: then the next one overwrites its tensors.
   bool replays() const { return captured_.has_value(); }
 
  private:
@@ -90,7 +90,7 @@ class StepCapture {
   Model& model_;
   const StepHalves halves_;
   int64_t warm_up_steps_ = 0;  // done
-  StepTensors warm_up_;        // of the step under way, where it is not replayed
+  StepTensors warm_up_;        // of the current step, if it is not replayed
   std::optional<CapturedStep> captured_;
 };
 

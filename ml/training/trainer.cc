@@ -125,7 +125,7 @@ Trainer::Trainer(TrainingSetup setup, ValidationSplit split, Model model)
       conv_weights_(ConvWeights(model_)),
       sums_(setup_.device) {
   PRUNELAB_CHECK(!setup_.rewind_to || !setup_.rewind_to_start) << "two networks to rewind to";
-  // Runs repeat: no algorithm of which sums come in any order.
+  // Runs must repeat, so no algorithm may sum in an arbitrary order.
   if (setup_.device.is_cuda()) at::globalContext().setDeterministicCuDNN(true);
   if (std::unique_ptr<Recorder> recorder = RecorderOf(setup_)) {
     // Steps are captured that are all alike, and an epoch's last is not.
@@ -172,7 +172,7 @@ void Trainer::Rewind() {
 }
 
 GradientPolicy Trainer::StepPolicy() const {
-  // A strategy that asks for gradients gets the dense ones; what masked weights must not learn is taken out by Learn.
+  // A strategy that asks for gradients gets the dense ones; Learn removes what masked weights must not learn.
   return setup_.strategy->needs_gradients() ? GradientPolicy::kStraightThrough : setup_.strategy->gradient_policy();
 }
 
@@ -186,7 +186,7 @@ void Trainer::Differentiate(Model& model, const Batch& batch, bool last_step, St
   const at::Tensor loss = at::cross_entropy_loss(result.logits, batch.labels);
   step.activations = penalty_.OfActivations(result.captured);
   step.gradients = penalty_.Differentiate(loss, step.activations, last_step || setup_.strategy->needs_gradients());
-  // A graph that stayed would bind the parameters' gradients to the stream that it was made on.
+  // A graph that is kept alive would tie the parameters' gradients to the stream that it was made on.
   if (step.activations.value.defined()) step.activations.value = step.activations.value.detach();
   step.loss = loss.detach();
   sums_.AddBatch(step.loss, result.logits.detach(), batch.labels);
@@ -248,7 +248,7 @@ absl::Status Trainer::Step() {
     Differentiate(model_, batch, last_step, own);
   }
   sums_.AddImages(batch.labels.size(0));
-  // On the CPU a loss that is lost ends the epoch at once; on a GPU looking would wait for the device at every step.
+  // On the CPU a NaN loss ends the epoch at once; on a GPU, checking would synchronize at every step.
   if (setup_.device.is_cpu() && !std::isfinite(step->loss.item<double>())) {
     Diverge(absl::StrCat("the training loss of step ", iteration_, " is not finite"), epoch_so_far_);
     return absl::OkStatus();
@@ -299,7 +299,7 @@ absl::StatusOr<EpochRecord> Trainer::RunEpoch() {
 void Trainer::EvaluateEpoch(EpochRecord& record) {
   const bool due = (record.epoch + 1) % setup_.config.evaluate_every() == 0 || epoch_ + 1 == setup_.config.epochs();
   if (due && setup_.config.bn_recalibration_batches() > 0) RecalibrateBatchNorm(record.epoch);
-  // Also where the network is not run again: what the last step lost, or a filter that is off hides.
+  // Also if the network is not run again: a weight that the last step lost, or one that a masked filter hides.
   record.divergence = LostTensor(model_);
   const auto evaluate = [&](absl::string_view part, const LabelledImages& images) {
     Evaluation evaluation =

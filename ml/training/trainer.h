@@ -1,6 +1,6 @@
-// The training loop. A step, in this order: the strategy may change the masks; forward with masked weights; loss;
-// backward, gradients by the strategy's policy; the regularizer's gradient added; SGD. After an epoch's last step the
-// strategy may change the masks again; then the epoch is evaluated.
+// The training loop. A step does the following, in this order: the strategy may change the masks; forward pass with
+// masked weights; loss; backward pass, with gradients by the strategy's policy; the regularizer's gradient is added;
+// SGD. After an epoch's last step the strategy may change the masks again, and then the epoch is evaluated.
 //
 //   PRUNELAB_ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer, Trainer::Create(std::move(setup)));
 //   while (trainer->epoch() < epochs) {
@@ -8,8 +8,8 @@
 //     if (record.diverged) break;
 //   }
 //
-// Training can be left after any step and taken up again by another process (SaveState, LoadState): what follows is
-// bit-identical to what an undisturbed run computes, at the same number of threads on the same kind of CPU.
+// Training can be stopped after any step and resumed by another process (SaveState, LoadState). The rest is
+// bit-identical to what an undisturbed run computes, with the same number of threads on the same kind of CPU.
 #pragma once
 
 #include <cstdint>
@@ -44,7 +44,7 @@
 
 namespace prunelab {
 
-// How far an epoch is, to show to whoever waits.
+// The progress of an epoch, for display.
 struct StepProgress {
   int64_t epoch = 0;      // of the run
   int64_t iteration = 0;  // just done
@@ -62,35 +62,35 @@ struct TrainingSetup {
   uint64_t seed = 0;
   at::ScalarType dtype = at::kFloat;
   at::Device device = at::kCPU;
-  // Weights, buffers and masks to start from instead of fresh ones, under PyTorch's names. Weights that are masked
-  // become zero, and stay masked but where the strategy is made to let them return (start_masks.h).
+  // Weights, buffers and masks to start from instead of fresh ones, under PyTorch's names. Masked weights become zero
+  // and stay masked, unless the strategy lets them return (start_masks.h).
   std::optional<Safetensors> initial_weights;
-  std::string initial_weights_name;  // stands for them in errors
-  // Of a run that is trained in several stretches, each by a trainer of its own: this one's place in it, and what the
-  // one before left (weights, buffers and masks, all of the network's own; masks as in
+  std::string initial_weights_name;  // their name in errors
+  // For a run that is trained in several stretches, each by its own trainer: this trainer's place in the run, and the
+  // state at the end of the previous stretch (weights, buffers and masks of the whole network; masks as in
   // initial_weights).
   int64_t first_epoch = 0;
   std::optional<Safetensors> continued_from;
-  // Weights and buffers to which the network goes back after the strategy's first update, or, instead, those of the
-  // run's start; masks stay.
+  // Weights and buffers that the network is rewound to after the strategy's first update, or, instead of these, those
+  // of the run's start; masks stay.
   std::optional<Safetensors> rewind_to;
   bool rewind_to_start = false;
   std::function<void(const StepProgress&)> on_step;  // after each step; may be empty; SaveState may be called
-  std::function<bool()> stop;  // asked after each step, may be empty: true ends the training there
-  // Captures steps, so that they are replayed instead of asked for kernel by kernel. Null: by CUDA graphs on a GPU,
-  // unless the config says otherwise, and not at all on the CPU.
+  std::function<bool()> stop;  // called after each step, may be empty: true ends the training there
+  // Captures steps, so that they are replayed instead of launched kernel by kernel. Null: CUDA graphs on a GPU, unless
+  // the config turns them off, and no capturing on the CPU.
   std::unique_ptr<Recorder> recorder;
 };
 
 class Trainer {
  public:
-  // Initial weights come from the seed, or from `setup.initial_weights`. Errors: those that do not fit the network; a
+  // Initial weights come from the seed, or from `setup.initial_weights`. Errors: weights that do not fit the network; a
   // precision that the device would emulate; validation data that leave a class nothing to train on; a last batch of
   // one image before a batch norm of one pixel.
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(TrainingSetup setup);
 
-  // Trains to the end of epoch() and evaluates. Errors: what the strategy refuses; Cancelled when `setup.stop` said so,
-  // and then the next call, here or after LoadState elsewhere, goes on with the next step.
+  // Trains to the end of epoch() and evaluates. Errors: what the strategy refuses; Cancelled if `setup.stop` returned
+  // true. Then the next call, here or elsewhere after LoadState, continues with the next step.
   absl::StatusOr<EpochRecord> RunEpoch();
 
   // The epoch that RunEpoch trains next, counted from TrainingSetup::first_epoch, and how many of its steps are done.
@@ -98,17 +98,16 @@ class Trainer {
   int64_t iteration() const { return iteration_; }
   int64_t images() const { return sums_.images(); }  // that these steps trained on
 
-  // All that decides how training goes on (ml/execution/saved_state.h): weights, buffers, masks, momentum, the
-  // strategy's state, the last gradients where it needs them, the place in the epoch and its sums so far. Between
-  // steps, as in on_step.
+  // Everything that the rest of the training depends on (ml/execution/saved_state.h): weights, buffers, masks,
+  // momentum, the strategy's state, the last gradients if it needs them, the position in the epoch and its sums so far.
+  // Call it between steps, as in on_step.
   Safetensors SaveState() const;
-  // Takes training up where `state` left it. `name` stands for it in errors: a state of another network or strategy, or
-  // one that lacks something; then this object must not be used any more.
+  // Resumes training from `state`. `name` is its name in errors: a state of another network or strategy, or an
+  // incomplete one; then this object must not be used any more.
   absl::Status LoadState(const Safetensors& state, const std::string& name);
 
-  // What a saved state tells by itself: the epoch and the step that come next, and whether the strategy has read by
-  // then how many epochs there are (also where the state does not say, as one of an older program). No value: it is no
-  // state.
+  // What a saved state says by itself: the next epoch and step, and whether the strategy has read the number of epochs
+  // by then (this is also true if the state does not say so, as one of an older program). No value: it is not a state.
   struct SavedPlace {
     int64_t epoch = 0, iteration = 0;
     bool total_epochs_read = true;
@@ -130,7 +129,7 @@ class Trainer {
 
   // Where in training the step to come is, or, `back` = 1, the one just done.
   StepPosition Position(int64_t back = 0) const;
-  // Applies what the strategy answered; weights that are lost end the epoch as diverged.
+  // Applies the strategy's answer; weights that are no longer finite end the epoch as diverged.
   absl::Status UpdateMasks(const absl::StatusOr<std::optional<MaskUpdate>>& update);
   // Before a rewinding training's first step: weights and buffers go back; masks stay.
   void Rewind();
@@ -138,10 +137,10 @@ class Trainer {
   absl::Status Step();
   // How gradients are computed, before Learn makes of them what the strategy wants learnt.
   GradientPolicy StepPolicy() const;
-  // The first half of a step on `batch`, by `model`, this trainer's or one that shares its parameters. Neither half
-  // waits for the device, but on an epoch's last step.
+  // The first half of a step on `batch`, with `model`, which is this trainer's or one that shares its parameters.
+  // Neither half synchronizes with the device, except in an epoch's last step.
   void Differentiate(Model& model, const Batch& batch, bool last_step, StepTensors& step);
-  // The second half: what masked weights must not learn is taken out, the penalty's gradient added, and SGD steps.
+  // The second half: removes what masked weights must not learn, adds the penalty's gradient, and makes an SGD step.
   void Learn(const Model& model, bool last_step, StepTensors& step);
   // For the strategy, where it asks for them. `copy`: the next step writes over `gradients`.
   void KeepGradients(const std::vector<at::Tensor>& gradients, bool copy);
@@ -149,7 +148,7 @@ class Trainer {
   // To the epoch's end, to where it diverges, or to where `setup.stop` says so (Cancelled).
   absl::Status RunSteps();
   void RecalibrateBatchNorm(int64_t epoch);
-  // Evaluates the epoch in `record`, where that is due; what is not finite by then makes it one of a diverged epoch.
+  // Evaluates the epoch in `record` if that is due; values that are not finite make it a diverged epoch.
   void EvaluateEpoch(EpochRecord& record);
 
   // Masks by conv node, of those in a saved state.
@@ -160,24 +159,25 @@ class Trainer {
   void SetProgress(const SavedState& saved);
 
   TrainingSetup setup_;
-  ValidationSplit split_;  // empty where all training images are trained on
+  ValidationSplit split_;  // empty if all training images are trained on
   Model model_;
   StartMasks start_masks_;
   PrunableLayers layers_;
-  std::optional<ModelProbe> probe_;  // where the strategy looks at the network
+  std::optional<ModelProbe> probe_;  // if the strategy looks at the network
   std::unique_ptr<Plan> step_plan_;  // in the precision of the config
-  std::unique_ptr<Plan> plan_;       // in the model's own: how it is evaluated
+  std::unique_ptr<Plan> plan_;       // in the model's own precision: for evaluation
   StepPenalty penalty_;
   TrainingBatches batches_;
   SgdOptimizer optimizer_;
-  std::optional<StepCapture> capture_;                // where steps are captured
-  std::map<std::string, size_t> conv_weights_;        // conv node -> index of its weight among the model's parameters
-  std::map<std::string, at::Tensor> last_gradients_;  // conv node -> of the last step, where the strategy asks for them
-  std::map<std::string, at::Tensor> start_;           // parameters and buffers at the start, for rewinding
-  int64_t epoch_ = 0, iteration_ = 0;                 // the next step's
+  std::optional<StepCapture> capture_;          // where steps are captured
+  std::map<std::string, size_t> conv_weights_;  // conv node -> index of its weight among the model's parameters
+  std::map<std::string, at::Tensor>
+      last_gradients_;                       // conv node -> gradient of the last step, if the strategy asks for it
+  std::map<std::string, at::Tensor> start_;  // parameters and buffers at the start, for rewinding
+  int64_t epoch_ = 0, iteration_ = 0;        // the next step's
   int64_t executed_macs_ = 0;
   mutable bool total_epochs_read_ = false;  // by the strategy
-  EpochRecord epoch_so_far_;                // without what sums_ holds till the epoch ends
+  EpochRecord epoch_so_far_;                // without what sums_ has until the epoch ends
   EpochSums sums_;
 };
 

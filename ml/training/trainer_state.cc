@@ -1,4 +1,4 @@
-// How a trainer's state is saved and taken up (ml/execution/saved_state.h).
+// How a trainer's state is saved and restored (ml/execution/saved_state.h).
 #include <ATen/ATen.h>
 
 #include <map>
@@ -13,7 +13,7 @@
 namespace prunelab {
 namespace {
 
-// A copy on the host, so that training can go on while it is written.
+// A copy on the host, so that training can continue while it is written.
 at::Tensor Copied(const at::Tensor& tensor) {
   return tensor.detach().to(at::kCPU, tensor.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
 }
@@ -28,7 +28,7 @@ Safetensors Trainer::SaveState() const {
   const std::vector<NamedTensor>& parameters = model_.parameters();
   for (const NamedTensor& parameter : parameters) add(SavedState::NETWORK, parameter.name, parameter.tensor);
   for (const NamedTensor& buffer : model_.buffers()) add(SavedState::NETWORK, buffer.name, buffer.tensor);
-  // In the shape that they have: a weight mask that happens to be the same in each filter stays a weight mask.
+  // With the shape that they have: a weight mask that happens to be the same in each filter stays a weight mask.
   for (const auto& [node, mask] : model_.masks()) add(SavedState::MASK, node, mask);
   for (const auto& [node, mask] : start_masks_.masks()) add(SavedState::START_MASK, node, mask);
   for (size_t i = 0; i < optimizer_.momentum().size(); ++i) {
@@ -95,7 +95,7 @@ absl::Status Trainer::LoadState(const Safetensors& file, const std::string& name
   PRUNELAB_RETURN_IF_ERROR(reader.Finish(name));
   PRUNELAB_RETURN_IF_ERROR(setup_.strategy->LoadState(strategy));
   model_.SetMasks(masks);
-  // The first stretch's are those of the initial weights, which are here.
+  // Those of the first stretch are the initial weights, which are available here.
   if (setup_.first_epoch > 0) start_masks_.set_masks(std::move(start_masks));
   SetProgress(saved);
   return absl::OkStatus();

@@ -83,7 +83,8 @@ TEST(TrainingConfigTest, BadOnesNameTheFieldTheValueAndTheRange) {
   }
 }
 
-// A batch norm behind a convolution of images of `size` x `size` pixels, with maps as large, and one of a single pixel.
+// A batch norm after a convolution of images of `size` x `size` pixels, with maps of the same size, and one with maps
+// of a single pixel.
 NetworkInfo WithBatchNorms(bool one_pixel) {
   NetworkWriter net;
   std::string x = net.BatchNorm("bn1", net.Image(1, 2, one_pixel ? 2 : 1));

@@ -29,7 +29,7 @@ std::string BlockOf(const std::string& node) {
   return second == std::string::npos ? "" : node.substr(0, second);
 }
 
-// Draws a network node by node.
+// Builds a random network node by node.
 class NetworkDrawer {
  public:
   explicit NetworkDrawer(uint64_t seed) : stream_(seed, "random_network") {}
@@ -65,7 +65,7 @@ class NetworkDrawer {
     return outputs_.back();
   }
 
-  // Mostly the last picture, else one of a few before it.
+  // Usually the last picture, else one of the few before it.
   Output Pick() {
     const int64_t size = static_cast<int64_t>(outputs_.size());
     return Happens(0.6) ? outputs_.back() : outputs_[size - Between(1, std::min<int64_t>(size, 6))];
@@ -85,7 +85,7 @@ class NetworkDrawer {
     return room < 0 ? 0 : room / stride + 1;
   }
 
-  // Of any window that fits.
+  // With any window that fits.
   Output Conv(const Output& in, int64_t out_channels, int64_t groups) {
     for (;;) {
       Conv2d conv;
@@ -112,7 +112,7 @@ class NetworkDrawer {
     return Keep(node, out_channels, height, width);
   }
 
-  // Of a size that stays: 3x3 with padding, or 1x1.
+  // One that keeps the size: 3x3 with padding, or 1x1.
   Output SameConv(const Output& in, int64_t out_channels) {
     Conv2d conv;
     const int64_t kernel = Happens(0.7) ? 3 : 1;

@@ -1,4 +1,4 @@
-// Models with random values and random masks for tests of removal: what masks and BN can look like, at its worst.
+// Models with random values and random masks for tests of removal, with the worst that masks and BN can look like.
 #pragma once
 
 #include <cstdint>
@@ -12,19 +12,19 @@ namespace prunelab {
 enum class MaskKind {
   kNone,         // nothing dead
   kUniform,      // each filter dead with one probability
-  kWeights,      // single weights dead, so that some filters are by chance
-  kDeadLayers,   // a third of the layers as a whole
-  kDeadBlocks,   // residual blocks: all convolutions of some
+  kWeights,      // single weights dead, and by chance some filters
+  kDeadLayers,   // a third of the layers entirely dead
+  kDeadBlocks,   // all convolutions of some residual blocks
   kLastOfBlock,  // only the last convolutions of some blocks
-  kOneAlive,     // one filter a layer
+  kOneAlive,     // one live filter per layer
 };
 
 constexpr MaskKind kMaskKinds[] = {MaskKind::kNone,       MaskKind::kUniform,    MaskKind::kWeights,
                                    MaskKind::kDeadLayers, MaskKind::kDeadBlocks, MaskKind::kLastOfBlock,
                                    MaskKind::kOneAlive};
 
-// Weights as at the start; BN scales, shifts and running statistics of both signs and far from their start, some scales
-// exactly zero where `zero_scales`; biases and stored constants random.
+// Initial weights. BN scales, shifts and running statistics have both signs and are far from their initial values, with
+// some scales exactly zero if `zero_scales`. Biases and stored constants are random.
 Model RandomModel(const NetworkInfo& info, at::ScalarType dtype, uint64_t seed, bool zero_scales = false);
 
 void SetRandomMasks(Model& model, MaskKind kind, uint64_t seed);

@@ -11,7 +11,7 @@ int FakeCifar100Label(bool test, int record);
 // Pixel 0 to 3,071: red, green, blue planes of 32 rows of 32.
 uint8_t FakeCifar100Pixel(bool test, int record, int pixel);
 
-// Writes train.bin (153,700,000 bytes) and test.bin into `folder`, which is made where it is missing.
+// Writes train.bin (153,700,000 bytes) and test.bin to `folder`, which is created if it is missing.
 void WriteFakeCifar100(const std::string& folder);
 
 }  // namespace prunelab

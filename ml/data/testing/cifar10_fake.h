@@ -11,7 +11,7 @@ namespace prunelab {
 int FakeCifar10Label(int file, int record);
 uint8_t FakeCifar10Pixel(int file, int record, int pixel);
 
-// Writes the six files (30,730,000 bytes each) into `folder`, which is made where it is missing.
+// Writes the six files (30,730,000 bytes each) to `folder`, which is created if it is missing.
 void WriteFakeCifar10(const std::string& folder);
 
 }  // namespace prunelab

@@ -1,4 +1,5 @@
-// A step by a plan beside the same step by the reference plan, in float64: what the tests of plans share.
+// Compares a step by a plan with the same step by the reference plan, in float64: the code that the tests of plans
+// share.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -29,7 +30,7 @@ inline at::Tensor Values(at::IntArrayRef shape, double frequency) {
   return at::arange(1, n + 1, at::kDouble).mul(frequency).mul(12.9898).sin().mul(43758.5453).frac().view(shape);
 }
 
-// BN away from 1 and 0, biases of both signs and zero, running statistics as after some training.
+// BN with values other than 1 and 0, biases of both signs and zero, and running statistics as after some training.
 inline Model MakeModel(const NetworkInfo& info) {
   Model model = Model::Create(info, at::kDouble, at::kCPU);
   InitializeParameters(model, 5);
@@ -44,8 +45,8 @@ inline Model MakeModel(const NetworkInfo& info) {
       if (above_zero) {
         tensor.tensor.copy_(values.abs() + 0.1);
       } else if (tensor.name.find("bias") != std::string::npos) {
-        // With a convolution's bias the reference's mean is off by rounding, and a beta of exactly 0 does not say on
-        // which side of the ReLU a filter is that is off.
+        // With a convolution's bias the reference's mean is inexact by rounding, and for a beta of exactly 0 it is
+        // undefined on which side of the ReLU a masked filter is.
         const double to_zero = biased ? 0 : 0.2;
         tensor.tensor.detach().copy_(at::where(values.abs() < to_zero, at::zeros_like(values), values));
       } else {
@@ -86,7 +87,7 @@ inline Outcome Step(Plan& plan, Model& model, const at::Tensor& images, ForwardO
   Outcome outcome;
   const at::Tensor labels = at::arange(images.size(0), at::kLong).remainder(10);
   at::Tensor objective = at::cross_entropy_loss(result.logits, labels);
-  // A term on activations, as a regularizer may have: what is captured has readers beside the network's own.
+  // A term on activations, as a regularizer may have: captured nodes have consumers besides the network's own.
   for (const auto& [name, tensor] : result.captured) objective = objective + 0.1 * (tensor - 0.3).square().mean();
   outcome.gradients = torch::autograd::grad({objective}, parameters);
   outcome.logits = result.logits.detach();

@@ -15,8 +15,8 @@
 namespace prunelab {
 namespace {
 
-// What reads a value on the host, or needs one to know how large its result is. Calls that are made of these, such as
-// indexing by a mask, are found by them.
+// Calls that read a value on the host, or need one to know the size of their result. Calls that are built on these,
+// such as indexing by a mask, are found through them.
 constexpr const char* kWaiting[] = {
     "aten::_local_scalar_dense",
     "aten::nonzero",
@@ -35,7 +35,7 @@ constexpr const char* kWaiting[] = {
     "aten::linalg_inv_ex",
 };
 
-// On the CPU it reads the learning rate by a waiting call; a GPU's kernel reads it on the device.
+// On the CPU it reads the learning rate by a synchronizing call; a GPU's kernel reads it on the device.
 constexpr char kFusedSgd[] = "aten::_fused_sgd_";
 
 struct Found {

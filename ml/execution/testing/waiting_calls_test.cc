@@ -35,7 +35,7 @@ TEST(WaitingCallsTest, ValuesReadAndSizesThatDependOnValuesAreFound) {
 
 TEST(WaitingCallsTest, BackwardPassesAreLookedAtToo) {
   const at::Tensor x = at::arange(1, 4, at::kFloat).set_requires_grad(true);
-  const at::Tensor y = at::prod(x * at::tensor({1.0f, 0.0f, 2.0f}));  // where it is zero, its gradient asks
+  const at::Tensor y = at::prod(x * at::tensor({1.0f, 0.0f, 2.0f}));  // the gradient needs to know where it is zero
   EXPECT_THAT(WaitingCalls([&] { torch::autograd::grad({y}, {x}); }), Contains("aten::nonzero"));
 }
 

@@ -141,7 +141,7 @@ bool SameTensors(const Tensors& a, const Tensors& b) {
 // ---------------------------------------------------------------------------------------------------------------------
 // Training
 
-// What a training loop holds, with random gradients in place of a loss's. Everything random is a function of the step,
+// The state of a training loop, with random gradients instead of a loss's. Everything random is a function of the step,
 // so that two simulations differ only by what their strategies do.
 class Simulation {
  public:
@@ -290,7 +290,7 @@ bool SameUpdate(const UpdateRecord& a, const UpdateRecord& b) {
 
 struct StepRecord {
   UpdateRecord before;                // the step
-  std::optional<UpdateRecord> after;  // it, where it is an epoch's last
+  std::optional<UpdateRecord> after;  // the step, if it is an epoch's last
 };
 
 bool SameRecord(const StepRecord& a, const StepRecord& b) {
@@ -305,7 +305,7 @@ std::vector<const UpdateRecord*> UpdatesOf(const StepRecord& record) {
   return updates;
 }
 
-// Applies what the strategy answered; an error is a failure of the test, and no record.
+// Applies the strategy's answer; an error fails the test and is not recorded.
 std::optional<UpdateRecord> ApplyAndRecord(absl::StatusOr<std::optional<MaskUpdate>> update, const char* function,
                                            int64_t step, Simulation& simulation) {
   if (!update.ok()) {
@@ -385,7 +385,7 @@ const FieldDescriptor* RateField(const Message& message) {
   return FindField(message, "rate", FieldDescriptor::CPPTYPE_DOUBLE);
 }
 
-// The message's `layers` or `ranking`; its default where unset, null where there is no such field.
+// The message's `layers` or `ranking`; its default if unset, null if there is no such field.
 template <typename Field>
 const Field* Submessage(const Message& message, const std::string& name) {
   const FieldDescriptor* field = FindField(message, name, FieldDescriptor::CPPTYPE_MESSAGE);
@@ -509,7 +509,7 @@ class PruningStrategyConformanceTest : public ::testing::TestWithParam<std::tupl
     return records;
   }
 
-  // The nodes that the parameters choose, of those that the strategy can prune: all where there is no `layers`.
+  // The nodes that the parameters choose, among those that the strategy can prune: all if there is no `layers`.
   std::set<std::string> SelectedNodes() const {
     const LayerSelection* selection = Submessage<LayerSelection>(parameters(), "layers");
     absl::StatusOr<std::vector<std::string>> nodes =
@@ -736,7 +736,7 @@ TEST_P(PruningStrategyConformanceTest, ChangesNothingItself) {
     if (IsLastOfEpoch(step)) ask(step, "EndEpoch");
     if (HasFailure()) return;
   }
-  // What it gave away stays as it was.
+  // What it returned does not change.
   for (const UpdateRecord& record : records) {
     EXPECT_TRUE(SameTensors(record.update->masks, record.returned)) << "a returned mask was written to";
   }

@@ -22,7 +22,7 @@ class ReferenceNetwork {
   ReferenceNetwork(const ReferenceNetwork&) = delete;
 
   // Convolutions conv1, conv2, conv3, conv4 and shortcut, each with a batch norm (bn1, ..., bn5); a ReLU relu1, relu2,
-  // relu3 behind the first three, relu4 behind the sum of the others. 33 filters. float64.
+  // relu3 after the first three, relu4 after the sum of the others. 33 filters. float64.
   const Model& model() const { return model_; }
   const NetworkInfo& info() const { return model_.info(); }
   const NetworkProbe& probe() const { return probe_; }
@@ -33,7 +33,7 @@ class ReferenceNetwork {
   // All images in the file's order.
   at::Tensor Images() const { return Value("images").to(at::kDouble); }
 
-  // As a strategy is made and asked for the masks of `epoch`'s first step.
+  // The way a strategy is created and asked for the masks of `epoch`'s first step.
   PruningSetup Setup() const;
   MaskUpdate FirstUpdate(PruningStrategy& strategy, int64_t epoch = 0) const;
 

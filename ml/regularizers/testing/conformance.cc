@@ -398,7 +398,7 @@ Activations MakeActivations(const Regularizer& regularizer, int64_t images) {
   return activations;
 }
 
-// Value and gradients in the activations, in their order; zeros where there is none.
+// Value and gradients with respect to the activations, in their order; zeros if there are none.
 std::pair<double, std::vector<at::Tensor>> Differentiate(const Regularizer& regularizer, Activations activations) {
   std::vector<at::Tensor> leaves;
   for (auto& [node, activation] : activations) {
