@@ -2,6 +2,7 @@
 #include "ml/training/evaluate.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gflags/gflags.h>
 
 #include <algorithm>

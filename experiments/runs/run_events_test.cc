@@ -1,6 +1,7 @@
 #include "experiments/runs/run_events.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include <cstring>

@@ -276,7 +276,7 @@ def main():
     # What the system does when memory runs out, and what a process does when it gets none.
     for case, end, words in (("killed", lambda pid: crash_a_worker(pid, signal.SIGKILL),
                               r"signal 9 \(Killed\); the system does that when memory runs out"),
-                             ("starved", starve_a_worker, r"failed: .*(memory|alloc|map segment)")):
+                             ("starved", starve_a_worker, r"failed: .*(memory|alloc|cannot map|to map)")):
         output = folder / ("out_of_memory_" + case)
         process = ablation.start(output, "--retries=0", "--seeds=1", *both)
         end(process.pid)

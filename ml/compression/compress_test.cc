@@ -3,6 +3,7 @@
 #include "ml/compression/compress.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -1,6 +1,7 @@
 #include "ml/execution/folded_conv.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <memory>
 #include <string>

@@ -1,6 +1,7 @@
 #include "ml/execution/skipping_plan.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 

@@ -1,6 +1,7 @@
 // Compares networks that others publish by PyTorch's names, shapes and numbers.
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include <string>
