@@ -68,7 +68,10 @@ def make_site(folder):
 
 
 def fake_torch(site, version):
-    (site / "torch" / "lib").mkdir(parents=True)
+    for library in ("torch/lib/libtorch_cpu.so", "torch/lib/libtorch_cuda.so", "nvidia/cu13/lib/libcudart.so.13",
+                    "nvidia/cu13/lib/libcupti.so.13"):
+        (site / library).parent.mkdir(parents=True, exist_ok=True)
+        (site / library).touch()
     (site / "torch" / "__init__.py").write_text("raise ImportError('it must not be imported')\n")
     (site / "torch" / "version.py").write_text(f"__all__ = ['__version__']\n__version__ = '{version}'\ncuda = None\n")
     return site
@@ -209,7 +212,7 @@ class Environment(unittest.TestCase):
         """A folder with a python3 that is this script, for the PATH."""
         folder = self.folder / "python"
         folder.mkdir(exist_ok=True)
-        (folder / "python3").write_text("#!/bin/sh\n" + textwrap.dedent(text))
+        (folder / "python3").write_text("#!/bin/bash\n" + textwrap.dedent(text))
         (folder / "python3").chmod(0o755)
         return f"{folder}:{os.environ['PATH']}"
 
@@ -249,6 +252,7 @@ class Environment(unittest.TestCase):
             self.assertNotIn("1.0.0", run(self.env)[1])
         finally:
             shutil.rmtree(WORK / "torch")
+            shutil.rmtree(WORK / "nvidia")
 
     def test_only_the_version_that_was_linked_is_taken(self):
         torch = FACTS["torch"]
@@ -263,10 +267,22 @@ class Environment(unittest.TestCase):
                 self.refused((f"torch {version} is in {site}/torch (found by PRUNELAB_TORCH)", "Remedy: "), "true",
                              PRUNELAB_TORCH=name)
 
+    def test_a_torch_that_lacks_a_library_is_refused(self):
+        missing = ["torch/lib/libtorch_cpu.so", "nvidia/cu13/lib/libcudart.so.13", "nvidia/cu13/lib/libcupti.so.13"]
+        for i, library in enumerate(missing + ["torch/lib/libtorch_cuda.so"] * (KIND == "cuda")):
+            site = fake_torch(self.folder / str(i), FACTS["torch"] + "+cu130")
+            (site / library).unlink()
+            self.refused(f"but not {'lib/' if 'torch' in library else '../nvidia/cu13/lib/'}{pathlib.Path(library).name}, which",
+                         "true", PRUNELAB_TORCH=site)
+        if KIND == "cpu":  # the build for the CPU has none of NVIDIA's
+            site = fake_torch(self.folder / "cpu", FACTS["torch"] + "+cpu")
+            shutil.rmtree(site / "nvidia")
+            self.assertEqual(run(self.env, "true", PRUNELAB_TORCH=site), (0, ""))
+
     def test_a_command_gets_the_libraries_and_its_status_counts(self):
         site = fake_torch(self.folder / "site", FACTS["torch"] + "+cu130")
         show = ("sh", "-c", 'echo "$LD_LIBRARY_PATH|$1"; exit 7', "sh", "a  b")
-        paths = f"{site}/torch/lib:{site}/nvidia/cu13/lib"
+        paths = f"{site}/torch/lib:{site}/torch/../nvidia/cu13/lib"
         self.assertEqual(run(self.env, *show, PRUNELAB_TORCH=site), (7, f"{paths}|a  b\n"))
         self.assertEqual(run(self.env, *show, PRUNELAB_TORCH=site, LD_LIBRARY_PATH="/x")[1], f"{paths}:/x|a  b\n")
         # A folder that is relative to the current one holds in another, too.
@@ -303,7 +319,8 @@ class Environment(unittest.TestCase):
         printf '%s\\n' "$@" >"$ASKED"
         for word; do case $word in --target=*) site=${word#--target=} ;; esac; done
         [ -d "$TMPDIR" ] && [ "${TMPDIR%/*}" = "${site%/*}" ] || exit 9
-        mkdir -p "$site/torch/lib" && echo "__version__ = '$VERSION'" >"$site/torch/version.py"
+        mkdir -p "$site/torch/lib" "$site/nvidia/cu13/lib" && echo "__version__ = '$VERSION'" >"$site/torch/version.py"
+        touch "$site"/torch/lib/libtorch_c{pu,uda}.so "$site"/nvidia/cu13/lib/libcu{dart,pti}.so.13
         exit "$STATUS"
         """
 

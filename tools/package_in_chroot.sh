@@ -43,10 +43,9 @@ debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv "$s
   exit 1
 }
 # How this machine reaches the network: names, certificates, pip's configuration.
-for file in /etc/resolv.conf /etc/hosts /etc/pip.conf; do
-  [ ! -f $file ] || cp -L $file "$root$file"
+for file in /etc/resolv.conf /etc/hosts /etc/pip.conf /etc/ssl/certs/ca-certificates.crt; do
+  [ ! -f $file ] || cp -L --remove-destination $file "$root$file"
 done
-cp -rL /etc/ssl/certs "$root/etc/ssl/"
 chroot "$root" useradd --create-home user
 home=$root/home/user
 [ ! -f ~/.config/pip/pip.conf ] || install -D ~/.config/pip/pip.conf "$home/.config/pip/pip.conf"

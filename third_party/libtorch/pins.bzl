@@ -33,5 +33,5 @@ NVIDIA_WHEELS = dict({
 # How the version of the pinned torch ends (torch/version.py): the build for CUDA 13.0.
 CUDA_BUILD = "+cu130"
 
-# LibTorch with both halves.
+# For LibTorch with both halves.
 CUDA_WHEELS = dict(LIBTORCH_WHEELS, **NVIDIA_WHEELS)
