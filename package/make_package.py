@@ -125,6 +125,7 @@ def main():
         add_licenses(add_libraries(programs, root / "lib"), root / "licenses")
         binaries = programs + sorted((root / "lib").iterdir())
         facts = {**contents["facts"], **{name.lower(): newest_version(binaries, name) for name in ("GLIBC", "GLIBCXX")}}
+        (root / "README.md").write_text(pathlib.Path(contents["readme"]).read_text().format_map(facts))
         (libexec / "facts.sh").write_text("".join(f"{name}={value}\n" for name, value in sorted(facts.items())))
         wheels = contents["wheels"].items()
         (libexec / "requirements.txt").write_text("".join(f"{name} --hash=sha256:{digest}\n" for name, digest in wheels))

@@ -19,6 +19,7 @@ def _relocatable_package_impl(ctx):
         "launcher": ctx.file._launcher.path,
         "name": name,
         "programs": [[file.path, folder] for folder, files in programs.items() for file in files],
+        "readme": ctx.file.readme.path,
         "scripts": [file.path for file in ctx.files.scripts],
         "unused": ctx.attr.unused_libraries,
         "wheels": ctx.attr.wheels,
@@ -28,7 +29,7 @@ def _relocatable_package_impl(ctx):
     ctx.actions.run(
         executable = ctx.file._make,
         arguments = [description.path, archive.path],
-        inputs = [description, ctx.file._launcher] + ctx.files.scripts + [file for file, _ in placed] +
+        inputs = [description, ctx.file.readme, ctx.file._launcher] + ctx.files.scripts + [file for file, _ in placed] +
                  [file for files in programs.values() for file in files],
         outputs = [archive],
         mnemonic = "Package",
@@ -50,6 +51,11 @@ The libraries that the programs load are looked up on the machine that builds (m
         ),
         "kind": attr.string(mandatory = True, values = ["cpu", "cuda"]),
         "programs": attr.label_list(doc = "Binaries for users: each gets a launcher of its name in bin/."),
+        "readme": attr.label(
+            allow_single_file = True,
+            doc = "The package's README.md. {glibc}, {torch} and the other facts (libexec/facts.sh) are filled in.",
+            mandatory = True,
+        ),
         "scripts": attr.label_list(
             allow_files = [".py"],
             doc = "Python programs that need no torch: each gets a link in bin/, without the .py.",

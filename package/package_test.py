@@ -120,6 +120,12 @@ class Contents(unittest.TestCase):
             self.assertTrue((ROOT / name).is_file(), name)
         self.assertEqual((ROOT / "tests").exists(), KIND == "cuda")
 
+    def test_the_readme_states_what_is_needed(self):
+        text = (ROOT / "README.md").read_text()
+        self.assertIn(f"glibc {FACTS['glibc']} or newer", text)
+        self.assertIn(f"torch {FACTS['torch']}{FACTS['torch_build']}.", text)
+        self.assertNotIn("{", text)
+
     def test_what_is_loaded_is_in_the_package_or_torch_or_every_system(self):
         carried = {path.name for path in (ROOT / "lib").iterdir()}
         self.assertFalse(carried & (SYSTEM | TORCH["cuda"]))
