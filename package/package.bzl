@@ -24,7 +24,7 @@ def _relocatable_package_impl(ctx):
         "unused": ctx.attr.unused_libraries,
         "wheels": ctx.attr.wheels,
     }
-    description = ctx.actions.declare_file(ctx.label.name + ".json")
+    description = ctx.actions.declare_file(ctx.label.name + "_contents.json")
     ctx.actions.write(description, json.encode(contents))
     ctx.actions.run(
         executable = ctx.file._make,
