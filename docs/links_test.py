@@ -15,7 +15,7 @@ del sys.argv[1:]
 REPOSITORY = next(folder for folder in PAGES[0].parents if (folder / "WORKSPACE").exists())
 
 # The folders of the repository. Paths below other folders (runs/digits) are examples of a user's files.
-FOLDERS = "docs|experiments|ml|results|third_party|tools"
+FOLDERS = "docs|experiments|ml|package|results|third_party|tools"
 # A file or folder of the repository, alone in a code span: `ml/data/batches.h`, `docs/images`.
 PATH = re.compile(rf"`((?:{FOLDERS})/[\w./-]+)`")
 # The package of a Bazel label, in a code span or in a command: //tools:compress, //ml/kernels/....

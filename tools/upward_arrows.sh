@@ -24,9 +24,9 @@ levels=(
   "//experiments/sweep/..."
   "//experiments:all"
   "//tools/..."
-  "//experiments/tests/..."
+  "//experiments/tests/... //package/..."
 )
-ours="//ml/... + //experiments/... + //results/... + //tools/..."
+ours="//ml/... + //experiments/... + //package/... + //results/... + //tools/..."
 below=""
 upwards=""
 for level in "${levels[@]}"; do
