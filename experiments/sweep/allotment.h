@@ -31,7 +31,8 @@ struct Allotment {
   int64_t gpus = 0;               // that the runs share; 0: they compute on the CPU
 };
 
-// `jobs`, `threads_per_run`: as requested, 0: not set; `gpus`: to compute on, 0: the CPU; `runs`: of the whole ablation.
+// `jobs`, `threads_per_run`: as requested, 0: not set; `gpus`: to compute on, 0: the CPU; `runs`: of the whole
+// ablation.
 Allotment Allot(const Machine& machine, int64_t jobs, int64_t threads_per_run, int64_t gpus, int64_t runs);
 
 // A sentence on what was found and what follows: "Machine: 8 cores, of which a quota leaves 2.5 ...".

@@ -20,8 +20,8 @@ std::vector<std::string> GpuNames(const std::optional<std::string>& visible, int
 // The names of the GPUs that this process may use if its runs compute on `device`: none on the CPU.
 std::vector<std::string> GpusFor(c10::Device device);
 
-// The GPU for the next worker, of at least one: that with the fewest, and the first of several such. `workers`: how many
-// each GPU has.
+// The GPU for the next worker, of at least one: that with the fewest, and the first of several such. `workers`: how
+// many each GPU has.
 size_t LeastBusyGpu(const std::vector<int64_t>& workers);
 
 // Whether NVIDIA's multi-process service shares this machine's GPUs among processes: its control daemon listens in the

@@ -101,8 +101,7 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
   const bool all_done =
       std::all_of(results.begin(), results.end(), [](const auto& result) { return result.has_value(); });
   if (!all_done) std::cerr << AllotmentText(machine, allotment) << "\n";
-  return TrainRuns(
-      {loaded, options, locks, std::move(gpus), allotment, std::move(runs), std::move(results)});
+  return TrainRuns({loaded, options, locks, std::move(gpus), allotment, std::move(runs), std::move(results)});
 }
 
 }  // namespace prunelab

@@ -14,8 +14,8 @@ namespace prunelab {
 
 class WorkerProcess {
  public:
-  // Starts `command` with `environment` ("NAME=value") added. It gets `parent_death_signal` when this process dies, stays
-  // in its process group, and runs only on `cpus`, unless that is empty.
+  // Starts `command` with `environment` ("NAME=value") added. It gets `parent_death_signal` when this process dies,
+  // stays in its process group, and runs only on `cpus`, unless that is empty.
   static absl::StatusOr<WorkerProcess> Start(const std::vector<std::string>& command,
                                              const std::vector<std::string>& environment, const std::vector<int>& cpus,
                                              const std::string& input, int parent_death_signal = SIGKILL);

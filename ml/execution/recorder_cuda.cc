@@ -117,7 +117,7 @@ class CudaGraphRecorder : public Recorder {
       } catch (const c10::Error&) {
         EndAllocation(stream_.device_index(), memory->id);
       }
-      cudaGetLastError();  // the capture's, which would be taken for the next call's
+      (void)cudaGetLastError();  // the capture's, which would be taken for the next call's
       return absl::FailedPreconditionError(
           absl::StrCat("cannot be recorded as a CUDA graph: ", error.what_without_backtrace()));
     }

@@ -103,7 +103,7 @@ unsigned BlocksFor(int64_t threads) {
 
 // Before a launch: an error that another library left behind would be taken for this launch's. One that the device
 // cannot recover from is reported by every later call, so it is not lost.
-void ForgetEarlierErrors() { cudaGetLastError(); }
+void ForgetEarlierErrors() { (void)cudaGetLastError(); }
 
 const char* LaunchError() {
   const cudaError_t error = cudaGetLastError();
