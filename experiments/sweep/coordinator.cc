@@ -330,7 +330,7 @@ class Coordinator {
   // Each worker has cores of its own if there are enough. A single one runs wherever the system puts it, and so do
   // those for which other coordinators on this machine have left too few.
   CoreClaim ClaimCores() const {
-    const auto& [jobs, threads] = sweep_.allotment;
+    const int64_t jobs = sweep_.allotment.jobs, threads = sweep_.allotment.threads;
     const std::vector<int> allowed = CoreClaim::Allowed();
     const bool enough = jobs > 1 && jobs * threads <= static_cast<int64_t>(allowed.size());
     return enough ? CoreClaim::Take(allowed, threads) : CoreClaim();
