@@ -33,7 +33,7 @@ DEFINE_string(output, "", "Folder for the results; default runs/<name of the abl
 DEFINE_string(seeds, "", "Seeds to run, e.g. 1-10, instead of the config's.");
 DEFINE_string(arms, "", "Only the arms that this glob matches; a comma means or.");
 DEFINE_string(device, "auto", "auto, cpu or cuda; auto takes a GPU where there is one.");
-DEFINE_int32(jobs, 0, "Runs at once, each in a process of its own; 0: as many as the machine has cores, one on a GPU.");
+DEFINE_int32(jobs, 0, "Runs at once, each in a process of its own; 0: as many as the machine has cores, or GPUs.");
 DEFINE_int32(threads_per_run, 0,
              "Threads of a run; 0: the cores that --jobs leave to it, one where the network is tiny.");
 DEFINE_int32(retries, 1, "How often a run whose process crashes is tried again, from its last checkpoint.");

@@ -24,6 +24,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -66,7 +67,7 @@ DEFINE_string(device, "cpu", "auto, cpu or cuda; auto takes a GPU where there is
 DEFINE_bool(skipping, true,
             "Whether the plan that skips runs, on the CPU, or that which fuses, on a GPU; else the reference plan.");
 DEFINE_bool(cuda_graphs, true, "Whether steps are recorded and replayed, on a GPU.");
-DEFINE_string(precision, "float32", "Of the step: float32, or bfloat16, which has no plan that skips.");
+DEFINE_string(precision, "float32", "Of the step: float32; bfloat16, which has no plan that skips; or tf32, on a GPU.");
 DEFINE_bool(json, true, "One line of JSON; else a key and its value a line.");
 
 namespace prunelab {
@@ -169,11 +170,12 @@ absl::Status CheckAtLeastOne(absl::string_view flag, int64_t value) {
 
 absl::StatusOr<Training::Precision> Precision(at::Device device) {
   Training training;
-  if (FLAGS_precision == "bfloat16") {
-    training.set_precision(Training::BFLOAT16);
-  } else if (FLAGS_precision != "float32") {
-    return absl::InvalidArgumentError(absl::StrCat("--precision=", FLAGS_precision, ": must be float32 or bfloat16"));
+  Training::Precision precision;
+  if (!Training::Precision_Parse(absl::AsciiStrToUpper(FLAGS_precision), &precision)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--precision=", FLAGS_precision, ": must be float32, bfloat16 or tf32"));
   }
+  training.set_precision(precision);
   const absl::Status native = CheckPrecision(training, device);
   if (!native.ok()) return absl::InvalidArgumentError(absl::StrCat("--precision: ", ErrorText(native)));
   return training.precision();
@@ -301,7 +303,7 @@ Json Measurements(const StepTimer& timer, const Trainer& trainer, const EpochRec
   json["peak_bytes"] = timer.peak_bytes();
   json["plan"] = plan;
   json["skipping"] = plan == "skipping";
-  json["precision"] = FLAGS_precision;
+  json["precision"] = absl::AsciiStrToLower(FLAGS_precision);
   json["loss"] = record.measures.train_loss();
   json["executed_macs"] = trainer.executed_macs();
   json["dense_macs"] = DenseTrainingMacs(trainer.model().info());

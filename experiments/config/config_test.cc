@@ -902,6 +902,7 @@ TEST(RunIdTest, FollowsWhatARunComputes) {
   // A run's precision changes its numbers, but runs from before there was a choice keep their identities.
   EXPECT_EQ(id, with("base { training { precision: FLOAT32 } }"));
   EXPECT_NE(id, with("base { training { precision: BFLOAT16 } }"));
+  EXPECT_NE(id, with("base { training { precision: TF32 } }"));
 }
 
 TEST(ArmDifferenceTest, ShowsTheFields) {

@@ -9,6 +9,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "ml/training/precision.h"
 #include "ml/training/step_plan.h"
 #include "ml/training/trainer.h"
 
@@ -40,7 +41,7 @@ std::string ProvenanceText(const RunRequest& request, const Dataset& dataset, c1
   const Training& training = request.config().training();
   json["plan"] = StepPlanName(training, device);
   if (device.is_cuda()) json["cuda_graphs"] = training.cuda_graphs();
-  json["precision"] = training.precision() == Training::BFLOAT16 ? "bfloat16" : "float32";
+  json["precision"] = PrecisionName(training.precision());
   json["libtorch"] = TORCH_VERSION;
   json["protobuf"] = google::protobuf::internal::VersionString(GOOGLE_PROTOBUF_VERSION);
   Json before = Json::parse(existing, nullptr, /*allow_exceptions=*/false);

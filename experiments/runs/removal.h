@@ -17,8 +17,9 @@ struct RemovalRequest {
   const RunConfig* config = nullptr;
   const Dataset* dataset = nullptr;
   int64_t seed = 0;
-  double learning_rate = 0;    // of the last epoch: for fine-tuning
-  std::function<bool()> stop;  // called after each step of fine-tuning; may be empty
+  double learning_rate = 0;                            // of the last epoch: for fine-tuning
+  std::function<bool()> stop;                          // called after each step of fine-tuning; may be empty
+  std::function<void(const std::string&)> on_warning;  // as TrainingSetup has it
 };
 
 // The files in a run's folder with the smaller network, and with the latencies, which must not be in a compared file.

@@ -106,6 +106,7 @@ class RunTraining {
     const RunPhase& phase = phases_[index];
     PRUNELAB_ASSIGN_OR_RETURN(TrainingSetup setup, SetUpTraining(phase));
     setup.on_step = [this](const StepProgress& step) { OnStep(step); };
+    setup.on_warning = [this](const std::string& warning) { run_.Warn(warning); };
     setup.stop = [this] { return !checkpointed_.ok() || (setup_.hooks.stop && setup_.hooks.stop()); };
     if (trainer_) setup.continued_from = NetworkState(trainer_->model());
     run_.set_phase(index);
@@ -209,6 +210,7 @@ class RunTraining {
     removal.seed = setup_.request.seed();
     removal.learning_rate = run_.records().back().measures.learning_rate();
     removal.stop = setup_.hooks.stop;
+    removal.on_warning = [this](const std::string& warning) { run_.Warn(warning); };
     const absl::Status removed = RemoveAfterTraining(removal, trainer_->model(), run_.folder(), result);
     // Stopped in the middle, it is done again from the checkpoint after the last step.
     if (removed.ok() || absl::IsCancelled(removed)) return removed;

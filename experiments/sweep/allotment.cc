@@ -29,15 +29,16 @@ Machine ThisMachine() {
   return MachineWithin(static_cast<int64_t>(CoreClaim::Allowed().size()), memory, ReadCgroupLimits());
 }
 
-Allotment Allot(const Machine& machine, int64_t jobs, int64_t threads_per_run, bool gpu, int64_t runs) {
+Allotment Allot(const Machine& machine, int64_t jobs, int64_t threads_per_run, int64_t gpus, int64_t runs) {
   Allotment allotment;
   allotment.jobs = jobs;
+  allotment.gpus = gpus;
   if (jobs == 0) {
     // One-thread processes train more images per second than one process with as many threads. Each needs some memory
-    // for libraries, data and activations. On a GPU runs would wait for each other.
+    // for libraries, data and activations. Several runs on one GPU would wait for each other.
     constexpr int64_t kMemoryOfARun = int64_t{2} << 30;
     const int64_t by_cores = machine.Threads() / std::max<int64_t>(1, threads_per_run);
-    allotment.jobs = gpu ? 1 : std::min({by_cores, machine.memory / kMemoryOfARun, runs});
+    allotment.jobs = gpus > 0 ? std::min(gpus, runs) : std::min({by_cores, machine.memory / kMemoryOfARun, runs});
   }
   allotment.jobs = std::max<int64_t>(1, allotment.jobs);
   allotment.threads = threads_per_run > 0 ? threads_per_run : std::max<int64_t>(1, machine.Threads() / allotment.jobs);
@@ -54,6 +55,7 @@ std::string AllotmentText(const Machine& machine, const Allotment& allotment) {
                         machine.memory_is_limited ? " (the control group's limit)" : "");
   absl::StrAppend(&text, count(allotment.jobs, "run"), " at once, with up to ", count(allotment.threads, "thread"),
                   allotment.jobs == 1 ? "" : " each");
+  if (allotment.gpus > 0) absl::StrAppend(&text, ", on ", count(allotment.gpus, "GPU"));
   return text;
 }
 

@@ -28,10 +28,12 @@ Machine ThisMachine();
 // the same number of threads whenever it is trained.
 struct Allotment {
   int64_t jobs = 1, threads = 1;  // runs at once, and threads of each
+  int64_t gpus = 0;               // that the runs share; 0: they compute on the CPU
 };
 
-// `jobs`, `threads_per_run`: as requested, 0: not set; `runs`: of the whole ablation.
-Allotment Allot(const Machine& machine, int64_t jobs, int64_t threads_per_run, bool gpu, int64_t runs);
+// `jobs`, `threads_per_run`: as requested, 0: not set; `gpus`: to compute on, 0: the CPU; `runs`: of the whole
+// ablation.
+Allotment Allot(const Machine& machine, int64_t jobs, int64_t threads_per_run, int64_t gpus, int64_t runs);
 
 // A sentence on what was found and what follows: "Machine: 8 cores, of which a quota leaves 2.5 ...".
 std::string AllotmentText(const Machine& machine, const Allotment& allotment);

@@ -15,7 +15,7 @@ CgroupLimits Limits(std::optional<double> cpus, std::optional<int64_t> memory) {
 }
 
 Allotment Of(const Machine& machine, int64_t jobs = 0, int64_t threads = 0, int64_t runs = 100) {
-  return Allot(machine, jobs, threads, /*gpu=*/false, runs);
+  return Allot(machine, jobs, threads, /*gpus=*/0, runs);
 }
 
 TEST(AllotmentTest, WithoutLimitsAJobACore) {
@@ -25,7 +25,6 @@ TEST(AllotmentTest, WithoutLimitsAJobACore) {
   EXPECT_EQ(Of(machine, 0, 0, 3).jobs, 3) << "no more than runs";
   EXPECT_EQ(Of(machine, 0, 0, 3).threads, 2);
   EXPECT_EQ(Of(machine, 2).threads, 4);
-  EXPECT_EQ(Allot(machine, 0, 0, /*gpu=*/true, 100).jobs, 1);
   EXPECT_EQ(AllotmentText(machine, Of(machine)),
             "Machine: 8 cores, 64.0 GiB of memory; 8 runs at once, with up to 1 thread each");
 }
@@ -55,6 +54,18 @@ TEST(AllotmentTest, AMemoryLimitCountsInPlaceOfTheMachines) {
   EXPECT_EQ(
       AllotmentText(machine, Of(machine)),
       "Machine: 8 cores, 5.0 GiB of memory (the control group's limit); 2 runs at once, with up to 4 threads each");
+}
+
+TEST(AllotmentTest, AJobAGpu) {
+  const Machine machine = MachineWithin(32, 64 * kGiB, {});
+  EXPECT_EQ(Allot(machine, 0, 0, /*gpus=*/1, 100).jobs, 1);
+  const Allotment eight = Allot(machine, 0, 0, /*gpus=*/8, 100);
+  EXPECT_EQ(eight.jobs, 8);
+  EXPECT_EQ(eight.threads, 4);
+  EXPECT_EQ(Allot(machine, 0, 0, /*gpus=*/8, 3).jobs, 3) << "no more than runs";
+  EXPECT_EQ(Allot(machine, 16, 0, /*gpus=*/8, 100).jobs, 16) << "what is asked for is done";
+  EXPECT_EQ(AllotmentText(machine, eight),
+            "Machine: 32 cores, 64.0 GiB of memory; 8 runs at once, with up to 4 threads each, on 8 GPUs");
 }
 
 TEST(AllotmentTest, ThisMachineHasSomething) {

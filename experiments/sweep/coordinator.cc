@@ -16,8 +16,10 @@
 #include "experiments/sweep/code_revision.h"
 #include "experiments/sweep/collected_results.h"
 #include "experiments/sweep/core_claim.h"
+#include "experiments/sweep/gpus.h"
 #include "experiments/sweep/progress.h"
 #include "experiments/sweep/run_queue.h"
+#include "experiments/sweep/shared_crashes.h"
 #include "experiments/sweep/worker.h"
 #include "experiments/sweep/worker_process.h"
 #include "ml/base/files.h"
@@ -28,8 +30,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// How long a stopped worker has for its step and its checkpoint.
-constexpr std::chrono::seconds kStopTime(10);
+// How long a stopped worker has for its step and its checkpoint. On a GPU the step may be one that captures graphs, the
+// steps that were given to the device are done first, and other processes may share it.
+constexpr std::chrono::seconds kStopTime(10), kStopTimeOnGpu(60);
 
 // The runs without a result, seed by seed.
 std::vector<size_t> TrainingOrder(const Sweep& sweep) {
@@ -77,10 +80,13 @@ class Coordinator {
     size_t index;  // of its run
     CoreClaim claim;
     WorkerProcess process;
+    std::optional<size_t> gpu;  // of the sweep's
+    Clock::time_point started;
   };
 
   const RunnerOptions& options() const { return sweep_.options; }
   const std::vector<PlannedRun>& runs() const { return sweep_.runs; }
+  bool OnGpus() const { return !sweep_.gpus.empty(); }
   bool Stopping() const { return options().stop && options().stop(); }
 
   // The output folder may vanish. A new one in its place would not be locked and, if a file system was unmounted, its
@@ -103,7 +109,7 @@ class Coordinator {
     request.set_seed(run.seed);
     *request.mutable_config() = run.arm->config;
     request.set_run_id(run.run_id);
-    request.set_device(sweep_.device);
+    request.set_device(OnGpus() ? "cuda" : "cpu");
     request.set_threads(ThreadsForWork(run.macs * run.arm->config.training().batch_size(), sweep_.allotment.threads));
     request.set_code_revision(code_revision_);
     request.set_source_folder(run.source_folder);
@@ -269,7 +275,7 @@ class Coordinator {
     while (!workers_.empty() || (!queue_.empty() && !stop_deadline_)) {
       if (!stop_deadline_ && Stopping()) {
         display_.Say("Stopping: the runs in progress write checkpoints.");
-        stop_deadline_ = Clock::now() + kStopTime;
+        stop_deadline_ = Clock::now() + (OnGpus() ? kStopTimeOnGpu : kStopTime);
         outcome_.stopped = true;
         queue_.Clear();
       }
@@ -299,19 +305,32 @@ class Coordinator {
     const PlannedRun& run = runs()[index];
     CoreClaim claim = ClaimCores();
     const RunRequest request = Request(run);
-    PRUNELAB_ASSIGN_OR_RETURN(
-        WorkerProcess process,
-        WorkerProcess::Start(options().worker_command, {absl::StrCat("OMP_NUM_THREADS=", request.threads())},
-                             claim.cores(), request.SerializeAsString()));
+    std::vector<std::string> environment = {absl::StrCat("OMP_NUM_THREADS=", request.threads())};
+    const std::optional<size_t> gpu = ChooseGpu();
+    if (gpu) environment.push_back(absl::StrCat("CUDA_VISIBLE_DEVICES=", sweep_.gpus[*gpu]));
+    // A process that is killed while a GPU computes for it may take along others that share the GPU, so it is asked to
+    // end, which it does after its step.
+    const int parent_death_signal = gpu ? SIGTERM : SIGKILL;
+    PRUNELAB_ASSIGN_OR_RETURN(WorkerProcess process,
+                              WorkerProcess::Start(options().worker_command, environment, claim.cores(),
+                                                   request.SerializeAsString(), parent_death_signal));
     display_.Start(run.name(), run.images);
-    workers_.push_back({index, std::move(claim), std::move(process)});
+    workers_.push_back({index, std::move(claim), std::move(process), gpu, Clock::now()});
     return absl::OkStatus();
+  }
+
+  // The GPU of the next worker; no value on the CPU.
+  std::optional<size_t> ChooseGpu() const {
+    if (!OnGpus()) return std::nullopt;
+    std::vector<int64_t> workers(sweep_.gpus.size(), 0);
+    for (const Worker& worker : workers_) ++workers[*worker.gpu];
+    return LeastBusyGpu(workers);
   }
 
   // Each worker has cores of its own if there are enough. A single one runs wherever the system puts it, and so do
   // those for which other coordinators on this machine have left too few.
   CoreClaim ClaimCores() const {
-    const auto& [jobs, threads] = sweep_.allotment;
+    const int64_t jobs = sweep_.allotment.jobs, threads = sweep_.allotment.threads;
     const std::vector<int> allowed = CoreClaim::Allowed();
     const bool enough = jobs > 1 && jobs * threads <= static_cast<int64_t>(allowed.size());
     return enough ? CoreClaim::Take(allowed, threads) : CoreClaim();
@@ -408,8 +427,12 @@ class Coordinator {
     if (exit_status == kWorkerFailed) return Fail(index, errors);
     const std::string message = absl::StrCat("its process ended with ", worker.process.EndText(),
                                              errors.empty() ? "" : "; its last lines: ", errors);
-    if (crashes_[index]++ >= options().retries) return Fail(index, message);
-    display_.End(name, absl::StrCat(message, "; tried again"), /*done=*/false);
+    const bool counts = !worker.gpu || !UsesMps() || shared_crashes_.Counts(*worker.gpu, worker.started, Clock::now());
+    if (counts && crashes_[index]++ >= options().retries) return Fail(index, message);
+    display_.End(name,
+                 absl::StrCat(message, "; tried again",
+                              counts ? "" : ", and not counted: a run beside it on its GPU had ended just before"),
+                 /*done=*/false);
     queue_.PutFirst(index);
     return absl::OkStatus();
   }
@@ -419,6 +442,7 @@ class Coordinator {
   ProgressDisplay display_;
   RunQueue queue_;
   std::vector<int64_t> crashes_;  // of each run's workers
+  SharedCrashes shared_crashes_;  // of workers on one GPU
   std::vector<Worker> workers_;
   std::optional<Clock::time_point> stop_deadline_;
   AblationOutcome outcome_;

@@ -17,7 +17,7 @@ struct Sweep {
   const LoadedAblation& loaded;
   const RunnerOptions& options;
   const std::vector<FileLock>& locks;  // of the output folder
-  std::string device;                  // cpu or cuda
+  std::vector<std::string> gpus;       // to compute on, as GpusFor names them; none: the CPU
   Allotment allotment;
   std::vector<PlannedRun> runs;
   std::vector<std::optional<RunResult>> results;  // of those that are done

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "experiments/config/run_network.h"
 #include "experiments/records/table.h"
+#include "experiments/sweep/gpus.h"
 #include "experiments/sweep/inputs.h"
 #include "experiments/sweep/planned_runs.h"
 #include "ml/base/status_macros.h"
@@ -29,7 +30,8 @@ class DryRunner {
     for (const Arm& arm : options_.arms) PRUNELAB_RETURN_IF_ERROR(CheckData(arm));
     const int64_t first = options_.seeds.first();
     const Machine machine = ThisMachine();
-    const Allotment allotment = AllotmentOf(loaded_, options_, machine, device_.ok() && device_->is_cuda());
+    const std::vector<std::string> gpus = device_.ok() ? GpusFor(*device_) : std::vector<std::string>();
+    const Allotment allotment = AllotmentOf(loaded_, options_, machine, static_cast<int64_t>(gpus.size()));
     return absl::StrCat("Ablation \"", loaded_.ablation.name(), "\": ", options_.arms.size(), " arms, seeds ", first,
                         " to ", first + options_.seeds.count() - 1, ", ",
                         options_.shard.count > 1 ? "in this share " : "", options_.arms.size() * seeds_.size(),

@@ -10,6 +10,7 @@
 #include "experiments/records/results_folder.h"
 #include "experiments/runs/run_checkpoint.h"
 #include "experiments/sweep/coordinator.h"
+#include "experiments/sweep/gpus.h"
 #include "experiments/sweep/inputs.h"
 #include "experiments/sweep/planned_runs.h"
 #include "ml/base/file_lock.h"
@@ -95,12 +96,12 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
   PRUNELAB_RETURN_IF_ERROR(KeepPlan(options.output, ablation_text));
   PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(JoinPath(options.output, kAblationFile), ablation_text));
   const Machine machine = ThisMachine();
-  const Allotment allotment = AllotmentOf(loaded, options, machine, device.is_cuda());
+  std::vector<std::string> gpus = GpusFor(device);
+  const Allotment allotment = AllotmentOf(loaded, options, machine, static_cast<int64_t>(gpus.size()));
   const bool all_done =
       std::all_of(results.begin(), results.end(), [](const auto& result) { return result.has_value(); });
   if (!all_done) std::cerr << AllotmentText(machine, allotment) << "\n";
-  return TrainRuns(
-      {loaded, options, locks, device.is_cuda() ? "cuda" : "cpu", allotment, std::move(runs), std::move(results)});
+  return TrainRuns({loaded, options, locks, std::move(gpus), allotment, std::move(runs), std::move(results)});
 }
 
 }  // namespace prunelab

@@ -19,7 +19,7 @@ struct RunnerOptions {
   Seeds seeds;
   Shard shard;
   std::string device = "auto";  // auto, cpu, cuda
-  int64_t jobs = 0;             // runs at once; 0: as many as the machine has cores (see Allot)
+  int64_t jobs = 0;             // runs at once; 0: as many as the machine has cores, or GPUs (see Allot)
   int64_t threads_per_run = 0;  // 0: each job's share of the cores, one if a step is tiny
   int64_t retries = 1;          // of a run whose worker crashes
   bool terminal = false;        // overwrite lines instead of printing plain ones
@@ -35,11 +35,11 @@ struct AblationOutcome {
   bool stopped = false;  // before all runs were done
 };
 
-// How the ablation's runs share the machine.
+// How the ablation's runs share the machine, and its GPUs if they compute on those.
 inline Allotment AllotmentOf(const LoadedAblation& loaded, const RunnerOptions& options, const Machine& machine,
-                             bool gpu) {
+                             int64_t gpus) {
   const int64_t runs = static_cast<int64_t>(loaded.arms.size()) * loaded.ablation.seeds().count();
-  return Allot(machine, options.jobs, options.threads_per_run, gpu, runs);
+  return Allot(machine, options.jobs, options.threads_per_run, gpus, runs);
 }
 
 }  // namespace prunelab

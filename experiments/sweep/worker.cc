@@ -1,5 +1,6 @@
 #include "experiments/sweep/worker.h"
 
+#include <c10/util/Exception.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 #include <iterator>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 #include "google/protobuf/descriptor.h"
 #include "ml/base/status_macros.h"
 #include "ml/base/stop_signals.h"
@@ -68,12 +70,26 @@ std::optional<WorkerMessage> ParseWorkerMessage(const std::string& line) {
   return message;
 }
 
+absl::Status WithinGpuMemory(const std::function<absl::Status()>& work) {
+  try {
+    return work();
+  } catch (const c10::OutOfMemoryError& error) {
+    return absl::AbortedError(
+        absl::StrCat("the GPU's memory does not suffice; fewer --jobs, a smaller batch_size or evaluation_batch_size "
+                     "need less: ",
+                     error.what_without_backtrace()));
+  }
+}
+
 int RunWorker() {
   HandleStopSignals(AskToStop, SA_RESTART);
-  const absl::Status status = Work();
+  // If the coordinator has died, its worker is told by another signal, and nobody reads what the worker says.
+  signal(SIGPIPE, SIG_IGN);
+  const absl::Status status = WithinGpuMemory(Work);
   if (status.ok()) return kWorkerDone;
   std::cerr << status.message() << "\n";
   if (absl::IsUnavailable(status)) return kWorkerBusy;
+  if (absl::IsAborted(status)) return kWorkerOutOfMemory;
   return absl::IsCancelled(status) ? kWorkerStopped : kWorkerFailed;
 }
 

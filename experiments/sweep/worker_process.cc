@@ -42,11 +42,11 @@ void Drain(int& fd, std::string& text) {
 
 // Only async-signal-safe calls, because this runs between fork and exec.
 [[noreturn]] void Become(const char* const* command, const char* const* environment, const cpu_set_t* cpus,
-                         pid_t parent, const int pipes[3][2]) {
+                         pid_t parent, int parent_death_signal, const int pipes[3][2]) {
   // Restores the default action of the signals that the coordinator handles.
   ResetStopSignals();
   ::signal(SIGPIPE, SIG_DFL);
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  prctl(PR_SET_PDEATHSIG, parent_death_signal);
   if (getppid() != parent) _exit(127);  // the parent died before that was requested
   if (cpus != nullptr) sched_setaffinity(0, sizeof(*cpus), cpus);
   dup2(pipes[0][0], STDIN_FILENO);
@@ -62,7 +62,8 @@ void Drain(int& fd, std::string& text) {
 
 absl::StatusOr<WorkerProcess> WorkerProcess::Start(const std::vector<std::string>& command,
                                                    const std::vector<std::string>& environment,
-                                                   const std::vector<int>& cpus, const std::string& input) {
+                                                   const std::vector<int>& cpus, const std::string& input,
+                                                   int parent_death_signal) {
   std::vector<const char*> arguments, variables;
   for (const std::string& argument : command) arguments.push_back(argument.c_str());
   arguments.push_back(nullptr);
@@ -105,7 +106,9 @@ absl::StatusOr<WorkerProcess> WorkerProcess::Start(const std::vector<std::string
     return absl::ResourceExhaustedError(
         absl::StrCat("a worker cannot be started: ", std::strerror(error), "; fewer --jobs need less"));
   }
-  if (process.pid_ == 0) Become(arguments.data(), variables.data(), cpus.empty() ? nullptr : &set, parent, pipes);
+  if (process.pid_ == 0) {
+    Become(arguments.data(), variables.data(), cpus.empty() ? nullptr : &set, parent, parent_death_signal, pipes);
+  }
 
   std::swap(process.output_, pipes[1][0]);
   std::swap(process.errors_, pipes[2][0]);

@@ -2,6 +2,7 @@
 // standard output. Its standard error is kept for the case that it dies.
 #pragma once
 
+#include <signal.h>
 #include <sys/types.h>
 
 #include <string>
@@ -13,11 +14,11 @@ namespace prunelab {
 
 class WorkerProcess {
  public:
-  // Starts `command` with `environment` ("NAME=value") added. It dies with this process (parent-death signal), stays in
-  // its process group, and runs only on `cpus`, unless that is empty.
+  // Starts `command` with `environment` ("NAME=value") added. It gets `parent_death_signal` when this process dies,
+  // stays in its process group, and runs only on `cpus`, unless that is empty.
   static absl::StatusOr<WorkerProcess> Start(const std::vector<std::string>& command,
                                              const std::vector<std::string>& environment, const std::vector<int>& cpus,
-                                             const std::string& input);
+                                             const std::string& input, int parent_death_signal = SIGKILL);
 
   WorkerProcess(WorkerProcess&&) = default;
   WorkerProcess& operator=(WorkerProcess&&) = default;

@@ -95,7 +95,7 @@ TEST(StepBenchmarkTest, RefusesWhatIsWrong) {
            {"--pruning=[type.googleapis.com/prunelab.DynamicL1] { rate: 2 }", "--pruning"},
            {"--regularizer=[type.googleapis.com/prunelab.Nothing] {}", "--regularizer"},
            {"--batch=0", "--batch=0: must be at least 1"},
-           {"--precision=float16", "--precision=float16: must be float32 or bfloat16"},
+           {"--precision=float16", "--precision=float16: must be float32, bfloat16 or tf32"},
        }) {
     const ProgramResult result = Benchmark({flag});
     EXPECT_EQ(result.status, 2) << flag;

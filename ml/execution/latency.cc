@@ -7,6 +7,7 @@
 
 #include "ml/base/check.h"
 #include "ml/base/steady_seconds.h"
+#include "ml/execution/device_arithmetic.h"
 #include "ml/statistics/summary.h"
 
 namespace prunelab {
@@ -15,6 +16,7 @@ std::vector<Latency> MeasureLatencies(const std::vector<Model*>& models, Plan& p
                                       double seconds) {
   PRUNELAB_CHECK(!models.empty() && batch_size >= 1 && runs >= 1)
       << models.size() << " models, " << batch_size << " images, " << runs << " runs";
+  const DeviceArithmetic arithmetic(DeviceArithmetic::Float32::kIeee);
   const at::NoGradGuard no_gradients;
   const Model& first = *models[0];
   const NodeShape& shape = first.info().input_shape();

@@ -34,7 +34,8 @@ class Recorder {
   virtual void Run(const std::function<void()>& work) = 0;
   // `work` runs on the host once. Tensors that it makes and that are kept hold the results of the last Replay. All
   // recordings of one recorder share their memory, so they must be replayed in the order in which they were made.
-  // Errors: FailedPrecondition if `work` did something that cannot be recorded.
+  // Errors: FailedPrecondition if `work` did something that cannot be recorded; then the host has done its part of it,
+  // and the device nothing.
   virtual absl::StatusOr<std::unique_ptr<Recording>> Record(const std::function<void()>& work) = 0;
 };
 

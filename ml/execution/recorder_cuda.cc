@@ -1,9 +1,11 @@
+#include <ATen/core/CachingHostAllocator.h>
 #include <ATen/cuda/CUDAEvent.h>
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
+#include <cuda_runtime_api.h>
 
 #include <map>
 #include <memory>
@@ -64,7 +66,8 @@ c10::cuda::CUDAStream RecordingStream(c10::DeviceIndex device) {
   return streams->emplace(device, c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device)).first->second;
 }
 
-// After a failed capture: LibTorch's allocators were not told that it is over.
+// After a capture that could not be ended: LibTorch's allocators, of memory on the device and of page-locked memory,
+// were not told that it is over. They would go on asking a graph that no longer exists which memory belongs to it.
 void EndAllocation(c10::DeviceIndex device, const at::cuda::MempoolId_t& memory) {
   const auto end = [](const auto& call) {
     try {
@@ -72,8 +75,15 @@ void EndAllocation(c10::DeviceIndex device, const at::cuda::MempoolId_t& memory)
     } catch (const c10::Error&) {  // it had been told
     }
   };
-  end([&] { c10::cuda::CUDACachingAllocator::endAllocateToPool(device, memory); });
-  end([&] { c10::cuda::CUDACachingAllocator::releasePool(device, memory); });
+  // One that had been told releases the memory with its graph.
+  end([&] {
+    c10::cuda::CUDACachingAllocator::endAllocateToPool(device, memory);
+    c10::cuda::CUDACachingAllocator::releasePool(device, memory);
+  });
+  end([&] {
+    at::getHostAllocator(at::kCUDA)->end_allocate_to_pool(memory);
+    at::getHostAllocator(at::kCUDA)->release_pool(memory);
+  });
 }
 
 class CudaGraphRecorder : public Recorder {
@@ -107,6 +117,7 @@ class CudaGraphRecorder : public Recorder {
       } catch (const c10::Error&) {
         EndAllocation(stream_.device_index(), memory->id);
       }
+      (void)cudaGetLastError();  // the capture's, which would be taken for the next call's
       return absl::FailedPreconditionError(
           absl::StrCat("cannot be recorded as a CUDA graph: ", error.what_without_backtrace()));
     }

@@ -82,11 +82,23 @@ at::Tensor LayerMeanScores(const at::Tensor& importance) {
   return at::where(mean.gt(0), values / mean, values);
 }
 
+// The sums of the first 1, 2, ... of values [n], in float64. A GPU adds in an order of its own each time, unless it is
+// asked to repeat itself.
+at::Tensor SumsOfFirst(const at::Tensor& values) {
+  if (values.is_cpu()) return values.cumsum(0);
+  at::Context& context = at::globalContext();
+  const bool before = context.deterministicAlgorithms(), warned = context.deterministicAlgorithmsWarnOnly();
+  context.setDeterministicAlgorithms(true, /*warn_only=*/false);
+  const at::Tensor sums = values.cumsum(0);
+  context.setDeterministicAlgorithms(before, warned);
+  return sums;
+}
+
 at::Tensor LampScores(const at::Tensor& importance) {
   const at::Tensor squares = importance.to(at::kDouble).square();
   const at::Tensor flat = squares.reshape({-1});
   const at::Tensor sorted = std::get<0>(flat.sort());
-  const at::Tensor sums_from = sorted.flip(0).cumsum(0).flip(0);  // of each entry and all above it
+  const at::Tensor sums_from = SumsOfFirst(sorted.flip(0)).flip(0);  // of each entry and all above it
   // Equal entries share the sum that starts at the first of them.
   const at::Tensor sums = sums_from.index_select(0, at::searchsorted(sorted, flat)).reshape(squares.sizes());
   return at::where(sums.gt(0), squares / sums, squares);

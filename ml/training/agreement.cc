@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ml/data/batches.h"
+#include "ml/execution/device_arithmetic.h"
 #include "ml/training/evaluate.h"
 
 namespace prunelab {
@@ -33,12 +34,14 @@ Agreement Compare(const at::Tensor& logits_a, const at::Tensor& logits_b, double
 }  // namespace
 
 Agreement CompareOnImages(Model& a, Model& b, Plan& plan, const at::Tensor& images, double tolerance) {
+  const DeviceArithmetic arithmetic(DeviceArithmetic::Float32::kIeee);
   const at::NoGradGuard no_gradients;
   return Compare(plan.Forward(a, images, {}).logits, plan.Forward(b, images, {}).logits, tolerance);
 }
 
 Agreement CompareOnData(Model& a, Model& b, Plan& plan, const LabelledImages& data, const Normalization& normalization,
                         int64_t batch_size, int64_t limit, double tolerance) {
+  const DeviceArithmetic arithmetic(DeviceArithmetic::Float32::kIeee);
   const at::NoGradGuard no_gradients;
   const int64_t count = std::min(limit, data.size());
   std::vector<at::Tensor> of_a, of_b;

@@ -23,7 +23,7 @@ struct Agreement {
 // The change of logits that rounding in float32 may cause, relative to the largest: 1e-5 on each of two.
 constexpr double kRemovalTolerance = 2e-5;
 
-// In evaluation mode. Both models get the images as they are (normalized).
+// In evaluation mode, in IEEE float32 on a GPU too. Both models get the images as they are (normalized).
 Agreement CompareOnImages(Model& a, Model& b, Plan& plan, const at::Tensor& images, double tolerance);
 
 // On labelled images, which are normalized here, `batch_size` at a time; only the first `limit` of them.

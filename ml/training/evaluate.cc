@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "ml/data/batches.h"
+#include "ml/execution/device_arithmetic.h"
 
 namespace prunelab {
 
@@ -35,6 +36,7 @@ at::Tensor LabelRanks(const at::Tensor& logits, const at::Tensor& labels) {
 
 Evaluation Evaluate(Model& model, Plan& plan, const LabelledImages& data, const Normalization& normalization,
                     int64_t batch_size) {
+  const DeviceArithmetic arithmetic(DeviceArithmetic::Float32::kIeee);
   const at::NoGradGuard no_gradients;
   ForwardOptions options;
   options.mode = Mode::kEvaluate;

@@ -1,4 +1,5 @@
-// Evaluation: a model in eval mode, with masks applied, on images in order.
+// Evaluation: a model in eval mode, with masks applied, on images in order, in IEEE float32 on a GPU too, whatever it
+// was trained in.
 #pragma once
 
 #include <cstdint>

@@ -47,6 +47,29 @@ TEST(CheckPrecisionTest, RefusesWhatTheDeviceWouldEmulate) {
   EXPECT_THAT(ErrorText(gpu), HasSubstr("GPU is of a compute capability below 8"));
 }
 
+TEST(CheckPrecisionTest, Tf32IsAGpus) {
+  Training tf32;
+  tf32.set_precision(Training::TF32);
+  EXPECT_TRUE(CheckPrecision(tf32, at::kCUDA, /*native_bfloat16=*/true).ok());
+  const absl::Status old = CheckPrecision(tf32, at::kCUDA, /*native_bfloat16=*/false);
+  EXPECT_EQ(ErrorField(old), "precision");
+  EXPECT_EQ(ErrorText(old),
+            "is TF32, but this machine's GPU is of a compute capability below 8 and does not have it; use FLOAT32, or "
+            "a GPU from Ampere on");
+  for (const bool native_bfloat16 : {false, true}) {
+    const absl::Status cpu = CheckPrecision(tf32, at::kCPU, native_bfloat16);
+    EXPECT_EQ(ErrorField(cpu), "precision");
+    EXPECT_EQ(ErrorText(cpu), "is TF32, which only GPUs compute with; use FLOAT32 on the CPU, or a GPU");
+  }
+  EXPECT_EQ(ErrorField(CheckPrecision(tf32, at::kCPU)), "precision");
+}
+
+TEST(PrecisionNameTest, IsThatOfRecordsAndFlags) {
+  EXPECT_EQ(PrecisionName(Training::FLOAT32), "float32");
+  EXPECT_EQ(PrecisionName(Training::BFLOAT16), "bfloat16");
+  EXPECT_EQ(PrecisionName(Training::TF32), "tf32");
+}
+
 class Bfloat16TrainingTest : public testing::Test {
  protected:
   Bfloat16TrainingTest() : has_(HasBfloat16()), digits_(*OpenDataset(Plugin("Digits] {}"))) {

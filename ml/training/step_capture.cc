@@ -11,9 +11,6 @@
 namespace prunelab {
 namespace {
 
-// Steps, all alike, after which libraries have set themselves up for what is captured, on its stream.
-constexpr int64_t kWarmUpSteps = 3;
-
 bool SameShape(const Batch& a, const Batch& b) {
   return a.images.sizes() == b.images.sizes() && a.labels.sizes() == b.labels.sizes();
 }
@@ -27,27 +24,31 @@ bool SameShapes(const std::map<std::string, at::Tensor>& a, const std::map<std::
 
 }  // namespace
 
-StepCapture::StepCapture(std::unique_ptr<Recorder> recorder, Model& model, StepHalves halves)
-    : recorder_(std::move(recorder)), model_(model), halves_(std::move(halves)) {}
+StepCapture::StepCapture(std::unique_ptr<Recorder> recorder, Model& model, StepHalves halves,
+                         std::function<void(const std::string&)> warn)
+    : recorder_(std::move(recorder)), model_(model), halves_(std::move(halves)), warn_(std::move(warn)) {}
 
 bool StepCapture::Fits(const Batch& batch, const StepKind& kind) const {
   return captured_->kind == kind && SameShape(captured_->batch, batch) && SameShapes(captured_->masks, model_.masks());
 }
 
-absl::StatusOr<StepTensors*> StepCapture::Differentiate(const Batch& batch, const StepKind& kind) {
+StepTensors* StepCapture::Differentiate(const Batch& batch, const StepKind& kind) {
   if (captured_ && !Fits(batch, kind)) {
     captured_.reset();
     warm_up_steps_ = 0;
   }
-  if (warm_up_steps_ < kWarmUpSteps) {
-    warm_up_ = StepTensors();
-    recorder_->Run([&] { halves_.differentiate(model_, batch, warm_up_); });
-    return &warm_up_;
+  if (!captured_ && !RunsAsItIs()) {
+    const absl::Status captured = Capture(batch, kind);
+    if (!captured.ok()) GiveUp(captured);
   }
-  if (!captured_) PRUNELAB_RETURN_IF_ERROR(Capture(batch, kind));
-  CopyInputs(batch);
-  captured_->differentiate->Replay();
-  return &captured_->tensors;
+  if (captured_) {
+    CopyInputs(batch);
+    captured_->differentiate->Replay();
+    return &captured_->tensors;
+  }
+  warm_up_ = StepTensors();
+  recorder_->Run([&] { halves_.differentiate(model_, batch, warm_up_); });
+  return &warm_up_;
 }
 
 void StepCapture::Learn() {
@@ -66,19 +67,21 @@ absl::Status StepCapture::Capture(const Batch& batch, const StepKind& kind) {
   step.model.SetMasks(step.masks);
   step.kind = kind;
   step.batch = {at::empty_like(batch.images), at::empty_like(batch.labels)};
-  PRUNELAB_ASSIGN_OR_RETURN(step.differentiate, CaptureHalf([this] {
-                              halves_.differentiate(captured_->model, captured_->batch, captured_->tensors);
-                            }));
-  PRUNELAB_ASSIGN_OR_RETURN(step.learn, CaptureHalf([this] { halves_.learn(captured_->model, captured_->tensors); }));
+  PRUNELAB_ASSIGN_OR_RETURN(step.differentiate, recorder_->Record([this] {
+    halves_.differentiate(captured_->model, captured_->batch, captured_->tensors);
+  }));
+  PRUNELAB_ASSIGN_OR_RETURN(step.learn,
+                            recorder_->Record([this] { halves_.learn(captured_->model, captured_->tensors); }));
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<Recording>> StepCapture::CaptureHalf(const std::function<void()>& half) {
-  absl::StatusOr<std::unique_ptr<Recording>> recording = recorder_->Record(half);
-  if (recording.ok()) return recording;
+void StepCapture::GiveUp(const absl::Status& why) {
   captured_.reset();
-  return absl::FailedPreconditionError(absl::StrCat("a training step ", recording.status().message(),
-                                                    "; set training { cuda_graphs: false } to train without"));
+  gave_up_ = true;
+  if (!warn_) return;
+  warn_(absl::StrCat("a training step ", why.message(),
+                     "; the training goes on without CUDA graphs, which is slower "
+                     "(training { cuda_graphs: false } says so from the start)"));
 }
 
 void StepCapture::CopyInputs(const Batch& batch) {

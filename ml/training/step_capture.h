@@ -1,15 +1,16 @@
 // A training step that is captured once and replayed (ml/execution/recorder.h), so that a GPU does not wait for the
 // host to ask for each of its kernels.
 //
-//   StepCapture capture(recorder, model, {differentiate, learn});
-//   PRUNELAB_ASSIGN_OR_RETURN(StepTensors* const step, capture.Differentiate(batch, kind));
+//   StepCapture capture(recorder, model, {differentiate, learn}, warn);
+//   StepTensors* const step = capture.Differentiate(batch, kind);
 //   strategy.Observe(...);                                 // reads step->gradients
 //   capture.Learn();
 //
 // A step has two halves, and what is between them, the strategy's observation, runs on the host. The first steps of a
 // kind run as they are, because libraries set themselves up in them; then both halves are captured. A step of another
 // kind, or one with masks or a batch of other shapes, begins again. What is captured reads the same memory each time:
-// masks and the batch are copied to where it reads them.
+// masks and the batch are copied to where it reads them. If a step cannot be captured, for example because a
+// regularizer waits for the device, that is warned of once, and this step and all later ones run as they are.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -23,7 +24,6 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "ml/data/batches.h"
 #include "ml/execution/model.h"
 #include "ml/execution/recorder.h"
@@ -56,12 +56,12 @@ struct StepHalves {
 
 class StepCapture {
  public:
-  // `model`, which is trained, outlives this object, as does whatever else the halves read.
-  StepCapture(std::unique_ptr<Recorder> recorder, Model& model, StepHalves halves);
+  // `model`, which is trained, outlives this object, as does whatever else the halves read. `warn` may be empty.
+  StepCapture(std::unique_ptr<Recorder> recorder, Model& model, StepHalves halves,
+              std::function<void(const std::string&)> warn);
 
-  // The first half of a step on `batch`. The result is valid until the next call. FailedPrecondition, with what to do
-  // about it, if the step cannot be captured.
-  absl::StatusOr<StepTensors*> Differentiate(const Batch& batch, const StepKind& kind);
+  // The first half of a step on `batch`. The result is valid until the next call.
+  StepTensors* Differentiate(const Batch& batch, const StepKind& kind);
   // The second half.
   void Learn();
 
@@ -69,6 +69,9 @@ class StepCapture {
   bool replays() const { return captured_.has_value(); }
 
  private:
+  // Steps, all alike, after which libraries have set themselves up for what is captured, on its stream.
+  static constexpr int64_t kWarmUpSteps = 3;
+
   // What was captured, and what it reads.
   struct CapturedStep {
     explicit CapturedStep(const Model& model) : model(model) {}
@@ -81,14 +84,19 @@ class StepCapture {
   };
 
   bool Fits(const Batch& batch, const StepKind& kind) const;
+  // Whether the next step runs as it is: to set libraries up, or because a step could not be captured.
+  bool RunsAsItIs() const { return gave_up_ || warm_up_steps_ < kWarmUpSteps; }
   absl::Status Capture(const Batch& batch, const StepKind& kind);
-  absl::StatusOr<std::unique_ptr<Recording>> CaptureHalf(const std::function<void()>& half);
+  // Never to capture again.
+  void GiveUp(const absl::Status& why);
   // Puts the masks in force, and the batch, where the captured step reads them.
   void CopyInputs(const Batch& batch);
 
   const std::unique_ptr<Recorder> recorder_;
   Model& model_;
   const StepHalves halves_;
+  const std::function<void(const std::string&)> warn_;
+  bool gave_up_ = false;
   int64_t warm_up_steps_ = 0;  // done
   StepTensors warm_up_;        // of the current step, if it is not replayed
   std::optional<CapturedStep> captured_;

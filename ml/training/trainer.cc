@@ -13,6 +13,7 @@
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
 #include "ml/execution/checkpoint.h"
+#include "ml/execution/device_arithmetic.h"
 #include "ml/training/precision.h"
 #include "ml/training/schedule.h"
 #include "ml/training/step_plan.h"
@@ -126,14 +127,13 @@ Trainer::Trainer(TrainingSetup setup, ValidationSplit split, Model model)
       conv_weights_(ConvWeights(model_)),
       sums_(setup_.device) {
   PRUNELAB_CHECK(!setup_.rewind_to || !setup_.rewind_to_start) << "two networks to rewind to";
-  // Runs must repeat, so no algorithm may sum in an arbitrary order.
-  if (setup_.device.is_cuda()) at::globalContext().setDeterministicCuDNN(true);
+  if (setup_.device.is_cuda()) lead_.emplace(MarkOf(setup_.device));
   if (std::unique_ptr<Recorder> recorder = RecorderOf(setup_)) {
     // Steps are captured that are all alike, and an epoch's last is not.
     const StepHalves halves = {
         [this](Model& by, const Batch& batch, StepTensors& step) { Differentiate(by, batch, false, step); },
         [this](const Model& by, StepTensors& step) { Learn(by, false, step); }};
-    capture_.emplace(std::move(recorder), model_, halves);
+    capture_.emplace(std::move(recorder), model_, halves, setup_.on_warning);
   }
   if (setup_.strategy->needs_probe()) {
     probe_.emplace(model_, &train(), &setup_.dataset->normalization, setup_.seed);
@@ -178,6 +178,8 @@ GradientPolicy Trainer::StepPolicy() const {
 }
 
 void Trainer::Differentiate(Model& model, const Batch& batch, bool last_step, StepTensors& step) {
+  const DeviceArithmetic arithmetic(setup_.config.precision() == Training::TF32 ? DeviceArithmetic::Float32::kTf32
+                                                                                : DeviceArithmetic::Float32::kIeee);
   ForwardOptions options;
   options.mode = Mode::kTrain;
   options.policy = StepPolicy();
@@ -244,7 +246,7 @@ absl::Status Trainer::Step() {
   StepTensors* step = &own;
   if (captured) {
     const StepKind kind = {setup_.strategy->gradient_policy(), setup_.strategy->needs_gradients()};
-    PRUNELAB_ASSIGN_OR_RETURN(step, capture_->Differentiate(batch, kind));
+    step = capture_->Differentiate(batch, kind);
   } else {
     Differentiate(model_, batch, last_step, own);
   }
@@ -271,6 +273,7 @@ absl::Status Trainer::RunSteps() {
   while (iteration_ < iterations) {
     PRUNELAB_RETURN_IF_ERROR(Step());
     if (epoch_so_far_.diverged) break;
+    if (lead_) lead_->EndStep();
     if (setup_.on_step) setup_.on_step({epoch, iteration_ - 1, iterations, sums_.images()});
     if (setup_.stop && setup_.stop()) {
       return absl::CancelledError(
@@ -281,6 +284,7 @@ absl::Status Trainer::RunSteps() {
 }
 
 absl::StatusOr<EpochRecord> Trainer::RunEpoch() {
+  const DeviceArithmetic arithmetic(DeviceArithmetic::Float32::kIeee);
   epoch_so_far_.epoch = setup_.first_epoch + epoch_;
   PRUNELAB_RETURN_IF_ERROR(RunSteps());
   if (!epoch_so_far_.diverged) {

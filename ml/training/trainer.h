@@ -10,6 +10,9 @@
 //
 // Training can be stopped after any step and resumed by another process (SaveState, LoadState). The rest is
 // bit-identical to what an undisturbed run computes, with the same number of threads on the same kind of CPU.
+//
+// On a GPU (docs/performance.md) float32 is IEEE's, and TF32 or bfloat16 only where the config says so, in a step's
+// forward and backward pass (ml/execution/device_arithmetic.h). The host is at most HostLead::kSteps steps ahead of it.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +28,7 @@
 #include "ml/data/batches.h"
 #include "ml/data/dataset.h"
 #include "ml/data/validation_split.h"
+#include "ml/execution/host_lead.h"
 #include "ml/execution/mask_updates.h"
 #include "ml/execution/model_probe.h"
 #include "ml/execution/plan.h"
@@ -77,15 +81,17 @@ struct TrainingSetup {
   bool rewind_to_start = false;
   std::function<void(const StepProgress&)> on_step;  // after each step; may be empty; SaveState may be called
   std::function<bool()> stop;  // called after each step, may be empty: true ends the training there
+  std::function<void(const std::string&)> on_warning;  // of what a user should know; may be empty
   // Captures steps, so that they are replayed instead of launched kernel by kernel. Null: CUDA graphs on a GPU, unless
-  // the config turns them off, and no capturing on the CPU.
+  // the config turns them off, and no capturing on the CPU. A step that cannot be captured is warned of, and launched
+  // kernel by kernel.
   std::unique_ptr<Recorder> recorder;
 };
 
 class Trainer {
  public:
   // Initial weights come from the seed, or from `setup.initial_weights`. Errors: weights that do not fit the network; a
-  // precision that the device would emulate; validation data that leave a class nothing to train on; a last batch of
+  // precision that the device does not have; validation data that leave a class nothing to train on; a last batch of
   // one image before a batch norm of one pixel.
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(TrainingSetup setup);
 
@@ -170,6 +176,7 @@ class Trainer {
   TrainingBatches batches_;
   SgdOptimizer optimizer_;
   std::optional<StepCapture> capture_;          // where steps are captured
+  std::optional<HostLead> lead_;                // on a GPU
   std::map<std::string, size_t> conv_weights_;  // conv node -> index of its weight among the model's parameters
   std::map<std::string, at::Tensor>
       last_gradients_;                       // conv node -> gradient of the last step, if the strategy asks for it

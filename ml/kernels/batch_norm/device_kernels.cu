@@ -101,6 +101,10 @@ unsigned BlocksFor(int64_t threads) {
   return static_cast<unsigned>((threads + kBatchNormThreads - 1) / kBatchNormThreads);
 }
 
+// Before a launch: an error that another library left behind would be taken for this launch's. One that the device
+// cannot recover from is reported by every later call, so it is not lost.
+void ForgetEarlierErrors() { (void)cudaGetLastError(); }
+
 const char* LaunchError() {
   const cudaError_t error = cudaGetLastError();
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
@@ -119,6 +123,7 @@ void Forward(const BatchNormGrid& grid, const T* y, const T* scale, const T* shi
 template <int kVector, typename T>
 const char* Training(const BatchNormGrid& grid, const T* y, const BatchNormParameters<T>& parameters, const T* addend,
                      bool relu, double* partial, const BatchNormSaved<T>& saved, T* out, CUstream_st* stream) {
+  ForgetEarlierErrors();
   StatisticsKernel<kVector><<<BlocksOf(grid), kBatchNormThreads, 0, stream>>>(grid, y, partial);
   FinishStatisticsKernel<<<BlocksFor(grid.channels * kBatchNormWarp), kBatchNormThreads, 0, stream>>>(
       grid, y, parameters, partial, saved);
@@ -130,6 +135,7 @@ template <BatchNormGate kGate, int kVector, typename T>
 const char* Backward(const BatchNormGrid& grid, const T* gradient, const T* y, const T* out,
                      const BatchNormSaved<T>& saved, double* partial, T* gated,
                      const BatchNormChannelGradients<T>& of_channels, T* dy, CUstream_st* stream) {
+  ForgetEarlierErrors();
   BackwardSumsKernel<kGate, kVector, T><<<BlocksOf(grid), kBatchNormThreads, 0, stream>>>(
       grid, gradient, y, out, saved.scale, saved.shift, saved.mean, gated, partial);
   FinishBackwardKernel<<<BlocksFor(grid.channels * kBatchNormWarp), kBatchNormThreads, 0, stream>>>(
@@ -170,6 +176,7 @@ const char* LaunchBatchNormTraining(const BatchNormGrid& grid, const T* y, const
 template <typename T>
 const char* LaunchBatchNormEvaluation(const BatchNormGrid& grid, const T* y, const BatchNormParameters<T>& parameters,
                                       const T* addend, bool relu, T* scale, T* shift, T* out, CUstream_st* stream) {
+  ForgetEarlierErrors();
   AffineKernel<<<BlocksFor(grid.channels), kBatchNormThreads, 0, stream>>>(grid.channels, parameters, scale, shift);
   if (grid.vector == 1) {
     Forward<1, T>(grid, y, scale, shift, addend, relu, out, stream);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "ml/kernels/batch_norm/device_on_host.h"
+#include "ml/kernels/testing/devices.h"
 
 namespace prunelab {
 namespace {
@@ -212,15 +213,6 @@ void ExpectSameBits(const Results& a, const Results& b) {
   EXPECT_TRUE(same(a.daddend, b.daddend));
 }
 
-// Also false in a program that was built without --config=cuda, which does not link LibTorch's CUDA half.
-bool HasDevice() { return at::hasCUDA(); }
-
-std::vector<at::Device> Devices() {
-  std::vector<at::Device> devices = {at::kCPU};
-  if (HasDevice()) devices.push_back(at::Device(at::kCUDA, 0));
-  return devices;
-}
-
 // In float an output near 0 may be on the other side of the gate, which changes whole gradients: only cases without
 // ReLU.
 constexpr double kFloat = 5e-5, kDouble = 1e-12;
@@ -249,8 +241,8 @@ TEST(FusedBatchNormTest, ThreadsOfTheDeviceEqualLibTorch) {
 }
 
 TEST(FusedBatchNormTest, DeviceGivesTheBitsOfItsThreads) {
-  if (!HasDevice()) GTEST_SKIP() << "no CUDA device, or built without --config=cuda";
-  const at::Device device(at::kCUDA, 0);
+  const at::Device device = Devices().back();
+  if (!device.is_cuda()) GTEST_SKIP() << "no CUDA device, or built without --config=cuda";
   for (const Case& test : Cases()) {
     SCOPED_TRACE(Name(test));
     ExpectSameBits(Fused(test, at::kFloat, device), OnHost<float>(test, test.channels % 4 == 0 ? 4 : 1));

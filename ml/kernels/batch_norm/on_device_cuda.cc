@@ -1,11 +1,11 @@
 #include <ATen/ATen.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
+#include <c10/util/Exception.h>
 
 #include <cstdint>
 #include <initializer_list>
 
-#include "ml/base/check.h"
 #include "ml/kernels/batch_norm/device_kernels.h"
 #include "ml/kernels/batch_norm/on_device.h"
 
@@ -55,7 +55,11 @@ BatchNormSaved<T> SavedOf(const FusedBatchNormResult& result) {
           MutableData<double>(result.inverse)};
 }
 
-void CheckLaunched(const char* error) { PRUNELAB_CHECK(error == nullptr) << "the kernel was not launched: " << error; }
+// Throws as LibTorch's own operators do: a step that cannot be captured is then launched as it is, and a run whose GPU
+// fails ends with an error of its own.
+void CheckLaunched(const char* error) {
+  TORCH_CHECK(error == nullptr, "a batch norm's kernel was not launched: ", error);
+}
 
 }  // namespace
 
