@@ -14,11 +14,13 @@
 //
 //   --save_after=1,24 --save_to=FOLDER  trains 24 steps of an epoch of 25, on any device the same, and writes the
 //                                       training's state (ml/execution/saved_state.proto) to FOLDER/step1.safetensors
-//                                       and FOLDER/step24.safetensors; nothing is timed
+//                                       and FOLDER/step24.safetensors; nothing is timed. `recordings` and `replays`
+//                                       say how many halves of steps were recorded and replayed, on a GPU
 //   --count_waits                       adds `waits`: in how many of the timed steps the host waited for the device,
 //                                       with and without an update of the masks, and in which calls
 //   --new_shapes_every=5                every fifth step gives the masks another shape, for which a GPU's steps are
-//                                       recorded anew; adds `memory`, what is held at each of these steps
+//                                       recorded anew; adds `memory`, what is held at each of these steps, and
+//                                       `recordings` and `replays`
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/detail/CUDAHooksInterface.h>
@@ -29,6 +31,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
+#include <functional>
 #include <iostream>
 #include <map>
 #include <memory>
@@ -55,6 +58,7 @@
 #include "ml/data/dataset.h"
 #include "ml/data/synthetic.pb.h"
 #include "ml/execution/device.h"
+#include "ml/execution/recorder.h"
 #include "ml/execution/uniform_masks.h"
 #include "ml/execution/waiting_calls.h"
 #include "ml/models/model_builder.h"
@@ -240,6 +244,44 @@ absl::StatusOr<Dataset> SyntheticData(const NetworkInfo& network, int64_t batche
   any.PackFrom(parameters);
   return OpenDataset(any);
 }
+
+// Counts what another recorder records, and how often that is replayed.
+class CountingRecorder : public Recorder {
+ public:
+  struct Counts {
+    int64_t recordings = 0, replays = 0;
+  };
+
+  // `counts` outlives what is recorded.
+  CountingRecorder(std::unique_ptr<Recorder> recorder, Counts* counts)
+      : recorder_(std::move(recorder)), counts_(counts) {}
+
+  void Run(const std::function<void()>& work) override { recorder_->Run(work); }
+
+  absl::StatusOr<std::unique_ptr<Recording>> Record(const std::function<void()>& work) override {
+    PRUNELAB_ASSIGN_OR_RETURN(std::unique_ptr<Recording> recording, recorder_->Record(work));
+    ++counts_->recordings;
+    return std::make_unique<CountingRecording>(std::move(recording), counts_);
+  }
+
+ private:
+  class CountingRecording : public Recording {
+   public:
+    CountingRecording(std::unique_ptr<Recording> recording, Counts* counts)
+        : recording_(std::move(recording)), counts_(counts) {}
+    void Replay() override {
+      ++counts_->replays;
+      recording_->Replay();
+    }
+
+   private:
+    const std::unique_ptr<Recording> recording_;
+    Counts* const counts_;
+  };
+
+  const std::unique_ptr<Recorder> recorder_;
+  Counts* const counts_;
+};
 
 // What the process and its GPU hold now, in bytes. `device_bytes`: the device's memory that is not free, of all
 // processes, so that it includes what CUDA keeps for graphs.
@@ -449,6 +491,7 @@ Json Measurements(const StepTimer& timer, const Trainer& trainer, const EpochRec
 // What the flags say, for a training of `steps` steps an epoch. Outlives its trainer.
 struct Work {
   TrainingSetup setup;
+  std::unique_ptr<CountingRecorder::Counts> recorded = std::make_unique<CountingRecorder::Counts>();
   std::unique_ptr<Dataset> dataset;  // the setup's
   std::map<std::string, at::Tensor> masks;
   std::string plan;
@@ -467,6 +510,9 @@ absl::StatusOr<Work> WorkOfFlags(at::Device device, int64_t steps) {
   setup.dataset = work.dataset.get();
   PRUNELAB_ASSIGN_OR_RETURN(setup.config, TrainingOfFlags(device));
   work.plan = StepPlanName(setup.config, device);
+  if (device.is_cuda() && FLAGS_cuda_graphs) {
+    setup.recorder = std::make_unique<CountingRecorder>(MakeCudaGraphRecorder(device), work.recorded.get());
+  }
   PRUNELAB_RETURN_IF_ERROR(ChoosePlugins(network, &setup));
   if (FLAGS_masks != "strategy") {
     PRUNELAB_ASSIGN_OR_RETURN(work.masks, Masks(network));
@@ -495,7 +541,11 @@ absl::StatusOr<Json> Measure(at::Device device) {
   if (record.diverged) return absl::InternalError("the training diverged");
   Json json = Measurements(timer, *trainer, record, work.plan);
   if (FLAGS_count_waits) json["waits"] = waits.ToJson();
-  if (FLAGS_new_shapes_every > 0) json["memory"] = shapes.memory();
+  if (FLAGS_new_shapes_every > 0) {
+    json["memory"] = shapes.memory();
+    json["recordings"] = work.recorded->recordings;
+    json["replays"] = work.recorded->replays;
+  }
   return json;
 }
 
@@ -538,6 +588,8 @@ absl::StatusOr<Json> SaveStates(at::Device device) {
   if (!absl::IsCancelled(record.status())) return record.status();
   Json json;
   json["saved"] = files;
+  json["recordings"] = work.recorded->recordings;
+  json["replays"] = work.recorded->replays;
   json["plan"] = work.plan;
   json["device"] = trainer->model().device().str();
   return json;

@@ -109,7 +109,10 @@ TEST(StepBenchmarkTest, SavesTheStatesAfterSteps) {
   const std::string pruning = "--pruning=[type.googleapis.com/prunelab.DynamicL1] { rate: 0.6 period: 2 }";
   const ProgramResult result = Benchmark({pruning, "--save_after=1,3", "--save_to=" + folder});
   ASSERT_EQ(result.status, 0) << result.err;
-  EXPECT_EQ(nlohmann::json::parse(result.out).at("saved").size(), 2);
+  const nlohmann::json json = nlohmann::json::parse(result.out);
+  EXPECT_EQ(json.at("saved").size(), 2);
+  EXPECT_EQ(json.at("recordings").get<int64_t>(), 0);  // on a CPU
+  EXPECT_EQ(json.at("replays").get<int64_t>(), 0);
   const Safetensors first = Read(folder + "/step1.safetensors"), third = Read(folder + "/step3.safetensors");
   EXPECT_EQ(first.tensors.at("training/position")[1].item<int64_t>(), 1);
   EXPECT_EQ(third.tensors.at("training/position")[1].item<int64_t>(), 3);
