@@ -29,6 +29,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <functional>
@@ -87,6 +88,7 @@ DEFINE_bool(skipping, true,
             "Whether the plan that skips runs, on the CPU, or that which fuses, on a GPU; else the reference plan.");
 DEFINE_bool(cuda_graphs, true, "Whether steps are recorded and replayed, on a GPU.");
 DEFINE_string(precision, "float32", "Of the step: float32, or bfloat16, which has no plan that skips.");
+DEFINE_double(learning_rate, 0.1, "Of SGD, above 0.");
 DEFINE_string(dtype, "float32", "Of weights and activations: float32 or float64.");
 DEFINE_string(save_after, "", "Steps, from 1 on and ascending, as in 1,24: the state after each of them is saved.");
 DEFINE_string(save_to, "", "The folder for the states that --save_after names.");
@@ -443,7 +445,11 @@ absl::StatusOr<Training> TrainingOfFlags(at::Device device) {
   training.set_cuda_graphs(FLAGS_cuda_graphs);
   PRUNELAB_ASSIGN_OR_RETURN(const Training::Precision precision, Precision(device));
   training.set_precision(precision);
-  training.mutable_sgd()->set_learning_rate(0.1);
+  if (!(FLAGS_learning_rate > 0 && std::isfinite(FLAGS_learning_rate))) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--learning_rate=", FLAGS_learning_rate, ": must be above 0, and finite"));
+  }
+  training.mutable_sgd()->set_learning_rate(FLAGS_learning_rate);
   training.mutable_sgd()->set_momentum(0.9);
   training.mutable_sgd()->set_weight_decay(1e-4);
   return training;

@@ -76,11 +76,13 @@ class Sizes:
         self.jobs = [1, 2] if short else [1, 4, 8, 16]
         self.packed_network, self.packed_steps, self.packed_batch = (
             (resnet(8, 8), 4, 8) if short else (resnet(56), 100, 128))
-        self.large = (["--batch=2", "--steps=1"] if short else ["--batch=64", "--steps=12"])
-        self.large_network = (PLUGIN + "ResNetImageNet] { depth: 50 image_size: %d }" % (64 if short else 224))
-        # Part g: further flags of the ablation, and the accuracy by which two trainings of few epochs may differ.
-        self.digits = (["--arms=none/none,dynamic_l1/cov", "--seeds=1", "--override=base { training { epochs: 3 } }"]
-                       if short else [])
+        self.large = ["--batch=2", "--steps=1"] if short else ["--batch=64", "--steps=12"]
+        self.large_name, self.large_network = (
+            ("ResNet-18, 8 channels wide, 32 pixels", "depth: 18 width: 8 image_size: 32") if short else
+            ("ResNet-50 at 224 pixels", "depth: 50 image_size: 224"))
+        # Part g: which runs, fields of their training, and the accuracy by which two trainings may differ.
+        self.digits, self.digits_training = (
+            (["--arms=none/none,dynamic_l1/cov", "--seeds=1"], "epochs: 3 ") if short else ([], ""))
         self.accuracy_band = 0.15 if short else 0.03
 
 
@@ -756,7 +758,9 @@ def waiting_steps(run, machine):
     network = PLUGIN + "ResNetCifar] { depth: 8 image_size: 8 }"
 
     def count(strategy, penalty):
+        # The benchmark's penalty has a weight by which some would diverge at its own learning rate.
         return lambda run: run.call(machine.step_benchmark(
+            "--learning_rate=1e-4",
             f"--network={network}", f"--pruning={plugin_text(strategy)}", f"--regularizer={plugin_text(penalty)}",
             f"--device={machine.device}", "--batch=16", f"--steps={sizes.waiting_steps}", "--threads=1",
             "--count_waits")).last_json()["waits"]
@@ -830,7 +834,7 @@ def part_f(part, machine):
                          lambda run, count=count, mps=mps: packed_epochs(run, machine, count, mps))
               for count in jobs for mps in (True, False)]
     part.check("goal: seconds an epoch and run, packed", lambda run: goal_of_epochs(machine, packed))
-    part.check("ResNet-50 at 224 pixels", lambda run: large_images(run, machine))
+    part.check(machine.sizes.large_name, lambda run: large_images(run, machine))
     part.check("step: dense, beside torch.compile", lambda run: table_row(run, machine, "dense", compiled=True))
 
 
@@ -921,7 +925,7 @@ def goal_of_epochs(machine, packed):
 
 def large_images(run, machine):
     printed = call_step_benchmark(
-        run, machine, f"--network={machine.sizes.large_network}", f"--device={machine.device}", *machine.sizes.large,
+        run, machine, f"--network={PLUGIN}ResNetImageNet] {{ {machine.sizes.large_network} }}", f"--device={machine.device}", *machine.sizes.large,
         f"--threads={machine.cores}", f"--precision={'tf32' if machine.on_gpu else 'float32'}").last_json()
     return passed_if(printed["images_per_second"] > 0,
                      f"{printed['images_per_second']:.0f} images/s at batch {printed['batch']}, {printed['precision']}", printed)
@@ -938,12 +942,13 @@ def digits(run, machine):
     """The ablation of the README on the device and on the CPU: every run done, a report, and accuracies within noise."""
     outputs = {"device": machine.folder("digits_device"), "cpu": machine.folder("digits_cpu")}
     config = machine.configs / "digits.textproto"
-    plain = "base { training { skipping: false } }"
-    on_cpu = [flag.replace("--override=", f"--override={plain} ") for flag in machine.sizes.digits]
-    on_cpu += [] if machine.sizes.digits or machine.on_gpu else [f"--override={plain}"]
-    calls = [lambda run: run.call(machine.ablation(config, outputs["device"], min(machine.cores, 8), *machine.sizes.digits)),
-             lambda run: run.call(machine.ablation(config, outputs["cpu"], machine.cores, "--threads_per_run=1", *on_cpu,
-                                                   device="cpu"))]
+
+    def call(side, jobs, training, **device):
+        return lambda run: run.call(machine.ablation(
+            config, outputs[side], jobs, "--threads_per_run=1", *machine.sizes.digits,
+            f"--override=base {{ training {{ {machine.sizes.digits_training}{training}}} }}", **device))
+
+    calls = [call("device", min(machine.cores, 8), ""), call("cpu", machine.cores, "skipping: false ", device="cpu")]
     run.call_all(calls, at_once=2 if machine.on_gpu else 1)
     missing = [name for name in ("report.html", "summary.md", "comparisons.json") if not (outputs["device"] / name).exists()]
     if missing:
@@ -959,9 +964,10 @@ def read_results(path):
 
 def compared_accuracy(device, cpu, band):
     """device, cpu: rows of results.csv. An arm's mean accuracies may differ by `band`, or by four standard errors; the
-    shares of masked filters must be equal."""
+    shares of masked filters must be equal. Runs that were asked for on neither side are "missing" there."""
     faults, figures = [], {}
-    arms = sorted({row["arm"] for row in cpu})
+    device, cpu = ([row for row in rows if row["status"] != "missing"] for rows in (device, cpu))
+    arms = sorted({row["arm"] for row in device + cpu})
     for arm in arms:
         ours, theirs = ([row for row in rows if row["arm"] == arm] for rows in (device, cpu))
         if len(ours) != len(theirs) or any(row["status"] != "done" for row in ours + theirs):

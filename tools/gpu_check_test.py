@@ -197,10 +197,14 @@ class ResultsTest(Folder):
         for wrong, text in ((self.rows(0.81, 0.8, 0.82), "a/b: accuracy differs by -16.0 points"),
                             (self.rows(0.97, 0.96, 0.98, filters="0.5"), "another share of filters"),
                             (self.rows(0.97, 0.96), "not all runs are done"),
+                            (self.rows(0.97, 0.96, 0.98, status="missing"), "not all runs are done"),
                             (self.rows(0.97, 0.96, 0.98, status="failed"), "not all runs are done")):
             outcome = gpu_check.compared_accuracy(wrong, cpu, 0.03)
             self.assertEqual(outcome.result, FAIL)
             self.assertIn(text, outcome.figure)
+        left_out = [{**row, "arm": "c/d"} for row in self.rows(0, status="missing")]
+        self.assertEqual(gpu_check.compared_accuracy(cpu + left_out, cpu + left_out, 0.03).result, PASS)
+        self.assertEqual(gpu_check.compared_accuracy(left_out, left_out, 0.03).result, FAIL)
 
     def test_losses_of_methods(self):
         outputs = {side: self.folder / side for side in ("device", "cpu")}
@@ -223,30 +227,25 @@ class ResultsTest(Folder):
         self.assertEqual(gpu_check.compared_methods([], outputs).result, FAIL)
 
 
-# A program in the place of step_benchmark and ablation: states whose weights are all `WEIGHT`, off by OFF on `cuda`.
+# A program in the place of step_benchmark: its states are those of plain.safetensors by the plain plan, and otherwise
+# those of device.safetensors.
 PROGRAM = """#!{python}
-import pathlib, sys
-sys.path.insert(0, {folder!r})
-sys.argv_of_test = sys.argv
+import shutil, sys
 flags = dict(word.lstrip("-").split("=", 1) for word in sys.argv[1:] if "=" in word)
-import importlib.util
-spec = importlib.util.spec_from_file_location("test", {test!r})
-sys.argv = [sys.argv[0], {script!r}]
-test = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(test)
-off = {off} if flags.get("skipping") != "false" else 0
+state = "{folder}/" + ("plain" if flags.get("skipping") == "false" else "device") + ".safetensors"
 for step in flags["save_after"].split(","):
-    test.write_state(pathlib.Path(flags["save_to"], "step" + step + ".safetensors"),
-                     {{**test.TENSORS, "conv1.weight": ("d", [3.0, 4.0 + off])}})
+    shutil.copy(state, flags["save_to"] + "/step" + step + ".safetensors")
 print("{{}}")
 """
 
 
 class WholeTest(Folder):
     def program(self, off):
+        """One whose device is off by so much in a weight."""
+        for name, value in (("plain", 4.0), ("device", 4.0 + off)):
+            write_state(self.folder / (name + ".safetensors"), {**TENSORS, "conv1.weight": ("d", [3.0, value])})
         path = self.folder / "step_benchmark"
-        path.write_text(PROGRAM.format(python=sys.executable, folder=str(pathlib.Path(gpu_check.__file__).parent),
-                                       test=os.path.abspath(__file__), script=gpu_check.__file__, off=off))
+        path.write_text(PROGRAM.format(python=sys.executable, folder=self.folder))
         path.chmod(0o755)
 
     def call(self, *flags):

@@ -162,6 +162,7 @@ TEST(StepBenchmarkTest, RefusesWhatIsWrong) {
            {"--regularizer=[type.googleapis.com/prunelab.Nothing] {}", "--regularizer"},
            {"--batch=0", "--batch=0: must be at least 1"},
            {"--precision=float16", "--precision=float16: must be float32 or bfloat16"},
+           {"--learning_rate=0", "--learning_rate=0: must be above 0, and finite"},
            {"--dtype=float16", "--dtype=float16: must be float32 or float64"},
            {"--save_after=24,1", "--save_after=24,1: must be steps from 1 on and ascending"},
            {"--save_after=1", "--save_after: goes with --save_to=FOLDER"},
