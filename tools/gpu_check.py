@@ -535,6 +535,8 @@ def check_replayed(printed, expected):
 
 
 def graphs_against_plain(run, machine, case, flags):
+    if "--precision=tf32" in flags:
+        needs_gpu(machine)
     sizes = machine.sizes
     files = []
     for graphs in ("true", "false"):
