@@ -64,8 +64,10 @@ class Folder(unittest.TestCase):
 
 class StateTest(Folder):
     def state(self, **changes):
+        """TENSORS with changes, whose names have __ for / and _w for .w."""
         path = self.folder / "state.safetensors"
-        write_state(path, {**TENSORS, **{name.replace("__", "/").replace("_w", ".w"): value for name, value in changes.items()}})
+        named = {name.replace("__", "/").replace("_w", ".w"): value for name, value in changes.items()}
+        write_state(path, {**TENSORS, **named})
         return State.read(path)
 
     def test_distances_by_hand(self):
