@@ -8,6 +8,19 @@
 // loss: the mean over all steps. peak_bytes: how much more memory the process held at its peak in training than before
 // it; on a GPU, how much of the device's memory it had allocated at the peak. executed_macs: multiply-accumulates of a
 // step's convolutions and linear layers for one image, forward and backward; dense_macs: the same without masks.
+//
+// Three flags look at steps instead of timing them alone, so that a device can be compared with another
+// (tools/gpu_check.py):
+//
+//   --save_after=1,24 --save_to=FOLDER  trains 24 steps of an epoch of 25, on any device the same, and writes the
+//                                       training's state (ml/execution/saved_state.proto) to FOLDER/step1.safetensors
+//                                       and FOLDER/step24.safetensors; nothing is timed. `recordings` and `replays`
+//                                       say how many halves of steps were recorded and replayed, on a GPU
+//   --count_waits                       adds `waits`: in how many of the timed steps the host waited for the device,
+//                                       with and without an update of the masks, and in which calls
+//   --new_shapes_every=5                every fifth step gives the masks another shape, for which a GPU's steps are
+//                                       recorded anew; adds `memory`, what is held at each of these steps, and
+//                                       `recordings` and `replays`
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/detail/CUDAHooksInterface.h>
@@ -16,10 +29,15 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <fstream>
+#include <functional>
 #include <iostream>
+#include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -28,6 +46,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "ml/base/field_error.h"
@@ -41,7 +60,9 @@
 #include "ml/data/dataset.h"
 #include "ml/data/synthetic.pb.h"
 #include "ml/execution/device.h"
+#include "ml/execution/recorder.h"
 #include "ml/execution/uniform_masks.h"
+#include "ml/execution/waiting_calls.h"
 #include "ml/models/model_builder.h"
 #include "ml/pruning/none.pb.h"
 #include "ml/pruning/pruning_strategy.h"
@@ -68,6 +89,13 @@ DEFINE_bool(skipping, true,
             "Whether the plan that skips runs, on the CPU, or that which fuses, on a GPU; else the reference plan.");
 DEFINE_bool(cuda_graphs, true, "Whether steps are recorded and replayed, on a GPU.");
 DEFINE_string(precision, "float32", "Of the step: float32; bfloat16, which has no plan that skips; or tf32, on a GPU.");
+DEFINE_double(learning_rate, 0.1, "Of SGD, above 0.");
+DEFINE_string(dtype, "float32", "Of weights and activations: float32 or float64.");
+DEFINE_string(save_after, "", "Steps, from 1 on and ascending, as in 1,24: the state after each of them is saved.");
+DEFINE_string(save_to, "", "The folder for the states that --save_after names.");
+DEFINE_bool(count_waits, false, "Counts the steps in which the host waits for the device.");
+DEFINE_int64(new_shapes_every, 0,
+             "Steps after which the masks, uniform ones or a file's, change their shape; 0: never.");
 DEFINE_bool(json, true, "One line of JSON; else a key and its value a line.");
 
 namespace prunelab {
@@ -168,6 +196,18 @@ absl::Status CheckAtLeastOne(absl::string_view flag, int64_t value) {
   return absl::InvalidArgumentError(absl::StrCat(flag, "=", value, ": must be at least 1"));
 }
 
+absl::StatusOr<at::ScalarType> Dtype() {
+  if (FLAGS_dtype == "float32") return at::kFloat;
+  if (FLAGS_dtype != "float64") {
+    return absl::InvalidArgumentError(absl::StrCat("--dtype=", FLAGS_dtype, ": must be float32 or float64"));
+  }
+  if (FLAGS_precision != "float32") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--dtype=float64: goes with --precision=float32, not with ", FLAGS_precision));
+  }
+  return at::kDouble;
+}
+
 absl::StatusOr<Training::Precision> Precision(at::Device device) {
   Training training;
   Training::Precision precision;
@@ -209,6 +249,138 @@ absl::StatusOr<Dataset> SyntheticData(const NetworkInfo& network, int64_t batche
   return OpenDataset(any);
 }
 
+// Counts what another recorder records, and how often that is replayed.
+class CountingRecorder : public Recorder {
+ public:
+  struct Counts {
+    int64_t recordings = 0, replays = 0;
+  };
+
+  // `counts` outlives what is recorded.
+  CountingRecorder(std::unique_ptr<Recorder> recorder, Counts* counts)
+      : recorder_(std::move(recorder)), counts_(counts) {}
+
+  void Run(const std::function<void()>& work) override { recorder_->Run(work); }
+
+  absl::StatusOr<std::unique_ptr<Recording>> Record(const std::function<void()>& work) override {
+    PRUNELAB_ASSIGN_OR_RETURN(std::unique_ptr<Recording> recording, recorder_->Record(work));
+    ++counts_->recordings;
+    return std::make_unique<CountingRecording>(std::move(recording), counts_);
+  }
+
+ private:
+  class CountingRecording : public Recording {
+   public:
+    CountingRecording(std::unique_ptr<Recording> recording, Counts* counts)
+        : recording_(std::move(recording)), counts_(counts) {}
+    void Replay() override {
+      ++counts_->replays;
+      recording_->Replay();
+    }
+
+   private:
+    const std::unique_ptr<Recording> recording_;
+    Counts* const counts_;
+  };
+
+  const std::unique_ptr<Recorder> recorder_;
+  Counts* const counts_;
+};
+
+// What the process and its GPU hold now, in bytes. `device_bytes`: the device's memory that is not free, of all
+// processes, so that it includes what CUDA keeps for graphs.
+Json MemoryHeld(at::Device device) {
+  Json json;
+  json["process_bytes"] = ProcessMemory("VmRSS:");
+  if (!device.is_cuda()) return json;
+  c10::DeviceAllocator* allocator = c10::getDeviceAllocator(device.type());
+  const c10::DeviceIndex index = device.has_index() ? device.index() : 0;
+  const auto [free, total] = allocator->getMemoryInfo(index);
+  json["reserved_bytes"] = allocator->getDeviceStats(index).reserved_bytes[0].current;
+  json["device_bytes"] = total - free;
+  return json;
+}
+
+// Gives uniform masks, or those of a file, another shape every few steps: of whole filters and of single weights, in
+// turns. Which weights are masked stays the same.
+class ShapeChanges {
+ public:
+  explicit ShapeChanges(at::Device device) : device_(device) {}
+
+  // To be called after each step.
+  void OnStep(Model& model) {
+    if (FLAGS_new_shapes_every == 0 || ++steps_ % FLAGS_new_shapes_every != 0) return;
+    memory_.push_back(MemoryHeld(device_));
+    std::map<std::string, at::Tensor> masks;
+    for (const auto& [node, mask] : model.masks()) {
+      const bool whole_filters = mask.numel() == mask.size(0);
+      const at::Tensor weight = model.Get(absl::StrCat(node, ".weight")).detach();
+      masks[node] = whole_filters ? mask.expand_as(weight).contiguous() : mask.amax({1, 2, 3}, /*keepdim=*/true);
+    }
+    model.SetMasks(masks);
+  }
+
+  const std::vector<Json>& memory() const { return memory_; }
+
+ private:
+  const at::Device device_;
+  int64_t steps_ = 0;
+  std::vector<Json> memory_;  // before each change
+};
+
+// In which steps the host waits for the device.
+class WaitingSteps {
+ public:
+  explicit WaitingSteps(at::Device device) {
+    if (FLAGS_count_waits) watch_.emplace(device.type());
+  }
+
+  // To be called after each step. Of a step that is not `timed` nothing is counted.
+  void OnStep(bool timed, const Model& model) {
+    if (!watch_) return;
+    const std::map<std::string, int64_t> calls = watch_->counts();
+    const bool waited = calls != calls_, updated = MasksChanged(model);
+    if (timed) {
+      ++steps_;
+      if (updated) ++updates_;
+      if (waited) ++waiting_;
+      if (waited && !updated) ++waiting_without_update_;
+      for (const auto& [name, count] : calls) {
+        const int64_t more = count - calls_[name];
+        if (more > 0) found_[name] += more;
+      }
+    }
+    calls_ = calls;
+  }
+
+  Json ToJson() const {
+    return {{"steps", steps_},
+            {"steps_with_updates", updates_},
+            {"waiting_steps", waiting_},
+            {"waiting_steps_without_update", waiting_without_update_},
+            {"calls", found_}};
+  }
+
+ private:
+  // Whether the masks were set, or written to, since the last step; reads no value.
+  bool MasksChanged(const Model& model) {
+    std::map<std::string, std::pair<at::Tensor, int64_t>> masks;
+    for (const auto& [node, mask] : model.masks()) masks[node] = {mask, mask._version()};
+    const bool same =
+        masks.size() == masks_.size() &&
+        std::equal(masks.begin(), masks.end(), masks_.begin(), [](const auto& a, const auto& b) {
+          return a.first == b.first && a.second.first.is_same(b.second.first) && a.second.second == b.second.second;
+        });
+    masks_ = std::move(masks);
+    return !same;
+  }
+
+  std::optional<WaitingCallsWatch> watch_;
+  std::map<std::string, int64_t> calls_, found_;                 // up to the last step; of timed steps
+  std::map<std::string, std::pair<at::Tensor, int64_t>> masks_;  // after the last step, with their versions
+  int64_t steps_ = 0, updates_ = 0, waiting_ = 0, waiting_without_update_ = 0;
+};
+
 // Times the steps of a training, which reports each step. Steps of the warm-up are not counted.
 class StepTimer {
  public:
@@ -246,6 +418,8 @@ class StepTimer {
     if (device_.is_cuda()) peak_ = PeakDeviceMemory(device_);
   }
 
+  // Whether the step just done is one of those that are timed.
+  bool timed() const { return steps_ > warm_up_ && steps_ <= warm_up_ + FLAGS_steps; }
   double seconds() const { return Median(seconds_); }  // of a step
   double cpu_seconds() const { return Median(cpu_seconds_); }
   int64_t peak_bytes() const { return peak_ - before_; }
@@ -273,7 +447,11 @@ absl::StatusOr<Training> TrainingOfFlags(at::Device device) {
   training.set_cuda_graphs(FLAGS_cuda_graphs);
   PRUNELAB_ASSIGN_OR_RETURN(const Training::Precision precision, Precision(device));
   training.set_precision(precision);
-  training.mutable_sgd()->set_learning_rate(0.1);
+  if (!(FLAGS_learning_rate > 0 && std::isfinite(FLAGS_learning_rate))) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--learning_rate=", FLAGS_learning_rate, ": must be above 0, and finite"));
+  }
+  training.mutable_sgd()->set_learning_rate(FLAGS_learning_rate);
   training.mutable_sgd()->set_momentum(0.9);
   training.mutable_sgd()->set_weight_decay(1e-4);
   return training;
@@ -304,6 +482,7 @@ Json Measurements(const StepTimer& timer, const Trainer& trainer, const EpochRec
   json["plan"] = plan;
   json["skipping"] = plan == "skipping";
   json["precision"] = absl::AsciiStrToLower(FLAGS_precision);
+  if (FLAGS_dtype != "float32") json["dtype"] = FLAGS_dtype;
   json["loss"] = record.measures.train_loss();
   json["executed_macs"] = trainer.executed_macs();
   json["dense_macs"] = DenseTrainingMacs(trainer.model().info());
@@ -317,38 +496,124 @@ Json Measurements(const StepTimer& timer, const Trainer& trainer, const EpochRec
   return json;
 }
 
-absl::StatusOr<Json> Measure() {
-  PRUNELAB_RETURN_IF_ERROR(CheckAtLeastOne("--batch", FLAGS_batch));
-  PRUNELAB_RETURN_IF_ERROR(CheckAtLeastOne("--steps", FLAGS_steps));
-  PRUNELAB_RETURN_IF_ERROR(CheckAtLeastOne("--threads", FLAGS_threads));
-  at::set_num_threads(FLAGS_threads);
+// What the flags say, for a training of `steps` steps an epoch. Outlives its trainer.
+struct Work {
   TrainingSetup setup;
+  std::unique_ptr<CountingRecorder::Counts> recorded = std::make_unique<CountingRecorder::Counts>();
+  std::unique_ptr<Dataset> dataset;  // the setup's
+  std::map<std::string, at::Tensor> masks;
+  std::string plan;
+};
+
+absl::StatusOr<Work> WorkOfFlags(at::Device device, int64_t steps) {
+  Work work;
+  TrainingSetup& setup = work.setup;
   setup.seed = 1;
-  PRUNELAB_ASSIGN_OR_RETURN(setup.device, ChooseDevice(FLAGS_device));
+  setup.device = device;
+  PRUNELAB_ASSIGN_OR_RETURN(setup.dtype, Dtype());
   PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo network, NetworkOfFlags());
   setup.network = network;
-  StepTimer timer(setup.device);
-  PRUNELAB_ASSIGN_OR_RETURN(const Dataset dataset, SyntheticData(network, timer.steps_needed()));
-  setup.dataset = &dataset;
-  PRUNELAB_ASSIGN_OR_RETURN(setup.config, TrainingOfFlags(setup.device));
-  const std::string plan = StepPlanName(setup.config, setup.device);
-  PRUNELAB_RETURN_IF_ERROR(ChoosePlugins(network, &setup));
-  std::map<std::string, at::Tensor> masks;
-  if (FLAGS_masks != "strategy") {
-    PRUNELAB_ASSIGN_OR_RETURN(masks, Masks(network));
+  PRUNELAB_ASSIGN_OR_RETURN(Dataset dataset, SyntheticData(network, steps));
+  work.dataset = std::make_unique<Dataset>(std::move(dataset));
+  setup.dataset = work.dataset.get();
+  PRUNELAB_ASSIGN_OR_RETURN(setup.config, TrainingOfFlags(device));
+  work.plan = StepPlanName(setup.config, device);
+  if (device.is_cuda() && FLAGS_cuda_graphs) {
+    setup.recorder = std::make_unique<CountingRecorder>(MakeCudaGraphRecorder(device), work.recorded.get());
   }
-  setup.on_step = [&](const StepProgress&) { timer.OnStep(); };
-  PRUNELAB_ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer, Trainer::Create(std::move(setup)));
-  trainer->model().SetMasks(masks);
+  PRUNELAB_RETURN_IF_ERROR(ChoosePlugins(network, &setup));
+  if (FLAGS_masks != "strategy") {
+    PRUNELAB_ASSIGN_OR_RETURN(work.masks, Masks(network));
+  } else if (FLAGS_new_shapes_every > 0) {
+    return absl::InvalidArgumentError("--new_shapes_every: changes uniform masks or a file's; give --masks too");
+  }
+  return work;
+}
+
+absl::StatusOr<Json> Measure(at::Device device) {
+  StepTimer timer(device);
+  ShapeChanges shapes(device);
+  WaitingSteps waits(device);
+  PRUNELAB_ASSIGN_OR_RETURN(Work work, WorkOfFlags(device, timer.steps_needed()));
+  std::unique_ptr<Trainer> trainer;
+  work.setup.on_step = [&](const StepProgress&) {
+    timer.OnStep();
+    waits.OnStep(timer.timed(), trainer->model());
+    shapes.OnStep(trainer->model());
+  };
+  PRUNELAB_ASSIGN_OR_RETURN(trainer, Trainer::Create(std::move(work.setup)));
+  trainer->model().SetMasks(work.masks);
   timer.Start();
   PRUNELAB_ASSIGN_OR_RETURN(const EpochRecord record, trainer->RunEpoch());
   timer.End();
   if (record.diverged) return absl::InternalError("the training diverged");
-  return Measurements(timer, *trainer, record, plan);
+  Json json = Measurements(timer, *trainer, record, work.plan);
+  if (FLAGS_count_waits) json["waits"] = waits.ToJson();
+  if (FLAGS_new_shapes_every > 0) {
+    json["memory"] = shapes.memory();
+    json["recordings"] = work.recorded->recordings;
+    json["replays"] = work.recorded->replays;
+  }
+  return json;
+}
+
+absl::StatusOr<std::vector<int64_t>> StepsToSave() {
+  std::vector<int64_t> steps;
+  for (const absl::string_view part : absl::StrSplit(FLAGS_save_after, ',')) {
+    int64_t step = 0;
+    if (!absl::SimpleAtoi(part, &step) || step <= (steps.empty() ? 0 : steps.back())) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--save_after=", FLAGS_save_after, ": must be steps from 1 on and ascending, as in 1,24"));
+    }
+    steps.push_back(step);
+  }
+  if (FLAGS_save_to.empty()) {
+    return absl::InvalidArgumentError("--save_after: goes with --save_to=FOLDER, where the states are written");
+  }
+  return steps;
+}
+
+// Trains up to the last step that is to be saved. The epoch has one more, because its last step is unlike the others.
+absl::StatusOr<Json> SaveStates(at::Device device) {
+  PRUNELAB_ASSIGN_OR_RETURN(const std::vector<int64_t> steps, StepsToSave());
+  PRUNELAB_ASSIGN_OR_RETURN(Work work, WorkOfFlags(device, steps.back() + 1));
+  std::unique_ptr<Trainer> trainer;
+  absl::Status written;
+  std::vector<std::string> files;
+  work.setup.stop = [&] {
+    const int64_t done = trainer->iteration();
+    if (std::find(steps.begin(), steps.end(), done) != steps.end()) {
+      files.push_back(JoinPath(UserPath(FLAGS_save_to), absl::StrCat("step", done, ".safetensors")));
+      written.Update(WriteSafetensors(files.back(), trainer->SaveState()));
+    }
+    return done == steps.back() || !written.ok();
+  };
+  PRUNELAB_ASSIGN_OR_RETURN(trainer, Trainer::Create(std::move(work.setup)));
+  trainer->model().SetMasks(work.masks);
+  const absl::StatusOr<EpochRecord> record = trainer->RunEpoch();
+  PRUNELAB_RETURN_IF_ERROR(written);
+  if (record.ok()) return absl::InternalError(absl::StrCat("the training diverged: ", record->divergence));
+  if (!absl::IsCancelled(record.status())) return record.status();
+  Json json;
+  json["saved"] = files;
+  json["recordings"] = work.recorded->recordings;
+  json["replays"] = work.recorded->replays;
+  json["plan"] = work.plan;
+  json["device"] = trainer->model().device().str();
+  return json;
+}
+
+absl::StatusOr<Json> DoWork() {
+  PRUNELAB_RETURN_IF_ERROR(CheckAtLeastOne("--batch", FLAGS_batch));
+  PRUNELAB_RETURN_IF_ERROR(CheckAtLeastOne("--steps", FLAGS_steps));
+  PRUNELAB_RETURN_IF_ERROR(CheckAtLeastOne("--threads", FLAGS_threads));
+  at::set_num_threads(FLAGS_threads);
+  PRUNELAB_ASSIGN_OR_RETURN(const at::Device device, ChooseDevice(FLAGS_device));
+  return FLAGS_save_after.empty() ? Measure(device) : SaveStates(device);
 }
 
 int Main() {
-  const absl::StatusOr<Json> json = Measure();
+  const absl::StatusOr<Json> json = DoWork();
   if (!json.ok()) return ExitStatus(json.status());
   if (FLAGS_json) {
     std::cout << json->dump() << "\n";

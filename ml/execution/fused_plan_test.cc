@@ -15,7 +15,7 @@
 
 #include "ml/execution/norm_units.h"
 #include "ml/execution/testing/plan_comparison.h"
-#include "ml/execution/testing/waiting_calls.h"
+#include "ml/execution/waiting_calls.h"
 #include "ml/network/network_writer.h"
 
 namespace prunelab {

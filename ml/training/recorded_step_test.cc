@@ -22,7 +22,7 @@
 #include "google/protobuf/text_format.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "ml/base/random.h"
-#include "ml/execution/testing/waiting_calls.h"
+#include "ml/execution/waiting_calls.h"
 #include "ml/models/dataset_defaults.h"
 #include "ml/models/model_builder.h"
 #include "ml/models/testing/built_network.h"

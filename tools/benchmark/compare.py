@@ -1,12 +1,12 @@
 """Compares training steps of this project and of PyTorch on this machine: runs both alternately and prints ratios.
 
   bazel build //experiments:step_benchmark //ml/regularizers:regularizers_benchmark
-  python3 tools/benchmark/compare.py [--rounds=5] [--rows=dense,static]
+  python3 tools/benchmark/compare.py [--rounds=5] [--rows=dense,static] [--json=FILE]
 
-A ratio is PyTorch's time divided by ours, both medians over rounds. PyTorch's time is the better of eager and
-torch.compile (which is left out with --no_compile, or if it does not work). The smallest and the largest ratio of a
-round are in brackets. Times are wall clock times; next to them is the ratio of processor times, which a busy machine
-disturbs less.
+A ratio is PyTorch's time divided by ours, both medians over rounds. PyTorch's time is the best of eager, torch.compile
+(which is left out with --no_compile, or if it does not work) and, on a GPU with --graph, a CUDA graph of the whole
+step. The smallest and the largest ratio of a round are in brackets. Times are wall clock times; next to them is the
+ratio of processor times, which a busy machine disturbs less. --json writes the rows with all of their rounds.
 
 The rows "masks of a real run" use the masks in the file that --masks names, such as a run's last.safetensors, or by
 default those of epoch30_masks.textproto in this folder. Rows in bfloat16 are left out on a CPU without avx512_bf16.
@@ -17,9 +17,10 @@ run after the other with --threads threads. The time is that of all steps; here 
 Starting processes and untimed steps are left out on both sides.
 
 --device=cuda compares on a GPU (build with --config=cuda), except for the rows of sweeps and of the penalty alone.
-There torch.compile captures CUDA graphs, as this project does.
+There torch.compile captures CUDA graphs, as this project does. Rows in TF32 are left out on a CPU. Where minutes count,
+`--short` measures the dense and the dynamic step once, without torch.compile, which takes a minute or more a row.
 
-The Python that runs this needs torch 2.11.
+--no_peer measures this project alone. Otherwise the Python that runs this needs torch 2.11.
 """
 
 import argparse
@@ -39,6 +40,7 @@ COV = f"--regularizer={PREFIX}Cov] {{}}"
 RESNET18 = f"--network={PREFIX}ResNetImageNet] {{ depth: 18 stem: CIFAR width: 64 image_size: 32 }}"
 UNIFORM = "--masks=uniform:0.6"
 BFLOAT16 = "--precision=bfloat16"
+TF32 = "--precision=tf32"
 DENSE_PEER = ["--network=resnet56"]
 DYNAMIC_PEER = ["--network=resnet56", "--gradient=straight_through", "--rate=0.6"]
 
@@ -54,6 +56,11 @@ ROWS = {
                          "dynamic + cov step, masks of a real run"),
     "static": ([STATIC, UNIFORM], STATIC_PEER, 2.5, "static step, uniform 60 %"),
     "static_real": ([STATIC, REAL], STATIC_PEER, None, "static step, masks of a real run"),
+    "dense_tf32": ([TF32], DENSE_PEER + ["--tf32"], None, "dense step in TF32"),
+    "dynamic_cov_tf32": ([TF32, DYNAMIC, COV, UNIFORM], DYNAMIC_PEER + ["--penalty", "--tf32"], None,
+                         "dynamic + cov step in TF32, uniform 60 %"),
+    "dynamic_cov_bfloat16": ([BFLOAT16, DYNAMIC, COV, UNIFORM], DYNAMIC_PEER + ["--penalty", "--autocast"], None,
+                             "dynamic + cov step in bfloat16, uniform 60 %"),
     "dense_bfloat16": ([BFLOAT16], DENSE_PEER + ["--autocast"], None, "dense step in bfloat16"),
     "resnet18_bfloat16": ([BFLOAT16, RESNET18], ["--network=resnet18", "--autocast"], None,
                           "ResNet-18 (width 64), dense step in bfloat16"),
@@ -65,6 +72,8 @@ ROWS = {
                    "sweep of 8 runs (dynamic + cov), masks of a real run"),
 }
 PENALTY = "penalty"
+SHORT = ["dense", "dynamic_cov"]
+PEERS = {"eager": [], "compile": ["--compile"], "graph": ["--graph"]}  # with their flags of pytorch_peer.py
 
 
 def check_optimised(program):
@@ -115,15 +124,14 @@ def run_our_sweep(flags, arguments):
     return sweep
 
 
-def run_peer(flags, arguments, compiled):
+def run_peer(flags, arguments, kind):
     return finish(start([sys.executable, str(HERE / "pytorch_peer.py"), f"--steps={arguments.steps}",
                          f"--batch={arguments.batch}", f"--threads={arguments.threads}",
-                         f"--device={arguments.device}"] + flags +
-                        (["--compile"] if compiled else [])))
+                         f"--device={arguments.device}"] + flags + PEERS[kind]))
 
 
-def run_peer_sweep(flags, arguments, compiled):
-    every = [run_peer(flags, arguments, compiled) for _ in range(SWEEP_RUNS)]
+def run_peer_sweep(flags, arguments, kind):
+    every = [run_peer(flags, arguments, kind) for _ in range(SWEEP_RUNS)]
     sweep = dict(every[0])
     for key in ("milliseconds", "cpu_milliseconds"):
         sweep[key] = sum(result[key] for result in every)
@@ -135,6 +143,8 @@ def median(results, key):
 
 
 def can_run(name, arguments):
+    if name.endswith("_tf32"):
+        return arguments.device == "cuda"
     if name.endswith("_bfloat16"):
         return arguments.device == "cuda" or "avx512_bf16" in pathlib.Path("/proc/cpuinfo").read_text()
     if arguments.device == "cuda" and (name.startswith("sweep") or name == PENALTY):
@@ -142,31 +152,58 @@ def can_run(name, arguments):
     return True
 
 
-def row(name, arguments):
-    ours_flags, peer_flags, goal, work = ROWS[name]
+def peers_of(arguments):
+    """The kinds of PyTorch's step that are measured."""
+    if arguments.no_peer:
+        return []
+    return ["eager"] + ([] if arguments.no_compile else ["compile"]) + (["graph"] if arguments.graph else [])
+
+
+def digits(milliseconds):
+    """Three digits, or all before the point."""
+    return f"{milliseconds:.{0 if milliseconds >= 100 else 1 if milliseconds >= 10 else 2}f}"
+
+
+def measure(name, arguments):
+    """What this project and the kinds of PyTorch's step measured, alternately: a list of results, a round each."""
+    ours_flags, peer_flags, _, _ = ROWS[name]
     ours_flags = [f"--masks={arguments.masks}" if flag == REAL else flag for flag in ours_flags]
     sweep = name.startswith("sweep")
     our, peer = (run_our_sweep, run_peer_sweep) if sweep else (run_ours, run_peer)
-    ours, peers = [], {"eager": [], "compile": []}
+    ours, peers = [], {kind: [] for kind in peers_of(arguments)}
     for _ in range(arguments.rounds):
         ours.append(our(ours_flags, arguments))
-        peers["eager"].append(peer(peer_flags, arguments, False))
-        if arguments.no_compile or "compile" not in peers:
-            continue
-        try:
-            peers["compile"].append(peer(peer_flags, arguments, True))
-        except RuntimeError as error:
-            print(f"torch.compile does not work here: {error}", file=sys.stderr)
-            del peers["compile"]
-    peers = {kind: results for kind, results in peers.items() if results}
-    best = min(peers, key=lambda kind: median(peers[kind], "milliseconds"))
-    rounds = [peer["milliseconds"] / our["milliseconds"] for our, peer in zip(ours, peers[best])]
-    ratio = {key: median(peers[best], key) / median(ours, key) for key in ("milliseconds", "cpu_milliseconds")}
-    others = "".join(f", {kind} {median(peers[kind], 'milliseconds'):.0f}" for kind in peers if kind != best)
-    print(f"| {work} | {median(ours, 'milliseconds'):.0f} | {median(peers[best], 'milliseconds'):.0f} ({best}{others}) "
-          f"| {ratio['milliseconds']:.2f} ({min(rounds):.2f}-{max(rounds):.2f}) | {ratio['cpu_milliseconds']:.2f} "
-          f"| {median(ours, 'peak_bytes') / 1e6:.0f} / {median(peers[best], 'peak_bytes') / 1e6:.0f} MB "
-          f"| {goal or '-'} |", flush=True)
+        for kind in list(peers):
+            try:
+                peers[kind].append(peer(peer_flags, arguments, kind))
+            except RuntimeError as error:
+                if kind == "eager":
+                    raise
+                print(f"PyTorch's {kind} does not work here: {error}", file=sys.stderr)
+                del peers[kind]
+    return ours, peers
+
+
+def row(name, arguments):
+    """Prints a row of the table and returns it with all of its rounds."""
+    _, _, goal, work = ROWS[name]
+    ours, peers = measure(name, arguments)
+    result = {"row": name, "work": work, "milliseconds": median(ours, "milliseconds"), "ours": ours, "peers": peers}
+    cells = [work, digits(result["milliseconds"])]
+    if peers:
+        best = min(peers, key=lambda kind: median(peers[kind], "milliseconds"))
+        rounds = [peer["milliseconds"] / our["milliseconds"] for our, peer in zip(ours, peers[best])]
+        ratio = {key: median(peers[best], key) / median(ours, key) for key in ("milliseconds", "cpu_milliseconds")}
+        others = "".join(f", {kind} {digits(median(peers[kind], 'milliseconds'))}" for kind in peers if kind != best)
+        cells += [f"{digits(median(peers[best], 'milliseconds'))} ({best}{others})",
+                  f"{ratio['milliseconds']:.2f} ({min(rounds):.2f}-{max(rounds):.2f})", f"{ratio['cpu_milliseconds']:.2f}",
+                  f"{median(ours, 'peak_bytes') / 1e6:.0f} / {median(peers[best], 'peak_bytes') / 1e6:.0f} MB",
+                  str(goal or "-")]
+        result.update(best=best, ratio=ratio["milliseconds"])
+    else:
+        cells += ["-", "-", "-", f"{median(ours, 'peak_bytes') / 1e6:.0f} MB", str(goal or "-")]
+    print("| " + " | ".join(cells) + " |", flush=True)
+    return result
 
 
 def penalty_row(arguments):
@@ -180,6 +217,7 @@ def penalty_row(arguments):
     print(f"| cov penalty with gradient | {statistics.median(penalties):.1f} | of a dense step's "
           f"{statistics.median(steps):.0f} | {statistics.median(shares):.1f} % ({min(shares):.1f}-{max(shares):.1f}) "
           "| | | under 2 % |", flush=True)
+    return {"row": PENALTY, "percent_of_a_step": shares, "milliseconds": statistics.median(penalties)}
 
 
 def main():
@@ -193,12 +231,23 @@ def main():
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--no_compile", action="store_true")
+    parser.add_argument("--graph", action="store_true", help="on cuda, also PyTorch's step as one CUDA graph")
+    parser.add_argument("--no_peer", action="store_true", help="measures this project alone")
+    parser.add_argument("--short", action="store_true",
+                        help=f"rows {','.join(SHORT)}, if --rows does not name others, in one round, without compile")
+    parser.add_argument("--json", help="a file for the rows with all of their rounds")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--masks", default=str(HERE / "epoch30_masks.safetensors"),
                         help="a .safetensors file with the masks of a real run")
     arguments = parser.parse_args()
+    if arguments.graph and arguments.device != "cuda":
+        parser.error("--graph goes with --device=cuda")
+    if arguments.short:
+        arguments.rounds, arguments.no_compile = 1, True
     check_optimised(arguments.program)
-    rows = arguments.rows.split(",") if arguments.rows else [n for n in names if can_run(n, arguments)]
+    rows = SHORT if arguments.short else [n for n in names if can_run(n, arguments)]
+    if arguments.rows:
+        rows = arguments.rows.split(",")
     for name in rows:
         if name not in names:
             parser.error(f"--rows: there is no {name}; of {', '.join(names)}")
@@ -206,11 +255,11 @@ def main():
         check_optimised(arguments.penalty_program)
     print("| work | ours ms | PyTorch ms | ratio | of processor time | peak memory, ours / PyTorch | goal |")
     print("|---|---|---|---|---|---|---|")
+    results = []
     for name in rows:
-        if name == PENALTY:
-            penalty_row(arguments)
-        else:
-            row(name, arguments)
+        results.append(penalty_row(arguments) if name == PENALTY else row(name, arguments))
+        if arguments.json:
+            pathlib.Path(arguments.json).write_text(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
 It uses channels_last, fused SGD and in-place ReLUs. A custom autograd function applies masks. The correlation penalty
 computes one Gram matrix for all layers of the same shape. Prints one JSON object with step_benchmark's keys.
 
-  python3 tools/benchmark/pytorch_peer.py --gradient=straight_through --penalty --rate=0.6 [--compile]
+  python3 tools/benchmark/pytorch_peer.py --gradient=straight_through --penalty --rate=0.6 [--compile | --graph]
 
-It needs torch 2.11 (pip install torch==2.11.0). compare.py runs both sides.
+On a GPU, --graph captures the whole step once, from the normalization of the images to the optimizer, and replays it.
+There float32 is IEEE's, unless --tf32 lets convolutions and matrix products round to TF32. It needs torch 2.11 (pip install torch==2.11.0). compare.py runs both sides.
 """
 
 import argparse
@@ -145,6 +146,28 @@ def cpu_seconds():
     return usage.ru_utime + usage.ru_stime
 
 
+def captured(learn, images, labels):
+    """`learn` as one CUDA graph, which is replayed on each batch's images and labels; its result is overwritten then."""
+    images, labels = images.clone(), labels.clone()
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):  # libraries set themselves up, and the optimizer makes its momentum
+            learn(images, labels)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        loss = learn(images, labels)
+
+    def replay(batch, its_labels):
+        images.copy_(batch)
+        labels.copy_(its_labels)
+        graph.replay()
+        return loss
+
+    return replay
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", choices=NETWORKS, default="resnet56")
@@ -152,7 +175,9 @@ def main():
     parser.add_argument("--penalty", action="store_true")
     parser.add_argument("--rate", type=float, default=0, help="of each layer's filters that are off")
     parser.add_argument("--autocast", action="store_true", help="the forward pass under autocast to bfloat16")
+    parser.add_argument("--tf32", action="store_true", help="on cuda, float32 products round their factors to TF32")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--graph", action="store_true", help="on cuda: the whole step is one CUDA graph")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--threads", type=int, default=2)
@@ -160,6 +185,11 @@ def main():
                         help="on cuda, --compile records CUDA graphs too (mode reduce-overhead)")
     arguments = parser.parse_args()
     device, on_gpu = arguments.device, arguments.device == "cuda"
+    if arguments.graph and (arguments.compile or not on_gpu):
+        parser.error("--graph goes with --device=cuda, and without --compile")
+    if on_gpu:
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = arguments.tf32
     warm_up = WARM_UP[device]
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
@@ -191,16 +221,24 @@ def main():
         torch.cuda.reset_peak_memory_stats()
     seconds, cpu = [], []
 
-    def one_step(step):
-        part = slice(step * arguments.batch, (step + 1) * arguments.batch)
-        x = ((images[part].float() / 255 - 0.5) / 0.25).contiguous(memory_format=torch.channels_last)
-        if arguments.gradient == "straight_through" and (step + 1) % 4 == 0:
-            global_masks(convs, 0.6)
+    def normalized(part):
+        return ((part.float() / 255 - 0.5) / 0.25).contiguous(memory_format=torch.channels_last)
+
+    def learn(part, y):
         optimizer.zero_grad(set_to_none=True)
-        objective, loss = step_loss(x, labels[part])
+        objective, loss = step_loss(normalized(part), y)
         objective.backward()
         optimizer.step()
         return loss
+
+    if arguments.graph:
+        learn = captured(learn, images[:arguments.batch], labels[:arguments.batch])
+
+    def one_step(step):
+        part = slice(step * arguments.batch, (step + 1) * arguments.batch)
+        if arguments.gradient == "straight_through" and (step + 1) % 4 == 0:
+            global_masks(convs, 0.6)
+        return learn(images[part], labels[part])
 
     # Steps do not synchronize with a GPU: all are timed together.
     for step in range(total if not on_gpu else warm_up):

@@ -1,4 +1,4 @@
-#include "ml/execution/testing/waiting_calls.h"
+#include "ml/execution/waiting_calls.h"
 
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
@@ -46,6 +46,37 @@ TEST(WaitingCallsTest, TheOptimizersLearningRateIsNotCounted) {
               IsEmpty());
   EXPECT_EQ(weights[0][0].item<float>(), 0.5f);
   EXPECT_THAT(WaitingCalls([&] { rate.item<double>(); }), ElementsAre("aten::_local_scalar_dense"));
+}
+
+TEST(WaitingCallsWatchTest, CountsUpToNow) {
+  const at::Tensor x = at::arange(6, at::kFloat);
+  const WaitingCallsWatch watch;
+  EXPECT_THAT(watch.counts(), IsEmpty());
+  x.sum().item<float>();
+  x.max().item<float>();
+  EXPECT_THAT(watch.counts(), ElementsAre(std::make_pair("aten::_local_scalar_dense", 2)));
+}
+
+// On a GPU's host, values of tensors on the CPU are read without waiting.
+TEST(WaitingCallsWatchTest, OnlyCallsOnTheDeviceThatIsAskedForAreCounted) {
+  const at::Tensor x = at::arange(6, at::kFloat);
+  {
+    const WaitingCallsWatch watch(at::kCUDA);
+    x.sum().item<float>();
+    EXPECT_THAT(watch.counts(), IsEmpty());
+  }
+  const WaitingCallsWatch watch(at::kCPU);
+  x.sum().item<float>();
+  EXPECT_THAT(watch.counts(), ElementsAre(std::make_pair("aten::_local_scalar_dense", 1)));
+}
+
+// The meta device computes no values, so copies to it are seen as those to a GPU would be.
+TEST(WaitingCallsWatchTest, CopiesBetweenDevicesWaitUnlessMemoryIsPageLocked) {
+  const at::Tensor x = at::arange(6, at::kFloat);
+  const at::Tensor elsewhere = at::empty({6}, at::TensorOptions().dtype(at::kFloat).device(at::kMeta));
+  EXPECT_THAT(WaitingCalls([&] { elsewhere.copy_(x); }), ElementsAre("aten::copy_"));
+  EXPECT_THAT(WaitingCalls([&] { elsewhere.copy_(x, /*non_blocking=*/true); }), ElementsAre("aten::copy_"));
+  EXPECT_THAT(WaitingCalls([&] { at::empty({6}).copy_(x); }), IsEmpty());
 }
 
 TEST(WaitingCallsTest, OneAtATime) {
