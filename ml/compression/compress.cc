@@ -37,7 +37,8 @@ PassSaving Saving(const char* pass, int round, const Size& before, const Size& a
 
 constexpr char kFold[] = "batch norm";
 
-// Repeat until nothing changes.
+// Repeats the passes until nothing changes, which takes at most about as many rounds as there are nodes. The function
+// is the same after every pass, so if two passes ever undid each other's work, the last network would still be right.
 std::vector<PassSaving> RunPasses(WeightedNetwork& network, const CompressionOptions& options) {
   std::vector<std::pair<const char*, std::function<void(WeightedNetwork&)>>> passes = {
       {"constant output", ReplaceConstantOutput},
@@ -47,7 +48,8 @@ std::vector<PassSaving> RunPasses(WeightedNetwork& network, const CompressionOpt
   };
   if (options.fold_batch_norm) passes.emplace_back(kFold, FoldBatchNorm);
   std::vector<PassSaving> savings;
-  for (int round = 1;; ++round) {
+  const int most_rounds = network.network.node_size() + 8;
+  for (int round = 1; round <= most_rounds; ++round) {
     const std::string before_round = network.network.SerializeAsString();
     for (const auto& [name, run] : passes) {
       const std::string text = network.network.SerializeAsString();
@@ -57,8 +59,9 @@ std::vector<PassSaving> RunPasses(WeightedNetwork& network, const CompressionOpt
       const Size after = SizeOf(network);
       if (!IsSame(before, after)) savings.push_back(Saving(name, round, before, after));
     }
-    if (network.network.SerializeAsString() == before_round) return savings;
+    if (network.network.SerializeAsString() == before_round) break;
   }
+  return savings;
 }
 
 }  // namespace
