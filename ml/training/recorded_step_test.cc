@@ -1,6 +1,6 @@
 // Compares captured steps with steps that are launched kernel by kernel. On the host a recorder that keeps the work and
 // repeats it takes the place of CUDA graphs, and sees what they would: a recording reads the same memory each time, and
-// nothing in it synchronizes with the device. (device_test.cc compares graphs themselves, on a GPU.)
+// nothing in it synchronizes with the device. (training_device_test.cc compares graphs themselves, on a GPU.)
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/record_function.h>
