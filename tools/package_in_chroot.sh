@@ -50,7 +50,6 @@ chroot "$root" useradd --create-home user
 home=$root/home/user
 [ ! -f ~/.config/pip/pip.conf ] || install -D ~/.config/pip/pip.conf "$home/.config/pip/pip.conf"
 tar --zstd -xf "$archive" -C "$home"
-[ -z "${SITE:-}" ] || cp -rL "$SITE/torch" "$SITE/nvidia" "$home/"
 chroot "$root" chown -R user:user /home/user
 mount -t proc proc "$root/proc"
 mount --bind /dev "$root/dev"
@@ -76,7 +75,7 @@ echo "== torch"
 activate=". ../venv/bin/activate"
 as_user "python3 -m venv ../venv"
 if [ -n "${SITE:-}" ]; then
-  as_user "mv ../torch ../nvidia ../venv/lib/python3*/site-packages/"
+  cp -rL "$SITE/torch" "$SITE/nvidia" "$home"/venv/lib/python3*/site-packages/
 else
   # The versions that are pinned, in the wheels for this Python.
   as_user "$activate && pip install --quiet --no-cache-dir --no-deps \$(cut -d' ' -f1 libexec/requirements.txt)"
