@@ -67,9 +67,11 @@ class Sizes:
 
     def __init__(self, short):
         self.short = short
+        # Threads of what is by itself on the machine. Two that wait for each other take minutes where others compute too.
+        self.threads = 1 if short else len(os.sched_getaffinity(0))
         # Part c: name -> network; the steps after which states are compared, the last of them; images a step.
         self.networks = ({"ResNet-8": resnet(8, 8)} if short else {"ResNet-20": resnet(20), "ResNet-56": resnet(56)})
-        self.steps, self.batch = (6, 8) if short else (24, 32)
+        self.steps, self.batch = (6, 8) if short else (24, 16)
         # Part d.
         self.graph_network, self.graph_steps = (resnet(8, 8), 8) if short else (resnet(56), 24)
         self.epochs_to_kill = 5 if short else 12
@@ -365,6 +367,8 @@ FLOOR_FIRST_STEP = {"loss": 1e-5, "network": 1e-6, "momentum": 2e-4}
 FLOOR_LATER = {"loss": 2e-2, "network": 1e-1, "momentum": 0.7}
 MASKS_FLOAT32 = 0.02  # the share of masks' entries that may differ: filters whose importance is within rounding
 
+LEARNING_RATE = 0.01  # at 0.1 two float32 trainings on one CPU have nothing in common after 24 steps of small batches
+
 KINDS = {"dense": [], "dynamic": [f"--pruning={DYNAMIC}"], "static": [f"--pruning={STATIC}"],
          "dynamic + cov": [f"--pruning={DYNAMIC}", f"--regularizer={COV}"]}
 
@@ -391,13 +395,13 @@ def against_the_cpu(run, machine, name, network, kind):
     reference = ["--device=cpu", "--skipping=false"]
     sides = {"cpu64": reference + ["--dtype=float64"], "cpu32": reference,
              "device64": [f"--device={machine.device}", "--dtype=float64"], "device32": [f"--device={machine.device}"]}
-    threads = max(1, machine.cores // at_once(machine))
+    threads = max(1, sizes.threads // at_once(machine))
     folders = {}
     for side, flags in sides.items():
         folders[side] = machine.folder(f"c {name} {kind} {side}")
         run.call(machine.step_benchmark(f"--network={network}", *KINDS[kind], *flags, f"--batch={sizes.batch}",
-                                        f"--threads={threads}", f"--save_after=1,{sizes.steps}",
-                                        f"--save_to={folders[side]}"))
+                                        f"--threads={threads}", f"--learning_rate={LEARNING_RATE}",
+                                        f"--save_after=1,{sizes.steps}", f"--save_to={folders[side]}"))
     faults, figures, texts = [], {}, []
     for step in (1, sizes.steps):
         states = {side: State.read(folder / f"step{step}.safetensors") for side, folder in folders.items()}
@@ -861,7 +865,7 @@ def table_row(run, machine, name, compiled=False):
     written = machine.folder("table " + name) / "row.json"
     run.call([sys.executable if peer == ["--no_peer"] else machine.python, machine.compare, f"--rows={name}",
               f"--program={machine.program('step_benchmark')}", f"--device={machine.device}", f"--json={written}",
-              f"--threads={min(2, machine.cores)}", *sizes.table, *peer])
+              f"--threads={min(2, sizes.threads)}", *sizes.table, *peer])
     row = json.loads(written.read_text())[0]
     times = ", ".join(f"PyTorch {kind} {statistics.median(result['milliseconds'] for result in results):.2f}"
                       for kind, results in row["peers"].items() if results)
@@ -936,7 +940,7 @@ def large_images(run, machine):
     printed = call_step_benchmark(
         run, machine, f"--network={PLUGIN}ResNetImageNet] {{ {machine.sizes.large_network} }}",
         f"--device={machine.device}", f"--precision={'tf32' if machine.on_gpu else 'float32'}",
-        f"--threads={machine.cores}", *machine.sizes.large).last_json()
+        f"--threads={machine.sizes.threads}", *machine.sizes.large).last_json()
     return passed_if(printed["images_per_second"] > 0,
                      f"{printed['images_per_second']:.0f} images/s at batch {printed['batch']}, {printed['precision']}",
                      printed)
