@@ -167,12 +167,12 @@ absl::StatusOr<RunResult> ParseResult(absl::string_view text, const std::string&
   };
   if (!json.is_object()) return refuse("is no JSON object");
   RunResult result;
-  for (const auto& [name, member] : {std::make_pair("arm", &result.arm), std::make_pair("status", &result.status),
-                                     std::make_pair("run_id", &result.run_id)}) {
+  for (const auto& [name, member] :
+       {std::pair("arm", &result.arm), std::pair("status", &result.status), std::pair("run_id", &result.run_id)}) {
     if (!json.contains(name) || !json[name].is_string()) return refuse(absl::StrCat("has no text \"", name, "\""));
     *member = json[name].get<std::string>();
   }
-  for (const auto& [name, member] : {std::make_pair("seed", &result.seed), std::make_pair("epochs", &result.epochs)}) {
+  for (const auto& [name, member] : {std::pair("seed", &result.seed), std::pair("epochs", &result.epochs)}) {
     if (!json.contains(name) || !json[name].is_number_integer())
       return refuse(absl::StrCat("has no number \"", name, "\""));
     *member = json[name].get<int64_t>();

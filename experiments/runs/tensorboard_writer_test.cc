@@ -8,7 +8,7 @@
 #include <limits>
 
 #include "absl/strings/escaping.h"
-#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "experiments/runs/tensorboard_events.pb.h"
 #include "experiments/runs/tensorboard_values.h"
 #include "ml/base/files.h"
@@ -45,9 +45,7 @@ TEST(TensorboardWriterTest, WritesWhatTensorboardWrites) {
   writer.AddEnd(true);
   ASSERT_TRUE(writer.Flush().ok());
   const std::string bytes = ReadFile(writer.path()).value();
-  std::string expected;
-  for (const char* frame : kTensorboardFrames) expected += absl::HexStringToBytes(frame);
-  EXPECT_EQ(absl::BytesToHexString(bytes), absl::BytesToHexString(expected));
+  EXPECT_EQ(absl::BytesToHexString(bytes), absl::StrJoin(kTensorboardFrames, ""));
 }
 
 TEST(TensorboardWriterTest, ARunThatGoesOnBeginsANewFileFromItsEpoch) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "experiments/config/identity.h"
 #include "experiments/config/load.h"
 #include "experiments/config/run_network.h"
@@ -23,7 +24,7 @@ LoadedAblation Load(const std::string& name) {
   return *std::move(loaded);
 }
 
-const Arm& FindArm(const LoadedAblation& loaded, const std::string& name) {
+const Arm& FindArm(const LoadedAblation& loaded, absl::string_view name) {
   const auto arm = std::find_if(loaded.arms.begin(), loaded.arms.end(), [&](const Arm& a) { return a.name == name; });
   EXPECT_TRUE(arm != loaded.arms.end()) << name;
   return *arm;

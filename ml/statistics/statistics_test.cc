@@ -26,7 +26,7 @@ using Values = std::vector<double>;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-const Json& Reference(const std::string& function) {
+const Json& Reference(const char* function) {
   static const Json* all = [] {
     std::ifstream file("ml/statistics/statistics_values.json");
     return new Json(Json::parse(file));
