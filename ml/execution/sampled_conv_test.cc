@@ -1,6 +1,7 @@
 #include "ml/execution/sampled_conv.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <c10/core/CPUAllocator.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>

@@ -1,6 +1,7 @@
 // Compares training steps with PyTorch's. tools/reference/training_parity.py made parity.safetensors and says what it
 // contains. Weights, images and labels follow from integer hashes that both sides compute.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
