@@ -516,6 +516,7 @@ absl::StatusOr<Work> WorkOfFlags(at::Device device, int64_t steps) {
   PRUNELAB_ASSIGN_OR_RETURN(Dataset dataset, SyntheticData(network, steps));
   work.dataset = std::make_unique<Dataset>(std::move(dataset));
   setup.dataset = work.dataset.get();
+  setup.on_warning = [](const std::string& warning) { std::cerr << "step_benchmark: " << warning << "\n"; };
   PRUNELAB_ASSIGN_OR_RETURN(setup.config, TrainingOfFlags(device));
   work.plan = StepPlanName(setup.config, device);
   if (device.is_cuda() && FLAGS_cuda_graphs) {
