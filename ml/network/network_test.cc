@@ -91,6 +91,12 @@ TEST(NetworkTest, RefusesByNodeName) {
       {"node { name: 'i' image { channels: 1048576 height: 1 width: 1 } } "
        "node { name: 'x' input: 'i' input: 'i' concat {} }",
        "number of channels is 2097152"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'i' batch_norm2d { epsilon: 0 } }",
+       "\"x\": epsilon is 0; must be above 0, and finite"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'i' batch_norm2d { epsilon: inf } }",
+       "\"x\": epsilon is inf; must be above 0, and finite"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'i' batch_norm2d { momentum: nan } }",
+       "\"x\": momentum is nan; must be from 0 to 1"},
       {"node { name: 'i' image { channels: 99999999999 } }", "channels is 99999999999"},
       {"node { name: 'i' image {} } node { name: 'x' input: 'i' conv2d { out_channels: 4 } } "
        "node { name: 'y' input: 'i' input: 'x' add {} }",

@@ -1,6 +1,9 @@
 // Batch normalization of each channel.
 #include <ATen/ATen.h>
 
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
 #include "ml/network/node_checks.h"
 #include "ml/network/operator.h"
 
@@ -13,8 +16,12 @@ class BatchNorm2dOperator : public Operator {
 
   absl::StatusOr<NodeShape> Shape(const Node& node, const std::vector<NodeShape>& inputs) const override {
     const BatchNorm2d& norm = node.batch_norm2d();
-    if (!(norm.epsilon() > 0)) return NodeError(node, "epsilon must be above 0");
-    if (!(norm.momentum() >= 0 && norm.momentum() <= 1)) return NodeError(node, "momentum must be in [0, 1]");
+    if (!(norm.epsilon() > 0) || !std::isfinite(norm.epsilon())) {
+      return NodeError(node, absl::StrCat("epsilon is ", norm.epsilon(), "; must be above 0, and finite"));
+    }
+    if (!(norm.momentum() >= 0 && norm.momentum() <= 1)) {
+      return NodeError(node, absl::StrCat("momentum is ", norm.momentum(), "; must be from 0 to 1"));
+    }
     return inputs[0];
   }
 
