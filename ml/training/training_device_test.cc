@@ -533,7 +533,8 @@ class CallCounter {
 };
 std::atomic<int64_t> CallCounter::count{0};
 
-constexpr int64_t kCallsOfAStep = 300, kCallsOfAnUpdate = 150;
+// On a CPU they are 60 and 58.
+constexpr int64_t kCallsOfAStep = 100, kCallsOfAnUpdate = 100;
 
 // Ceilings on what a step, and an update of all masks, asks a device for, by convolution: a network of twice as many
 // layers would need twice as much.
