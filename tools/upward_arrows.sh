@@ -24,7 +24,8 @@ levels=(
   "//experiments/sweep/..."
   "//experiments:all"
   "//tools/..."
-  "//experiments/tests/... //package/..."
+  "//experiments/tests/..."
+  "//package/..."
 )
 ours="//ml/... + //experiments/... + //package/... + //results/... + //tools/..."
 below=""

@@ -7,8 +7,8 @@
 // Without a checkpoint it measures ResNet-56 for CIFAR with random weights and the same share of dead filters in each
 // layer. With --export=F it writes the removed network as ONNX, for tools/benchmark/pytorch_latency.py.
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
 #include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
 #include <gflags/gflags.h>
 
 #include <iostream>
