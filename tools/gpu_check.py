@@ -302,13 +302,24 @@ def part_b(part, machine):
         part.check("tests", lambda run: no_tests(machine))
         return
     names = names_of(machine.tests)
-    made = part.checks([(names[test], lambda run, test=test: tested(run, machine, test)) for test in machine.tests],
+    trainings = [test for test in machine.tests if test.name.endswith("_device_test")]
+    kernels = [test for test in machine.tests if test not in trainings]
+    made = part.checks([(names[test], lambda run, test=test: tested(run, machine, test)) for test in kernels],
                        at_once=max(1, min(4, machine.cores // 2)))
-    short = sorted((check["seconds"], test) for check, test in zip(made, machine.tests)
+    short = sorted((check["seconds"], test) for check, test in zip(made, kernels)
                    if check["result"] == PASS and check["seconds"] < SANITIZED)
     for sanitizer in SANITIZERS:
         part.checks([(f"{sanitizer} of {names[test]}", lambda run, test=test: sanitized(run, machine, sanitizer, test))
                      for _, test in short], at_once=max(1, min(4, machine.cores // 2)))
+    for test in trainings:  # the longest, so they take what the kernels leave of the time
+        part.check(names[test], lambda run, test=test: trained(run, machine, test))
+
+
+def trained(run, machine, test):
+    """Runs a test of trainings, which takes minutes on a CPU and is one of the project's own tests there."""
+    if not machine.on_gpu:
+        raise NotPossible("no meaning on a CPU: Bazel's tests run it there")
+    return tested(run, machine, test)
 
 
 def names_of(tests):
