@@ -27,7 +27,10 @@ suite=${SUITE:-bookworm}
 training=${TRAINING:---jobs=2 --threads_per_run=1}
 mirror=${MIRROR:-$(cat /etc/apt/sources.list.d/*.sources /etc/apt/sources.list 2>/dev/null |
   grep -oE '^(URIs: *|deb (\[[^]]*\] )?)[a-z]+://[^ ]*debian/?' | grep -oE '[a-z]+://.*' | head -n 1)}
-mirror=${mirror:-http://deb.debian.org/debian}
+if [ -z "$mirror" ]; then
+  echo "this machine's apt names no source of Debian; give one by MIRROR=..." >&2
+  exit 2
+fi
 
 work=$(mktemp -d)
 root=$work/root
