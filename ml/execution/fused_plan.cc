@@ -6,13 +6,16 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "ml/execution/node_step.h"
 #include "ml/execution/norm_units.h"
+#include "ml/execution/run_node.h"
 #include "ml/kernels/batch_norm/fused_batch_norm.h"
+#include "ml/kernels/device_conv3x3/weight_gradient.h"
 
 namespace prunelab {
 namespace {
@@ -46,6 +49,54 @@ struct FusedNorm : torch::autograd::Function<FusedNorm> {
         forward, saved[0], context->saved_data["addend"].toBool(), context->saved_data["relu"].toBool(), gradient[0]);
     return {gradients.y, gradients.gamma, gradients.beta, gradients.addend, at::Tensor(), at::Tensor()};
   }
+};
+
+// A 3x3 convolution with stride and padding 1 for autograd, whose weight gradient is computed apart from the input's.
+struct Conv3x3Function : torch::autograd::Function<Conv3x3Function> {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, const at::Tensor& weight) {
+    context->save_for_backward({x, weight});
+    return at::conv2d(x, weight, {}, 1, 1);
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradient) {
+    const torch::autograd::variable_list saved = context->get_saved_variables();
+    const at::Tensor &x = saved[0], &weight = saved[1];
+    const at::Tensor dy = gradient[0].contiguous(at::MemoryFormat::ChannelsLast);
+    at::Tensor dx, dweight;
+    if (context->needs_input_grad(0)) {
+      dx = std::get<0>(at::convolution_backward(dy, x, weight, at::OptionalIntArrayRef(), {1, 1}, {1, 1}, {1, 1},
+                                                /*transposed=*/false, {0, 0}, /*groups=*/1, {true, false, false}));
+    }
+    if (context->needs_input_grad(1)) {
+      dweight = Conv3x3WeightGradient(x.contiguous(at::MemoryFormat::ChannelsLast), dy);
+    }
+    return {dx, dweight};
+  }
+};
+
+// Whether Conv3x3Function computes such a convolution.
+bool IsConv3x3(const Conv2d& conv) {
+  return conv.kernel_height() == 3 && conv.kernel_width() == 3 && conv.stride() == 1 && conv.padding() == 1 &&
+         conv.dilation() == 1 && conv.groups() == 1 && !conv.bias();
+}
+
+class Conv3x3Step : public Step {
+ public:
+  Conv3x3Step(const NetworkInfo& network, int node) : Step(node, network.inputs(node)), macs_(network.MacCount(node)) {}
+
+  Activation Run(Execution& execution) const override {
+    const at::Tensor& x = execution.values[inputs()[0]].tensor;
+    const at::Tensor weight =
+        ConvWeight(execution.model, execution.model.info().node(output()), execution.options.policy);
+    Activation result;
+    result.tensor = Conv3x3Function::apply(x, weight);
+    execution.macs += macs_ * (1 + result.tensor.requires_grad() + x.requires_grad());
+    return result;
+  }
+
+ private:
+  const int64_t macs_;  // of the forward pass, for one image
 };
 
 // A unit of batch normalization (norm_units.h).
@@ -113,6 +164,9 @@ CompiledPlan FusedPlan::Compile(PlanStructure structure) const {
     if (inside[i]) continue;
     if (unit_at[i] != nullptr) {
       builder.Add(std::make_unique<NormUnitStep>(network, *unit_at[i]));
+    } else if (builder.structure().mode == Mode::kTrain && network.node(i).has_conv2d() &&
+               IsConv3x3(network.node(i).conv2d())) {
+      builder.Add(std::make_unique<Conv3x3Step>(network, i));
     } else {
       AddNodeStep(builder, i);
     }

@@ -74,8 +74,11 @@ at::Tensor Scattered(const at::Tensor& x, const Scatter& scatter) {
 
 }  // namespace
 
-at::Tensor Mask(const at::Tensor& weight, const at::Tensor& mask, GradientPolicy policy) {
-  return MaskFunction::apply(weight, mask, policy == GradientPolicy::kMasked);
+at::Tensor ConvWeight(Model& model, const Node& node, GradientPolicy policy) {
+  const at::Tensor weight = model.Get(absl::StrCat(node.name(), ".weight"));
+  const auto mask = model.masks().find(node.name());
+  if (mask == model.masks().end()) return weight;
+  return MaskFunction::apply(weight, mask->second, policy == GradientPolicy::kMasked);
 }
 
 at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>& in, const ForwardOptions& options,
@@ -84,9 +87,7 @@ at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>
   switch (node.op_case()) {
     case Node::kConv2D: {
       const Conv2d& conv = node.conv2d();
-      at::Tensor weight = parameter("weight");
-      const auto mask = model.masks().find(node.name());
-      if (mask != model.masks().end()) weight = Mask(weight, mask->second, options.policy);
+      const at::Tensor weight = ConvWeight(model, node, options.policy);
       // The dilation of a kernel of one pixel means nothing, and oneDNN (of torch 2.11) reads past the image for it.
       const std::array<int64_t, 2> dilation = {conv.kernel_height() == 1 ? 1 : conv.dilation(),
                                                conv.kernel_width() == 1 ? 1 : conv.dilation()};

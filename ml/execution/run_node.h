@@ -12,8 +12,9 @@
 
 namespace prunelab {
 
-// weight * mask. Its backward pass gives the weight the gradient that the policy says.
-at::Tensor Mask(const at::Tensor& weight, const at::Tensor& mask, GradientPolicy policy);
+// The weight of a convolution, times its mask if it has one: then the backward pass gives the weight the gradient that
+// the policy says.
+at::Tensor ConvWeight(Model& model, const Node& node, GradientPolicy policy);
 
 // The output of `node` (not the image node) for the inputs `in`. In kTrain a BN node's running statistics change.
 // `overwrite`: the first input has no other consumer and may become the output.

@@ -10,3 +10,10 @@
 #else
 #define PRUNELAB_HOST_DEVICE
 #endif
+
+// Before a loop that a device must unroll, because it indexes what is to stay in registers.
+#ifdef __CUDA_ARCH__
+#define PRUNELAB_UNROLL _Pragma("unroll")
+#else
+#define PRUNELAB_UNROLL
+#endif

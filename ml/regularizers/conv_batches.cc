@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <tuple>
@@ -16,19 +17,17 @@ namespace {
 // About half of a core's second-level cache: the rows and one temporary of their size.
 constexpr int64_t kCpuGroupBytes = 400 << 10;
 
+// Bool [layers, out], true where a layer has no filter mask or that is on; undefined if none has one. The masks are
+// compared after they are stacked: on a GPU each comparison is a launch.
 at::Tensor StackFilterMasks(const std::vector<RegularizedLayer>& layers, const ConvGroup& group) {
+  const auto has_filter_mask = [&](size_t i) { return layers[i].mask.defined() && !HasWeightMask(layers[i]); };
+  if (std::none_of(group.begin(), group.end(), has_filter_mask)) return {};
   std::vector<at::Tensor> masks;
-  bool any = false;
   for (const size_t i : group) {
-    masks.push_back(FilterMask(layers[i]));
-    any = any || masks.back().defined();
+    const at::Tensor& weight = layers[i].weight;
+    masks.push_back(has_filter_mask(i) ? layers[i].mask.flatten() : at::ones({weight.size(0)}, weight.options()));
   }
-  if (!any) return {};
-  for (size_t k = 0; k < group.size(); ++k) {
-    const at::Tensor& weight = layers[group[k]].weight;
-    if (!masks[k].defined()) masks[k] = at::ones({weight.size(0)}, weight.options().dtype(at::kBool));
-  }
-  return at::stack(masks);
+  return at::stack(masks).ne(0);
 }
 
 }  // namespace

@@ -9,13 +9,9 @@
 
 #include <cstdint>
 
-#include "ml/kernels/host_device.h"
+#include "ml/kernels/device_elements.h"
 
 namespace prunelab {
-
-// a * b + c, rounded once.
-PRUNELAB_HOST_DEVICE inline float MultiplyAdd(float a, float b, float c) { return fmaf(a, b, c); }
-PRUNELAB_HOST_DEVICE inline double MultiplyAdd(double a, double b, double c) { return fma(a, b, c); }
 
 // a * b, rounded before anything is done with it.
 PRUNELAB_HOST_DEVICE inline double Multiply(double a, double b) {

@@ -13,7 +13,7 @@
 #include <cstdint>
 
 #include "ml/kernels/batch_norm/arithmetic.h"
-#include "ml/kernels/host_device.h"
+#include "ml/kernels/device_elements.h"
 
 namespace prunelab {
 
@@ -47,20 +47,6 @@ inline BatchNormGrid MakeBatchNormGrid(int64_t rows, int64_t channels, int vecto
   grid.chunk = grid.lanes * rows_of_thread;
   grid.chunks = (rows + grid.chunk - 1) / grid.chunk;
   return grid;
-}
-
-// `kVector` neighbouring elements, read and written at once.
-template <typename T, int kVector>
-struct alignas(sizeof(T) * kVector) Pack {
-  T at[kVector];
-};
-template <int kVector, typename T>
-PRUNELAB_HOST_DEVICE inline Pack<T, kVector> LoadPack(const T* from) {
-  return *reinterpret_cast<const Pack<T, kVector>*>(from);
-}
-template <int kVector, typename T>
-PRUNELAB_HOST_DEVICE inline void StorePack(T* to, const Pack<T, kVector>& pack) {
-  *reinterpret_cast<Pack<T, kVector>*>(to) = pack;
 }
 
 // Where a thread stands.
