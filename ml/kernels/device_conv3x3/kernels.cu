@@ -13,10 +13,10 @@ __global__ void __launch_bounds__(kWeightGradientThreads, 1)
   WeightGradientSums sums = {};
   WeightGradientOfThread(grid, WeightGradientPlaceOf(grid, split, tile, threadIdx.x), x, dy, sums);
 #pragma unroll
-  for (int tap = 0; tap < kTaps; ++tap) {
-    ShareTap(threadIdx.x, sums.at[tap], shared);
+  for (int column = 0; column < kKernel; ++column) {
+    ShareColumn(threadIdx.x, sums.at[column], shared);
     __syncthreads();
-    StoreTap(grid, split, tile, threadIdx.x, tap, shared, partial);
+    StoreColumn(grid, split, tile, threadIdx.x, column, shared, partial);
     __syncthreads();
   }
 }

@@ -17,12 +17,12 @@ inline void WeightGradientOfBlock(const WeightGradientGrid& grid, int split, int
     WeightGradientOfThread(grid, WeightGradientPlaceOf(grid, split, tile, thread), x, dy, sums[thread]);
   }
   std::vector<FourChannels> shared(kGroup * kWeightGradientThreads);
-  for (int tap = 0; tap < kTaps; ++tap) {
+  for (int column = 0; column < kKernel; ++column) {
     for (int thread = 0; thread < kWeightGradientThreads; ++thread) {
-      ShareTap(thread, sums[thread].at[tap], shared.data());
+      ShareColumn(thread, sums[thread].at[column], shared.data());
     }
     for (int thread = 0; thread < kWeightGradientThreads; ++thread) {
-      StoreTap(grid, split, tile, thread, tap, shared.data(), partial);
+      StoreColumn(grid, split, tile, thread, column, shared.data(), partial);
     }
   }
 }

@@ -3,12 +3,13 @@
 // the order of its sums, too.
 //
 // Memory is channels_last: x [images, height, width, in], dy [images, height, width, out], and the weight's gradient
-// [out, 3, 3, in]. A thread takes four input and four output channels and adds up, in registers, all nine taps of their
-// 16 pairs while it goes along rows of pixels: 144 multiply-adds for each 64 bytes that it reads. A block has threads
-// for up to 32 x 32 channels, and as many "lanes" of them as fit, each with rows of its own. Sums are taken in four
-// stages, each in a fixed order: a thread's rows, a block's lanes, every eighth split of all rows, and the eight. All
-// of this depends on the shape alone, and nothing is added atomically, so a step repeats bit for bit, on GPUs of all
-// sizes.
+// [out, 3, 3, in]. A thread takes four input channels, four output channels and one row of the kernel, and adds up the
+// three taps of their 16 pairs in registers: 48 multiply-adds for each 32 bytes that it reads. It goes along rows of
+// pixels without a stop between them, and reads kAhead pixels ahead of what it adds, because memory answers only after
+// hundreds of cycles. A block has threads for up to 32 x 32 channels, and as many "lanes" of them as fit, each with
+// rows of its own. Sums are taken in four stages, each in a fixed order: a thread's rows, a block's lanes, every eighth
+// split of all rows, and the eight. All of this depends on the shape alone, and nothing is added atomically, so a step
+// repeats bit for bit, on GPUs of all sizes.
 #pragma once
 
 #include <cstdint>
@@ -17,13 +18,13 @@
 
 namespace prunelab {
 
-inline constexpr int kWeightGradientThreads = 256;  // of a block
+inline constexpr int kWeightGradientThreads = 384;  // of a block
 inline constexpr int kGroup = 4;                    // channels that a thread takes at once
 inline constexpr int kMaxGroups = 8;                // next to each other in a block, of input and of output channels
 // Blocks in all, if there are rows enough: a block's registers fill a multiprocessor, and the GPUs that this is for
 // have 108 to 132 of them.
 inline constexpr int64_t kWantedBlocks = 128;
-inline constexpr int kTaps = 9;
+inline constexpr int kKernel = 3;  // rows and columns of the kernel
 
 struct WeightGradientGrid {
   int64_t images = 0;
@@ -35,8 +36,8 @@ struct WeightGradientGrid {
   int64_t rows_of_lane = 1;
   int splits = 1;  // blocks one after the other over rows
   PRUNELAB_HOST_DEVICE int64_t rows() const { return images * height; }
-  PRUNELAB_HOST_DEVICE int pairs() const { return in_groups * out_groups; }  // threads of a lane
-  PRUNELAB_HOST_DEVICE int weights() const { return out * kTaps * in; }
+  PRUNELAB_HOST_DEVICE int pairs() const { return in_groups * out_groups; }  // threads of a kernel's row
+  PRUNELAB_HOST_DEVICE int weights() const { return out * kKernel * kKernel * in; }
   int64_t partial_size() const { return int64_t{splits} * weights(); }  // floats: the sums of all splits
 };
 
@@ -52,7 +53,7 @@ inline WeightGradientGrid MakeWeightGradientGrid(int64_t images, int height, int
   grid.out = out;
   grid.in_groups = groups_of(in);
   grid.out_groups = groups_of(out);
-  grid.lanes = kWeightGradientThreads / grid.pairs();
+  grid.lanes = kWeightGradientThreads / (kKernel * grid.pairs());
   grid.in_tiles = static_cast<int>(up(in, kGroup * grid.in_groups));
   grid.out_tiles = static_cast<int>(up(out, kGroup * grid.out_groups));
   const int64_t tiles = int64_t{grid.in_tiles} * grid.out_tiles;
@@ -66,13 +67,15 @@ inline WeightGradientGrid MakeWeightGradientGrid(int64_t images, int height, int
 struct WeightGradientPlace {
   bool active = false;         // whether there is anything for it to do
   int in = 0, out = 0;         // its first channels
+  int kernel_row = 0;          // 0 reads the pixels above the output's
   int64_t begin = 0, end = 0;  // its rows of pixels, of all images
 };
 
 PRUNELAB_HOST_DEVICE inline WeightGradientPlace WeightGradientPlaceOf(const WeightGradientGrid& grid, int split,
                                                                       int tile, int thread) {
   WeightGradientPlace place;
-  const int pair = thread % grid.pairs(), lane = thread / grid.pairs();
+  const int pair = thread % grid.pairs(), lane = thread / (grid.pairs() * kKernel);
+  place.kernel_row = thread / grid.pairs() % kKernel;
   place.in = ((tile % grid.in_tiles) * grid.in_groups + pair % grid.in_groups) * kGroup;
   place.out = ((tile / grid.in_tiles) * grid.out_groups + pair / grid.in_groups) * kGroup;
   place.active = lane < grid.lanes && place.in < grid.in && place.out < grid.out;
@@ -85,113 +88,121 @@ PRUNELAB_HOST_DEVICE inline WeightGradientPlace WeightGradientPlaceOf(const Weig
 
 using FourChannels = Pack<float, kGroup>;
 
-// A thread's sums: [tap][output channel], of four input channels each.
+// A thread's sums: [kernel's column][output channel], of four input channels each.
 struct WeightGradientSums {
-  FourChannels at[kTaps][kGroup];
+  FourChannels at[kKernel][kGroup];
 };
 
-// A row of pixels, at the thread's channels; null outside of the picture.
-struct PixelRow {
-  const float* pixels = nullptr;
-  PRUNELAB_HOST_DEVICE FourChannels Load(int column, int width, int channels) const {
-    if (pixels == nullptr || column >= width) return {};
-    return LoadPack<kGroup>(pixels + column * channels);
+// Pixels one after the other: those of a thread's rows, each row followed by a column of zeros, which is the padding to
+// the right of its row and to the left of the next one; after the last row zeros. `x` comes from the row that the
+// thread's row of the kernel reads, and is zero where that is outside of the picture.
+struct PixelStream {
+  const float *x, *dy;
+  int rows;    // to come, with the current one
+  int column;  // in the current row; `width` is the column of zeros
+  int height, width, in, out;
+  int x_row;  // in its image, that x is read from
+
+  PRUNELAB_HOST_DEVICE PixelStream(const WeightGradientGrid& grid, const WeightGradientPlace& place, const float* all_x,
+                                   const float* all_dy)
+      : x(all_x + (place.begin + place.kernel_row - 1) * (int64_t{grid.width} * grid.in) + place.in),
+        dy(all_dy + place.begin * (int64_t{grid.width} * grid.out) + place.out),
+        rows(static_cast<int>(place.end - place.begin)),
+        column(0),
+        height(grid.height),
+        width(grid.width),
+        in(grid.in),
+        out(grid.out),
+        x_row(static_cast<int>(place.begin % grid.height) + place.kernel_row - 1) {}
+
+  PRUNELAB_HOST_DEVICE void Next(int kernel_row, FourChannels& of_x, FourChannels& of_dy) {
+    const bool pixel = column < width && rows > 0;
+    of_x = {};
+    of_dy = {};
+    if (pixel) of_dy = LoadPack<kGroup>(dy);
+    if (pixel && static_cast<unsigned>(x_row) < static_cast<unsigned>(height)) of_x = LoadPack<kGroup>(x);
+    x += pixel ? in : 0;
+    dy += pixel ? out : 0;
+    const bool end = column == width;
+    column = end ? 0 : column + 1;
+    rows -= end;
+    x_row += end;
+    if (x_row == height + kernel_row - 1) x_row = kernel_row - 1;  // of the next image
   }
 };
 
-// The three rows around the output's row, at three columns: `at[row][slot]`. Going one pixel to the right replaces the
-// leftmost slot, so that nothing is moved: kLeft is the slot of the left column.
-struct PixelWindow {
-  FourChannels at[3][3];
+// The pixels that a thread holds: the one that it adds, its neighbours, and those that it has read ahead. Pixel p is in
+// slot p % kSlots, so that nothing is moved.
+inline constexpr int kSlots = 8, kAhead = kSlots - 1;
+struct PixelRing {
+  FourChannels x[kSlots], dy[kSlots];
 };
 
-// Adds the products of one pixel's gradient with the window around it.
-template <int kLeft>
-PRUNELAB_HOST_DEVICE inline void AddPixel(const PixelWindow& window, const FourChannels& dy, WeightGradientSums& sums) {
+// Adds the pixel in slot kSlot, and reads the one that takes the place of its left neighbour.
+template <int kSlot>
+PRUNELAB_HOST_DEVICE inline void AddPixel(int kernel_row, PixelStream& stream, PixelRing& ring,
+                                          WeightGradientSums& sums) {
+  const FourChannels& dy = ring.dy[kSlot];
   PRUNELAB_UNROLL
-  for (int tap = 0; tap < kTaps; ++tap) {
-    const FourChannels& x = window.at[tap / 3][(kLeft + tap % 3) % 3];
+  for (int column = 0; column < kKernel; ++column) {
+    const FourChannels& x = ring.x[(kSlot + kSlots - 1 + column) % kSlots];
     PRUNELAB_UNROLL
     for (int o = 0; o < kGroup; ++o) {
       PRUNELAB_UNROLL
       for (int i = 0; i < kGroup; ++i) {
-        sums.at[tap][o].at[i] = MultiplyAdd(dy.at[o], x.at[i], sums.at[tap][o].at[i]);
+        sums.at[column][o].at[i] = MultiplyAdd(dy.at[o], x.at[i], sums.at[column][o].at[i]);
       }
     }
   }
-}
-
-// One pixel of a row, at `column`; reads what the next one needs first, so that it arrives while this one is added.
-template <int kLeft>
-PRUNELAB_HOST_DEVICE inline void NextPixel(const WeightGradientGrid& grid, const PixelRow (&rows)[3],
-                                           const PixelRow& gradient, int column, PixelWindow& window, FourChannels& dy,
-                                           WeightGradientSums& sums) {
-  const FourChannels above = rows[0].Load(column + 2, grid.width, grid.in);
-  const FourChannels middle = rows[1].Load(column + 2, grid.width, grid.in);
-  const FourChannels below = rows[2].Load(column + 2, grid.width, grid.in);
-  const FourChannels next = gradient.Load(column + 1, grid.width, grid.out);
-  AddPixel<kLeft>(window, dy, sums);
-  window.at[0][kLeft] = above;
-  window.at[1][kLeft] = middle;
-  window.at[2][kLeft] = below;
-  dy = next;
-}
-
-PRUNELAB_HOST_DEVICE inline void AddRow(const WeightGradientGrid& grid, const WeightGradientPlace& place,
-                                        const float* x, const float* dy, int64_t row, WeightGradientSums& sums) {
-  const int in_image = static_cast<int>(row % grid.height);
-  const int64_t stride = int64_t{grid.width} * grid.in;
-  const float* const at_row = x + row * stride + place.in;
-  PixelRow rows[3], gradient;
-  if (in_image > 0) rows[0].pixels = at_row - stride;
-  rows[1].pixels = at_row;
-  if (in_image + 1 < grid.height) rows[2].pixels = at_row + stride;
-  gradient.pixels = dy + row * (int64_t{grid.width} * grid.out) + place.out;
-  PixelWindow window;
-  PRUNELAB_UNROLL
-  for (int r = 0; r < 3; ++r) {
-    window.at[r][0] = {};
-    window.at[r][1] = rows[r].Load(0, grid.width, grid.in);
-    window.at[r][2] = rows[r].Load(1, grid.width, grid.in);
-  }
-  FourChannels pixel = gradient.Load(0, grid.width, grid.out);
-  for (int column = 0; column < grid.width; column += 3) {
-    NextPixel<0>(grid, rows, gradient, column, window, pixel, sums);
-    if (column + 1 >= grid.width) break;
-    NextPixel<1>(grid, rows, gradient, column + 1, window, pixel, sums);
-    if (column + 2 >= grid.width) break;
-    NextPixel<2>(grid, rows, gradient, column + 2, window, pixel, sums);
-  }
+  constexpr int kFree = (kSlot + kAhead) % kSlots;
+  stream.Next(kernel_row, ring.x[kFree], ring.dy[kFree]);
 }
 
 PRUNELAB_HOST_DEVICE inline void WeightGradientOfThread(const WeightGradientGrid& grid,
-                                                        const WeightGradientPlace& place, const float* x,
-                                                        const float* dy, WeightGradientSums& sums) {
-  if (!place.active) return;
-  for (int64_t row = place.begin; row < place.end; ++row) AddRow(grid, place, x, dy, row, sums);
+                                                        const WeightGradientPlace& place, const float* all_x,
+                                                        const float* all_dy, WeightGradientSums& sums) {
+  if (!place.active || place.begin >= place.end) return;
+  PixelStream stream(grid, place, all_x, all_dy);
+  PixelRing ring;
+  ring.x[kAhead] = {};  // the padding to the left of the first row
+  PRUNELAB_UNROLL
+  for (int slot = 0; slot < kAhead; ++slot) stream.Next(place.kernel_row, ring.x[slot], ring.dy[slot]);
+  const int64_t pixels = (place.end - place.begin) * (grid.width + 1);
+  for (int64_t pixel = 0; pixel < pixels; pixel += kSlots) {
+    AddPixel<0>(place.kernel_row, stream, ring, sums);
+    AddPixel<1>(place.kernel_row, stream, ring, sums);
+    AddPixel<2>(place.kernel_row, stream, ring, sums);
+    AddPixel<3>(place.kernel_row, stream, ring, sums);
+    AddPixel<4>(place.kernel_row, stream, ring, sums);
+    AddPixel<5>(place.kernel_row, stream, ring, sums);
+    AddPixel<6>(place.kernel_row, stream, ring, sums);
+    AddPixel<7>(place.kernel_row, stream, ring, sums);
+  }
 }
 
-// The lanes of a block are added tap by tap, in memory that its threads share: [kGroup][threads] packs, one for each of
-// a thread's output channels.
-PRUNELAB_HOST_DEVICE inline void ShareTap(int thread, const FourChannels (&of_tap)[kGroup], FourChannels* shared) {
+// The lanes of a block are added column by column of the kernel, in memory that its threads share: [kGroup][threads]
+// packs, one for each of a thread's output channels.
+PRUNELAB_HOST_DEVICE inline void ShareColumn(int thread, const FourChannels (&of_column)[kGroup],
+                                             FourChannels* shared) {
   PRUNELAB_UNROLL
-  for (int o = 0; o < kGroup; ++o) shared[o * kWeightGradientThreads + thread] = of_tap[o];
+  for (int o = 0; o < kGroup; ++o) shared[o * kWeightGradientThreads + thread] = of_column[o];
 }
 
 // Then each thread adds the lanes of its share of the block's sums, and leaves them in `partial`
 // [splits, out, 3, 3, in].
-PRUNELAB_HOST_DEVICE inline void StoreTap(const WeightGradientGrid& grid, int split, int tile, int thread, int tap,
-                                          const FourChannels* shared, float* partial) {
-  const int channels_of_output = grid.pairs() * kGroup;
-  for (int element = thread; element < kGroup * channels_of_output; element += kWeightGradientThreads) {
-    const int o = element / channels_of_output, pair = element % channels_of_output / kGroup, i = element % kGroup;
-    const WeightGradientPlace place = WeightGradientPlaceOf(grid, split, tile, pair);
+PRUNELAB_HOST_DEVICE inline void StoreColumn(const WeightGradientGrid& grid, int split, int tile, int thread,
+                                             int column, const FourChannels* shared, float* partial) {
+  const int of_lane = grid.pairs() * kKernel, of_output = of_lane * kGroup;
+  for (int element = thread; element < kGroup * of_output; element += kWeightGradientThreads) {
+    const int o = element / of_output, in_lane = element % of_output / kGroup, i = element % kGroup;
+    const WeightGradientPlace place = WeightGradientPlaceOf(grid, split, tile, in_lane);
     if (!place.active) continue;
     float sum = 0;
     for (int lane = 0; lane < grid.lanes; ++lane) {
-      sum += shared[o * kWeightGradientThreads + lane * grid.pairs() + pair].at[i];
+      sum += shared[o * kWeightGradientThreads + lane * of_lane + in_lane].at[i];
     }
-    partial[((int64_t{split} * grid.out + place.out + o) * kTaps + tap) * grid.in + place.in + i] = sum;
+    const int tap = place.kernel_row * kKernel + column;
+    partial[((int64_t{split} * grid.out + place.out + o) * (kKernel * kKernel) + tap) * grid.in + place.in + i] = sum;
   }
 }
 

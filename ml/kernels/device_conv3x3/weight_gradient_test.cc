@@ -95,7 +95,8 @@ TEST(DeviceConv3x3Test, TheGridCoversAllRowsOnceAndIsTheSameForAllGpus) {
     const WeightGradientGrid grid =
         MakeWeightGradientGrid(test.images, static_cast<int>(test.height), static_cast<int>(test.width),
                                static_cast<int>(test.in), static_cast<int>(test.out));
-    EXPECT_LE(grid.lanes * grid.pairs(), kWeightGradientThreads);
+    EXPECT_LE(grid.lanes * kKernel * grid.pairs(), kWeightGradientThreads);
+    EXPECT_GE(grid.lanes, 1);
     EXPECT_LE(int64_t{grid.splits} * grid.in_tiles * grid.out_tiles, kWantedBlocks);
     EXPECT_GE(grid.splits * grid.lanes * grid.rows_of_lane, grid.rows());
     EXPECT_LT((grid.splits - 1) * grid.lanes * grid.rows_of_lane, grid.rows());  // none without work
