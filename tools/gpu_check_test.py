@@ -168,6 +168,17 @@ class ResultsTest(Folder):
         outcome = gpu_check.outcome_of_tests(self.report(good, bad), 1)
         self.assertEqual((outcome.result, outcome.figures["failed"]), (FAIL, ["Suite.Bad"]))
 
+    def test_what_a_sanitizer_says(self):
+        good = "[  PASSED  ] 3 tests.\n========= ERROR SUMMARY: 0 errors\n"
+        self.assertEqual(gpu_check.judged_sanitizer(0, good).result, PASS)
+        race = "[  PASSED  ] 3 tests.\n========= RACECHECK SUMMARY: 1 hazard displayed (1 error, 0 warnings)\n"
+        self.assertEqual(gpu_check.judged_sanitizer(99, race).result, FAIL)
+        self.assertIn("1 hazard", gpu_check.judged_sanitizer(99, race).figure)
+        self.assertEqual(gpu_check.judged_sanitizer(0, "[  PASSED  ] 3 tests.\n").result, FAIL)  # it did not report
+        self.assertEqual(gpu_check.judged_sanitizer(0, "========= ERROR SUMMARY: 0 errors\n").result, FAIL)
+        with self.assertRaises(gpu_check.NotPossible):
+            gpu_check.judged_sanitizer(0, "[  PASSED  ] 0 tests.\n========= ERROR SUMMARY: 0 errors\n")
+
     def test_steps_that_wait(self):
         calm = {"steps": 20, "steps_with_updates": 5, "waiting_steps": 0, "waiting_steps_without_update": 0, "calls": {}}
         at_updates = {**calm, "waiting_steps": 5}

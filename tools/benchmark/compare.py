@@ -156,7 +156,8 @@ def peers_of(arguments):
     """The kinds of PyTorch's step that are measured."""
     if arguments.no_peer:
         return []
-    return ["eager"] + ([] if arguments.no_compile else ["compile"]) + (["graph"] if arguments.graph else [])
+    left_out = {"eager": arguments.no_eager, "compile": arguments.no_compile, "graph": not arguments.graph}
+    return [kind for kind in PEERS if not left_out[kind]]
 
 
 def digits(milliseconds):
@@ -177,7 +178,7 @@ def measure(name, arguments):
             try:
                 peers[kind].append(peer(peer_flags, arguments, kind))
             except RuntimeError as error:
-                if kind == "eager":
+                if kind == "eager" or list(peers) == [kind]:
                     raise
                 print(f"PyTorch's {kind} does not work here: {error}", file=sys.stderr)
                 del peers[kind]
@@ -231,6 +232,7 @@ def main():
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--no_compile", action="store_true")
+    parser.add_argument("--no_eager", action="store_true", help="goes with --graph")
     parser.add_argument("--graph", action="store_true", help="on cuda, also PyTorch's step as one CUDA graph")
     parser.add_argument("--no_peer", action="store_true", help="measures this project alone")
     parser.add_argument("--short", action="store_true",
@@ -242,6 +244,8 @@ def main():
     arguments = parser.parse_args()
     if arguments.graph and arguments.device != "cuda":
         parser.error("--graph goes with --device=cuda")
+    if arguments.no_eager and not arguments.graph:
+        parser.error("--no_eager goes with --graph: something of PyTorch's must be measured, or give --no_peer")
     if arguments.short:
         arguments.rounds, arguments.no_compile = 1, True
     check_optimised(arguments.program)
