@@ -43,6 +43,21 @@ def run_under_way(worker):
     return next((pathlib.Path(link).parent for link in links if link.endswith("/.lock")), None)
 
 
+def waits(process, output):
+    """Whether a shard has its lock in `output` and has slept for half a second, as it does between looks at what other
+    processes train."""
+    for _ in range(10):
+        try:
+            links = [os.readlink(fd) for fd in pathlib.Path("/proc/%d/fd" % process).iterdir()]
+        except FileNotFoundError:
+            return False  # one was closed meanwhile
+        state = pathlib.Path("/proc/%d/stat" % process).read_text().rsplit(")", 1)[1].split()[0]
+        if state != "S" or not any(link.startswith("%s/.lock." % output) for link in links):
+            return False
+        time.sleep(0.05)
+    return True
+
+
 def crash_a_worker(coordinator, by=signal.SIGSEGV):
     """Ends a worker by a signal in the middle of its run. It is stopped first: a worker that has already ended (and was not
     waited for yet) ignores signals, and after a run's result a crash changes nothing."""
@@ -309,7 +324,14 @@ def main():
     shifted = ("--arms=dynamic_l1/cov", "--jobs=1", "--threads_per_run=1", "--retries=0")
     first = ablation.start(output, "--seeds=1-2", "--shard=0/2", *shifted)
     held = wait_for((output / RUN / "provenance.json").exists)  # written by the owner of the run's lock
+    # The owner is stopped until the other shard waits for it: on a busy machine it could have ended before.
+    owners = children(first.pid)
+    for owner in owners:
+        os.kill(owner, signal.SIGSTOP)
     second = ablation.start(output, "--seeds=0-1", "--shard=1/2", *shifted)
+    held = held and wait_for(lambda: waits(second.pid, output), 120)
+    for owner in owners:
+        os.kill(owner, signal.SIGCONT)
     errors = [process.communicate()[1] for process in (first, second)]
     timing = output / RUN / "timing.jsonl"
     checks.check("of two shards with the same run one trains it, and both end well",
