@@ -96,9 +96,8 @@ absl::StatusOr<RunnerOptions> OptionsOf(const LoadedAblation& loaded) {
   if (FLAGS_expected_sd != 0 && !FLAGS_dry_run) {
     return absl::InvalidArgumentError("--expected_sd goes with --dry_run, which says what the seeds can show");
   }
-  for (const auto& [name, value] :
-       {std::make_pair("jobs", FLAGS_jobs), std::make_pair("threads_per_run", FLAGS_threads_per_run),
-        std::make_pair("retries", FLAGS_retries)}) {
+  for (const auto& [name, value] : {std::pair("jobs", FLAGS_jobs), std::pair("threads_per_run", FLAGS_threads_per_run),
+                                    std::pair("retries", FLAGS_retries)}) {
     if (value >= 0) continue;
     return absl::InvalidArgumentError(absl::StrCat("--", name, "=", value, ": must be 0 or more"));
   }

@@ -66,8 +66,7 @@ absl::StatusOr<Model> OpenCheckpoint(const std::string& path, absl::string_view 
 }
 
 absl::Status CheckNoCheckpointFlags() {
-  for (const auto& [name, value] :
-       {std::make_pair("strip_prefix", FLAGS_strip_prefix), std::make_pair("ignore", FLAGS_ignore)}) {
+  for (const auto& [name, value] : {std::pair("strip_prefix", FLAGS_strip_prefix), std::pair("ignore", FLAGS_ignore)}) {
     if (!value.empty()) return absl::InvalidArgumentError(absl::StrCat("--", name, " goes with --checkpoint"));
   }
   return absl::OkStatus();

@@ -76,7 +76,7 @@ std::string Curve(const Runs& runs, int64_t epochs, size_t column, int64_t point
   for (const size_t index : Thinned(with_values.size(), points)) {
     const std::vector<float> values = ValuesAt(runs, with_values[index], column);
     absl::StrAppend(&x, x.empty() ? "" : ",", with_values[index]);
-    for (auto [out, q] : {std::make_pair(&middle, 0.5), std::make_pair(&low, 0.1), std::make_pair(&high, 0.9)}) {
+    for (auto [out, q] : {std::pair(&middle, 0.5), std::pair(&low, 0.1), std::pair(&high, 0.9)}) {
       if (!out->empty()) out->append(",");
       AppendShort(QuantileOfSorted(values, q), out);
     }

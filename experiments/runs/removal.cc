@@ -70,8 +70,7 @@ absl::Status WriteLatencies(Model dense, Model removed, const std::string& folde
   SkippingPlan plan;
   for (const int64_t batch : {1, 64}) {
     const std::vector<Latency> latencies = MeasureLatencies({&dense, &removed}, plan, batch, kRuns, kSeconds);
-    for (const auto& [name, latency] :
-         {std::make_pair("dense", latencies[0]), std::make_pair("removed", latencies[1])}) {
+    for (const auto& [name, latency] : {std::pair("dense", latencies[0]), std::pair("removed", latencies[1])}) {
       json[absl::StrCat("latency_", batch, "_", name)] = latency.median;
       json[absl::StrCat("latency_", batch, "_", name, "_spread")] = latency.spread();
     }

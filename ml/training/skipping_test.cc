@@ -111,7 +111,7 @@ std::unique_ptr<Trainer> MakeTrainer(const Case& test, const Dataset& data, at::
 double LargestDifference(const Model& a, const Model& b) {
   double largest = 0;
   for (const auto& [list, other] :
-       {std::make_pair(&a.parameters(), &b.parameters()), std::make_pair(&a.buffers(), &b.buffers())}) {
+       {std::pair(&a.parameters(), &b.parameters()), std::pair(&a.buffers(), &b.buffers())}) {
     for (size_t i = 0; i < list->size(); ++i) {
       const at::Tensor x = (*list)[i].tensor.detach().to(at::kDouble), y = (*other)[i].tensor.detach().to(at::kDouble);
       const double scale = std::max(1.0, y.abs().max().item<double>());

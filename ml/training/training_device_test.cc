@@ -448,8 +448,8 @@ TEST_P(DeviceTest, ALossThatIsNoNumberEndsTheTraining) {
 // Max pools with and without overlapping windows, and LAMP's sums.
 TEST_P(DeviceTest, ATrainingRepeatsBitForBit) {
   for (const auto& [network, size] :
-       {std::make_pair("Vgg] { depth: 11 width: 8 }", 32), std::make_pair("ResNetImageNet] { depth: 18 width: 8 }", 64),
-        std::make_pair("ResNetCifar] { depth: 8 }", 16)}) {
+       {std::pair("Vgg] { depth: 11 width: 8 }", 32), std::pair("ResNetImageNet] { depth: 18 width: 8 }", 64),
+        std::pair("ResNetCifar] { depth: 8 }", 16)}) {
     const Dataset data = RandomData(32, size);
     SCOPED_TRACE(network);
     Case test;
