@@ -51,7 +51,7 @@ void Update(benchmark::State& state, const google::protobuf::Message& parameters
   for (auto _ : state) {
     // A fresh one: some strategies rank once.
     const std::unique_ptr<PruningStrategy> strategy = *CreatePruningStrategy(parameters, PruningSetup{&network, 1});
-    const auto update = strategy->Update(position, layers);
+    auto update = strategy->Update(position, layers);
     PRUNELAB_CHECK(update.ok() && update->has_value()) << "no update";
     benchmark::DoNotOptimize(update);
   }
