@@ -6,7 +6,9 @@ Usage: make_package.py CONTENTS.json ARCHIVE.tar.zst, by the rule of package.bzl
 A program is stripped, and its run path becomes $ORIGIN/../lib. (It is a DT_RPATH, which the loader searches before
 LD_LIBRARY_PATH, also for the libraries of libraries: another libprotobuf that a cluster's modules put there does no harm.)
 Libraries are taken from this machine, except for the system's, which every Linux has and which must suit each other, and
-LibTorch's, which prunelab-env finds when a program is started. The same inputs give the same archive, byte for byte.
+LibTorch's, which prunelab-env finds when a program is started. A library loses its own run path, if it has one: it would
+take the place of the program's, and a DT_RUNPATH comes after LD_LIBRARY_PATH. The same inputs give the same archive, byte
+for byte.
 """
 
 import json
@@ -63,6 +65,7 @@ def add_libraries(programs, folder):
                 sys.exit(f"{file} loads {name}, which is neither LibTorch's nor installed on this machine (ldconfig -p)")
             taken[name] = pathlib.Path(installed[name]).resolve()
             shutil.copyfile(taken[name], folder / name)
+            subprocess.run(["patchelf", "--remove-rpath", str(folder / name)], check=True)
             waiting.append(folder / name)
     return sorted(taken.values())
 
