@@ -53,8 +53,9 @@ thread_local int g_inside_sgd = 0;
 
 // A copy between devices that the host waits for.
 bool WaitsForCopy(const at::RecordFunction& call) {
-  if (std::strcmp(call.name(), "aten::copy_") != 0 || call.inputs().size() < 3) return false;
-  const c10::IValue &to = call.inputs()[0], &from = call.inputs()[1], &non_blocking = call.inputs()[2];
+  const c10::ArrayRef<const c10::IValue> inputs = call.inputs();
+  if (std::strcmp(call.name(), "aten::copy_") != 0 || inputs.size() < 3) return false;
+  const c10::IValue &to = inputs[0], &from = inputs[1], &non_blocking = inputs[2];
   if (!to.isTensor() || !from.isTensor() || to.toTensor().device() == from.toTensor().device()) return false;
   const at::Tensor& host = to.toTensor().is_cpu() ? to.toTensor() : from.toTensor();
   return !(non_blocking.isBool() && non_blocking.toBool() && host.is_cpu() && host.is_pinned());
