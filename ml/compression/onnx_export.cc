@@ -4,6 +4,7 @@
 #include <onnx/onnx_pb.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <vector>
 
@@ -71,6 +72,9 @@ class Exporter {
     attribute->set_type(type);
     return attribute;
   }
+  static void Float(onnx::NodeProto* node, const char* name, double value) {
+    Attribute(node, name, onnx::AttributeProto::FLOAT)->set_f(static_cast<float>(value));
+  }
   static void Int(onnx::NodeProto* node, const char* name, int64_t value) {
     Attribute(node, name, onnx::AttributeProto::INT)->set_i(value);
   }
@@ -125,6 +129,66 @@ class Exporter {
     }
   }
 
+  // One step of a formula: op(inputs), under the node's name with another ending. The last one has the node's own
+  // output.
+  std::string Step(int i, const char* op, const std::vector<std::string>& in, bool last = false) {
+    const std::string name =
+        last ? info_.node(i).name() : absl::StrCat(info_.node(i).name(), ".step", graph_->node_size());
+    const std::string output = last ? Value(i) : name;
+    Append(op, name, in, output);
+    return output;
+  }
+  std::string Number(int i, double value) {
+    const std::string name = absl::StrCat(info_.node(i).name(), ".number", graph_->initializer_size());
+    Initialize(name, onnx::TensorProto::FLOAT, at::scalar_tensor(value, at::kFloat));
+    return name;
+  }
+
+  void WriteElementwise(int i, const std::string& x) {
+    const Elementwise& elementwise = info_.node(i).elementwise();
+    const std::string& name = info_.node(i).name();
+    const auto half_of_x_times_one_plus = [&](const std::string& y) {
+      Step(i, "Mul", {Step(i, "Mul", {x, Number(i, 0.5)}), Step(i, "Add", {y, Number(i, 1)})}, /*last=*/true);
+    };
+    switch (elementwise.function()) {
+      case Elementwise::CLIP:
+        Step(i, "Clip", {x, Number(i, elementwise.low()), Number(i, elementwise.high())}, /*last=*/true);
+        return;
+      case Elementwise::LEAKY_RELU:
+        Float(Append("LeakyRelu", name, {x}, Value(i)), "alpha", elementwise.slope());
+        return;
+      case Elementwise::SIGMOID:
+        Append("Sigmoid", name, {x}, Value(i));
+        return;
+      case Elementwise::HARD_SIGMOID: {
+        onnx::NodeProto* node = Append("HardSigmoid", name, {x}, Value(i));
+        Float(node, "alpha", 1.0 / 6);
+        Float(node, "beta", 0.5);
+        return;
+      }
+      case Elementwise::HARD_SWISH:
+        Append("HardSwish", name, {x}, Value(i));
+        return;
+      case Elementwise::SILU:
+        Step(i, "Mul", {x, Step(i, "Sigmoid", {x})}, /*last=*/true);
+        return;
+      case Elementwise::GELU:  // an operator of its own from opset 20 on
+        half_of_x_times_one_plus(Step(i, "Erf", {Step(i, "Mul", {x, Number(i, M_SQRT1_2)})}));
+        return;
+      case Elementwise::GELU_TANH: {
+        const std::string cube = Step(i, "Mul", {Step(i, "Mul", {x, x}), x});
+        const std::string sum = Step(i, "Add", {x, Step(i, "Mul", {cube, Number(i, 0.044715)})});
+        half_of_x_times_one_plus(Step(i, "Tanh", {Step(i, "Mul", {sum, Number(i, M_2_SQRTPI * M_SQRT1_2)})}));
+        return;
+      }
+      case Elementwise::TANH:
+        Append("Tanh", name, {x}, Value(i));
+        return;
+      case Elementwise::UNSET:
+        return;
+    }
+  }
+
   void Write(int i) {
     const Node& node = info_.node(i);
     const std::string& name = node.name();
@@ -152,11 +216,13 @@ class Exporter {
         for (const char* suffix : {"weight", "bias", "running_mean", "running_var"}) {
           in.push_back(Parameter(node, suffix));
         }
-        Attribute(Append("BatchNormalization", name, in, Value(i)), "epsilon", onnx::AttributeProto::FLOAT)
-            ->set_f(static_cast<float>(node.batch_norm2d().epsilon()));
+        Float(Append("BatchNormalization", name, in, Value(i)), "epsilon", node.batch_norm2d().epsilon());
         return;
       case Node::kRelu:
         Append("Relu", name, in, Value(i));
+        return;
+      case Node::kElementwise:
+        WriteElementwise(i, in[0]);
         return;
       case Node::kAdd:
         Append("Sum", name, in, Value(i));

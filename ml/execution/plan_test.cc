@@ -4,6 +4,10 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <map>
 #include <utility>
 
 #include "ml/network/network_writer.h"
@@ -200,6 +204,49 @@ TEST(ReferencePlanTest, AStoredConstantIsAddedToEachImageAndStaysAsItIs) {
 }
 
 // Maps, a stored constant among them, and features.
+// Each function against its formula, and its gradient against the formula's difference quotient, away from kinks.
+TEST(ReferencePlanTest, ElementwiseFunctionsAreTheirFormulas) {
+  const auto clipped = [](double x, double low, double high) { return std::min(std::max(x, low), high); };
+  const auto sigmoid = [](double x) { return 1 / (1 + std::exp(-x)); };
+  const std::map<Elementwise::Function, std::function<double(double)>> formulas = {
+      {Elementwise::CLIP, [&](double x) { return clipped(x, -1, 2.5); }},
+      {Elementwise::LEAKY_RELU, [](double x) { return x < 0 ? 0.2 * x : x; }},
+      {Elementwise::SIGMOID, sigmoid},
+      {Elementwise::HARD_SIGMOID, [&](double x) { return clipped(x / 6 + 0.5, 0, 1); }},
+      {Elementwise::HARD_SWISH, [&](double x) { return x * clipped(x / 6 + 0.5, 0, 1); }},
+      {Elementwise::SILU, [&](double x) { return x * sigmoid(x); }},
+      {Elementwise::GELU, [](double x) { return x / 2 * (1 + std::erf(x / std::sqrt(2))); }},
+      {Elementwise::GELU_TANH,
+       [](double x) { return x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }},
+      {Elementwise::TANH, [](double x) { return std::tanh(x); }}};
+  ASSERT_EQ(formulas.size(), Elementwise::Function_ARRAYSIZE - 1);
+  const at::Tensor images = at::linspace(-7.93, 8.06, 48, at::kDouble).view({1, 3, 4, 4});
+  for (const auto& [function, formula] : formulas) {
+    SCOPED_TRACE(Elementwise::Function_Name(function));
+    NetworkWriter net;
+    net.Image(3, 4, 4);
+    Elementwise* elementwise = net.Append("function", {"image"})->mutable_elementwise();
+    elementwise->set_function(function);
+    elementwise->set_low(-1);
+    elementwise->set_high(2.5);
+    elementwise->set_slope(0.2);
+    net.Flatten("flat", "function");
+    Model model = Model::Create(*NetworkInfo::Create(net.Take()), at::kDouble, at::kCPU);
+    EXPECT_EQ(model.info().MacCount(), 0);
+    const at::Tensor x = images.clone().requires_grad_();
+    ReferencePlan plan;
+    ForwardOptions train;
+    train.mode = Mode::kTrain;
+    const at::Tensor y = plan.Forward(model, x, train).logits;
+    const at::Tensor gradient = torch::autograd::grad({y.sum()}, {x})[0].flatten();
+    for (int64_t k = 0; k < 48; ++k) {
+      const double at = images.flatten()[k].item<double>(), step = 1e-5;
+      EXPECT_NEAR(y[0][k].item<double>(), formula(at), 1e-14 * std::max(1.0, std::abs(at)));
+      EXPECT_NEAR(gradient[k].item<double>(), (formula(at + step) - formula(at - step)) / (2 * step), 1e-8) << at;
+    }
+  }
+}
+
 TEST(ReferencePlanTest, ConcatIsPyTorchsCat) {
   NetworkWriter net;
   net.Image(2, 4, 4);

@@ -10,6 +10,7 @@
 #include "ml/base/check.h"
 #include "ml/execution/sampled_conv.h"
 #include "ml/kernels/scatter_channels/scatter_channels.h"
+#include "ml/network/elementwise.h"
 
 namespace prunelab {
 namespace {
@@ -158,6 +159,8 @@ at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>
     }
     case Node::kConcat:
       return Concatenated(in);
+    case Node::kElementwise:
+      return ApplyElementwise(node.elementwise(), in[0]);
     case Node::kImage:
     case Node::OP_NOT_SET:
       break;

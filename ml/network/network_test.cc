@@ -82,6 +82,15 @@ TEST(NetworkTest, RefusesByNodeName) {
       {"node { name: 'i' image {} } node { name: 'x' input: 'i' }", "says not what it does"},
       {"node { name: 'i' image {} } node { name: 'x' input: 'i' relu {} }", "is the output and must be flat"},
       {"node { name: 'i' image {} } node { name: 'x' input: 'i' concat {} }", "has 1 inputs; needs 2 or more"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'i' elementwise {} }",
+       "function is unset; must be one of CLIP, LEAKY_RELU, SIGMOID, HARD_SIGMOID, HARD_SWISH, SILU, GELU, GELU_TANH, "
+       "TANH"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'i' elementwise { function: CLIP low: 6 } }",
+       "clips between low 6 and high 6; low must be below high"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'i' elementwise { function: CLIP high: nan } }",
+       "low must be below high"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'i' elementwise { function: LEAKY_RELU slope: inf } }",
+       "slope is inf; must be finite"},
       {"node { name: 'i' image { height: 4 } } node { name: 'x' input: 'i' max_pool2d {} } "
        "node { name: 'y' input: 'i' input: 'x' concat {} }",
        "puts together shapes that differ: [3, 4, 32] and [3, 2, 16]"},

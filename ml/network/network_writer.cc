@@ -41,6 +41,12 @@ std::string NetworkWriter::Relu(const std::string& name, const std::string& inpu
   return name;
 }
 
+std::string NetworkWriter::Elementwise(const std::string& name, const std::string& input,
+                                       prunelab::Elementwise::Function function) {
+  Append(name, {input})->mutable_elementwise()->set_function(function);
+  return name;
+}
+
 std::string NetworkWriter::Add(const std::string& name, const std::vector<std::string>& inputs) {
   Append(name, inputs)->mutable_add();
   return name;

@@ -40,6 +40,7 @@ class NetworkWriter {
   std::string Conv(const std::string& name, const std::string& input, const ConvShape& shape);
   std::string BatchNorm(const std::string& name, const std::string& input, double epsilon = 1e-5);
   std::string Relu(const std::string& name, const std::string& input);
+  std::string Elementwise(const std::string& name, const std::string& input, prunelab::Elementwise::Function function);
   std::string Add(const std::string& name, const std::vector<std::string>& inputs);
   std::string MaxPool(const std::string& name, const std::string& input, int64_t kernel, int64_t stride,
                       int64_t padding = 0);

@@ -143,6 +143,20 @@ class NetworkDrawer {
     return Keep(node, in.channels, in.height, in.width);
   }
 
+  // Any function; those of ReLU's kind are as likely as the smooth ones.
+  Output Elementwise(const Output& in) {
+    Node* node = Append("elementwise", {in});
+    prunelab::Elementwise* elementwise = node->mutable_elementwise();
+    elementwise->set_function(
+        static_cast<prunelab::Elementwise::Function>(Between(1, prunelab::Elementwise::Function_MAX)));
+    if (Happens(0.3)) {
+      elementwise->set_low(-0.5);
+      elementwise->set_high(0.25);
+      elementwise->set_slope(0.3);
+    }
+    return Keep(node, in.channels, in.height, in.width);
+  }
+
   Output Pool(const Output& in) {
     for (;;) {
       const int64_t kernel = Between(1, 4), stride = Between(1, 2), padding = Between(0, kernel / 2);
@@ -247,7 +261,7 @@ class NetworkDrawer {
 
   void Step() {
     const Output in = Pick();
-    switch (Between(0, 14)) {
+    switch (Between(0, 16)) {
       case 0:
         Conv(in, Between(1, 6), 1);
         return;
@@ -295,6 +309,12 @@ class NetworkDrawer {
         return;
       case 13:
         Concat(in);
+        return;
+      case 14:
+        Elementwise(in);
+        return;
+      case 15:
+        Elementwise(BatchNorm(Conv(in, Between(2, 6), 1)));
         return;
       default:
         Scattered(in);
