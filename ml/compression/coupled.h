@@ -1,6 +1,7 @@
 // Coupled removal: channels that the network's structure ties together go together, as dependency-graph tools do (Fang
 // et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023). Unlike exact removal it also makes residual streams
-// narrower, and it changes the function: fine-tune after it.
+// narrower, and it changes the function: fine-tune after it. What dead filters contribute as constants (by a bias, BN,
+// or a function that is not zero at zero, such as a sigmoid) is dropped with them.
 //
 //   stem conv, filter 3 --- sum --- channel 3 of the stream, read by all blocks
 //   block.conv2, filter 3 -/        is one group: {stem 3, layer1.0.conv2 3, layer1.1.conv2 3, ...}

@@ -15,6 +15,7 @@
 #include "google/protobuf/text_format.h"
 #include "ml/compression/compressed_model.h"
 #include "ml/compression/testing/random_models.h"
+#include "ml/models/mobilenet_v2.h"
 #include "ml/models/resnet_cifar.h"
 #include "ml/models/vgg.h"
 
@@ -74,6 +75,10 @@ TEST(OnnxExportTest, ParameterFreeShortcuts) {
 }
 
 TEST(OnnxExportTest, Vgg) { CheckFamily(Build(CreateVgg, "depth: 11 width: 2")); }
+
+TEST(OnnxExportTest, MobileNetV2) {
+  CheckFamily(Build(CreateMobileNetV2, "stem: CIFAR width_multiplier: 0.2 image_size: 12"));
+}
 
 TEST(OnnxExportTest, NetworksOfAllOperators) {
   for (uint64_t seed = 0; seed < 200; ++seed) {
