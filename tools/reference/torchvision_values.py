@@ -61,6 +61,13 @@ def cifar_stem(classes):
     return model
 
 
+def mobilenet_cifar(width, classes):
+    model = torchvision.models.mobilenet_v2(num_classes=classes, width_mult=width)
+    model.features[0][0].stride = (1, 1)
+    model.features[2].conv[1][0].stride = (1, 1)
+    return model
+
+
 class Vgg(nn.Module):
     """features.N as one nn.Sequential, a global average, a linear classifier."""
 
@@ -86,7 +93,7 @@ def entries(model):
 
 
 def main():
-    resnet, vgg = "prunelab.ResNetImageNet", "prunelab.Vgg"
+    resnet, vgg, mobilenet = "prunelab.ResNetImageNet", "prunelab.Vgg", "prunelab.MobileNetV2"
     models = torchvision.models
     networks = [
         ("resnet18", resnet, "depth: 18", models.resnet18(), 64),
@@ -95,6 +102,10 @@ def main():
         ("resnet101", resnet, "depth: 101", models.resnet101(), 0),
         ("resnet152", resnet, "depth: 152", models.resnet152(), 0),
         ("resnet18_cifar", resnet, "depth: 18 stem: CIFAR", cifar_stem(10), 32),
+        ("mobilenet_v2", mobilenet, "", models.mobilenet_v2(), 64),
+        ("mobilenet_v2_narrow", mobilenet, "width_multiplier: 0.35", models.mobilenet_v2(width_mult=0.35), 0),
+        ("mobilenet_v2_wide", mobilenet, "width_multiplier: 1.4", models.mobilenet_v2(width_mult=1.4), 0),
+        ("mobilenet_v2_cifar", mobilenet, "stem: CIFAR width_multiplier: 0.5", mobilenet_cifar(0.5, 10), 32),
         ("vgg16", vgg, "depth: 16", Vgg([2, 2, 3, 3, 3], False, False), 32),
         ("vgg19", vgg, "depth: 19", Vgg([2, 2, 4, 4, 4], False, False), 0),
         ("vgg13_bias", vgg, "depth: 13 conv_bias: true last_max_pool: true", Vgg([2, 2, 2, 2, 2], True, True), 32),
