@@ -43,7 +43,7 @@ def run_under_way(worker):
     return next((pathlib.Path(link).parent for link in links if link.endswith("/.lock")), None)
 
 
-def waits(process, output):
+def waits_for_others(process, output):
     """Whether a shard has its lock in `output` and has slept for half a second, as it does between looks at what other
     processes train."""
     for _ in range(10):
@@ -329,7 +329,7 @@ def main():
     for owner in owners:
         os.kill(owner, signal.SIGSTOP)
     second = ablation.start(output, "--seeds=0-1", "--shard=1/2", *shifted)
-    held = held and wait_for(lambda: waits(second.pid, output), 120)
+    held = held and wait_for(lambda: waits_for_others(second.pid, output), 120)
     for owner in owners:
         os.kill(owner, signal.SIGCONT)
     errors = [process.communicate()[1] for process in (first, second)]
