@@ -120,6 +120,7 @@ class Machine:
         self.configs = (root / "configs") if self.packaged else root / "experiments/configs"
         self.python = arguments.python
         self.environment = self._environment()
+        self.torch = None  # torch_facts, once they are known
 
     def _environment(self):
         """For all programs; the package's launcher need not look for LibTorch anew each time."""
@@ -281,11 +282,14 @@ def describe_torch(run, machine):
 
 
 def torch_facts(run, machine):
-    """What the Python for PyTorch's side has; NotPossible if torch cannot be imported there."""
-    finished = run.call([machine.python, "-c", TORCH], statuses=(0, 1))
-    if finished.status != 0:
-        raise NotPossible(f"PyTorch is not importable by {machine.python}")
-    return finished.last_json()
+    """What the Python for PyTorch's side has; NotPossible if torch cannot be imported there. It is asked once: importing
+    torch takes seconds."""
+    if machine.torch is None:
+        finished = run.call([machine.python, "-c", TORCH], statuses=(0, 1))
+        if finished.status != 0:
+            raise NotPossible(f"PyTorch is not importable by {machine.python}")
+        machine.torch = finished.last_json()
+    return machine.torch
 
 
 def describe_tool(run, machine, name, *flags):
