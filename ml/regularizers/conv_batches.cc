@@ -20,7 +20,7 @@ constexpr int64_t kCpuGroupBytes = 400 << 10;
 // Bool [layers, out], true where a layer has no filter mask or that is on; undefined if none has one. The masks are
 // compared after they are stacked: on a GPU each comparison is a launch.
 at::Tensor StackFilterMasks(const std::vector<RegularizedLayer>& layers, const ConvGroup& group) {
-  const auto has_filter_mask = [&](size_t i) { return layers[i].mask.defined() && !HasWeightMask(layers[i]); };
+  const auto has_filter_mask = [&](size_t i) { return HasFilterMask(layers[i]); };
   if (std::none_of(group.begin(), group.end(), has_filter_mask)) return {};
   std::vector<at::Tensor> masks;
   for (const size_t i : group) {

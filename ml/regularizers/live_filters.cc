@@ -18,13 +18,14 @@ bool HasWeightMask(const RegularizedLayer& layer) {
   return layer.mask.defined() && layer.mask.numel() != layer.weight.size(0);
 }
 
+bool HasFilterMask(const RegularizedLayer& layer) { return layer.mask.defined() && !HasWeightMask(layer); }
+
 at::Tensor MaskedWeight(const RegularizedLayer& layer) {
   return HasWeightMask(layer) ? layer.weight * layer.mask : layer.weight;
 }
 
 at::Tensor FilterMask(const RegularizedLayer& layer) {
-  if (!layer.mask.defined() || HasWeightMask(layer)) return {};
-  return layer.mask.flatten().ne(0);
+  return HasFilterMask(layer) ? layer.mask.flatten().ne(0) : at::Tensor();
 }
 
 at::Tensor AppliedWeight(const RegularizedLayer& layer) {

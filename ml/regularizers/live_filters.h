@@ -17,6 +17,9 @@ namespace prunelab {
 // Whether the mask of the layer has an entry for each weight (more than one for each filter).
 bool HasWeightMask(const RegularizedLayer& layer);
 
+// Whether the layer has a mask with one entry for each filter.
+bool HasFilterMask(const RegularizedLayer& layer);
+
 // The dense weight times a weight mask; the dense weight itself under filter masks and without a mask, where FilterMask
 // identifies dead filters. Differentiable in the weight.
 at::Tensor MaskedWeight(const RegularizedLayer& layer);
