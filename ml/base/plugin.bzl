@@ -1,12 +1,13 @@
 """plugin(): what the macros of every plugin kind share. Use the kind's own macro, e.g. //ml/pruning:defs.bzl."""
 
 load("//third_party/libtorch:defs.bzl", "torch_library", "torch_test")
+load("//third_party/pch:defs.bzl", "cc_library")
 
 def camel_case(name):
     """"dynamic_l1" -> "DynamicL1"."""
     return "".join([word.capitalize() for word in name.split("_")])
 
-def plugin(name, interface, deps = [], proto_deps = []):
+def plugin(name, interface, deps = [], proto_deps = [], uses_torch = True):
     """Makes the targets of one plugin, except for its tests.
 
     <name>_proto, <name>_cc_proto: the parameters' message, of <name>.proto.
@@ -18,6 +19,7 @@ def plugin(name, interface, deps = [], proto_deps = []):
       interface: the label of the kind's interface library.
       deps: of the library, besides the interface and the proto.
       proto_deps: proto libraries that the .proto imports, besides //ml/base:method_proto.
+      uses_torch: whether <name>.cc includes LibTorch's headers.
     """
     native.proto_library(
         name = name + "_proto",
@@ -28,7 +30,8 @@ def plugin(name, interface, deps = [], proto_deps = []):
         name = name + "_cc_proto",
         deps = [":%s_proto" % name],
     )
-    torch_library(
+    library = torch_library if uses_torch else cc_library
+    library(
         name = name,
         srcs = [name + ".cc"],
         hdrs = native.glob([name + ".h"]),

@@ -17,4 +17,5 @@ def network_family(name, deps = []):
             "//ml/network:network_writer",
             "//third_party/absl:strings",
         ],
+        uses_torch = False,
     )
