@@ -17,6 +17,13 @@ std::string Derived(const std::string& base, const char* suffix) {
   return absl::StrCat(base.substr(0, base.find('\n')), suffix);
 }
 
+// Which rows (columns) a constant stores, in one of its two fields for that.
+void SetRows(const EqualRows& rows, google::protobuf::RepeatedField<int64_t>& repeats,
+             google::protobuf::RepeatedField<int64_t>& index) {
+  const bool runs = rows.AreRuns();
+  for (const int64_t number : runs ? rows.Runs() : rows.index()) (runs ? repeats : index).Add(number);
+}
+
 }  // namespace
 
 NetworkRewriter::NetworkRewriter(WeightedNetwork& network) : network_(network) {}
@@ -107,13 +114,10 @@ std::string NetworkRewriter::AppendStored(const std::string& base, const Channel
   constant->set_channels(index.numel());
   // A value that is the same at every pixel is stored as one pixel, whatever the size of the pictures.
   if (full_size || pictures.values.numel() > pictures.values.size(0)) {
-    int64_t height = 0, width = 0;
-    for (const int64_t run : pictures.rows) height += run;
-    for (const int64_t run : pictures.columns) width += run;
-    constant->set_height(height);
-    constant->set_width(width);
-    for (const int64_t run : pictures.rows) constant->add_row_repeats(run);
-    for (const int64_t run : pictures.columns) constant->add_column_repeats(run);
+    constant->set_height(pictures.rows.size());
+    constant->set_width(pictures.columns.size());
+    SetRows(pictures.rows, *constant->mutable_row_repeats(), *constant->mutable_row_index());
+    SetRows(pictures.columns, *constant->mutable_column_repeats(), *constant->mutable_column_index());
   }
   network_.Set(name, "value", pictures.values.to(dtype).contiguous());
   return AppendScatter(name, name, stored);

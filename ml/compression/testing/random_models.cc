@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "ml/base/random.h"
+#include "ml/network/window.h"
 
 namespace prunelab {
 namespace {
@@ -80,9 +81,12 @@ class NetworkDrawer {
     Keep(node, image->channels(), image->height(), image->width());
   }
 
-  static int64_t Slid(int64_t size, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation) {
-    const int64_t room = size + 2 * padding - dilation * (kernel - 1) - 1;
-    return room < 0 ? 0 : room / stride + 1;
+  // Different in height and width, and at each side.
+  template <typename Op>
+  void MakeUneven(Op* op) {
+    if (Happens(0.5)) op->set_stride_width(Between(1, 2));
+    if (Happens(0.3)) return;
+    for (int side = 0; side < 4; ++side) op->add_pads(Between(0, 2));
   }
 
   // With any window that fits.
@@ -94,10 +98,12 @@ class NetworkDrawer {
       conv.set_stride(Happens(0.3) ? 2 : 1);
       conv.set_padding(Between(0, 2));
       conv.set_dilation(Happens(0.2) ? 2 : 1);
-      const auto slid = [&](int64_t size, int64_t kernel) {
-        return Slid(size, kernel, conv.stride(), conv.padding(), conv.dilation());
-      };
-      const int64_t height = slid(in.height, conv.kernel_height()), width = slid(in.width, conv.kernel_width());
+      if (Happens(0.3)) {
+        MakeUneven(&conv);
+        if (Happens(0.3)) conv.set_dilation_width(Between(1, 2));
+      }
+      const Window window = WindowOf(conv);
+      const int64_t height = window.down.Positions(in.height), width = window.across.Positions(in.width);
       if (height < 1 || width < 1 || height > 9 || width > 9) continue;
       return Conv(in, conv, out_channels, groups, height, width);
     }
@@ -159,20 +165,75 @@ class NetworkDrawer {
 
   Output Pool(const Output& in) {
     for (;;) {
-      const int64_t kernel = Between(1, 4), stride = Between(1, 2), padding = Between(0, kernel / 2);
-      const int64_t height = Slid(in.height, kernel, stride, padding, 1),
-                    width = Slid(in.width, kernel, stride, padding, 1);
-      if (height < 1 || width < 1) continue;
-      const bool max = Happens(0.5);
-      Node* node = Append(max ? "max" : "avg", {in});
+      const bool max = Happens(0.5), uneven = Happens(0.4);
+      Node drawn;
       const auto set = [&](auto* pool) {
-        pool->set_kernel(kernel);
-        pool->set_stride(stride);
-        pool->set_padding(padding);
+        pool->set_kernel(Between(1, 4));
+        pool->set_stride(Between(1, 2));
+        pool->set_padding(Between(0, pool->kernel() / 2));
+        if (!uneven) return WindowOf(*pool);
+        pool->set_kernel_width(Between(std::max<int64_t>(2 * pool->padding(), 1), 4));
+        MakeUneven(pool);
+        pool->set_ceil_mode(Happens(0.5));
+        return WindowOf(*pool);
       };
-      max ? set(node->mutable_max_pool2d()) : set(node->mutable_average_pool2d());
+      if (max && uneven && Happens(0.3)) drawn.mutable_max_pool2d()->set_dilation(2);
+      if (!max && uneven && Happens(0.5)) drawn.mutable_average_pool2d()->set_count_include_pad(false);
+      const Window window = max ? set(drawn.mutable_max_pool2d()) : set(drawn.mutable_average_pool2d());
+      const int64_t height = window.down.Positions(in.height), width = window.across.Positions(in.width);
+      const bool fits = height >= 1 && width >= 1 && height <= 9 && width <= 9;
+      if (!fits || !window.down.EachHasPixels(in.height) || !window.across.EachHasPixels(in.width)) continue;
+      Node* node = Append(max ? "max" : "avg", {in});
+      drawn.set_name(node->name());
+      *drawn.mutable_input() = node->input();
+      *node = drawn;
       return Keep(node, in.channels, height, width);
     }
+  }
+
+  Output Resized(const Output& in) {
+    Node* node = Append("resize", {in});
+    Resize* resize = node->mutable_resize();
+    resize->set_function(static_cast<Resize::Function>(Between(1, Resize::Function_MAX)));
+    const auto size = [&](int64_t of) { return Happens(0.5) && of <= 4 ? 2 * of : Between(1, 9); };
+    resize->set_height(size(in.height));
+    resize->set_width(size(in.width));
+    return Keep(node, in.channels, resize->height(), resize->width());
+  }
+
+  Output Padded(const Output& in) {
+    Node* node = Append("pad", {in});
+    Pad* pad = node->mutable_pad();
+    pad->set_function(static_cast<Pad::Function>(Between(0, Pad::Function_MAX)));
+    if (Happens(0.5)) pad->set_value(0.3);
+    int64_t sizes[] = {in.height, in.width};
+    for (int side = 0; side < 4; ++side) {
+      const int64_t whole = side % 2 == 0 ? in.height : in.width;
+      int64_t& size = sizes[side % 2];
+      const int64_t most = pad->function() == Pad::REFLECT ? whole - 1 : 2;
+      pad->add_pads(Between(0, std::max<int64_t>(std::min({most, int64_t{2}, 9 - size}), 0)));
+      size += pad->pads(side);
+    }
+    return Keep(node, in.channels, sizes[0], sizes[1]);
+  }
+
+  Output AdaptivePool(const Output& in) {
+    Node* node = Append("adaptive", {in});
+    AdaptivePool2d* pool = node->mutable_adaptive_pool2d();
+    pool->set_function(static_cast<AdaptivePool2d::Function>(Between(1, AdaptivePool2d::Function_MAX)));
+    pool->set_height(Between(1, std::min<int64_t>(in.height + 1, 9)));
+    pool->set_width(Between(1, std::min<int64_t>(in.width + 1, 9)));
+    return Keep(node, in.channels, pool->height(), pool->width());
+  }
+
+  // What features say of a whole picture is added to all its pixels.
+  Output AddFeatures(const Output& in) {
+    Node* node = Append("flatten", {GlobalPool(in)});
+    node->mutable_flatten();
+    const Output features = Linear(Features(node, in.channels), in.channels);
+    node = Append("unflatten", {Happens(0.5) ? FlatRelu(features) : features});
+    node->mutable_unflatten();
+    return Add({in, Keep(node, in.channels, 1, 1)});
   }
 
   Output GlobalPool(const Output& in) {
@@ -261,7 +322,28 @@ class NetworkDrawer {
 
   void Step() {
     const Output in = Pick();
-    switch (Between(0, 16)) {
+    switch (Between(0, 22)) {
+      case 17:
+        Resized(in);
+        return;
+      case 18:
+        Padded(in);
+        return;
+      case 19:
+        AdaptivePool(in);
+        return;
+      case 20:
+        AddFeatures(in);
+        return;
+      case 21: {  // a picture of constants, and what comes of it
+        const Output conv = Relu(BatchNorm(Conv(in, Between(2, 6), 1)));
+        const Output picture = Happens(0.5) ? Resized(conv) : Padded(conv);
+        Conv(Happens(0.5) ? Pool(picture) : picture, Between(2, 6), 1);
+        return;
+      }
+      case 22:
+        Pool(Pool(in));
+        return;
       case 0:
         Conv(in, Between(1, 6), 1);
         return;
