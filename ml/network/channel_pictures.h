@@ -37,6 +37,10 @@ ChannelPictures Coarsened(const ChannelPictures& pictures);
 // The sum of two pictures; a size of 1 is repeated to the size of the other.
 ChannelPictures SumOf(const ChannelPictures& a, const ChannelPictures& b, int64_t height, int64_t width);
 
+// `combine` of the two at full size, [channels, height, width] each, number by number; sizes of 1 are repeated.
+ChannelPictures Combined(const ChannelPictures& a, const ChannelPictures& b, int64_t height, int64_t width,
+                         const std::function<at::Tensor(const at::Tensor&, const at::Tensor&)>& combine);
+
 // What an operation makes of the pictures that computes each of its `rows` and `columns` of certain rows and columns:
 // `compute` takes and gives [1, channels, height, width]. One pixel of those that are equal is held.
 ChannelPictures ComputedPictures(const ChannelPictures& pictures, const EqualRows& rows, const EqualRows& columns,

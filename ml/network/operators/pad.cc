@@ -49,7 +49,7 @@ class PadOperator : public Operator {
                             [&](const at::Tensor& x) { return RunPad(pad, x); });
   }
 
-  bool PassesOn(const Node& node) const override {
+  bool PassesOn(const Node& node, int64_t input_channels) const override {
     for (const int64_t pad : node.pad().pads()) {
       if (pad != 0) return false;
     }
