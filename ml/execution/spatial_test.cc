@@ -167,7 +167,7 @@ TEST(SpatialTest, PoolingIsThatOfEachWindow) {
     max.push_back(fields);
   }
   for (const std::string& fields : shared) average.push_back(fields + " count_include_pad: false");
-  for (const at::IntArrayRef image : {at::IntArrayRef({2, 9, 7}), at::IntArrayRef({2, 8, 10})}) {
+  for (const std::vector<int64_t>& image : {std::vector<int64_t>{2, 9, 7}, {2, 8, 10}}) {
     for (const std::string& fields : max) {
       const std::string op = absl::StrCat("max_pool2d { ", fields, " }");
       const Window window = WindowOf(ParseNode(op).max_pool2d());
@@ -196,8 +196,7 @@ TEST(SpatialTest, PoolingIsThatOfEachWindow) {
 }
 
 TEST(SpatialTest, ResizeIsUpsample) {
-  for (const at::IntArrayRef size : {at::IntArrayRef({10, 14}), at::IntArrayRef({5, 7}), at::IntArrayRef({15, 21}),
-                                     at::IntArrayRef({13, 4}), at::IntArrayRef({1, 1}), at::IntArrayRef({7, 30})}) {
+  for (const std::vector<int64_t>& size : {std::vector<int64_t>{10, 14}, {5, 7}, {15, 21}, {13, 4}, {1, 1}, {7, 30}}) {
     const auto op = [&](const char* function) {
       return absl::StrCat("resize { function: ", function, " height: ", size[0], " width: ", size[1], " }");
     };
@@ -234,8 +233,7 @@ TEST(SpatialTest, PadIsLibTorchs) {
 }
 
 TEST(SpatialTest, AdaptivePoolingIsThatOfItsRanges) {
-  for (const at::IntArrayRef size : {at::IntArrayRef({1, 1}), at::IntArrayRef({3, 4}), at::IntArrayRef({9, 2}),
-                                     at::IntArrayRef({4, 3}), at::IntArrayRef({12, 10})}) {
+  for (const std::vector<int64_t>& size : {std::vector<int64_t>{1, 1}, {3, 4}, {9, 2}, {4, 3}, {12, 10}}) {
     const std::string sides = absl::StrCat("height: ", size[0], " width: ", size[1]);
     ExpectSame(absl::StrCat("adaptive_pool2d { function: AVERAGE ", sides, " }"), {2, 9, 8},
                [&](const at::Tensor& x, const Model&) { return at::adaptive_avg_pool2d(x, size); });
