@@ -91,15 +91,20 @@ std::string NetworkRewriter::AppendLayout(const std::string& constant, const Nod
 void NetworkRewriter::NarrowParameters(const NetworkInfo& info, int i, const RemainingChannels& remaining) {
   const NodeView view = info.View(i);
   const ChannelRelation relation = info.op(i).Channels(view);
-  const auto select = [&](const std::string& suffix, int64_t dimension, const at::Tensor& channels) {
-    const at::Tensor& tensor = network_.Get(view.node.name(), suffix.c_str());
-    network_.Set(view.node.name(), suffix.c_str(), tensor.index_select(dimension, WhereTrue(channels)).contiguous());
-  };
-  for (const NodeParameter& parameter : info.op(i).Parameters(view)) {
-    if (!parameter.shape.empty() && !parameter.is_shared) select(parameter.suffix, 0, remaining.outputs);
-  }
-  if (relation.kind == ChannelRelation::Kind::kMixed && relation.groups == 1) {
-    select("weight", 1, remaining.inputs[0]);
+  const Operator& op = info.op(i);
+  const at::Tensor outputs = WhereTrue(remaining.outputs);
+  for (const NodeParameter& parameter : op.Parameters(view)) {
+    if (parameter.shape.empty() || parameter.is_shared) continue;
+    at::Tensor tensor = network_.Get(view.node.name(), parameter.suffix.c_str());
+    if (relation.kind == ChannelRelation::Kind::kMixed && parameter.suffix == "weight") {
+      tensor = op.ByOutput(tensor, relation.groups).index_select(0, outputs);
+      if (relation.groups == 1) tensor = tensor.index_select(1, WhereTrue(remaining.inputs[0]));
+      const at::Tensor groups = remaining.outputs.view({relation.groups, -1}).any(1);
+      tensor = op.FromByOutput(tensor, groups.sum().item<int64_t>());
+    } else {
+      tensor = tensor.index_select(0, outputs);
+    }
+    network_.Set(view.node.name(), parameter.suffix.c_str(), tensor.contiguous());
   }
 }
 

@@ -497,7 +497,21 @@ class Exporter {
         Int(Append("Gather", name, {in[0], index}, Value(i)), "axis", 1);
         return;
       }
-      case Node::kConvTranspose2D:
+      case Node::kConvTranspose2D: {
+        const ConvTranspose2d& conv = node.conv_transpose2d();
+        in.push_back(Parameter(node, "weight"));
+        if (conv.bias()) in.push_back(Parameter(node, "bias"));
+        onnx::NodeProto* next = Append("ConvTranspose", name, in, Value(i));
+        const TransposedWindow window = WindowOf(conv);
+        const TransposedAxis &down = window.down, &across = window.across;
+        Ints(next, "kernel_shape", {down.kernel, across.kernel});
+        Ints(next, "strides", {down.stride, across.stride});
+        Ints(next, "pads", {down.padding, across.padding, down.padding, across.padding});
+        Ints(next, "output_padding", {down.output_padding, across.output_padding});
+        Ints(next, "dilations", {down.dilation, across.dilation});
+        Int(next, "group", conv.groups());
+        return;
+      }
       case Node::kDropout:
         return;
       case Node::kConstant: {

@@ -206,7 +206,11 @@ at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>
     case Node::kSelect:
       return in[0].index_select(1,
                                 model.Index(node.name(), {node.select().index().begin(), node.select().index().end()}));
-    case Node::kConvTranspose2D:
+    case Node::kConvTranspose2D: {
+      const ConvTranspose2d& conv = node.conv_transpose2d();
+      return RunConvTranspose2d(WindowOf(conv), in[0], parameter("weight"),
+                                conv.bias() ? parameter("bias") : at::Tensor(), conv.groups());
+    }
     case Node::kDropout:
     case Node::kImage:
     case Node::OP_NOT_SET:
@@ -222,6 +226,7 @@ bool MayOverwrite(const NetworkInfo& info, int i, const std::set<std::string>& c
   const Node& producer = info.node(input);
   switch (producer.op_case()) {
     case Node::kConv2D:
+    case Node::kConvTranspose2D:
     case Node::kBatchNorm2D:
     case Node::kAdd:
     case Node::kLinear:

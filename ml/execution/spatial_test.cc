@@ -106,6 +106,36 @@ TEST(SpatialTest, UnevenConvolutionsAreThoseOfThePaddedInput) {
   check("groups: 2 pads: [1, 1, 1, 0] padding: 5", {1, 1, 1, 0}, {1, 1}, {1, 1}, 2);
 }
 
+TEST(SpatialTest, TransposedConvolutionsAreLibTorchs) {
+  const auto check = [](const std::string& fields, int64_t groups, std::vector<int64_t> strides,
+                        std::vector<int64_t> padding, std::vector<int64_t> output_padding,
+                        std::vector<int64_t> dilations) {
+    ExpectSame(absl::StrCat("conv_transpose2d { out_channels: 6 groups: ", groups, " ", fields, "}"), {4, 5, 3},
+               [&](const at::Tensor& x, const Model& model) {
+                 const at::Tensor weight = model.Get("op.weight");
+                 EXPECT_EQ(weight.size(0), 4);
+                 EXPECT_EQ(weight.size(1), 6 / groups);
+                 return at::conv_transpose2d(x, weight, model.Get("op.bias"), strides, padding, output_padding, groups,
+                                             dilations);
+               });
+  };
+  for (const int64_t groups : {1, 2}) {
+    check("", groups, {2, 2}, {0, 0}, {0, 0}, {1, 1});
+    check("kernel_height: 3 kernel_width: 3 padding: 1 output_padding: 1", groups, {2, 2}, {1, 1}, {1, 1}, {1, 1});
+    check(
+        "kernel_height: 4 kernel_width: 1 stride: 3 stride_width: 1 padding: 2 padding_width: 0 output_padding: 2 "
+        "output_padding_width: 0",
+        groups, {3, 1}, {2, 0}, {2, 0}, {1, 1});
+    check("kernel_height: 2 kernel_width: 3 stride: 1 dilation: 2 dilation_width: 1 padding_width: 1", groups, {1, 1},
+          {0, 1}, {0, 0}, {2, 1});
+  }
+  // Each output channel of each input pixel: in * rows * columns * out / groups * kernel.
+  const NetworkInfo info =
+      *NetworkInfo::Create(NetworkOf("conv_transpose2d { out_channels: 6 groups: 2 kernel_height: 3 }", 4, 5, 7));
+  EXPECT_EQ(info.MacCount(), 4 * 5 * 7 * 3 * 3 * 2);
+  EXPECT_TRUE(info.convs().empty());
+}
+
 // The windows of one axis as PyTorch's manual describes them.
 std::vector<std::vector<int64_t>> Windows(const WindowAxis& axis, int64_t size, bool padding_counts) {
   std::vector<std::vector<int64_t>> windows;

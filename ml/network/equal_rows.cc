@@ -59,6 +59,17 @@ EqualRows SlidRows(const EqualRows& in, const WindowAxis& window, Computed compu
   return ComputedRows(in, sources, computed, in.AreRuns());
 }
 
+EqualRows TransposedRows(const EqualRows& in, const TransposedAxis& window) {
+  RowSources sources(window.Size(in.size()), std::vector<int64_t>(window.kernel, -1));
+  for (int64_t row = 0; row < in.size(); ++row) {
+    for (int64_t tap = 0; tap < window.kernel; ++tap) {
+      const int64_t to = row * window.stride - window.padding + tap * window.dilation;
+      if (to >= 0 && to < static_cast<int64_t>(sources.size())) sources[to][tap] = row;
+    }
+  }
+  return ComputedRows(in, sources, Computed::kByPlace);
+}
+
 EqualRows MergedRows(const EqualRows& a, const EqualRows& b, int64_t size) {
   std::vector<std::pair<int64_t, int64_t>> keys;
   for (int64_t row = 0; row < size; ++row) {

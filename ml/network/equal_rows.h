@@ -71,6 +71,9 @@ EqualRows ComputedRows(const EqualRows& in, const RowSources& sources, Computed 
 // The rows after a window has slid over rows `in`. `outside`: whether the pixels of the padding count, as zeros.
 EqualRows SlidRows(const EqualRows& in, const WindowAxis& window, Computed computed, bool outside);
 
+// The rows of a transposed convolution of rows `in`.
+EqualRows TransposedRows(const EqualRows& in, const TransposedAxis& window);
+
 // The rows of the sum of two pictures with `size` rows; a picture with a single row is repeated.
 EqualRows MergedRows(const EqualRows& a, const EqualRows& b, int64_t size);
 

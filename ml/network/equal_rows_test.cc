@@ -75,6 +75,19 @@ TEST(EqualRowsTest, EqualRowsThatAreNoNeighbours) {
               ElementsAre(0, 1, 1, 1, 2, 2, 2, 0));
 }
 
+TEST(EqualRowsTest, TransposedConvolutionsAlternate) {
+  TransposedAxis axis;
+  axis.kernel = axis.stride = 2;
+  EXPECT_THAT(TransposedRows(Runs({3}), axis).index(), ElementsAre(0, 1, 0, 1, 0, 1));
+  axis.kernel = 3;  // every second row has two taps, the first and the last one
+  EXPECT_THAT(TransposedRows(Runs({3}), axis).index(), ElementsAre(0, 1, 2, 1, 2, 1, 3));
+  axis.padding = axis.output_padding = 1;
+  EXPECT_THAT(TransposedRows(Runs({3}), axis).index(), ElementsAre(0, 1, 0, 1, 0, 2));
+  axis.stride = 1;
+  axis.output_padding = 0;
+  EXPECT_THAT(TransposedRows(Runs({8}), axis).Runs(), ElementsAre(1, 6, 1));
+}
+
 TEST(EqualRowsTest, Sums) {
   EXPECT_THAT(MergedRows(Runs({1, 6, 1}), Runs({4, 4}), 8).Runs(), ElementsAre(1, 3, 3, 1));
   EXPECT_THAT(MergedRows(Runs({1}), Runs({1, 2}), 3).Runs(), ElementsAre(1, 2));

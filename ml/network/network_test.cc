@@ -138,6 +138,15 @@ TEST(NetworkTest, RefusesByNodeName) {
       {"node { name: 'i' image {} } node { name: 'x' input: 'i' adaptive_pool2d { height: 3 } }",
        "function is unset; must be one of AVERAGE, MAX"},
       {"node { name: 'i' image {} } node { name: 'x' input: 'i' unflatten {} }", "needs a flat input"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'i' conv_transpose2d {} }", "out_channels is 0"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'i' conv_transpose2d { out_channels: 6 groups: 2 } }",
+       "groups 2 must divide the 3 input channels and the 6 output channels"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'i' conv_transpose2d { out_channels: 6 output_padding: 2 "
+       "} }",
+       "output_padding is 2; must be below the stride 2 or the dilation 1"},
+      {"node { name: 'i' image { height: 1 } } node { name: 'x' input: 'i' conv_transpose2d { out_channels: 6 padding: "
+       "1 } }",
+       "\"x\": output's height is 0; must be from 1"},
       {"node { name: 'i' image {} } node { name: 'x' constant { channels: 1 height: 3 row_index: [0, 1] } }",
        "row_index has 2 numbers; needs 3"},
       {"node { name: 'i' image {} } node { name: 'x' constant { channels: 1 height: 3 row_index: [0, 2, 0] } }",

@@ -17,7 +17,10 @@ void SetPads(const Op& op, Window& window) {
   window.across.after = pad(3);
 }
 
-void SetDilation(WindowAxis& axis, int64_t dilation) { axis.dilation = axis.kernel == 1 ? 1 : dilation; }
+template <typename Axis>
+void SetDilation(Axis& axis, int64_t dilation) {
+  axis.dilation = axis.kernel == 1 ? 1 : dilation;
+}
 
 template <typename Pool>
 Window PoolWindow(const Pool& pool) {
@@ -80,6 +83,22 @@ Window WindowOf(const MaxPool2d& pool) {
 }
 
 Window WindowOf(const AveragePool2d& pool) { return PoolWindow(pool); }
+
+TransposedWindow WindowOf(const ConvTranspose2d& conv) {
+  TransposedWindow window;
+  TransposedAxis &down = window.down, &across = window.across;
+  down.kernel = conv.kernel_height();
+  across.kernel = conv.kernel_width();
+  down.stride = conv.stride();
+  across.stride = conv.has_stride_width() ? conv.stride_width() : conv.stride();
+  SetDilation(down, conv.dilation());
+  SetDilation(across, conv.has_dilation_width() ? conv.dilation_width() : conv.dilation());
+  down.padding = conv.padding();
+  across.padding = conv.has_padding_width() ? conv.padding_width() : conv.padding();
+  down.output_padding = conv.output_padding();
+  across.output_padding = conv.has_output_padding_width() ? conv.output_padding_width() : conv.output_padding();
+  return window;
+}
 
 bool IsPlain3x3(const Window& window) {
   WindowAxis plain;

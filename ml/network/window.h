@@ -52,6 +52,28 @@ Window WindowOf(const Conv2d& conv);
 Window WindowOf(const MaxPool2d& pool);
 Window WindowOf(const AveragePool2d& pool);
 
+// Of a transposed convolution, which adds a kernel to its output for each pixel of the input. Along one axis; pixels.
+struct TransposedAxis {
+  int64_t kernel = 1, stride = 1, dilation = 1;  // dilation: as in WindowAxis
+  int64_t padding = 0, output_padding = 0;       // cut off at both sides; added at the end
+
+  int64_t Size(int64_t size) const {
+    return (size - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1 + output_padding;
+  }
+};
+
+struct TransposedWindow {
+  TransposedAxis down, across;
+
+  // For LibTorch's calls: height, width.
+  std::array<int64_t, 2> Strides() const { return {down.stride, across.stride}; }
+  std::array<int64_t, 2> Pads() const { return {down.padding, across.padding}; }
+  std::array<int64_t, 2> OutputPads() const { return {down.output_padding, across.output_padding}; }
+  std::array<int64_t, 2> Dilations() const { return {down.dilation, across.dilation}; }
+};
+
+TransposedWindow WindowOf(const ConvTranspose2d& conv);
+
 // Whether it is the window of 3x3 pixels around each pixel, the one that the project's own kernels compute.
 bool IsPlain3x3(const Window& window);
 

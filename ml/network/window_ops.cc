@@ -14,6 +14,12 @@ at::Tensor WithReach(const Window& window, const at::Tensor& x, double value) {
       value);
 }
 
+// Whether LibTorch's pooling takes the window's padding: equal on both sides, and at most half of the kernel.
+bool IsPooledAtOnce(const Window& window) {
+  return window.HasEqualPads() && 2 * window.down.before <= window.down.kernel &&
+         2 * window.across.before <= window.across.kernel;
+}
+
 at::Tensor Sums(const Window& window, const at::Tensor& x) {
   return at::avg_pool2d(x, window.Kernel(), window.Strides(), /*padding=*/0, /*ceil_mode=*/false,
                         /*count_include_pad=*/false, /*divisor_override=*/1);
@@ -36,9 +42,15 @@ at::Tensor RunConv2d(const Window& window, const at::Tensor& x, const at::Tensor
   return at::conv2d(x, weight, bias, window.Strides(), window.Pads(), window.Dilations(), groups);
 }
 
+at::Tensor RunConvTranspose2d(const TransposedWindow& window, const at::Tensor& x, const at::Tensor& weight,
+                              const at::Tensor& bias, int64_t groups) {
+  return at::conv_transpose2d(x, weight, bias, window.Strides(), window.Pads(), window.OutputPads(), groups,
+                              window.Dilations());
+}
+
 at::Tensor RunMaxPool2d(const MaxPool2d& pool, const at::Tensor& x) {
   const Window window = WindowOf(pool);
-  if (window.HasEqualPads()) {
+  if (IsPooledAtOnce(window)) {
     return at::max_pool2d(x, window.Kernel(), window.Strides(), window.Pads(), window.Dilations(), pool.ceil_mode());
   }
   return at::max_pool2d(WithReach(window, x, -std::numeric_limits<double>::infinity()), window.Kernel(),
@@ -47,7 +59,7 @@ at::Tensor RunMaxPool2d(const MaxPool2d& pool, const at::Tensor& x) {
 
 at::Tensor RunAveragePool2d(const AveragePool2d& pool, const at::Tensor& x) {
   const Window window = WindowOf(pool);
-  if (window.HasEqualPads()) {
+  if (IsPooledAtOnce(window)) {
     return at::avg_pool2d(x, window.Kernel(), window.Strides(), window.Pads(), pool.ceil_mode(),
                           pool.count_include_pad());
   }

@@ -21,6 +21,10 @@ Window WithoutPads(Window window);
 at::Tensor RunConv2d(const Window& window, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                      int64_t groups);
 
+// `weight`: [in, out / groups, kernel height, kernel width]. `bias` may be undefined.
+at::Tensor RunConvTranspose2d(const TransposedWindow& window, const at::Tensor& x, const at::Tensor& weight,
+                              const at::Tensor& bias, int64_t groups);
+
 at::Tensor RunMaxPool2d(const MaxPool2d& pool, const at::Tensor& x);
 at::Tensor RunAveragePool2d(const AveragePool2d& pool, const at::Tensor& x);
 

@@ -118,6 +118,38 @@ class NetworkDrawer {
     return Keep(node, out_channels, height, width);
   }
 
+  Output ConvTranspose(const Output& in) {
+    for (;;) {
+      ConvTranspose2d conv;
+      const std::vector<int64_t> divisors = Divisors(in.channels);
+      conv.set_groups(Happens(0.6) ? 1 : divisors[Between(0, static_cast<int64_t>(divisors.size()) - 1)]);
+      conv.set_out_channels(conv.groups() * Between(1, conv.groups() > 1 ? 2 : 5));
+      conv.set_bias(Happens(0.4));
+      conv.set_kernel_height(Between(1, 3));
+      conv.set_kernel_width(Between(1, 3));
+      conv.set_stride(Between(1, 2));
+      conv.set_padding(Happens(0.3) ? 1 : 0);
+      conv.set_dilation(Happens(0.2) ? 2 : 1);
+      if (Happens(0.3)) conv.set_stride_width(Between(1, 3));
+      if (Happens(0.3)) conv.set_padding_width(Between(0, 1));
+      const TransposedWindow window = WindowOf(conv);
+      if (window.down.stride > 1 && window.across.stride > 1 && Happens(0.3)) conv.set_output_padding(1);
+      const int64_t height = WindowOf(conv).down.Size(in.height), width = WindowOf(conv).across.Size(in.width);
+      if (height < 1 || width < 1 || height > 12 || width > 12) continue;
+      Node* node = Append("up", {in});
+      *node->mutable_conv_transpose2d() = conv;
+      return Keep(node, conv.out_channels(), height, width);
+    }
+  }
+
+  static std::vector<int64_t> Divisors(int64_t number) {
+    std::vector<int64_t> divisors;
+    for (int64_t d = 1; d <= number; ++d) {
+      if (number % d == 0) divisors.push_back(d);
+    }
+    return divisors;
+  }
+
   // One that keeps the size: 3x3 with padding, or 1x1.
   Output SameConv(const Output& in, int64_t out_channels) {
     Conv2d conv;
@@ -129,10 +161,7 @@ class NetworkDrawer {
   }
 
   Output GroupedConv(const Output& in) {
-    std::vector<int64_t> divisors;
-    for (int64_t d = 1; d <= in.channels; ++d) {
-      if (in.channels % d == 0) divisors.push_back(d);
-    }
+    const std::vector<int64_t> divisors = Divisors(in.channels);
     const int64_t groups = divisors[Between(0, static_cast<int64_t>(divisors.size()) - 1)];
     return Conv(in, groups * Between(1, 2), groups);
   }
@@ -322,7 +351,16 @@ class NetworkDrawer {
 
   void Step() {
     const Output in = Pick();
-    switch (Between(0, 22)) {
+    switch (Between(0, 25)) {
+      case 23:
+        Relu(BatchNorm(ConvTranspose(in)));
+        return;
+      case 24:
+        ConvTranspose(in);
+        return;
+      case 25:  // of constants
+        Conv(ConvTranspose(Relu(BatchNorm(Conv(in, Between(2, 6), 1)))), Between(2, 6), 1);
+        return;
       case 17:
         Resized(in);
         return;
@@ -466,7 +504,10 @@ Network RandomNetwork(uint64_t seed) { return NetworkDrawer(seed).Draw(); }
 void SetRandomZeros(Model& model, uint64_t seed) {
   RandomStream stream(seed, "random_zeros");
   for (const Node& node : model.info().network().node()) {
-    if (node.op_case() != Node::kConv2D && node.op_case() != Node::kLinear) continue;
+    if (node.op_case() != Node::kConv2D && node.op_case() != Node::kConvTranspose2D &&
+        node.op_case() != Node::kLinear) {
+      continue;
+    }
     const at::Tensor weight = model.Get(absl::StrCat(node.name(), ".weight")).detach();
     for (const int64_t dimension : {0, 1}) {
       if (stream.Uniform() < 0.7) continue;
