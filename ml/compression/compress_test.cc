@@ -205,6 +205,7 @@ at::Tensor ExactLogits(const WeightedNetwork& network) {
 // Dead channels leave no constants: no biases, shifts, means or stored values.
 void RemoveConstants(WeightedNetwork& network) {
   for (Node& node : *network.network.mutable_node()) {
+    if (node.has_pad()) node.mutable_pad()->clear_value();
     const Elementwise::Function function = node.elementwise().function();
     if (function == Elementwise::SIGMOID || function == Elementwise::HARD_SIGMOID) {  // not zero at zero
       node.mutable_elementwise()->set_function(Elementwise::TANH);

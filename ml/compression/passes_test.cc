@@ -112,7 +112,7 @@ TEST(ChannelAnalysisTest, ConstantsThroughBatchNormReluPoolingAndSums) {
   EXPECT_NEAR(constants("average")[1][2][1].item<double>(), 3.25, 1e-12);
   EXPECT_NEAR(constants("sum")[1][3][3].item<double>(), 3.25 * 4 / 9 + 3.25, 1e-12);
   // Pictures store equal rows once.
-  EXPECT_EQ(analysis.constants[analysis.info.Index("average")].rows, (Runs{1, 2, 1}));
+  EXPECT_EQ(analysis.constants[analysis.info.Index("average")].rows, EqualRows::OfRuns({1, 2, 1}));
 }
 
 TEST(ChannelAnalysisTest, WhatNobodyReadsIsNotNeeded) {
