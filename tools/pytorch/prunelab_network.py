@@ -502,7 +502,7 @@ class UnevenAvgPool2d(nn.Module):
 
     def forward(self, x):
         x = nn.functional.pad(x, self.pads)
-        return nn.functional.avg_pool2d(x, self.kernel, self.stride, divisor_override=1) / self.sizes.to(x.dtype)
+        return nn.functional.avg_pool2d(x, self.kernel, self.stride, divisor_override=1) / self.sizes.to(x)
 
     def extra_repr(self):
         return f"kernel_size={self.kernel}, stride={self.stride}, pads={self.pads}"
@@ -893,6 +893,9 @@ class PrunelabNetwork(nn.Module):
         for name, child in parent._modules.get(path[-1], nn.Module())._modules.items():
             module._modules[name] = child  # modules of longer names, which came earlier
         parent._modules[path[-1]] = module
+        for owner, prefix in ((parent, path[:-1]), (module, path)):
+            for name in {**owner._parameters, **owner._buffers}.keys() & owner._modules.keys():
+                raise NetworkError(f"node \"{'.'.join([*prefix, name])}\": has the name of a tensor of another node")
 
     def forward(self, images):
         values = {self._image: images}
