@@ -20,7 +20,7 @@ def _pytorch_repository_impl(ctx):
     made = ctx.execute(["sh", ctx.path(ctx.attr._site), root])
     if made.return_code:
         fail("\n\n@%s could not be made of the torch in %s:\n%s\n" % (ctx.name, root, made.stderr))
-    ctx.file("BUILD.bazel", 'filegroup(name = "site", srcs = ["site"], visibility = ["//visibility:public"])\n')
+    ctx.file("BUILD.bazel", 'filegroup(name = "pytorch", srcs = ["site"], visibility = ["//visibility:public"])\n')
 
 pytorch_repository = repository_rule(
     implementation = _pytorch_repository_impl,
@@ -45,6 +45,6 @@ def pytorch_test(name, src, args = [], data = [], **kwargs):
         name = name,
         srcs = ["//third_party/pytorch:run.sh"],
         args = ["$(location %s)" % src] + args,
-        data = [src, "@pytorch//:site"] + data,
+        data = [src, "@pytorch"] + data,
         **kwargs
     )
