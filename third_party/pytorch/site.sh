@@ -23,7 +23,8 @@ for entry in "$root"/torch/*; do
 done
 ln -s "$root"/torch/lib/* site/torch/lib/
 
-libraries=$(ls "$root"/torch/lib/libtorch_cuda*.so "$root"/torch/lib/libtorch_python.so "$root"/torch/lib/libtorch_nvshmem.so)
+[ -e "$root/torch/lib/libtorch_cuda.so" ] || exit 0  # a torch for the CPU alone
+libraries=$(ls "$root"/torch/lib/libtorch_cuda*.so "$root"/torch/lib/libtorch_nvshmem.so "$root"/torch/lib/libtorch_python.so)
 nm -D -u $libraries | awk '$2 ~ /^(cublas|cudnn|cusparse|cusolver|cufft|curand|nccl|cuFile|nvshmem)/ {print $2}' | sort -u > functions
 sed 's/@.*//; s/.*/void &(void) { __builtin_trap(); }/' functions | sort -u > stand_in.c
 awk -F@ 'NF > 1 {of[$NF] = of[$NF] " " $1 ";"} END {for (version in of) print version " { global:" of[version] " };"}' \
