@@ -40,7 +40,7 @@ class NetworkError(ValueError):
     """A file or a network that cannot be used; the text says what is wrong with it and where."""
 
 
-# ---- The network as data -----------------------------------------------------------------------------------------------------
+# ---- The network as data ---------------------------------------------------------------------------------------------
 
 # The messages of prunelab's ml/network/network.proto: field, type ("*": repeated) and default (none: None).
 MESSAGES = {
@@ -228,7 +228,8 @@ def _unquoted(literal):
 class _TextParser:
     """Protobuf's text format, as far as networks use it. Errors name the node, the field and the line."""
 
-    TOKEN = re.compile(r"""\s+|\#[^\n]*|(?P<token>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|-?\s*[\w.][\w.+-]*|[{}<>\[\]:;,])""")
+    TOKEN = re.compile(r"""\s+|\#[^\n]*|
+                       (?P<token>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|-?\s*[\w.][\w.+-]*|[{}<>\[\]:;,])""", re.VERBOSE)
 
     def __init__(self, text):
         self.text = text
@@ -351,7 +352,7 @@ def parse_network(text):
     return network
 
 
-# ---- Files in the safetensors format -----------------------------------------------------------------------------------------
+# ---- Files in the safetensors format ---------------------------------------------------------------------------------
 
 
 def read_header(path):
@@ -425,7 +426,7 @@ def write_tensors(path, metadata, tensors):
     os.replace(partial, path)
 
 
-# ---- Modules of operators that torch.nn does not have, or has otherwise ------------------------------------------------------
+# ---- Modules of operators that torch.nn does not have, or has otherwise ----------------------------------------------
 
 
 class MaskedConv2d(nn.Conv2d):
@@ -672,7 +673,8 @@ class JointDropout(nn.Module):
         if not self.training or self.p == 0:
             return x
         own = self.DIMENSIONS[self.unit]
-        kept = torch.empty(x.shape[:own] + (1,) * (x.dim() - own), dtype=x.dtype, device=x.device).bernoulli_(1 - self.p)
+        shape = x.shape[:own] + (1,) * (x.dim() - own)
+        kept = torch.empty(shape, dtype=x.dtype, device=x.device).bernoulli_(1 - self.p)
         return x * (kept / (1 - self.p) if self.p < 1 else kept)
 
     def extra_repr(self):
@@ -684,7 +686,7 @@ class Unflatten(nn.Module):
         return x[:, :, None, None]
 
 
-# ---- From the network to modules ---------------------------------------------------------------------------------------------
+# ---- From the network to modules -------------------------------------------------------------------------------------
 
 
 def _or(value, default):
@@ -751,7 +753,8 @@ def _elementwise(op, inputs):
 
 def _function(op):
     if op.function == "UNSET":
-        raise NetworkError(f"its function is unset; must be one of {', '.join(FIELDS[op._kind]['function'].choices[1:])}")
+        choices = FIELDS[op._kind]["function"].choices[1:]
+        raise NetworkError(f"its function is unset; must be one of {', '.join(choices)}")
     return op.function
 
 

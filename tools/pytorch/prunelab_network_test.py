@@ -29,7 +29,7 @@ try:
 except ImportError as error:
     if "PRUNELAB_TORCH" in os.environ:  # there is one for this Python, so it must work
         raise
-    print(f"torch cannot be imported by Python {sys.version.split()[0]} ({error}): only the reading of networks is tested")
+    print(f"{error}: only the reading of networks is tested")
     torch = None
 
 
@@ -119,7 +119,8 @@ class ReadingTest(unittest.TestCase):
         self.assertEqual(text, str(network))
         self.assertEqual(text, str(copy.deepcopy(network)))
         self.assertEqual(text, str(pickle.loads(pickle.dumps(network))))
-        self.assertEqual('a "b"\\c\n\t\x01é', prunelab_network._unquoted(prunelab_network._quoted('a "b"\\c\n\t\x01é')))
+        literal = 'a "b"\\c\n\t\x01é'
+        self.assertEqual(literal, prunelab_network._unquoted(prunelab_network._quoted(literal)))
 
     def test_all_spellings_of_the_text_format(self):
         network = prunelab_network.parse_network("""
@@ -489,6 +490,75 @@ class OperatorsTest(unittest.TestCase):
             self.assertAlmostEqual(0.75, sum(kept) / len(kept), delta=0.1, msg=unit)
         flat = network_of(['name: "f" @ flatten {}', 'name: "d" @ dropout { probability: 1 unit: CHANNEL }']).train()
         self.assertFalse(flat(self.x).any())
+
+    def test_norms(self):
+        def normalized(x, dimensions, epsilon):
+            centred = x - x.mean(dimensions, keepdim=True)
+            return centred / (centred.square().mean(dimensions, keepdim=True) + epsilon).sqrt()
+
+        for node, groups in (("layer_norm { epsilon: 0.01 }", None), ("group_norm { groups: 2 epsilon: 0.01 }", 2),
+                             ("instance_norm { epsilon: 0.01 affine: true }", 4)):
+            for flat in (False, True):
+                before = ['name: "f" @ flatten {}', 'name: "l" @ linear { out_features: 4 }'] if flat else []
+                model = network_of(before + [f'name: "n" @ {node}'], output=["n"] + (["l"] if flat else ["image"]))
+                normal, x = model(self.x)
+                if groups is None:
+                    wanted = normalized(x, 1, 0.01)
+                else:
+                    wanted = normalized(x.reshape(2, groups, -1), 2, 0.01).reshape(x.shape)
+                shape = (1, 4) if flat else (1, 4, 1, 1)
+                wanted = wanted * model.n.weight.view(shape) + model.n.bias.view(shape)
+                self.assertTrue(torch.allclose(wanted, normal, atol=1e-12), (node, flat))
+        self.check("layer_norm { affine: false }", normalized(self.x, 1, 1e-5))
+        self.check("instance_norm {}", normalized(self.x, (2, 3), 1e-5))
+        one = self.x[:1, :, :1, :1]  # a single value becomes 0
+        self.check("instance_norm {}", torch.zeros_like(one), one)
+
+    def test_scales(self):
+        view = (1, 4, 1, 1)
+        for fields, weight, bias in (("", True, False), ("bias: true", True, True), ("weight: false bias: true", False, True)):
+            model = network_of([f'name: "n" @ channel_scale {{ {fields} }}'])
+            self.assertEqual({name for name, there in (("n.weight", weight), ("n.bias", bias)) if there},
+                             set(model.state_dict()))
+            wanted = self.x * model.n.weight.view(view) if weight else self.x
+            self.assertTrue(torch.equal(wanted + model.n.bias.view(view) if bias else wanted, model(self.x)))
+        for fields, count in (("", 4), ("shared: true", 1)):
+            model = network_of([f'name: "n" @ prelu {{ {fields} }}'])
+            self.assertEqual((count,), tuple(model.n.weight.shape))
+            wanted = torch.where(self.x < 0, self.x * model.n.weight.view(1, -1, 1, 1), self.x)
+            self.assertTrue(torch.equal(wanted, model(self.x)))
+
+    def test_choices_and_products_of_channels(self):
+        self.check("select { index: [3, 0, 0, 2, 1] }", self.x[:, [3, 0, 0, 2, 1]])
+        wanted = torch.zeros(2, 6, 5, 6, dtype=torch.float64)
+        wanted[:, [5, 0, 3, 2]] = self.x
+        self.check("scatter { channels: 6 index: [5, 0, 3, 2] }", wanted)
+        self.check("softmax {}", self.x.exp() / self.x.exp().sum(1, keepdim=True))
+        for function, compute in (("MULTIPLY", lambda x, y: x * y), ("SUBTRACT", lambda x, y: x - y),
+                                  ("DIVIDE", lambda x, y: x / y)):
+            for gate in ("global_average_pool {}", "conv2d { out_channels: 1 kernel_height: 1 kernel_width: 1 }"):
+                for inputs in ('input: "image" input: "g"', 'input: "g" input: "image"'):
+                    model = network_of([f'name: "g" @ {gate}', f'name: "n" {inputs} arithmetic {{ function: {function} }}'],
+                                       output=["n", "g"])
+                    result, values = model(self.x)
+                    operands = (self.x, values.expand_as(self.x))
+                    self.assertTrue(torch.equal(compute(*operands if inputs.endswith('"g"') else operands[::-1]), result))
+
+    def test_elementwise(self):
+        x = self.x * 4
+        clip = ((x / 6) + 0.5).clamp(0, 1)
+        for fields, wanted in {
+                "CLIP": x.clamp(0, 6), "CLIP low: -1 high: 0.5": x.clamp(-1, 0.5),
+                "LEAKY_RELU": torch.where(x < 0, 0.01 * x, x), "LEAKY_RELU slope: 0.3": torch.where(x < 0, 0.3 * x, x),
+                "SIGMOID": 1 / (1 + (-x).exp()), "HARD_SIGMOID": clip, "HARD_SWISH": x * clip, "SILU": x / (1 + (-x).exp()),
+                "GELU": x * (1 + torch.erf(x / math.sqrt(2))) / 2,
+                "GELU_TANH": x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2,
+                "TANH": (x.exp() - (-x).exp()) / (x.exp() + (-x).exp()),
+        }.items():
+            self.check(f"elementwise {{ function: {fields} }}", wanted, x)
+        x = torch.zeros_like(x, requires_grad=True)  # as in the reference, the gradient passes at the bound
+        network_of(['name: "n" @ elementwise { function: CLIP }'])(x).sum().backward()
+        self.assertTrue(x.grad.all())
 
     def test_shapes_of_features(self):
         self.check("global_average_pool {}", self.x.mean((2, 3), keepdim=True))
