@@ -78,8 +78,9 @@ class Model {
 };
 
 // Initial weights, a pure function of (seed, name): convolutions He-normal (fan-out, gain sqrt(2)), BN 1 and 0, linear
-// layers PyTorch's default (uniform within 1 / sqrt(fan-in)), conv biases zero. They are computed in float64 and then
-// rounded.
+// layers PyTorch's default (uniform within 1 / sqrt(fan-in)), conv biases zero. Where a convolution or linear layer says
+// its initial_deviation, its weights are normal with that deviation instead, and its bias is zero. They are computed in
+// float64 and then rounded.
 void InitializeParameters(Model& model, uint64_t seed);
 
 }  // namespace prunelab
