@@ -69,11 +69,7 @@ std::string NormalLinear(NetworkWriter& net, const std::string& name, const std:
 
 std::string DropOut(NetworkWriter& net, const std::string& name, const std::string& input, double probability,
                     Dropout::Unit unit) {
-  if (probability == 0) return input;
-  Dropout* dropout = net.Append(name, {input})->mutable_dropout();
-  dropout->set_probability(probability);
-  if (unit != dropout->unit()) dropout->set_unit(unit);
-  return name;
+  return probability == 0 ? input : net.Dropout(name, input, probability, unit);
 }
 
 absl::Status CheckProbability(absl::string_view field, double value) {
