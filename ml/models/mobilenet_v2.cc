@@ -54,6 +54,7 @@ absl::StatusOr<Network> CreateMobileNetV2(const MobileNetV2& parameters, const I
   PRUNELAB_ASSIGN_OR_RETURN(const ImageSizes image, ChooseImageSizes(parameters, defaults, family));
   const double multiplier = parameters.width_multiplier();
   PRUNELAB_RETURN_IF_ERROR(CheckMultiplier("width_multiplier", multiplier));
+  PRUNELAB_RETURN_IF_ERROR(CheckProbability("dropout", parameters.dropout()));
 
   NetworkWriter net;
   std::string x = net.Image(image.channels, image.height, image.width);
@@ -70,7 +71,9 @@ absl::StatusOr<Network> CreateMobileNetV2(const MobileNetV2& parameters, const I
     }
   }
   x = ConvNormClip(net, absl::StrCat("features.", index), x, {Scaled(kLast, std::max(1.0, multiplier)), 1, 1, 0});
-  net.Classifier("classifier.1", x, image.classes);
+  x = net.Flatten("flatten", net.GlobalAveragePool("avgpool", x));
+  x = DropOut(net, "classifier.0", x, parameters.dropout(), Dropout::ELEMENT);
+  net.Linear("classifier.1", x, image.classes);
   return net.Take();
 }
 
