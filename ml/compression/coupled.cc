@@ -69,8 +69,8 @@ class Ties {
       return;
     }
     for (size_t k = 0; k < inputs.size(); ++k) {
-      // What is repeated for all channels is tied to none of them.
-      if (info_.shape(inputs[k]).channels == 1 && channels > 1) continue;
+      // A single channel that is repeated for those of another input is tied to none of them.
+      if (inputs.size() > 1 && !relation.picks.empty() && relation.picks[k]) continue;
       for (int64_t c = 0; c < channels; ++c) {
         const int64_t from = relation.kind == Kind::kMapped ? relation.from[k][c] : c;
         if (from >= 0) Tie(i, c, inputs[k], from);

@@ -259,9 +259,121 @@ class NetworkDrawer {
     Add({x, SameConv(Relu(BatchNorm(inner)), x.channels)});
   }
 
+  // Product, difference or quotient; what divides is positive.
+  Output Arithmetic(const Output& a, const Output& b, prunelab::Arithmetic::Function function) {
+    Node* node = Append("arithmetic", {a, b});
+    node->mutable_arithmetic()->set_function(function);
+    return Keep(node, std::max(a.channels, b.channels), std::max(a.height, b.height), std::max(a.width, b.width));
+  }
+  Output Product(const Output& a, const Output& b) { return Arithmetic(a, b, prunelab::Arithmetic::MULTIPLY); }
+
+  Output Sigmoid(const Output& in, bool hard = false) {
+    Node* node = Append("sigmoid", {in});
+    node->mutable_elementwise()->set_function(hard ? prunelab::Elementwise::HARD_SIGMOID
+                                                   : prunelab::Elementwise::SIGMOID);
+    return Keep(node, in.channels, in.height, in.width);
+  }
+
+  // Squeeze and excitation, or a gate of another kind.
+  void Gate(const Output& x) {
+    const Output squeezed = Happens(0.7) ? GlobalPool(x) : x;
+    const Output inner = Happens(0.5) ? Relu(SameConv(squeezed, Between(1, 4))) : squeezed;
+    const Output gate = SameConv(inner, Happens(0.2) ? 1 : x.channels);
+    Product(x, Happens(0.7) ? Sigmoid(gate, Happens(0.5)) : Relu(gate));
+  }
+
+  void Combine(const Output& x) {
+    const Output other = Happens(0.5) ? SameConv(Pick(), 1) : SameConv(x, x.channels);
+    const bool fits = (other.height == x.height || other.height == 1 || x.height == 1) &&
+                      (other.width == x.width || other.width == 1 || x.width == 1);
+    if (!fits || Happens(0.2)) {
+      Happens(0.5) ? Product(x, Stored(x)) : Product(Stored(x), x);
+    } else if (Happens(0.5)) {
+      Product(x, other);
+    } else if (Happens(0.5)) {
+      Arithmetic(other, x, prunelab::Arithmetic::SUBTRACT);
+    } else {
+      Arithmetic(x, Sigmoid(other), prunelab::Arithmetic::DIVIDE);
+    }
+  }
+
+  void Norm(const Output& in) {
+    Node* node = Append("norm", {in});
+    const int64_t kind = in.height * in.width > 1 ? Between(0, 2) : Between(0, 1);
+    if (kind == 0) {
+      node->mutable_layer_norm()->set_epsilon(1e-2);
+      node->mutable_layer_norm()->set_affine(Happens(0.7));
+    } else if (kind == 1) {
+      node->mutable_group_norm()->set_groups(Happens(0.5) && in.channels % 2 == 0 ? 2 : 1);
+      node->mutable_group_norm()->set_epsilon(1e-2);
+      node->mutable_group_norm()->set_affine(Happens(0.7));
+    } else {
+      node->mutable_instance_norm()->set_epsilon(1e-2);
+      node->mutable_instance_norm()->set_affine(Happens(0.7));
+    }
+    Keep(node, in.channels, in.height, in.width);
+  }
+
+  Output Selected(const Output& in, const std::vector<int64_t>& index) {
+    Node* node = Append("select", {in});
+    for (const int64_t k : index) node->mutable_select()->add_index(k);
+    return Keep(node, static_cast<int64_t>(index.size()), in.height, in.width);
+  }
+
+  // Two parts, one of which takes another way and comes back; or any choice.
+  void Choose(const Output& in) {
+    std::vector<int64_t> first, second, any;
+    for (int64_t c = 0; c < in.channels; ++c) (c < in.channels / 2 ? first : second).push_back(c);
+    for (int64_t k = Between(1, 6); k > 0; --k) any.push_back(Between(0, in.channels - 1));
+    if (first.empty() || Happens(0.5)) {
+      Selected(in, any);
+      return;
+    }
+    const Output part = Selected(in, first), branch = Relu(SameConv(Selected(in, second), Between(1, 4)));
+    Node* node = Append("concat", {part, branch});
+    node->mutable_concat();
+    Keep(node, part.channels + branch.channels, in.height, in.width);
+  }
+
+  // What knows channels, but no rows and columns.
+  void ChannelStep(const Output& in) {
+    switch (Between(0, 7)) {
+      case 0:
+      case 1:
+        Gate(in);
+        return;
+      case 2:
+      case 3:
+        Combine(in);
+        return;
+      case 4:
+        Norm(in);
+        return;
+      case 5: {
+        Node* node = Append("scale", {in});
+        node->mutable_channel_scale()->set_bias(Happens(0.5));
+        node->mutable_channel_scale()->set_weight(!node->channel_scale().bias() || Happens(0.5));
+        Keep(node, in.channels, in.height, in.width);
+        return;
+      }
+      case 6: {
+        Node* node = Append("prelu_or_softmax", {in});
+        if (Happens(0.7)) {
+          node->mutable_prelu()->set_shared(Happens(0.5));
+        } else {
+          node->mutable_softmax();
+        }
+        Keep(node, in.channels, in.height, in.width);
+        return;
+      }
+      default:
+        Choose(in);
+    }
+  }
+
   void Step() {
     const Output in = Pick();
-    switch (Between(0, 16)) {
+    switch (Between(0, 21)) {
       case 0:
         Conv(in, Between(1, 6), 1);
         return;
@@ -315,6 +427,13 @@ class NetworkDrawer {
         return;
       case 15:
         Elementwise(BatchNorm(Conv(in, Between(2, 6), 1)));
+        return;
+      case 16:
+      case 17:
+      case 18:
+      case 19:
+      case 20:
+        ChannelStep(in);
         return;
       default:
         Scattered(in);
@@ -408,7 +527,12 @@ Model RandomModel(const NetworkInfo& info, at::ScalarType dtype, uint64_t seed, 
       Fill(get("running_var"), stream, 0, 0.8);
       get("running_var").abs_().add_(0.2);
       if (zero_scales) get("weight").detach().slice(0, 0, c10::nullopt, 3).zero_();
-    } else if (model.Has(absl::StrCat(node.name(), ".bias"))) {
+    } else if (node.op_case() != Node::kConv2D && node.op_case() != Node::kLinear &&
+               model.Has(absl::StrCat(node.name(), ".weight"))) {  // a norm, a scale, a PReLU
+      Fill(get("weight"), stream, 0.6, 0.6);
+      if (zero_scales) get("weight").detach().slice(0, 0, c10::nullopt, 3).zero_();
+    }
+    if (node.op_case() != Node::kBatchNorm2D && model.Has(absl::StrCat(node.name(), ".bias"))) {
       Fill(get("bias"), stream, 0, 0.3);
     } else if (node.op_case() == Node::kConstant) {
       Fill(get("value"), stream, 0, 0.5);
