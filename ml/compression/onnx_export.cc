@@ -363,7 +363,6 @@ class Exporter {
       case Node::kResize:
       case Node::kPad:
       case Node::kAdaptivePool2D:
-      case Node::kDropout:
       case Node::kUnflatten:
         return;
       case Node::kConstant: {
