@@ -46,7 +46,7 @@ class ChannelAnalysis::Builder {
     at::Tensor& stream = a_.stream[i];
     if (i == a_.info.image() || a_.IsResidualSum(i)) {
       stream = at::ones_like(a_.live[i]);
-    } else if (relation.kind == Kind::kSame || relation.kind == Kind::kMapped) {
+    } else if (relation.kind != Kind::kNone && relation.kind != Kind::kMixed) {
       at::Tensor sourceless = at::ones_like(a_.live[i]);
       for (size_t k = 0; k < inputs.size(); ++k) {
         sourceless = sourceless & ToOutputs(relation, k, at::ones_like(a_.live[inputs[k]])).logical_not();
@@ -82,11 +82,13 @@ class ChannelAnalysis::Builder {
     const std::vector<int>& inputs = a_.info.inputs(i);
     at::Tensor live = at::zeros({view.shape.channels}, at::kBool);
     std::vector<ChannelPictures> pictures;
+    std::vector<at::Tensor> may_differ_from_zero;
     for (size_t k = 0; k < inputs.size(); ++k) {
       live = live | ToOutputs(a_.relations[i], k, a_.live[inputs[k]]);
       pictures.push_back(a_.constants[inputs[k]]);
+      may_differ_from_zero.push_back(a_.live[inputs[k]] | pictures[k].values.flatten(1).ne(0).any(1));
     }
-    a_.passes_[i] = a_.info.op(i).Passes(view, ValuesOf(i));
+    a_.passes_[i] = a_.info.op(i).Passes(view, ValuesOf(i), may_differ_from_zero);
     a_.live[i] = a_.passes_[i].defined() ? live & a_.passes_[i] : live;
     a_.constants[i] = a_.info.op(i).Constants(view, ValuesOf(i), pictures);
   }

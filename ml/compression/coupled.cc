@@ -64,9 +64,15 @@ class Ties {
       if (relation.groups > 1) TieGroups(i, inputs[0], relation.groups);
       return;
     }
+    if (relation.kind == Kind::kJoined && relation.groups > 1) {
+      TieGroups(i, inputs[0], relation.groups);
+      return;
+    }
     for (size_t k = 0; k < inputs.size(); ++k) {
+      // What is repeated for all channels is tied to none of them.
+      if (info_.shape(inputs[k]).channels == 1 && channels > 1) continue;
       for (int64_t c = 0; c < channels; ++c) {
-        const int64_t from = relation.kind == Kind::kSame ? c : relation.from[k][c];
+        const int64_t from = relation.kind == Kind::kMapped ? relation.from[k][c] : c;
         if (from >= 0) Tie(i, c, inputs[k], from);
       }
     }

@@ -52,8 +52,10 @@ class Chains {
 
   // Joins a node with the input whose channels it passes on one by one.
   void Link(int i) {
-    if (a_.relations[i].kind != Kind::kSame) return;
+    if (a_.relations[i].kind != Kind::kSame && a_.relations[i].kind != Kind::kJoined) return;
     const std::vector<int>& inputs = a_.info.inputs(i);
+    // A norm over channels computes with all of them.
+    if (a_.relations[i].kind == Kind::kJoined) full_[i] = true;
     if (a_.IsResidualSum(i)) {
       // Features cannot be scattered into a stream.
       for (size_t k = 0; k < inputs.size(); ++k) {
@@ -97,12 +99,10 @@ class Chains {
     if (!a_.Contributes(i, k)) return;
     const ChannelRelation& relation = a_.relations[i];
     const int input = a_.info.inputs(i)[k];
-    if (a_.carries_stream[input]) {
-      Mark(i, ToOutputs(relation, k, at::ones_like(kept_[Root(input)])));
-    } else {
-      Mark(input, ToInputs(relation, k, kept_[Root(i)], kept_[Root(input)].numel()));
-      Mark(i, ToOutputs(relation, k, kept_[Root(input)]));
-    }
+    const bool from_stream = a_.carries_stream[input];
+    if (!from_stream) Mark(input, ToInputs(relation, k, kept_[Root(i)], kept_[Root(input)].numel()));
+    if (!relation.picks.empty() && relation.picks[k]) return;
+    Mark(i, ToOutputs(relation, k, from_stream ? at::ones_like(kept_[Root(input)]) : kept_[Root(input)]));
   }
 
   // Groups stay or go as a whole.

@@ -89,7 +89,7 @@ void NetworkRewriter::NarrowParameters(const NetworkInfo& info, int i, const Rem
     network_.Set(view.node.name(), suffix.c_str(), tensor.index_select(dimension, WhereTrue(channels)).contiguous());
   };
   for (const NodeParameter& parameter : info.op(i).Parameters(view)) {
-    if (!parameter.shape.empty()) select(parameter.suffix, 0, remaining.outputs);
+    if (!parameter.shape.empty() && !parameter.is_shared) select(parameter.suffix, 0, remaining.outputs);
   }
   if (relation.kind == ChannelRelation::Kind::kMixed && relation.groups == 1) {
     select("weight", 1, remaining.inputs[0]);

@@ -107,6 +107,21 @@ class Exporter {
     return name;
   }
 
+  // A parameter [channels] of node i in a shape that is broadcast to the node's.
+  std::string ByChannel(int i, const char* suffix) {
+    if (info_.shape(i).flat) return Parameter(info_.node(i), suffix);
+    const std::string name = absl::StrCat(info_.node(i).name(), ".", suffix);
+    Initialize(name, onnx::TensorProto::FLOAT,
+               network_.Get(info_.node(i).name(), suffix).to(at::kFloat).view({-1, 1, 1}));
+    return name;
+  }
+  // So many equal numbers in place of a parameter of node i.
+  std::string Filled(int i, const char* suffix, int64_t size, double value) {
+    const std::string name = absl::StrCat(info_.node(i).name(), ".", suffix);
+    Initialize(name, onnx::TensorProto::FLOAT, at::full({size}, value, at::kFloat));
+    return name;
+  }
+
   // Of the values `in` that node i reads, those with a batch of one get the batch of another.
   void RepeatConstants(int i, std::vector<std::string>& in) {
     const std::vector<int>& inputs = info_.inputs(i);
@@ -189,6 +204,40 @@ class Exporter {
     }
   }
 
+  // ONNX normalizes the last dimensions.
+  void WriteLayerNorm(int i, const std::string& x) {
+    const Node& node = info_.node(i);
+    const int64_t channels = info_.shape(i).channels;
+    const bool flat = info_.shape(i).flat;
+    const std::string last = absl::StrCat(node.name(), ".channels_last"), normalized = node.name() + ".normalized";
+    if (!flat) Ints(Append("Transpose", last, {x}, last), "perm", {0, 2, 3, 1});
+    std::vector<std::string> in = {flat ? x : last};
+    in.push_back(node.layer_norm().affine() ? Parameter(node, "weight") : Filled(i, "weight", channels, 1));
+    if (node.layer_norm().affine()) in.push_back(Parameter(node, "bias"));
+    onnx::NodeProto* norm = Append("LayerNormalization", node.name(), in, flat ? Value(i) : normalized);
+    Int(norm, "axis", -1);
+    Float(norm, "epsilon", node.layer_norm().epsilon());
+    if (!flat) Ints(Append("Transpose", node.name() + ".channels_first", {normalized}, Value(i)), "perm", {0, 3, 1, 2});
+  }
+
+  // As instance norm of maps whose pixels are those of a group's channels.
+  void WriteGroupNorm(int i, const std::string& x) {
+    const Node& node = info_.node(i);
+    const GroupNorm& norm = node.group_norm();
+    const NodeShape& shape = info_.shape(i);
+    const std::string groups = node.name() + ".groups", maps = node.name() + ".maps";
+    InitializeInts(groups, {0, norm.groups(), -1});
+    InitializeInts(maps, {0, shape.channels, shape.height, shape.width});
+    const std::string grouped = Step(i, "Reshape", {x, groups});
+    const std::string normalized = absl::StrCat(node.name(), ".normalized");
+    Float(Append("InstanceNormalization", normalized,
+                 {grouped, Filled(i, "ones", norm.groups(), 1), Filled(i, "zeros", norm.groups(), 0)}, normalized),
+          "epsilon", norm.epsilon());
+    const std::string reshaped = Step(i, "Reshape", {normalized, maps}, /*last=*/!norm.affine());
+    if (!norm.affine()) return;
+    Step(i, "Add", {Step(i, "Mul", {reshaped, ByChannel(i, "weight")}), ByChannel(i, "bias")}, /*last=*/true);
+  }
+
   void Write(int i) {
     const Node& node = info_.node(i);
     const std::string& name = node.name();
@@ -265,6 +314,52 @@ class Exporter {
       case Node::kConcat:
         RepeatConstants(i, in);
         Int(Append("Concat", name, in, Value(i)), "axis", 1);
+        return;
+      case Node::kArithmetic:
+        Append(node.arithmetic().function() == Arithmetic::MULTIPLY   ? "Mul"
+               : node.arithmetic().function() == Arithmetic::SUBTRACT ? "Sub"
+                                                                      : "Div",
+               name, in, Value(i));
+        return;
+      case Node::kPrelu:
+        in.push_back(node.prelu().shared() ? Parameter(node, "weight") : ByChannel(i, "weight"));
+        Append("PRelu", name, in, Value(i));
+        return;
+      case Node::kSoftmax:
+        Int(Append("Softmax", name, in, Value(i)), "axis", 1);
+        return;
+      case Node::kChannelScale: {
+        const ChannelScale& scale = node.channel_scale();
+        std::string x = in[0];
+        if (scale.weight()) x = Step(i, "Mul", {x, ByChannel(i, "weight")}, /*last=*/!scale.bias());
+        if (scale.bias()) Step(i, "Add", {x, ByChannel(i, "bias")}, /*last=*/true);
+        return;
+      }
+      case Node::kLayerNorm:
+        WriteLayerNorm(i, in[0]);
+        return;
+      case Node::kGroupNorm:
+        WriteGroupNorm(i, in[0]);
+        return;
+      case Node::kInstanceNorm: {
+        const bool affine = node.instance_norm().affine();
+        in.push_back(affine ? Parameter(node, "weight") : Filled(i, "weight", info_.shape(i).channels, 1));
+        in.push_back(affine ? Parameter(node, "bias") : Filled(i, "bias", info_.shape(i).channels, 0));
+        Float(Append("InstanceNormalization", name, in, Value(i)), "epsilon", node.instance_norm().epsilon());
+        return;
+      }
+      case Node::kSelect: {
+        const std::string index = absl::StrCat(name, ".index");
+        InitializeInts(index, {node.select().index().begin(), node.select().index().end()});
+        Int(Append("Gather", name, {in[0], index}, Value(i)), "axis", 1);
+        return;
+      }
+      case Node::kConvTranspose2D:
+      case Node::kResize:
+      case Node::kPad:
+      case Node::kAdaptivePool2D:
+      case Node::kDropout:
+      case Node::kUnflatten:
         return;
       case Node::kConstant: {
         const ChannelPictures pictures = StoredPictures(node.constant(), network_.Get(name, "value"));

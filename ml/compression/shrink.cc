@@ -73,7 +73,7 @@ class Shrinker {
     Node node = rewriter_.Copy(a_.info.node(i));
     a_.info.op(i).Narrow(node, remaining);
     if (a_.info.inputs(i).size() > 1) ReplaceConstantInputs(i, node);
-    if (a_.info.op(i).PassesOn(node)) {
+    if (node.input_size() == 1 && a_.info.op(i).PassesOn(node, remaining.inputs[0].sum().item<int64_t>())) {
       rewriter_.Rename(node.name(), node.input(0));
     } else {
       *rewriter_.Append() = node;
@@ -83,20 +83,23 @@ class Shrinker {
   // Inputs of the copy of node i that bring only constants are left out; where their channels stay all the same, a
   // stored constant takes their place.
   void ReplaceConstantInputs(int i, Node& copy) {
-    const NodeShape& shape = a_.info.shape(i);
     copy.clear_input();
     for (size_t k = 0; k < a_.info.inputs(i).size(); ++k) {
-      const std::string name = rewriter_.NewName(Name(a_.info.inputs(i)[k]));
+      const int input = a_.info.inputs(i)[k];
+      const std::string name = rewriter_.NewName(Name(input));
       if (a_.Contributes(i, k)) {
         copy.add_input(name);
         continue;
       }
-      const at::Tensor which = WhereTrue(kept_[i] & MadeOf(a_.relations[i], k));
+      const auto to_input = [&](const at::Tensor& flags) {
+        return ToInputs(a_.relations[i], k, flags, a_.info.shape(input).channels);
+      };
+      const at::Tensor which = WhereTrue(to_input(kept_[i]));
       if (which.numel() == 0) continue;
-      ChannelPictures pictures = Pictures(i, read_[i]);
+      ChannelPictures pictures = Pictures(input, to_input(kept_[i] & read_[i]));
       pictures.values = pictures.values.index_select(0, which);
       // Named after its reader, as in the round before: after what it replaces it would have a longer name each time.
-      copy.add_input(rewriter_.AppendPart(copy.name(), shape, pictures, network_.DType()));
+      copy.add_input(rewriter_.AppendPart(copy.name(), a_.info.shape(input), pictures, network_.DType()));
     }
   }
 

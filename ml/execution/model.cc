@@ -30,10 +30,8 @@ void Fill(const at::Tensor& tensor, F value) {
 Model Model::Create(NetworkInfo info, at::ScalarType dtype, at::Device device) {
   Model model(std::move(info), dtype, device);
   for (const ParameterSpec& spec : model.info().parameters()) {
-    const bool is_bn = model.info().node(model.info().Index(spec.node)).op_case() == Node::kBatchNorm2D;
-    const bool ones = is_bn && (absl::EndsWith(spec.name, ".weight") || absl::EndsWith(spec.name, ".running_var"));
     at::Tensor tensor =
-        at::full(spec.shape, ones ? 1 : 0, at::TensorOptions(device).dtype(spec.is_integer ? at::kLong : dtype));
+        at::full(spec.shape, spec.initial, at::TensorOptions(device).dtype(spec.is_integer ? at::kLong : dtype));
     if (spec.shape.size() == 4) tensor = tensor.contiguous(at::MemoryFormat::ChannelsLast);
     if (!spec.is_buffer) tensor.set_requires_grad(true);
     model.by_name_.emplace(spec.name, tensor);
@@ -90,6 +88,8 @@ at::Tensor Model::MaskedWeight(const std::string& conv_node) const {
 
 void InitializeParameters(Model& model, uint64_t seed) {
   const NetworkInfo& info = model.info();
+  std::map<std::string, double> initial;
+  for (const ParameterSpec& spec : info.parameters()) initial[spec.name] = spec.initial;
   for (const NamedTensor& parameter : model.parameters()) {
     const Node& node = info.node(info.Index(parameter.node));
     const at::Tensor& tensor = parameter.tensor;
@@ -105,12 +105,11 @@ void InitializeParameters(Model& model, uint64_t seed) {
       const double bound = 1 / std::sqrt(static_cast<double>(fan_in));
       Fill(tensor, [&] { return bound * (2 * stream.Uniform() - 1); });
     } else {
-      tensor.detach().fill_(node.op_case() == Node::kBatchNorm2D && absl::EndsWith(parameter.name, ".weight") ? 1 : 0);
+      tensor.detach().fill_(initial.at(parameter.name));
     }
   }
   for (const NamedTensor& buffer : model.buffers()) {
-    if (info.node(info.Index(buffer.node)).op_case() != Node::kBatchNorm2D) continue;
-    buffer.tensor.fill_(absl::EndsWith(buffer.name, ".running_var") ? 1 : 0);
+    if (info.node(info.Index(buffer.node)).op_case() != Node::kConstant) buffer.tensor.fill_(initial.at(buffer.name));
   }
 }
 

@@ -10,6 +10,7 @@
 #include "ml/base/check.h"
 #include "ml/execution/sampled_conv.h"
 #include "ml/kernels/scatter_channels/scatter_channels.h"
+#include "ml/network/arithmetic.h"
 #include "ml/network/elementwise.h"
 
 namespace prunelab {
@@ -161,6 +162,47 @@ at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>
       return Concatenated(in);
     case Node::kElementwise:
       return ApplyElementwise(node.elementwise(), in[0]);
+    case Node::kArithmetic:
+      return ApplyArithmetic(node.arithmetic(), in[0], in[1]);
+    case Node::kPrelu:
+      return at::prelu(in[0], parameter("weight"));
+    case Node::kSoftmax:
+      return at::softmax(in[0], 1);
+    case Node::kChannelScale: {
+      const auto by_channel = [&](const char* suffix) {
+        return in[0].dim() == 4 ? parameter(suffix).view({1, -1, 1, 1}) : parameter(suffix);
+      };
+      at::Tensor scaled = node.channel_scale().weight() ? in[0] * by_channel("weight") : in[0];
+      return node.channel_scale().bias() ? scaled + by_channel("bias") : scaled;
+    }
+    case Node::kLayerNorm: {
+      const at::Tensor weight = node.layer_norm().affine() ? parameter("weight") : at::Tensor();
+      const at::Tensor bias = node.layer_norm().affine() ? parameter("bias") : at::Tensor();
+      const auto normalized = [&](const at::Tensor& x) {
+        return at::layer_norm(x, {x.size(-1)}, weight, bias, node.layer_norm().epsilon());
+      };
+      return in[0].dim() == 4 ? normalized(in[0].permute({0, 2, 3, 1})).permute({0, 3, 1, 2}) : normalized(in[0]);
+    }
+    case Node::kGroupNorm: {
+      const GroupNorm& norm = node.group_norm();
+      return at::group_norm(in[0], norm.groups(), norm.affine() ? parameter("weight") : at::Tensor(),
+                            norm.affine() ? parameter("bias") : at::Tensor(), norm.epsilon());
+    }
+    case Node::kInstanceNorm: {
+      const InstanceNorm& norm = node.instance_norm();
+      return at::instance_norm(in[0], norm.affine() ? parameter("weight") : at::Tensor(),
+                               norm.affine() ? parameter("bias") : at::Tensor(), {}, {}, /*use_input_stats=*/true,
+                               /*momentum=*/0, norm.epsilon(), /*cudnn_enabled=*/true);
+    }
+    case Node::kSelect:
+      return in[0].index_select(1,
+                                model.Index(node.name(), {node.select().index().begin(), node.select().index().end()}));
+    case Node::kConvTranspose2D:
+    case Node::kResize:
+    case Node::kPad:
+    case Node::kAdaptivePool2D:
+    case Node::kDropout:
+    case Node::kUnflatten:
     case Node::kImage:
     case Node::OP_NOT_SET:
       break;

@@ -65,8 +65,14 @@ ChannelPictures Coarsened(const ChannelPictures& pictures) {
 
 ChannelPictures SumOf(const ChannelPictures& a, const ChannelPictures& b, int64_t height, int64_t width) {
   if (!b.values.ne(0).any().item<bool>()) return a;
+  return Combined(a, b, height, width, [](const at::Tensor& x, const at::Tensor& y) { return x + y; });
+}
+
+ChannelPictures Combined(const ChannelPictures& a, const ChannelPictures& b, int64_t height, int64_t width,
+                         const std::function<at::Tensor(const at::Tensor&, const at::Tensor&)>& combine) {
   const auto spread = [&](const ChannelPictures& p) { return FullSize(p).expand({p.values.size(0), height, width}); };
-  return Picked(spread(a) + spread(b), MergeRuns(a.rows, b.rows, height), MergeRuns(a.columns, b.columns, width));
+  return Picked(combine(spread(a), spread(b)), MergeRuns(a.rows, b.rows, height),
+                MergeRuns(a.columns, b.columns, width));
 }
 
 ChannelPictures Slid(const ChannelPictures& pictures, const Window& down, const Window& across,

@@ -33,6 +33,10 @@ ChannelPictures Coarsened(const ChannelPictures& pictures);
 // The sum of two pictures; a size of 1 is repeated to the size of the other.
 ChannelPictures SumOf(const ChannelPictures& a, const ChannelPictures& b, int64_t height, int64_t width);
 
+// `combine` of the two at full size, [channels, height, width] each, number by number; sizes of 1 are repeated.
+ChannelPictures Combined(const ChannelPictures& a, const ChannelPictures& b, int64_t height, int64_t width,
+                         const std::function<at::Tensor(const at::Tensor&, const at::Tensor&)>& combine);
+
 // What a sliding operation makes of the pictures: `slide` takes and gives [1, channels, height, width], by windows
 // `down` the rows and `across` the columns. One pixel of each run of the result is held.
 ChannelPictures Slid(const ChannelPictures& pictures, const Window& down, const Window& across,

@@ -28,6 +28,8 @@ struct NodeParameter {
   bool is_buffer = false;      // running statistics and constants: not trained
   bool is_integer = false;     // num_batches_tracked, int64
   bool is_constant = false;    // a stored value: counted by StoredConstantCount
+  double initial = 0;          // the value of fresh ones, unless they are drawn at random
+  bool is_shared = false;      // one number for all channels, as [1]
 };
 
 // The same of a network.
@@ -38,6 +40,7 @@ struct ParameterSpec {
   bool is_buffer = false;
   bool is_integer = false;
   bool is_constant = false;
+  double initial = 0;
 };
 
 // A node with the shapes of its inputs and its own.

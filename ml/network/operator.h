@@ -41,13 +41,16 @@ struct ChannelRelation {
     kSame,    // output channel c of channel c of every input
     kMapped,  // as `from` says: channels are moved, repeated, or concatenated
     kMixed,   // weighted sums of all input channels of the same group
+    kJoined,  // as kSame, but all input channels of the same group have a say in it (a norm over channels)
   };
   Kind kind = Kind::kSame;
   // kMapped: [inputs][output channels], the channel of that input; -1 where the output channel has nothing from it.
   std::vector<std::vector<int64_t>> from = {};
   // kMixed: the parameter "weight" is [outputs, inputs / groups, ...]. Outputs and inputs each fall into so many equal
-  // parts.
+  // parts. So they do of kJoined.
   int64_t groups = 1;
+  // kMapped, by input: whether output channels that are made of it can be left out while their sources stay. Empty: no.
+  std::vector<bool> picks = {};
 };
 
 // A node's parameter or buffer by its suffix ("weight"), of any floating type.
@@ -79,8 +82,11 @@ class Operator {
   virtual ChannelRelation Channels(const NodeView& view) const { return {}; }
 
   // Output channels that depend on what they are made of: bool [channels]; an undefined tensor: all. Of kMixed, the
-  // weights say more.
-  virtual at::Tensor Passes(const NodeView& view, const NodeValues& values) const { return {}; }
+  // weights say more. `may_differ_from_zero`: of each input, bool [its channels]; the others are zero for every image.
+  virtual at::Tensor Passes(const NodeView& view, const NodeValues& values,
+                            const std::vector<at::Tensor>& may_differ_from_zero) const {
+    return {};
+  }
 
   // What the node computes from constant pictures in evaluation mode. Channels that depend on the image are zero in
   // `inputs`, and the results for channels that are computed from them are overwritten. For kMixed: what the constant
@@ -92,8 +98,9 @@ class Operator {
   // Writes into `node` that only these channels remain. Parameters are taken care of.
   virtual void Narrow(Node& node, const RemainingChannels& remaining) const {}
 
-  // Whether the node returns its only input unchanged, so that its consumers may as well read that.
-  virtual bool PassesOn(const Node& node) const { return false; }
+  // Whether the node returns its only input, which has so many channels, unchanged, so that its consumers may as well
+  // read that.
+  virtual bool PassesOn(const Node& node, int64_t input_channels) const { return false; }
 
   // Gives a node of kMixed the parameter "bias" [outputs].
   virtual void AddBias(Node& node) const {}
@@ -102,14 +109,11 @@ class Operator {
 // The operator of a node; nullptr where the node says none.
 const Operator* FindOperator(Node::OpCase op);
 
-// `flags`, bool [channels of input k], as flags of the output channels that are made of them (kSame, kMapped).
+// `flags`, bool [channels of input k], as flags of the output channels that are made of them (not kMixed).
 at::Tensor ToOutputs(const ChannelRelation& relation, size_t k, const at::Tensor& flags);
 
 // `flags`, bool [output channels], as flags of the `channels` channels of input k that they are made of.
 at::Tensor ToInputs(const ChannelRelation& relation, size_t k, const at::Tensor& flags, int64_t channels);
-
-// kMapped: the output channels that have anything from input k, bool [output channels].
-at::Tensor MadeOf(const ChannelRelation& relation, size_t k);
 
 // Makes an operator known; used by the macro.
 bool RegisterOperator(Node::OpCase op, const Operator* implementation);

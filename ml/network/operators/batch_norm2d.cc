@@ -27,15 +27,21 @@ class BatchNorm2dOperator : public Operator {
 
   std::vector<NodeParameter> Parameters(const NodeView& view) const override {
     const int64_t channels = view.shape.channels;
-    return {{"weight", {channels}},
+    NodeParameter weight = {"weight", {channels}};
+    NodeParameter running_var = {"running_var", {channels}, /*is_buffer=*/true};
+    weight.initial = running_var.initial = 1;
+    return {weight,
             {"bias", {channels}},
             {"running_mean", {channels}, /*is_buffer=*/true},
-            {"running_var", {channels}, /*is_buffer=*/true},
+            running_var,
             {"num_batches_tracked", {}, /*is_buffer=*/true, /*is_integer=*/true}};
   }
 
   // A channel whose scale is zero is constant, whatever comes in.
-  at::Tensor Passes(const NodeView& view, const NodeValues& values) const override { return values("weight").ne(0); }
+  at::Tensor Passes(const NodeView& view, const NodeValues& values,
+                    const std::vector<at::Tensor>& may_differ_from_zero) const override {
+    return values("weight").ne(0);
+  }
 
   ChannelPictures Constants(const NodeView& view, const NodeValues& values,
                             const std::vector<ChannelPictures>& inputs) const override {

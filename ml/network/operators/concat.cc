@@ -38,7 +38,7 @@ class ConcatOperator : public Operator {
     return relation;
   }
 
-  bool PassesOn(const Node& node) const override { return node.input_size() == 1; }
+  bool PassesOn(const Node& node, int64_t input_channels) const override { return node.input_size() == 1; }
 };
 
 PRUNELAB_OPERATOR(Node::kConcat, ConcatOperator);

@@ -55,7 +55,7 @@ class ScatterOperator : public Operator {
     }
   }
 
-  bool PassesOn(const Node& node) const override {
+  bool PassesOn(const Node& node, int64_t input_channels) const override {
     const Scatter& scatter = node.scatter();
     bool same_order = scatter.index_size() == scatter.channels();
     for (int k = 0; k < scatter.index_size(); ++k) same_order = same_order && scatter.index(k) == k;
