@@ -18,12 +18,6 @@
 namespace prunelab {
 namespace {
 
-// Of the folder that a file is in, "." for one without.
-std::string FolderOf(const std::string& path) {
-  const size_t slash = path.find_last_of('/');
-  return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
-}
-
 absl::StatusOr<onnx::ModelProto> Parse(absl::string_view bytes) {
   onnx::ModelProto model;
   if (bytes.size() > static_cast<size_t>(std::numeric_limits<int>::max())) {
@@ -50,6 +44,11 @@ absl::StatusOr<ImportedNetwork> Import(absl::string_view bytes, const std::strin
 }
 
 }  // namespace
+
+std::string FolderOf(const std::string& path) {
+  const size_t slash = path.find_last_of('/');
+  return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
 
 absl::StatusOr<ImportedNetwork> ImportOnnxBytes(absl::string_view bytes, const std::string& name,
                                                 const std::string& folder) {

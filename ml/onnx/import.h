@@ -32,6 +32,9 @@ struct ImportedNetwork {
 // is believed before it was checked.
 absl::StatusOr<ImportedNetwork> ImportOnnx(const std::string& path);
 
+// The folder that a file is in: "." for a name without one.
+std::string FolderOf(const std::string& path);
+
 // From the bytes of a file called `name`. `folder`: where its external data lie; "" has none.
 absl::StatusOr<ImportedNetwork> ImportOnnxBytes(absl::string_view bytes, const std::string& name,
                                                 const std::string& folder);
