@@ -98,7 +98,7 @@ class ChannelAnalysis::Builder {
     const std::string& name = view.node.name();
     const int input = a_.info.inputs(i)[0];
     const int64_t groups = a_.relations[i].groups;
-    const at::Tensor weight = network_.Get(name, "weight");
+    const at::Tensor weight = a_.info.op(i).ByOutput(network_.Get(name, "weight"), groups);
     const at::Tensor pairs = weight.ne(0)
                                  .flatten(1)
                                  .view({weight.size(0), weight.size(1), -1})

@@ -2,7 +2,7 @@
 //
 // A filter whose weights are all zero gives its bias at every pixel; BN, ReLU, pooling and sums make constants of
 // constants; after a convolution that pads, a constant becomes a picture that differs at its border
-// (ml/network/border_runs.h). Example, a 3x3 convolution `a` with filter 1 dead, and what follows:
+// (ml/network/equal_rows.h). Example, a 3x3 convolution `a` with filter 1 dead, and what follows:
 //
 //   a     live, 0            bn (beta -1 and 0.5)   live, 0.5          relu   live, 0.5
 //   b = 3x3 convolution of it, padding 1: live everywhere, but what channel 1 brings is known beforehand:

@@ -205,6 +205,7 @@ at::Tensor ExactLogits(const WeightedNetwork& network) {
 // Dead channels leave no constants: no biases, shifts, means or stored values.
 void RemoveConstants(WeightedNetwork& network) {
   for (Node& node : *network.network.mutable_node()) {
+    if (node.has_pad()) node.mutable_pad()->clear_value();
     const Elementwise::Function function = node.elementwise().function();
     if (function == Elementwise::SIGMOID || function == Elementwise::HARD_SIGMOID) {  // not zero at zero
       node.mutable_elementwise()->set_function(Elementwise::TANH);
@@ -215,6 +216,18 @@ void RemoveConstants(WeightedNetwork& network) {
       tensor = at::zeros_like(tensor);
     }
   }
+}
+
+// Whether a channel of zeros that is removed changes nothing else: no norm counts it, and no channel that is repeated
+// for all is divided by it, or it subtracted.
+bool DeadChannelsBringNothing(const NetworkInfo& info) {
+  for (int i = 0; i < info.network().node_size(); ++i) {
+    if (info.op(i).Channels(info.View(i)).kind == ChannelRelation::Kind::kJoined ||
+        (info.node(i).op_case() == Node::kArithmetic && info.node(i).arithmetic().function() != Arithmetic::MULTIPLY)) {
+      return false;
+    }
+  }
+  return true;
 }
 
 // Compares random networks with themselves with masks, under all options; `sizes` counts those that became smaller.
@@ -262,7 +275,7 @@ void CheckRandomNetworks(uint64_t first, uint64_t count, int64_t& smaller) {
       EXPECT_EQ(predicted.parameters, once.parameters) << seed;
       EXPECT_EQ(predicted.macs, once.macs) << seed;
     });
-    if (seed % 3 == 0) {
+    if (seed % 3 == 0 && DeadChannelsBringNothing(*info)) {
       WeightedNetwork without = masked;
       RemoveConstants(without);
       check(without, absl::StrCat("coupled, ", how), [&](WeightedNetwork& network) {

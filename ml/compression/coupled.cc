@@ -69,8 +69,8 @@ class Ties {
       return;
     }
     for (size_t k = 0; k < inputs.size(); ++k) {
-      // What is repeated for all channels is tied to none of them.
-      if (info_.shape(inputs[k]).channels == 1 && channels > 1) continue;
+      // A single channel that is repeated for those of another input is tied to none of them.
+      if (inputs.size() > 1 && !relation.picks.empty() && relation.picks[k]) continue;
       for (int64_t c = 0; c < channels; ++c) {
         const int64_t from = relation.kind == Kind::kMapped ? relation.from[k][c] : c;
         if (from >= 0) Tie(i, c, inputs[k], from);
@@ -134,7 +134,8 @@ class Grouping {
 };
 
 // Of each group the mean over its filters of their mean |weight|.
-std::vector<double> Importances(const WeightedNetwork& network, const std::vector<ChannelGroup>& groups) {
+std::vector<double> Importances(const WeightedNetwork& network, const NetworkInfo& info,
+                                const std::vector<ChannelGroup>& groups) {
   std::map<std::string, at::Tensor> of_filters;
   std::vector<double> importances;
   for (const ChannelGroup& group : groups) {
@@ -142,7 +143,10 @@ std::vector<double> Importances(const WeightedNetwork& network, const std::vecto
     for (const auto& [node, filter] : group.filters) {
       at::Tensor& mean = of_filters[node];
       if (!mean.defined()) {
-        mean = network.Get(node, "weight").to(at::kDouble).abs().flatten(1).mean(1).contiguous();
+        const int i = info.Index(node);
+        const at::Tensor weight =
+            info.op(i).ByOutput(network.Get(node, "weight"), info.op(i).Channels(info.View(i)).groups);
+        mean = weight.to(at::kDouble).abs().flatten(1).mean(1).contiguous();
       }
       sum += mean.data_ptr<double>()[filter];
     }
@@ -203,7 +207,7 @@ absl::StatusOr<CoupledRemoval> RemoveCoupled(WeightedNetwork& network, const Cou
   }
   const NetworkInfo info = network.Info();
   const Grouping grouping(info);
-  const std::vector<double> importances = Importances(network, grouping.groups());
+  const std::vector<double> importances = Importances(network, info, grouping.groups());
   std::vector<bool> goes = Chosen(importances, options.rate);
   CoupledRemoval removal;
   removal.groups = static_cast<int64_t>(goes.size());

@@ -20,7 +20,8 @@ struct Before {
 };
 
 bool IsOwnConv(const NetworkInfo& info, int i) {
-  return info.node(i).op_case() == Node::kConv2D && info.users(i).size() == 1;
+  const Node::OpCase op = info.node(i).op_case();
+  return (op == Node::kConv2D || op == Node::kConvTranspose2D) && info.users(i).size() == 1;
 }
 
 Before Find(const NetworkInfo& info, int input) {
@@ -49,9 +50,24 @@ Before Find(const NetworkInfo& info, int input) {
   return before;
 }
 
+// Before BN is folded, because one may lie between a convolution and its BN.
+void DropDropout(WeightedNetwork& network) {
+  const Network old = network.network;
+  NetworkRewriter rewriter(network);
+  for (const Node& node : old.node()) {
+    if (node.op_case() == Node::kDropout) {
+      rewriter.Rename(node.name(), rewriter.NewName(node.input(0)));
+    } else {
+      rewriter.AppendCopy(node);
+    }
+  }
+  rewriter.Finish();
+}
+
 }  // namespace
 
 void FoldBatchNorm(WeightedNetwork& network) {
+  DropDropout(network);
   const NetworkInfo info = network.Info();
   NetworkRewriter rewriter(network);
   std::map<std::string, Node*> written;
@@ -66,11 +82,14 @@ void FoldBatchNorm(WeightedNetwork& network) {
     const at::Tensor scale = get("weight") / (get("running_var") + node.batch_norm2d().epsilon()).sqrt();
     at::Tensor shift = get("bias") - get("running_mean") * scale;
     const std::string& conv = info.node(before.conv).name();
-    const at::Tensor weight = network.Get(conv, "weight");
+    const Operator& op = info.op(before.conv);
+    const int64_t groups = op.Channels(info.View(before.conv)).groups;
+    const at::Tensor weight = op.ByOutput(network.Get(conv, "weight"), groups);
     if (network.Has(conv, "bias")) shift = shift + network.Get(conv, "bias").to(at::kDouble) * scale;
-    network.Set(conv, "weight", (weight.to(at::kDouble) * scale.view({-1, 1, 1, 1})).to(weight.scalar_type()));
+    const at::Tensor scaled = (weight.to(at::kDouble) * scale.view({-1, 1, 1, 1})).to(weight.scalar_type());
+    network.Set(conv, "weight", op.FromByOutput(scaled, groups));
     network.Set(conv, "bias", shift.to(weight.scalar_type()));
-    written[conv]->mutable_conv2d()->set_bias(true);
+    op.AddBias(*written[conv]);
     for (const auto& [constant, channels] : before.constants) {
       const std::string& name = info.node(constant).name();
       const at::Tensor value = network.Get(name, "value");

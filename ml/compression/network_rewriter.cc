@@ -17,6 +17,13 @@ std::string Derived(const std::string& base, const char* suffix) {
   return absl::StrCat(base.substr(0, base.find('\n')), suffix);
 }
 
+// Which rows (columns) a constant stores, in one of its two fields for that.
+void SetRows(const EqualRows& rows, google::protobuf::RepeatedField<int64_t>& repeats,
+             google::protobuf::RepeatedField<int64_t>& index) {
+  const bool runs = rows.AreRuns();
+  for (const int64_t number : runs ? rows.Runs() : rows.index()) (runs ? repeats : index).Add(number);
+}
+
 }  // namespace
 
 NetworkRewriter::NetworkRewriter(WeightedNetwork& network) : network_(network) {}
@@ -84,15 +91,20 @@ std::string NetworkRewriter::AppendLayout(const std::string& constant, const Nod
 void NetworkRewriter::NarrowParameters(const NetworkInfo& info, int i, const RemainingChannels& remaining) {
   const NodeView view = info.View(i);
   const ChannelRelation relation = info.op(i).Channels(view);
-  const auto select = [&](const std::string& suffix, int64_t dimension, const at::Tensor& channels) {
-    const at::Tensor& tensor = network_.Get(view.node.name(), suffix.c_str());
-    network_.Set(view.node.name(), suffix.c_str(), tensor.index_select(dimension, WhereTrue(channels)).contiguous());
-  };
-  for (const NodeParameter& parameter : info.op(i).Parameters(view)) {
-    if (!parameter.shape.empty() && !parameter.is_shared) select(parameter.suffix, 0, remaining.outputs);
-  }
-  if (relation.kind == ChannelRelation::Kind::kMixed && relation.groups == 1) {
-    select("weight", 1, remaining.inputs[0]);
+  const Operator& op = info.op(i);
+  const at::Tensor outputs = WhereTrue(remaining.outputs);
+  for (const NodeParameter& parameter : op.Parameters(view)) {
+    if (parameter.shape.empty() || parameter.is_shared) continue;
+    at::Tensor tensor = network_.Get(view.node.name(), parameter.suffix.c_str());
+    if (relation.kind == ChannelRelation::Kind::kMixed && parameter.suffix == "weight") {
+      tensor = op.ByOutput(tensor, relation.groups).index_select(0, outputs);
+      if (relation.groups == 1) tensor = tensor.index_select(1, WhereTrue(remaining.inputs[0]));
+      const at::Tensor groups = remaining.outputs.view({relation.groups, -1}).any(1);
+      tensor = op.FromByOutput(tensor, groups.sum().item<int64_t>());
+    } else {
+      tensor = tensor.index_select(0, outputs);
+    }
+    network_.Set(view.node.name(), parameter.suffix.c_str(), tensor.contiguous());
   }
 }
 
@@ -107,13 +119,10 @@ std::string NetworkRewriter::AppendStored(const std::string& base, const Channel
   constant->set_channels(index.numel());
   // A value that is the same at every pixel is stored as one pixel, whatever the size of the pictures.
   if (full_size || pictures.values.numel() > pictures.values.size(0)) {
-    int64_t height = 0, width = 0;
-    for (const int64_t run : pictures.rows) height += run;
-    for (const int64_t run : pictures.columns) width += run;
-    constant->set_height(height);
-    constant->set_width(width);
-    for (const int64_t run : pictures.rows) constant->add_row_repeats(run);
-    for (const int64_t run : pictures.columns) constant->add_column_repeats(run);
+    constant->set_height(pictures.rows.size());
+    constant->set_width(pictures.columns.size());
+    SetRows(pictures.rows, *constant->mutable_row_repeats(), *constant->mutable_row_index());
+    SetRows(pictures.columns, *constant->mutable_column_repeats(), *constant->mutable_column_index());
   }
   network_.Set(name, "value", pictures.values.to(dtype).contiguous());
   return AppendScatter(name, name, stored);

@@ -203,7 +203,6 @@ TEST(ReferencePlanTest, AStoredConstantIsAddedToEachImageAndStaysAsItIs) {
   EXPECT_TRUE(at::equal(model.Get("constant.value"), value));
 }
 
-// Maps, a stored constant among them, and features.
 // Each function against its formula, and its gradient against the formula's difference quotient, away from kinks.
 TEST(ReferencePlanTest, ElementwiseFunctionsAreTheirFormulas) {
   const auto clipped = [](double x, double low, double high) { return std::min(std::max(x, low), high); };
@@ -247,6 +246,111 @@ TEST(ReferencePlanTest, ElementwiseFunctionsAreTheirFormulas) {
   }
 }
 
+// A network of one operator after the images [2, 4, 3, 3], and of two where it has two inputs (the images and their
+// squares); what it computes and its gradients against `expected`, which takes the inputs and the parameters by name.
+void CheckOperator(const std::function<void(Node*)>& fill, int inputs,
+                   const std::function<at::Tensor(const std::vector<at::Tensor>&,
+                                                  const std::function<at::Tensor(const std::string&)>&)>& expected) {
+  NetworkWriter net;
+  net.Image(4, 3, 3);
+  net.Elementwise("other", "image", Elementwise::SILU);
+  Node* node =
+      net.Append("op", inputs == 1 ? std::vector<std::string>{"image"} : std::vector<std::string>{"image", "other"});
+  fill(node);
+  net.Flatten("flat", "op");
+  Model model = Model::Create(*NetworkInfo::Create(net.Take()), at::kDouble, at::kCPU);
+  InitializeParameters(model, 3);
+  std::vector<at::Tensor> with_gradient;
+  for (const NamedTensor& parameter : model.parameters()) {
+    parameter.tensor.detach().add_(at::linspace(-0.4, 0.7, parameter.tensor.numel(), at::kDouble));
+    with_gradient.push_back(parameter.tensor);
+  }
+  const at::Tensor x = at::linspace(-2, 2.3, 72, at::kDouble).mul(17).sin().view({2, 4, 3, 3}).requires_grad_();
+  with_gradient.push_back(x);
+  const at::Tensor weights = at::linspace(-1, 2, 72, at::kDouble).view({2, -1});
+  ReferencePlan plan;
+  ForwardOptions train;
+  train.mode = Mode::kTrain;
+  const at::Tensor y = plan.Forward(model, x, train).logits;
+  std::vector<at::Tensor> in = {x};
+  if (inputs == 2) in.push_back(x * at::sigmoid(x));
+  const at::Tensor reference =
+      expected(in, [&](const std::string& suffix) { return model.Get("op." + suffix); }).flatten(1);
+  ASSERT_EQ(y.sizes(), reference.sizes());
+  EXPECT_LT((y - reference).abs().max().item<double>(), 1e-12);
+  const at::Tensor factor = weights.narrow(1, 0, y.size(1));
+  const auto gradients = torch::autograd::grad({(y * factor).sum()}, with_gradient);
+  const auto of_reference = torch::autograd::grad({(reference * factor).sum()}, with_gradient);
+  for (size_t k = 0; k < gradients.size(); ++k) {
+    EXPECT_LT((gradients[k] - of_reference[k]).abs().max().item<double>(), 1e-11) << k;
+  }
+}
+
+using Values = std::function<at::Tensor(const std::string&)>;
+
+TEST(ReferencePlanTest, ArithmeticIsTheFormula) {
+  const auto check = [](Arithmetic::Function function, const auto& formula) {
+    CheckOperator([&](Node* node) { node->mutable_arithmetic()->set_function(function); }, 2,
+                  [&](const std::vector<at::Tensor>& in, const Values&) { return formula(in[0], in[1]); });
+  };
+  check(Arithmetic::MULTIPLY, [](const at::Tensor& a, const at::Tensor& b) { return a * b; });
+  check(Arithmetic::SUBTRACT, [](const at::Tensor& a, const at::Tensor& b) { return a - b; });
+  check(Arithmetic::DIVIDE, [](const at::Tensor& a, const at::Tensor& b) { return a * b.reciprocal(); });
+}
+
+// Norms against their formulas, written out with means of squares.
+at::Tensor Standardized(const at::Tensor& x, at::IntArrayRef over, double epsilon) {
+  const at::Tensor centered = x - x.mean(over, true);
+  return centered * (centered.square().mean(over, true) + epsilon).rsqrt();
+}
+at::Tensor Affine(const at::Tensor& x, const Values& value) {
+  return x * value("weight").view({-1, 1, 1}) + value("bias").view({-1, 1, 1});
+}
+
+TEST(ReferencePlanTest, NormsAreTheirFormulas) {
+  CheckOperator([](Node* node) { node->mutable_layer_norm()->set_epsilon(1e-3); }, 1,
+                [](const std::vector<at::Tensor>& in, const Values& value) {
+                  return Affine(Standardized(in[0], {1}, 1e-3), value);
+                });
+  CheckOperator([](Node* node) { node->mutable_layer_norm()->set_affine(false); }, 1,
+                [](const std::vector<at::Tensor>& in, const Values&) { return Standardized(in[0], {1}, 1e-5); });
+  CheckOperator([](Node* node) { node->mutable_group_norm()->set_groups(2); }, 1,
+                [](const std::vector<at::Tensor>& in, const Values& value) {
+                  return Affine(Standardized(in[0].view({2, 2, 2, 3, 3}), {2, 3, 4}, 1e-5).view({2, 4, 3, 3}), value);
+                });
+  CheckOperator([](Node* node) { node->mutable_instance_norm()->set_affine(true); }, 1,
+                [](const std::vector<at::Tensor>& in, const Values& value) {
+                  return Affine(Standardized(in[0], {2, 3}, 1e-5), value);
+                });
+  CheckOperator([](Node* node) { node->mutable_instance_norm()->set_epsilon(1e-2); }, 1,
+                [](const std::vector<at::Tensor>& in, const Values&) {
+                  return Standardized(in[0], {2, 3}, 1e-2);
+                });
+}
+
+TEST(ReferencePlanTest, WhatKnowsChannelsIsItsFormula) {
+  for (const bool shared : {false, true}) {
+    CheckOperator([&](Node* node) { node->mutable_prelu()->set_shared(shared); }, 1,
+                  [](const std::vector<at::Tensor>& in, const Values& value) {
+                    return in[0].clamp_min(0) + in[0].clamp_max(0) * value("weight").view({-1, 1, 1});
+                  });
+  }
+  CheckOperator(
+      [](Node* node) { node->mutable_softmax(); }, 1,
+      [](const std::vector<at::Tensor>& in, const Values&) { return in[0].exp() / in[0].exp().sum({1}, true); });
+  CheckOperator([](Node* node) { node->mutable_channel_scale()->set_bias(true); }, 1,
+                [](const std::vector<at::Tensor>& in, const Values& value) { return Affine(in[0], value); });
+  CheckOperator(
+      [](Node* node) {
+        for (const int64_t k : {3, 0, 0, 2}) node->mutable_select()->add_index(k);
+      },
+      1,
+      [](const std::vector<at::Tensor>& in, const Values&) {
+        return at::cat({in[0].slice(1, 3, 4), in[0].slice(1, 0, 1), in[0].slice(1, 0, 1), in[0].slice(1, 2, 3)}, 1);
+      });
+}
+
+// Maps, a stored constant among them, and features.
 TEST(ReferencePlanTest, ConcatIsPyTorchsCat) {
   NetworkWriter net;
   net.Image(2, 4, 4);

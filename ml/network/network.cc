@@ -1,5 +1,6 @@
 #include "ml/network/network.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -48,10 +49,15 @@ int64_t Product(const std::vector<int64_t>& shape) {
 }  // namespace
 
 int64_t StoredRows(const Constant& constant) {
+  if (!constant.row_index().empty())
+    return 1 + *std::max_element(constant.row_index().begin(), constant.row_index().end());
   return constant.row_repeats_size() > 0 ? constant.row_repeats_size() : constant.height();
 }
 
 int64_t StoredColumns(const Constant& constant) {
+  if (!constant.column_index().empty()) {
+    return 1 + *std::max_element(constant.column_index().begin(), constant.column_index().end());
+  }
   return constant.column_repeats_size() > 0 ? constant.column_repeats_size() : constant.width();
 }
 

@@ -41,6 +41,8 @@ class NetworkWriter {
   std::string BatchNorm(const std::string& name, const std::string& input, double epsilon = 1e-5);
   std::string Relu(const std::string& name, const std::string& input);
   std::string Elementwise(const std::string& name, const std::string& input, prunelab::Elementwise::Function function);
+  std::string Dropout(const std::string& name, const std::string& input, double probability,
+                      prunelab::Dropout::Unit unit = prunelab::Dropout::ELEMENT);
   std::string Add(const std::string& name, const std::vector<std::string>& inputs);
   std::string MaxPool(const std::string& name, const std::string& input, int64_t kernel, int64_t stride,
                       int64_t padding = 0);

@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "ml/base/random.h"
+#include "ml/network/window.h"
 
 namespace prunelab {
 namespace {
@@ -80,9 +81,12 @@ class NetworkDrawer {
     Keep(node, image->channels(), image->height(), image->width());
   }
 
-  static int64_t Slid(int64_t size, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation) {
-    const int64_t room = size + 2 * padding - dilation * (kernel - 1) - 1;
-    return room < 0 ? 0 : room / stride + 1;
+  // Different in height and width, and at each side.
+  template <typename Op>
+  void MakeUneven(Op* op) {
+    if (Happens(0.5)) op->set_stride_width(Between(1, 2));
+    if (Happens(0.3)) return;
+    for (int side = 0; side < 4; ++side) op->add_pads(Between(0, 2));
   }
 
   // With any window that fits.
@@ -94,10 +98,12 @@ class NetworkDrawer {
       conv.set_stride(Happens(0.3) ? 2 : 1);
       conv.set_padding(Between(0, 2));
       conv.set_dilation(Happens(0.2) ? 2 : 1);
-      const auto slid = [&](int64_t size, int64_t kernel) {
-        return Slid(size, kernel, conv.stride(), conv.padding(), conv.dilation());
-      };
-      const int64_t height = slid(in.height, conv.kernel_height()), width = slid(in.width, conv.kernel_width());
+      if (Happens(0.3)) {
+        MakeUneven(&conv);
+        if (Happens(0.3)) conv.set_dilation_width(Between(1, 2));
+      }
+      const Window window = WindowOf(conv);
+      const int64_t height = window.down.Positions(in.height), width = window.across.Positions(in.width);
       if (height < 1 || width < 1 || height > 9 || width > 9) continue;
       return Conv(in, conv, out_channels, groups, height, width);
     }
@@ -112,6 +118,38 @@ class NetworkDrawer {
     return Keep(node, out_channels, height, width);
   }
 
+  Output ConvTranspose(const Output& in) {
+    for (;;) {
+      ConvTranspose2d conv;
+      const std::vector<int64_t> divisors = Divisors(in.channels);
+      conv.set_groups(Happens(0.6) ? 1 : divisors[Between(0, static_cast<int64_t>(divisors.size()) - 1)]);
+      conv.set_out_channels(conv.groups() * Between(1, conv.groups() > 1 ? 2 : 5));
+      conv.set_bias(Happens(0.4));
+      conv.set_kernel_height(Between(1, 3));
+      conv.set_kernel_width(Between(1, 3));
+      conv.set_stride(Between(1, 2));
+      conv.set_padding(Happens(0.3) ? 1 : 0);
+      conv.set_dilation(Happens(0.2) ? 2 : 1);
+      if (Happens(0.3)) conv.set_stride_width(Between(1, 3));
+      if (Happens(0.3)) conv.set_padding_width(Between(0, 1));
+      const TransposedWindow window = WindowOf(conv);
+      if (window.down.stride > 1 && window.across.stride > 1 && Happens(0.3)) conv.set_output_padding(1);
+      const int64_t height = WindowOf(conv).down.Size(in.height), width = WindowOf(conv).across.Size(in.width);
+      if (height < 1 || width < 1 || height > 12 || width > 12) continue;
+      Node* node = Append("up", {in});
+      *node->mutable_conv_transpose2d() = conv;
+      return Keep(node, conv.out_channels(), height, width);
+    }
+  }
+
+  static std::vector<int64_t> Divisors(int64_t number) {
+    std::vector<int64_t> divisors;
+    for (int64_t d = 1; d <= number; ++d) {
+      if (number % d == 0) divisors.push_back(d);
+    }
+    return divisors;
+  }
+
   // One that keeps the size: 3x3 with padding, or 1x1.
   Output SameConv(const Output& in, int64_t out_channels) {
     Conv2d conv;
@@ -123,10 +161,7 @@ class NetworkDrawer {
   }
 
   Output GroupedConv(const Output& in) {
-    std::vector<int64_t> divisors;
-    for (int64_t d = 1; d <= in.channels; ++d) {
-      if (in.channels % d == 0) divisors.push_back(d);
-    }
+    const std::vector<int64_t> divisors = Divisors(in.channels);
     const int64_t groups = divisors[Between(0, static_cast<int64_t>(divisors.size()) - 1)];
     return Conv(in, groups * Between(1, 2), groups);
   }
@@ -157,22 +192,86 @@ class NetworkDrawer {
     return Keep(node, in.channels, in.height, in.width);
   }
 
+  Node* Drops(const Output& in) {
+    Node* node = Append("dropout", {in});
+    node->mutable_dropout()->set_probability(Happens(0.2) ? 0 : 0.9);
+    node->mutable_dropout()->set_unit(static_cast<prunelab::Dropout::Unit>(Between(0, prunelab::Dropout::Unit_MAX)));
+    return node;
+  }
+
+  Output Dropout(const Output& in) { return Keep(Drops(in), in.channels, in.height, in.width); }
+
   Output Pool(const Output& in) {
     for (;;) {
-      const int64_t kernel = Between(1, 4), stride = Between(1, 2), padding = Between(0, kernel / 2);
-      const int64_t height = Slid(in.height, kernel, stride, padding, 1),
-                    width = Slid(in.width, kernel, stride, padding, 1);
-      if (height < 1 || width < 1) continue;
-      const bool max = Happens(0.5);
-      Node* node = Append(max ? "max" : "avg", {in});
+      const bool max = Happens(0.5), uneven = Happens(0.4);
+      Node drawn;
       const auto set = [&](auto* pool) {
-        pool->set_kernel(kernel);
-        pool->set_stride(stride);
-        pool->set_padding(padding);
+        pool->set_kernel(Between(1, 4));
+        pool->set_stride(Between(1, 2));
+        pool->set_padding(Between(0, pool->kernel() / 2));
+        if (!uneven) return WindowOf(*pool);
+        pool->set_kernel_width(Between(std::max<int64_t>(2 * pool->padding(), 1), 4));
+        MakeUneven(pool);
+        pool->set_ceil_mode(Happens(0.5));
+        return WindowOf(*pool);
       };
-      max ? set(node->mutable_max_pool2d()) : set(node->mutable_average_pool2d());
+      if (max && uneven && Happens(0.3)) drawn.mutable_max_pool2d()->set_dilation(2);
+      if (!max && uneven && Happens(0.5)) drawn.mutable_average_pool2d()->set_count_include_pad(false);
+      const Window window = max ? set(drawn.mutable_max_pool2d()) : set(drawn.mutable_average_pool2d());
+      const int64_t height = window.down.Positions(in.height), width = window.across.Positions(in.width);
+      const bool fits = height >= 1 && width >= 1 && height <= 9 && width <= 9;
+      if (!fits || !window.down.EachHasPixels(in.height) || !window.across.EachHasPixels(in.width)) continue;
+      Node* node = Append(max ? "max" : "avg", {in});
+      drawn.set_name(node->name());
+      *drawn.mutable_input() = node->input();
+      *node = drawn;
       return Keep(node, in.channels, height, width);
     }
+  }
+
+  Output Resized(const Output& in) {
+    Node* node = Append("resize", {in});
+    Resize* resize = node->mutable_resize();
+    resize->set_function(static_cast<Resize::Function>(Between(1, Resize::Function_MAX)));
+    const auto size = [&](int64_t of) { return Happens(0.5) && of <= 4 ? 2 * of : Between(1, 9); };
+    resize->set_height(size(in.height));
+    resize->set_width(size(in.width));
+    return Keep(node, in.channels, resize->height(), resize->width());
+  }
+
+  Output Padded(const Output& in) {
+    Node* node = Append("pad", {in});
+    Pad* pad = node->mutable_pad();
+    pad->set_function(static_cast<Pad::Function>(Between(0, Pad::Function_MAX)));
+    if (Happens(0.5)) pad->set_value(0.3);
+    int64_t sizes[] = {in.height, in.width};
+    for (int side = 0; side < 4; ++side) {
+      const int64_t whole = side % 2 == 0 ? in.height : in.width;
+      int64_t& size = sizes[side % 2];
+      const int64_t most = pad->function() == Pad::REFLECT ? whole - 1 : 2;
+      pad->add_pads(Between(0, std::max<int64_t>(std::min({most, int64_t{2}, 9 - size}), 0)));
+      size += pad->pads(side);
+    }
+    return Keep(node, in.channels, sizes[0], sizes[1]);
+  }
+
+  Output AdaptivePool(const Output& in) {
+    Node* node = Append("adaptive", {in});
+    AdaptivePool2d* pool = node->mutable_adaptive_pool2d();
+    pool->set_function(static_cast<AdaptivePool2d::Function>(Between(1, AdaptivePool2d::Function_MAX)));
+    pool->set_height(Between(1, std::min<int64_t>(in.height + 1, 9)));
+    pool->set_width(Between(1, std::min<int64_t>(in.width + 1, 9)));
+    return Keep(node, in.channels, pool->height(), pool->width());
+  }
+
+  // What features say of a whole picture is added to all its pixels.
+  Output AddFeatures(const Output& in) {
+    Node* node = Append("flatten", {GlobalPool(in)});
+    node->mutable_flatten();
+    const Output features = Linear(Features(node, in.channels), in.channels);
+    node = Append("unflatten", {Happens(0.5) ? FlatRelu(features) : features});
+    node->mutable_unflatten();
+    return Add({in, Keep(node, in.channels, 1, 1)});
   }
 
   Output GlobalPool(const Output& in) {
@@ -259,9 +358,121 @@ class NetworkDrawer {
     Add({x, SameConv(Relu(BatchNorm(inner)), x.channels)});
   }
 
+  // Product, difference or quotient; what divides is positive.
+  Output Arithmetic(const Output& a, const Output& b, prunelab::Arithmetic::Function function) {
+    Node* node = Append("arithmetic", {a, b});
+    node->mutable_arithmetic()->set_function(function);
+    return Keep(node, std::max(a.channels, b.channels), std::max(a.height, b.height), std::max(a.width, b.width));
+  }
+  Output Product(const Output& a, const Output& b) { return Arithmetic(a, b, prunelab::Arithmetic::MULTIPLY); }
+
+  Output Sigmoid(const Output& in, bool hard = false) {
+    Node* node = Append("sigmoid", {in});
+    node->mutable_elementwise()->set_function(hard ? prunelab::Elementwise::HARD_SIGMOID
+                                                   : prunelab::Elementwise::SIGMOID);
+    return Keep(node, in.channels, in.height, in.width);
+  }
+
+  // Squeeze and excitation, or a gate of another kind.
+  void Gate(const Output& x) {
+    const Output squeezed = Happens(0.7) ? GlobalPool(x) : x;
+    const Output inner = Happens(0.5) ? Relu(SameConv(squeezed, Between(1, 4))) : squeezed;
+    const Output gate = SameConv(inner, Happens(0.2) ? 1 : x.channels);
+    Product(x, Happens(0.7) ? Sigmoid(gate, Happens(0.5)) : Relu(gate));
+  }
+
+  void Combine(const Output& x) {
+    const Output other = Happens(0.5) ? SameConv(Pick(), 1) : SameConv(x, x.channels);
+    const bool fits = (other.height == x.height || other.height == 1 || x.height == 1) &&
+                      (other.width == x.width || other.width == 1 || x.width == 1);
+    if (!fits || Happens(0.2)) {
+      Happens(0.5) ? Product(x, Stored(x)) : Product(Stored(x), x);
+    } else if (Happens(0.5)) {
+      Product(x, other);
+    } else if (Happens(0.5)) {
+      Arithmetic(other, x, prunelab::Arithmetic::SUBTRACT);
+    } else {
+      Arithmetic(x, Sigmoid(other), prunelab::Arithmetic::DIVIDE);
+    }
+  }
+
+  void Norm(const Output& in) {
+    Node* node = Append("norm", {in});
+    const int64_t kind = in.height * in.width > 1 ? Between(0, 2) : Between(0, 1);
+    if (kind == 0) {
+      node->mutable_layer_norm()->set_epsilon(1e-2);
+      node->mutable_layer_norm()->set_affine(Happens(0.7));
+    } else if (kind == 1) {
+      node->mutable_group_norm()->set_groups(Happens(0.5) && in.channels % 2 == 0 ? 2 : 1);
+      node->mutable_group_norm()->set_epsilon(1e-2);
+      node->mutable_group_norm()->set_affine(Happens(0.7));
+    } else {
+      node->mutable_instance_norm()->set_epsilon(1e-2);
+      node->mutable_instance_norm()->set_affine(Happens(0.7));
+    }
+    Keep(node, in.channels, in.height, in.width);
+  }
+
+  Output Selected(const Output& in, const std::vector<int64_t>& index) {
+    Node* node = Append("select", {in});
+    for (const int64_t k : index) node->mutable_select()->add_index(k);
+    return Keep(node, static_cast<int64_t>(index.size()), in.height, in.width);
+  }
+
+  // Two parts, one of which takes another way and comes back; or any choice.
+  void Choose(const Output& in) {
+    std::vector<int64_t> first, second, any;
+    for (int64_t c = 0; c < in.channels; ++c) (c < in.channels / 2 ? first : second).push_back(c);
+    for (int64_t k = Between(1, 6); k > 0; --k) any.push_back(Between(0, in.channels - 1));
+    if (first.empty() || Happens(0.5)) {
+      Selected(in, any);
+      return;
+    }
+    const Output part = Selected(in, first), branch = Relu(SameConv(Selected(in, second), Between(1, 4)));
+    Node* node = Append("concat", {part, branch});
+    node->mutable_concat();
+    Keep(node, part.channels + branch.channels, in.height, in.width);
+  }
+
+  // What knows channels, but no rows and columns.
+  void ChannelStep(const Output& in) {
+    switch (Between(0, 7)) {
+      case 0:
+      case 1:
+        Gate(in);
+        return;
+      case 2:
+      case 3:
+        Combine(in);
+        return;
+      case 4:
+        Norm(in);
+        return;
+      case 5: {
+        Node* node = Append("scale", {in});
+        node->mutable_channel_scale()->set_bias(Happens(0.5));
+        node->mutable_channel_scale()->set_weight(!node->channel_scale().bias() || Happens(0.5));
+        Keep(node, in.channels, in.height, in.width);
+        return;
+      }
+      case 6: {
+        Node* node = Append("prelu_or_softmax", {in});
+        if (Happens(0.7)) {
+          node->mutable_prelu()->set_shared(Happens(0.5));
+        } else {
+          node->mutable_softmax();
+        }
+        Keep(node, in.channels, in.height, in.width);
+        return;
+      }
+      default:
+        Choose(in);
+    }
+  }
+
   void Step() {
-    const Output in = Pick();
-    switch (Between(0, 16)) {
+    const Output in = Happens(0.1) ? Dropout(Pick()) : Pick();
+    switch (Between(0, 30)) {
       case 0:
         Conv(in, Between(1, 6), 1);
         return;
@@ -316,6 +527,43 @@ class NetworkDrawer {
       case 15:
         Elementwise(BatchNorm(Conv(in, Between(2, 6), 1)));
         return;
+      case 16:
+      case 17:
+      case 18:
+      case 19:
+      case 20:
+        ChannelStep(in);
+        return;
+      case 22:
+        Resized(in);
+        return;
+      case 23:
+        Padded(in);
+        return;
+      case 24:
+        AdaptivePool(in);
+        return;
+      case 25:
+        AddFeatures(in);
+        return;
+      case 26: {  // a picture of constants, and what comes of it
+        const Output conv = Relu(BatchNorm(Conv(in, Between(2, 6), 1)));
+        const Output picture = Happens(0.5) ? Resized(conv) : Padded(conv);
+        Conv(Happens(0.5) ? Pool(picture) : picture, Between(2, 6), 1);
+        return;
+      }
+      case 27:
+        Pool(Pool(in));
+        return;
+      case 28:
+        Relu(BatchNorm(ConvTranspose(in)));
+        return;
+      case 29:
+        ConvTranspose(in);
+        return;
+      case 30:  // of constants
+        Conv(ConvTranspose(Relu(BatchNorm(Conv(in, Between(2, 6), 1)))), Between(2, 6), 1);
+        return;
       default:
         Scattered(in);
     }
@@ -359,6 +607,7 @@ class NetworkDrawer {
     if (Happens(0.3)) x = FlatRelu(Linear(x, Between(2, 5)));
     if (Happens(0.2)) x = FlatAdd({x, Linear(FlatRelu(Linear(x, Between(2, 5))), x.channels)});
     if (Happens(0.2)) x = FlatConcat({FlatRelu(Linear(x, Between(1, 4))), x});
+    if (Happens(0.3)) x = Features(Drops(x), x.channels);
     if (Happens(0.1)) return;
     const int64_t classes = Between(1, 4);
     if (Happens(0.1)) {
@@ -367,7 +616,8 @@ class NetworkDrawer {
       FlatConcat({Linear(x, classes), Linear(x, Between(1, 4))});
     } else {
       x = Linear(x, classes);
-      if (Happens(0.1)) FlatRelu(x);
+      if (Happens(0.1)) x = FlatRelu(x);
+      if (Happens(0.1)) Drops(x);
     }
   }
 
@@ -384,7 +634,10 @@ Network RandomNetwork(uint64_t seed) { return NetworkDrawer(seed).Draw(); }
 void SetRandomZeros(Model& model, uint64_t seed) {
   RandomStream stream(seed, "random_zeros");
   for (const Node& node : model.info().network().node()) {
-    if (node.op_case() != Node::kConv2D && node.op_case() != Node::kLinear) continue;
+    if (node.op_case() != Node::kConv2D && node.op_case() != Node::kConvTranspose2D &&
+        node.op_case() != Node::kLinear) {
+      continue;
+    }
     const at::Tensor weight = model.Get(absl::StrCat(node.name(), ".weight")).detach();
     for (const int64_t dimension : {0, 1}) {
       if (stream.Uniform() < 0.7) continue;
@@ -408,7 +661,12 @@ Model RandomModel(const NetworkInfo& info, at::ScalarType dtype, uint64_t seed, 
       Fill(get("running_var"), stream, 0, 0.8);
       get("running_var").abs_().add_(0.2);
       if (zero_scales) get("weight").detach().slice(0, 0, c10::nullopt, 3).zero_();
-    } else if (model.Has(absl::StrCat(node.name(), ".bias"))) {
+    } else if (node.op_case() != Node::kConv2D && node.op_case() != Node::kLinear &&
+               model.Has(absl::StrCat(node.name(), ".weight"))) {  // a norm, a scale, a PReLU
+      Fill(get("weight"), stream, 0.6, 0.6);
+      if (zero_scales) get("weight").detach().slice(0, 0, c10::nullopt, 3).zero_();
+    }
+    if (node.op_case() != Node::kBatchNorm2D && model.Has(absl::StrCat(node.name(), ".bias"))) {
       Fill(get("bias"), stream, 0, 0.3);
     } else if (node.op_case() == Node::kConstant) {
       Fill(get("value"), stream, 0, 0.5);

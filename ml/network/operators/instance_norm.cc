@@ -11,6 +11,8 @@ class InstanceNormOperator : public NormOperator {
 
   absl::StatusOr<NodeShape> Shape(const Node& node, const std::vector<NodeShape>& inputs) const override {
     PRUNELAB_RETURN_IF_ERROR(CheckEpsilon(node, node.instance_norm().epsilon()));
+    if (inputs[0].height * inputs[0].width == 1)
+      return NodeError(node, "has one pixel a channel, of which there is no variance");
     return inputs[0];
   }
 
