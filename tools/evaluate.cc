@@ -9,6 +9,7 @@
 #include <array>
 #include <iostream>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -155,13 +156,20 @@ absl::Status WriteLogits(at::Device device) {
   ReferencePlan plan;
   const at::NoGradGuard no_gradients;
   std::vector<at::Tensor> logits;
+  ForwardOptions options;  // the first of several outputs is the logits
+  const auto& names = model.info().network().output();
+  options.capture = std::set<std::string>(names.begin() + (names.empty() ? 0 : 1), names.end());
+  std::map<std::string, std::vector<at::Tensor>> further;
   for (int64_t begin = 0; begin < images.size(0); begin += FLAGS_batch_size) {
     const int64_t count = std::min(FLAGS_batch_size, images.size(0) - begin);
     const at::Tensor batch =
         images.narrow(0, begin, count).to(device, dtype).contiguous(at::MemoryFormat::ChannelsLast);
-    logits.push_back(plan.Forward(model, batch, {}).logits.to(at::kCPU));
+    const ForwardResult result = plan.Forward(model, batch, options);
+    logits.push_back(result.logits.to(at::kCPU));
+    for (const auto& [name, tensor] : result.captured) further[name].push_back(tensor.to(at::kCPU));
   }
   Safetensors file;
+  for (const auto& [name, tensors] : further) file.tensors[name] = at::cat(tensors);
   file.tensors["logits"] = at::cat(logits);
   const int64_t not_finite = CountNotFinite(file.tensors["logits"]).item<int64_t>();
   if (not_finite > 0) {
