@@ -113,17 +113,17 @@ class UNet(nn.Module):
     def __init__(self, width=16, levels=4, classes=21, transposed=True):
         super().__init__()
         w = [width * 2**k for k in range(levels + 1)]
-        self.down = nn.ModuleList(self.double(3 if k == 0 else w[k - 1], w[k]) for k in range(levels + 1))
+        self.down = nn.ModuleList(self.two_convolutions(3 if k == 0 else w[k - 1], w[k]) for k in range(levels + 1))
         self.transposed = transposed
         self.up = nn.ModuleList(
             nn.ConvTranspose2d(w[k + 1], w[k], 2, 2) if transposed else nn.Conv2d(w[k + 1], w[k], 1)
             for k in range(levels)
         )
-        self.merge = nn.ModuleList(self.double(2 * w[k], w[k]) for k in range(levels))
+        self.merge = nn.ModuleList(self.two_convolutions(2 * w[k], w[k]) for k in range(levels))
         self.head = nn.Conv2d(w[0], classes, 1)
 
     @staticmethod
-    def double(channels_in, channels):
+    def two_convolutions(channels_in, channels):
         return nn.Sequential(
             ConvNorm(channels_in, channels, 3, activation=nn.ReLU), ConvNorm(channels, channels, 3, activation=nn.ReLU)
         )

@@ -13,14 +13,14 @@ and statistics:
    kept, at most 1e-10. (Where the exporter has folded BN, it has rounded the folded weights to float32.)
 3. mask half of the filters of every convolution, at random (half of the groups of a grouped one), in PyTorch and in
    the imported checkpoint, remove them by //tools:compress, compare as in 2 with the masked network in PyTorch;
-4. run the ONNX file that //tools:compress wrote in onnxruntime, compare as in 2;
+4. run the ONNX file that //tools:compress wrote in onnxruntime, compare in float32;
 5. let Torch-Pruning remove half of the channels of every group (its random importance), give //tools:compress
    --mode=coupled the same dead filters, compare the numbers of parameters and multiply-accumulates, and the outputs
    of the two smaller networks.
 
-There is one JSON file for each network; networks that have one are not run again (--again=regex does). The tables are
-written again after each network. Each network has a process of its own, because memory that PyTorch frees is not
-always returned; large files are deleted as soon as they are read.
+There is one JSON file for each network; steps that are in it are not run again (--again=regex, --failed). The tables
+are written again after each network. Each network has a process of its own, because memory that PyTorch frees is not
+always returned; large files are deleted as soon as they are read, unless --exports keeps what PyTorch exports.
 """
 
 import argparse
@@ -44,6 +44,7 @@ import import_networks
 
 FLOAT32_LIMIT, FLOAT64_LIMIT = 1e-4, 1e-10
 EXPORTERS = ("preserve", "script", "dynamo")  # the first is the one that is pruned
+STEPS = (*EXPORTERS, "removed", "coupled")
 
 
 class Failed(Exception):
@@ -80,11 +81,12 @@ def difference(found, wanted):
 class Network:
     """What the steps of one network share."""
 
-    def __init__(self, name, tools, folder):
+    def __init__(self, name, tools, folder, exports):
         import safetensors.torch as files
         import torch
 
         self.torch, self.files, self.name, self.tools, self.folder = torch, files, name, tools, folder
+        self.exports = exports
         self.net = import_networks.build(name)
         self.images = import_networks.images_for(name, 2)
         files.save_file({"images": self.images}, folder / "images.safetensors")
@@ -97,12 +99,15 @@ class Network:
         return {"float32": single, "float64": double}
 
     def ours(self, checkpoint, dtype):
+        from safetensors import safe_open
+
         output = self.folder / "logits.safetensors"
         program(self.tools, "evaluate", f"--checkpoint={checkpoint}", f"--input={self.folder / 'images.safetensors'}",
                 f"--output={output}", f"--dtype={dtype}", "--device=cpu")
         tensors = self.files.load_file(output)
         output.unlink()
-        names = re.findall(r'^output: "(.*)"$', self.read(checkpoint)[1]["network"], re.MULTILINE)
+        with safe_open(checkpoint, "pt") as file:
+            names = re.findall(r'^output: "(.*)"$', file.metadata()["network"], re.MULTILINE)
         return [tensors["logits"]] + [tensors[name] for name in names[1:]]
 
     def compare(self, checkpoint, wanted, dtypes):
@@ -111,19 +116,33 @@ class Network:
             result[dtype] = difference(self.ours(checkpoint, dtype), wanted[dtype])
         return result
 
+    def exported(self, exporter):
+        """The network as ONNX, with its external data, in a folder of its own; made if it is not there yet."""
+        folder = (self.exports or self.folder) / f"{self.name}.{exporter}"
+        if not folder.exists():
+            begin = time.time()
+            unfinished = folder.with_suffix(".unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir(parents=True)
+            try:
+                with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                    import_networks.export(self.net, self.images[:1], str(unfinished / "network.onnx"), exporter)
+            except Exception as error:  # whatever the exporter raises
+                shutil.rmtree(unfinished)
+                raise Failed(f"torch.onnx.export: {first_line(str(error))}")
+            (unfinished / "seconds").write_text(str(round(time.time() - begin, 1)))
+            unfinished.replace(folder)
+        return folder
+
     def imported(self, exporter, checkpoint):
-        onnx = self.folder / "network.onnx"
+        folder = self.exported(exporter)
         begin = time.time()
-        try:
-            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-                import_networks.export(self.net, self.images[:1], str(onnx), exporter)
-        except Exception as error:  # whatever the exporter raises
-            raise Failed(f"torch.onnx.export: {first_line(str(error))}")
-        exported = time.time()
-        program(self.tools, "import", f"--onnx={onnx}", f"--output={checkpoint}")
-        for path in self.folder.glob("network.onnx*"):
-            path.unlink()
-        return {"export_seconds": round(exported - begin, 1), "import_seconds": round(time.time() - exported, 1)}
+        program(self.tools, "import", f"--onnx={folder / 'network.onnx'}", f"--output={checkpoint}")
+        result = {"export_seconds": float((folder / "seconds").read_text()),
+                  "import_seconds": round(time.time() - begin, 1)}
+        if not self.exports:
+            shutil.rmtree(folder)
+        return result
 
     def read(self, checkpoint):
         from safetensors import safe_open
@@ -288,60 +307,84 @@ def in_onnxruntime(network, onnx, wanted):
     return difference([network.torch.from_numpy(numpy.asarray(a)) for a in found], wanted["float32"])
 
 
-def run_network(name, tools, folder, threads):
+def run_network(name, arguments, folder):
     import torch
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(arguments.threads)
     warnings.filterwarnings("ignore")
     begin = time.time()
-    network = Network(name, tools, folder)
-    record = {"network": name, "image_size": import_networks.image_size(name)}
+    tools = arguments.tools
+    network = Network(name, tools, folder, arguments.exports)
+    if arguments.export_only:
+        for exporter in arguments.steps.split(","):
+            if exporter in EXPORTERS:
+                network.exported(exporter)
+        return None
+    path = arguments.output / f"{name}.json"
+    record = json.loads(path.read_text()) if path.exists() else {}
+    record.update({"network": name, "image_size": import_networks.image_size(name)})
     record["parameters"], record["macs"] = torch_sizes(network.net, network.images)
     wanted = network.wanted(network.net)
     record["differs_between_images"] = min(
         ((y[0] - y[1]).abs().max() / y.abs().max()).item() for y in wanted["float64"]
     )
+    seconds = record.setdefault("seconds", {})
+    checkpoint = folder / "imported.safetensors"
 
     def step(key, function):
+        if key not in arguments.steps.split(","):
+            return
+        start = time.time()
         try:
             record[key] = function()
         except Failed as failure:
             record[key] = {"error": str(failure)}
-        except Exception:  # noqa: a fault of this script or of a library: the row says so
+        except Exception:  # a fault of this script or of a library: the row says so
             record[key] = {"error": traceback.format_exc()[-1500:]}
-        return "error" not in record[key]
+        seconds[key] = round(time.time() - start)
 
-    checkpoint = folder / "imported.safetensors"
-
-    def import_and_compare(exporter):
-        path = checkpoint if exporter == EXPORTERS[0] else folder / "other.safetensors"
+    def import_and_compare(exporter, path, dtypes):
         result = network.imported(exporter, path)
-        result.update(network.compare(path, wanted, ("float32", "float64") if exporter == EXPORTERS[0] else ("float32",)))
-        if path != checkpoint:
-            path.unlink()
+        result.update(network.compare(path, wanted, dtypes))
         return result
 
-    for exporter in EXPORTERS:
-        step(exporter, lambda: import_and_compare(exporter))
-    if "error" not in record[EXPORTERS[0]]:
-        removed, small_onnx = folder / "removed.safetensors", folder / "removed.onnx"
+    def keep():
+        return import_and_compare(EXPORTERS[0], checkpoint, ("float32", "float64"))
 
-        def remove():
-            masked = folder / "masked.safetensors"
-            net, result = network.prune(checkpoint, masked)
-            masked_outputs = network.wanted(net)
-            result.update(sizes(program(tools, "compress", f"--checkpoint={masked}", f"--output={removed}",
-                                        f"--onnx={small_onnx}", "--latency=false", "--compared_images=2")))
-            masked.unlink()
-            result.update(network.compare(removed, masked_outputs, ("float32", "float64")))
-            removed.unlink()
-            network.masked_outputs = masked_outputs
-            return result
+    def other(exporter):
+        path = folder / "other.safetensors"
+        try:
+            return import_and_compare(exporter, path, ("float32",))
+        finally:
+            path.unlink(missing_ok=True)
 
-        if step("removed", remove):
-            step("onnxruntime", lambda: {"float32": in_onnxruntime(network, small_onnx, network.masked_outputs)})
-        step("coupled", lambda: coupled(network, checkpoint))
-    record["seconds"] = round(time.time() - begin)
+    def imported_checkpoint():
+        if not checkpoint.exists():
+            network.imported(EXPORTERS[0], checkpoint)
+        return checkpoint
+
+    def remove():
+        masked, removed, onnx = (folder / f"{name}" for name in ("masked.safetensors", "removed.safetensors", "removed.onnx"))
+        net, result = network.prune(imported_checkpoint(), masked)
+        masked_outputs = network.wanted(net)
+        result.update(sizes(program(tools, "compress", f"--checkpoint={masked}", f"--output={removed}",
+                                    f"--onnx={onnx}", "--latency=false", "--compared_images=2")))
+        masked.unlink()
+        result.update(network.compare(removed, masked_outputs, ("float32", "float64")))
+        removed.unlink()
+        try:
+            result["onnxruntime"] = in_onnxruntime(network, onnx, masked_outputs)
+        except Exception as error:  # whatever onnxruntime raises
+            result["onnxruntime_error"] = first_line(str(error))
+        onnx.unlink()
+        return result
+
+    step("preserve", keep)
+    step("script", lambda: other("script"))
+    step("removed", remove)
+    step("coupled", lambda: coupled(network, imported_checkpoint()))
+    step("dynamo", lambda: other("dynamo"))
+    seconds["all"] = sum(value for key, value in seconds.items() if key != "all")
     # Of this process and, apart, of the largest program that it ran.
     record["peak_gigabytes"] = [
         round(resource.getrusage(who).ru_maxrss / 1e6, 1) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
@@ -351,7 +394,7 @@ def run_network(name, tools, folder, threads):
 
 def holds(record, key, dtype="float32"):
     found = record.get(key, {})
-    return dtype in found and found[dtype] <= (FLOAT32_LIMIT if dtype == "float32" else FLOAT64_LIMIT)
+    return dtype in found and found[dtype] <= (FLOAT64_LIMIT if dtype == "float64" else FLOAT32_LIMIT)
 
 
 def passes(record):
@@ -363,7 +406,7 @@ def passes(record):
         "float32": holds(record, "preserve"),
         "float64": holds(record, "preserve", "float64"),
         "removed": holds(record, "removed") and holds(record, "removed", "float64"),
-        "onnxruntime": holds(record, "onnxruntime"),
+        "onnxruntime": holds(record, "removed", "onnxruntime"),
         "coupled": bool(pair.get("equal")) and holds(record, "coupled"),
     }
 
@@ -390,8 +433,8 @@ def row(record):
                 f"{pair['torch_pruning_parameters']:,} / {pair['torch_pruning_macs']:,}")
     return [record["network"], str(record["image_size"]), yes(ok["script"]), yes(ok["dynamo"]),
             cell(record, "preserve"), cell(record, "preserve", "float64"), cell(record, "dynamo"), share,
-            cell(record, "removed"), cell(record, "removed", "float64"), cell(record, "onnxruntime"), both,
-            str(record["seconds"])]
+            cell(record, "removed"), cell(record, "removed", "float64"), cell(record, "removed", "onnxruntime"), both,
+            str(record["seconds"]["all"])]
 
 
 HEADER = ["network", "pixels", "TorchScript", "dynamo", "float32", "float64", "dynamo float32", "MACs left",
@@ -424,14 +467,14 @@ def reasons(records):
     """Why columns are empty: the first lines of the errors, with the networks that have them."""
     found = {}
     for record in records:
-        for key in (*EXPORTERS, "removed", "onnxruntime", "coupled"):
+        for key in STEPS:
             entry = record.get(key, {})
-            for kind in ("error", "torch_pruning"):
+            for kind in ("error", "onnxruntime_error", "torch_pruning"):
                 if kind in entry:
                     text = entry[kind]
                     text = text.strip().split("\n")[-1] if "Traceback" in text else first_line(text)
                     text = re.sub(r"/\S*/(network\.onnx)", r"\1", text)
-                    where = "Torch-Pruning" if kind == "torch_pruning" else key
+                    where = {"error": key, "onnxruntime_error": "onnxruntime", "torch_pruning": "Torch-Pruning"}[kind]
                     found.setdefault((where, text), []).append(record["network"])
     return [f"- {where}: `{text}` ({', '.join(names)})" for (where, text), names in found.items()]
 
@@ -478,6 +521,9 @@ def main():
     parser.add_argument("--failed", action="store_true", help="run networks again that do not pass every column")
     parser.add_argument("--jobs", type=int, default=1, help="networks at the same time")
     parser.add_argument("--threads", type=int, default=2, help="PyTorch's threads")
+    parser.add_argument("--steps", default=",".join(STEPS), help="of each network; results of others are kept")
+    parser.add_argument("--exports", type=pathlib.Path, help="keep the networks that PyTorch exports here, 25 GB")
+    parser.add_argument("--export_only", action="store_true")
     parser.add_argument("--scratch", type=pathlib.Path, help="for the weights, up to 20 GB at a time")
     parser.add_argument("--network", help=argparse.SUPPRESS)  # the one of this process
     parser.add_argument("--timeout", type=int, default=3600, help="seconds for one network")
@@ -486,9 +532,11 @@ def main():
     if arguments.network:
         folder = pathlib.Path(tempfile.mkdtemp(dir=arguments.scratch, prefix=arguments.network + "."))
         try:
-            record = run_network(arguments.network, arguments.tools, folder, arguments.threads)
+            record = run_network(arguments.network, arguments, folder)
         finally:
             shutil.rmtree(folder)
+        if record is None:
+            return 0
         path = arguments.output / f"{arguments.network}.json"
         path.with_suffix(".tmp").write_text(json.dumps(record, indent=1) + "\n")
         path.with_suffix(".tmp").replace(path)
@@ -497,8 +545,11 @@ def main():
     for name in import_networks.names():
         path = arguments.output / f"{name}.json"
         again = arguments.again and re.search(arguments.again, name)
-        if path.exists() and arguments.failed:
-            again = again or not all(passes(json.loads(path.read_text())).values())
+        if path.exists():
+            record = json.loads(path.read_text())
+            ok = passes(record)
+            again = again or any(step not in record for step in arguments.steps.split(","))
+            again = again or (arguments.failed and not all(ok.values()))
         if re.search(arguments.only, name) and (again or not path.exists()):
             todo.append(name)
     running = []
@@ -512,10 +563,10 @@ def main():
                 if process.poll() is not None:
                     running.remove(entry)
                     path = arguments.output / f"{name}.json"
-                    if process.returncode == 0:
+                    if process.returncode == 0 and path.exists():
                         record = json.loads(path.read_text())
                         failing = [key for key, ok in passes(record).items() if not ok]
-                        print(f"{name}: {record['seconds']} s, " + ("everything" if not failing else f"not {failing}"),
+                        print(f"{name}: {record['seconds']['all']} s, " + ("everything" if not failing else f"not {failing}"),
                               flush=True)
                     else:
                         print(f"{name}: ended with status {process.returncode}", flush=True)
@@ -525,9 +576,12 @@ def main():
     for name in todo:
         wait(arguments.jobs - 1)
         command = [sys.executable, __file__, f"--network={name}", f"--tools={arguments.tools}",
-                   f"--output={arguments.output}", f"--threads={arguments.threads}"]
-        if arguments.scratch:
-            command.append(f"--scratch={arguments.scratch}")
+                   f"--output={arguments.output}", f"--threads={arguments.threads}", f"--steps={arguments.steps}"]
+        for option in ("scratch", "exports"):
+            if getattr(arguments, option):
+                command.append(f"--{option}={getattr(arguments, option)}")
+        if arguments.export_only:
+            command.append("--export_only")
         running.append((name, subprocess.Popen(command), time.time()))
     wait(0)
     for key, count in write_page(arguments.output).items():

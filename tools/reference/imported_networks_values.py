@@ -69,7 +69,7 @@ def divided(by, function, **options):
 
 
 def squeezenet():
-    net = divided(16, torchvision.models.squeezenet1_1)
+    net = divided(8, torchvision.models.squeezenet1_1)
     net.classifier[1] = nn.Conv2d(net.features[12].expand1x1.out_channels * 2, 7, 1)
     return net
 
