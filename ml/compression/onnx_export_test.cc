@@ -18,6 +18,7 @@
 #include "ml/models/mobilenet_v2.h"
 #include "ml/models/resnet_cifar.h"
 #include "ml/models/vgg.h"
+#include "ml/network/network_writer.h"
 
 namespace prunelab {
 namespace {
@@ -90,6 +91,24 @@ TEST(OnnxExportTest, NetworksOfAllOperators) {
     Compress(network, {});
     Checked(network);
   }
+}
+
+TEST(OnnxExportTest, DropoutIsLeftOutAndTheOutputKeepsItsName) {
+  NetworkWriter net;
+  net.Image(2, 5, 5);
+  net.Dropout("first", "image", 0.1, Dropout::IMAGE);
+  net.Relu("relu", net.Conv("conv", "first", {3, 3, 1, 1}));
+  net.Dropout("again", net.Dropout("drop", net.Flatten("flat", "relu"), 0.3), 0.2);
+  net.Linear("fc", "again", 2);
+  net.Dropout("last", "fc", 0.1);
+  const onnx::ModelProto model =
+      Checked(*ToWeightedNetwork(RandomModel(*NetworkInfo::Create(net.Take()), at::kFloat, 1)));
+  std::string nodes;
+  for (const onnx::NodeProto& node : model.graph().node()) {
+    absl::StrAppend(&nodes, node.op_type(), "(", node.input(0), ") ");
+  }
+  EXPECT_EQ(nodes, "Conv(images) Relu(conv.output) Flatten(relu.output) Gemm(flat.output) Identity(fc.output) ");
+  EXPECT_EQ(model.graph().output(0).name(), model.graph().node(4).output(0));
 }
 
 TEST(OnnxExportTest, TheCheckerSeesWhatIsWrong) {
