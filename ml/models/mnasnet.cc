@@ -21,7 +21,7 @@ struct Stack {
 constexpr Stack kStacks[] = {{24, 3, 2, 3, 3}, {40, 5, 2, 3, 3},  {80, 5, 2, 6, 3},
                              {96, 3, 1, 6, 2}, {192, 5, 2, 6, 4}, {320, 3, 1, 6, 1}};
 constexpr int64_t kFirst = 32, kSecond = 16, kLast = 1280;
-constexpr double kMomentum = 1 - 0.9997;
+constexpr double kMomentum = 3e-4;
 
 // Modules name.<index>, name.<index + 1>, ... of an nn.Sequential.
 class Sequence {
