@@ -52,6 +52,7 @@ class Exporter {
     if (i == info_.network().node_size() - 1) return kOutput;
     const Node& node = info_.node(i);
     if (i == info_.image()) return kInput;
+    if (node.op_case() == Node::kDropout) return Value(info_.inputs(i)[0]);
     return absl::StrCat(node.name(), node.op_case() == Node::kConstant ? ".value" : ".output");
   }
 
@@ -269,6 +270,10 @@ class Exporter {
         return;
       case Node::kRelu:
         Append("Relu", name, in, Value(i));
+        return;
+      case Node::kDropout:
+        // What reads it reads what it passes on. The graph's output has a name of its own.
+        if (Value(i) != in[0]) Append("Identity", name, in, Value(i));
         return;
       case Node::kElementwise:
         WriteElementwise(i, in[0]);

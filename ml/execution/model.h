@@ -79,8 +79,9 @@ class Model {
 };
 
 // Initial weights, a pure function of (seed, name): convolutions He-normal (fan-out, gain sqrt(2)), linear layers
-// PyTorch's default (uniform within 1 / sqrt(fan-in)), conv biases zero, all others as their operators say (BN 1 and 0). They are computed in float64 and then
-// rounded.
+// PyTorch's default (uniform within 1 / sqrt(fan-in)). Where either says its initial_deviation, its weights are normal
+// with that deviation instead, and its bias is zero. All others are as their operators say: factors 1, addends 0. They
+// are computed in float64 and then rounded.
 void InitializeParameters(Model& model, uint64_t seed);
 
 }  // namespace prunelab

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "ml/base/check.h"
+#include "ml/execution/dropout.h"
 #include "ml/execution/sampled_conv.h"
 #include "ml/kernels/scatter_channels/scatter_channels.h"
 #include "ml/network/arithmetic.h"
@@ -197,11 +198,15 @@ at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>
     case Node::kSelect:
       return in[0].index_select(1,
                                 model.Index(node.name(), {node.select().index().begin(), node.select().index().end()}));
+    case Node::kDropout: {
+      const auto kept = options.kept.find(node.name());
+      if (options.mode == Mode::kEvaluate || kept == options.kept.end()) return in[0];
+      return ApplyDropout(node.dropout(), in[0], kept->second);
+    }
     case Node::kConvTranspose2D:
     case Node::kResize:
     case Node::kPad:
     case Node::kAdaptivePool2D:
-    case Node::kDropout:
     case Node::kUnflatten:
     case Node::kImage:
     case Node::OP_NOT_SET:

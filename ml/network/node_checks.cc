@@ -37,6 +37,12 @@ absl::Status CheckProduct(const Node& node, absl::string_view what, const std::v
   return absl::OkStatus();
 }
 
+absl::Status CheckDeviation(const Node& node, absl::string_view field, double value) {
+  constexpr double kLargest = 1000;
+  if (value >= 0 && value <= kLargest) return absl::OkStatus();
+  return NodeError(node, absl::StrCat(field, " is ", value, "; must be from 0 to ", kLargest, ", e.g. 0.01"));
+}
+
 absl::StatusOr<int64_t> WindowOutput(const Node& node, int64_t size, int64_t kernel, int64_t stride, int64_t padding,
                                      int64_t dilation) {
   const int64_t extent = dilation * (kernel - 1) + 1;

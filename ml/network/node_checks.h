@@ -25,6 +25,9 @@ absl::Status CheckSize(const Node& node, absl::string_view field, int64_t value,
 // `what` is the product of `sizes`, each at least 1: at most 2^46.
 absl::Status CheckProduct(const Node& node, absl::string_view what, const std::vector<int64_t>& sizes);
 
+// A standard deviation: from 0 to 1000.
+absl::Status CheckDeviation(const Node& node, absl::string_view field, double value);
+
 // The output size of a sliding window, as in PyTorch.
 absl::StatusOr<int64_t> WindowOutput(const Node& node, int64_t size, int64_t kernel, int64_t stride, int64_t padding,
                                      int64_t dilation);

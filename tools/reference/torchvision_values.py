@@ -68,6 +68,23 @@ def mobilenet_cifar(width, classes):
     return model
 
 
+def densenet_cifar(depth, growth):
+    """DenseNet-BC: three blocks, and a stem without BN and pooling."""
+    layers = (depth - 4) // 6
+    model = torchvision.models.DenseNet(growth, (layers, layers, layers), 2 * growth, num_classes=10)
+    model.features.conv0 = nn.Conv2d(3, 2 * growth, 3, 1, 1, bias=False)
+    del model.features.norm0, model.features.relu0, model.features.pool0
+    return model
+
+
+def regnet_cifar(build):
+    model = build(num_classes=10)
+    model.stem[0].stride = (1, 1)
+    block = getattr(model.trunk_output.block1, "block1-0")
+    block.proj[0].stride = block.f.b[0].stride = (1, 1)
+    return model
+
+
 class Vgg(nn.Module):
     """features.N as one nn.Sequential, a global average, a linear classifier."""
 
@@ -94,23 +111,39 @@ def entries(model):
 
 def main():
     resnet, vgg, mobilenet = "prunelab.ResNetImageNet", "prunelab.Vgg", "prunelab.MobileNetV2"
+    densenet, regnet = "prunelab.DenseNet", "prunelab.RegNet"
     models = torchvision.models
     networks = [
-        ("resnet18", resnet, "depth: 18", models.resnet18(), 64),
-        ("resnet34", resnet, "depth: 34", models.resnet34(), 0),
-        ("resnet50", resnet, "depth: 50", models.resnet50(), 64),
-        ("resnet101", resnet, "depth: 101", models.resnet101(), 0),
-        ("resnet152", resnet, "depth: 152", models.resnet152(), 0),
-        ("resnet18_cifar", resnet, "depth: 18 stem: CIFAR", cifar_stem(10), 32),
-        ("mobilenet_v2", mobilenet, "", models.mobilenet_v2(), 64),
-        ("mobilenet_v2_narrow", mobilenet, "width_multiplier: 0.35", models.mobilenet_v2(width_mult=0.35), 0),
-        ("mobilenet_v2_wide", mobilenet, "width_multiplier: 1.4", models.mobilenet_v2(width_mult=1.4), 0),
-        ("mobilenet_v2_cifar", mobilenet, "stem: CIFAR width_multiplier: 0.5", mobilenet_cifar(0.5, 10), 32),
-        ("vgg16", vgg, "depth: 16", Vgg([2, 2, 3, 3, 3], False, False), 32),
-        ("vgg19", vgg, "depth: 19", Vgg([2, 2, 4, 4, 4], False, False), 0),
-        ("vgg13_bias", vgg, "depth: 13 conv_bias: true last_max_pool: true", Vgg([2, 2, 2, 2, 2], True, True), 32),
-        ("vgg11_bias", vgg, "depth: 11 conv_bias: true last_max_pool: true", Vgg([1, 1, 2, 2, 2], True, True), 0),
+        ("resnet18", resnet, "depth: 18", models.resnet18, 64),
+        ("resnet34", resnet, "depth: 34", models.resnet34, 0),
+        ("resnet50", resnet, "depth: 50", models.resnet50, 64),
+        ("resnet101", resnet, "depth: 101", models.resnet101, 0),
+        ("resnet152", resnet, "depth: 152", models.resnet152, 0),
+        ("resnet18_cifar", resnet, "depth: 18 stem: CIFAR", lambda: cifar_stem(10), 32),
+        ("mobilenet_v2", mobilenet, "", models.mobilenet_v2, 64),
+        ("mobilenet_v2_narrow", mobilenet, "width_multiplier: 0.35", lambda: models.mobilenet_v2(width_mult=0.35), 0),
+        ("mobilenet_v2_wide", mobilenet, "width_multiplier: 1.4", lambda: models.mobilenet_v2(width_mult=1.4), 0),
+        ("mobilenet_v2_cifar", mobilenet, "stem: CIFAR width_multiplier: 0.5", lambda: mobilenet_cifar(0.5, 10), 32),
+        ("vgg16", vgg, "depth: 16", lambda: Vgg([2, 2, 3, 3, 3], False, False), 32),
+        ("vgg19", vgg, "depth: 19", lambda: Vgg([2, 2, 4, 4, 4], False, False), 0),
+        ("vgg13_bias", vgg, "depth: 13 conv_bias: true last_max_pool: true",
+         lambda: Vgg([2, 2, 2, 2, 2], True, True), 32),
+        ("vgg11_bias", vgg, "depth: 11 conv_bias: true last_max_pool: true",
+         lambda: Vgg([1, 1, 2, 2, 2], True, True), 0),
+        ("densenet121", densenet, "", models.densenet121, 64),
+        ("densenet161", densenet, "depth: 161", models.densenet161, 0),
+        ("densenet169", densenet, "depth: 169", models.densenet169, 0),
+        ("densenet201", densenet, "depth: 201", models.densenet201, 0),
+        ("densenet_bc_40", densenet, "stem: CIFAR depth: 40", lambda: densenet_cifar(40, 12), 32),
+        ("densenet_bc_100", densenet, "stem: CIFAR depth: 100", lambda: densenet_cifar(100, 12), 0),
+        ("densenet_bc_190", densenet, "stem: CIFAR depth: 190 growth: 40", lambda: densenet_cifar(190, 40), 0),
+        ("regnet_cifar", regnet, "stem: CIFAR", lambda: regnet_cifar(models.regnet_x_400mf), 32),
     ]
+    # The largest, regnet_y_128gf, would need gigabytes; its shapes follow as those of the others do.
+    for size in ("400mf", "800mf", "1_6gf", "3_2gf", "8gf", "16gf", "32gf"):
+        variant = {"1_6gf": "1600mf", "3_2gf": "3200mf"}.get(size, size).upper()
+        networks.append((f"regnet_x_{size}", regnet, f"variant: X_{variant}", getattr(models, f"regnet_x_{size}"),
+                         64 if size == "800mf" else 0))
     versions = [module.__version__.split("+")[0] for module in (torch, torchvision)]
     print("// Made by tools/reference/torchvision_values.py with torch {} and torchvision {}.".format(*versions))
     print("""#pragma once
@@ -135,7 +168,8 @@ struct PublicNetwork {
 inline const std::vector<PublicNetwork>& PublicNetworks() {
   static const auto* networks = new std::vector<PublicNetwork>{""")
     lists = {}
-    for name, kind, parameters, model, size in networks:
+    for name, kind, parameters, build, size in networks:
+        model = build()
         lines = entries(model)
         digest = hashlib.sha256("".join(line + "\n" for line in lines).encode()).hexdigest()
         count = sum(parameter.numel() for parameter in model.parameters())
