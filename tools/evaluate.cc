@@ -64,6 +64,7 @@ absl::Status EvaluateDataset(at::Device device) {
                             OpenCheckpoint(FLAGS_checkpoint, FLAGS_network, DefaultsOf(dataset->info), device));
   PRUNELAB_RETURN_IF_ERROR(CheckImages(model.info(), "the data set's images", dataset->info.channels,
                                        dataset->info.height, dataset->info.width));
+  PRUNELAB_RETURN_IF_ERROR(model.info().CheckLogits());
   if (model.info().classes() != dataset->info.classes) {
     return absl::InvalidArgumentError(
         absl::StrCat("the data set has ", dataset->info.classes, " classes; the network has ", model.info().classes()));
@@ -134,14 +135,15 @@ absl::Status WriteLogits(at::Device device) {
              axes == std::array<int64_t, 3>{wanted.height, wanted.width, wanted.channels} || LooksChannelsLast(axes)));
   ReferencePlan plan;
   const at::NoGradGuard no_gradients;
-  std::vector<at::Tensor> logits;
+  std::vector<std::vector<at::Tensor>> results(model.info().outputs().size());
   for (int64_t begin = 0; begin < images.size(0); begin += FLAGS_batch_size) {
     const int64_t count = std::min(FLAGS_batch_size, images.size(0) - begin);
     const at::Tensor batch = images.narrow(0, begin, count).to(device).contiguous(at::MemoryFormat::ChannelsLast);
-    logits.push_back(plan.Forward(model, batch, {}).logits.to(at::kCPU));
+    const ForwardResult result = plan.Forward(model, batch, {});
+    for (size_t k = 0; k < results.size(); ++k) results[k].push_back(result.results[k].to(at::kCPU));
   }
   Safetensors file;
-  file.tensors["logits"] = at::cat(logits);
+  for (size_t k = 0; k < results.size(); ++k) file.tensors[model.info().ResultName(k)] = at::cat(results[k]);
   const int64_t not_finite = CountNotFinite(file.tensors["logits"]).item<int64_t>();
   if (not_finite > 0) {
     return absl::DataLossError(absl::StrCat(UserPath(FLAGS_checkpoint), ": ", NotFiniteText(not_finite, images.size(0)),
