@@ -394,11 +394,12 @@ Network WithDropouts() {
 }
 
 TEST(ShrinkTest, DropoutStaysAsItIsAndHasFewerChannels) {
-  WeightedNetwork network = Random(WithDropouts());
+  const Network before = WithDropouts();
+  WeightedNetwork network = Random(before);
   Kill(network, "conv", {1});
   CheckExact(network, [](WeightedNetwork& n) { Compress(n, {}); });
   const NetworkInfo info = network.Info();
-  for (const Node& node : WithDropouts().node()) {
+  for (const Node& node : before.node()) {
     if (node.op_case() != Node::kDropout) continue;
     ASSERT_GE(info.Index(node.name()), 0) << node.name();
     EXPECT_EQ(info.node(info.Index(node.name())).dropout().SerializeAsString(), node.dropout().SerializeAsString());

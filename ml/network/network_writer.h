@@ -58,6 +58,9 @@ class NetworkWriter {
   // Global average pool "avgpool", "flatten", then the linear layer `name`.
   std::string Classifier(const std::string& name, const std::string& input, int64_t classes);
 
+  // The node that was appended last, for fields that its call does not set.
+  Node& last() { return *network_.mutable_node(network_.node_size() - 1); }
+
   Network Take() { return std::move(network_); }
 
  private:

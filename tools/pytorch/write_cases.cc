@@ -21,7 +21,9 @@
 #include "ml/compression/testing/random_models.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/plan.h"
+#include "ml/models/densenet.h"
 #include "ml/models/mobilenet_v2.h"
+#include "ml/models/regnet.h"
 #include "ml/models/resnet_cifar.h"
 #include "ml/models/resnet_imagenet.h"
 #include "ml/safetensors/safetensors.h"
@@ -131,6 +133,8 @@ void WriteCases(const std::string& folder) {
   WriteFamily(writer, "resnet56", Build(CreateResNetCifar, "depth: 56"));
   WriteFamily(writer, "resnet50", Build(CreateResNetImageNet, "depth: 50 image_size: 64"));
   WriteFamily(writer, "mobilenet_v2", Build(CreateMobileNetV2, "image_size: 64"));
+  WriteFamily(writer, "densenet", Build(CreateDenseNet, "depth: 121 image_size: 64"));
+  WriteFamily(writer, "regnet", Build(CreateRegNet, "variant: Y_400MF image_size: 64"));
   constexpr uint64_t kNetworks = 150;
   constexpr uint64_t kMasks = std::size(kMaskKinds);
   for (uint64_t seed = 0; seed < kNetworks; ++seed) {
