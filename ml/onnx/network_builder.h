@@ -1,12 +1,11 @@
-// Writes the network of an imported file node by node, with the parameters. Shapes are known at once. Names are chosen
-// when a node is written; nodes that nothing needs, and what can be one node instead of two, are seen to at the end.
+// Writes the network of an imported file node by node, with the parameters. Shapes are known at once. Names,
+// nodes that nothing needs, and what can be one node instead of two, are seen to at the end.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <map>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -48,12 +47,12 @@ class NetworkBuilder {
   Network Take(const std::vector<int>& outputs, std::map<std::string, at::Tensor>& tensors);
 
  private:
-  std::string Unique(const std::string& name);
+  // A name for each needed node: those of the surest first, and a number after what is taken.
+  std::vector<std::string> UniqueNames(const std::vector<bool>& needed) const;
   std::vector<bool> Needed(const std::vector<int>& outputs) const;
   bool MergeInto(int before, int scale);
 
   std::vector<BuiltNode> nodes_;
-  std::set<std::string> names_;
 };
 
 }  // namespace prunelab
