@@ -9,6 +9,10 @@ It trains digits with dynamic_l1 (and the shape that this ends with from scratch
 smaller network for one epoch with dynamic_l1, compresses it again and exports it. If --onnxruntime_python names a
 Python that has onnx, onnxruntime and numpy, tools/reference/onnx_runtime.py compares the export's logits;
 //tools:round_trip_test leaves this out.
+
+With --config=FILE it does this with the ablation of that file instead: it trains all of its runs into --output, removes
+what each has masked, exports it, and compares the logits of the export, e.g.
+--config=experiments/configs/mobilenet_digits.textproto.
 """
 
 import argparse
@@ -79,14 +83,66 @@ def after(text, label):
     return [int(n) for n in re.search(re.escape(label) + r"\s+(\d+)\s+(\d+)", text).groups()]
 
 
+def export_agrees(arguments, checkpoint, onnx, folder, channels, size):
+    images, logits = folder / "images.safetensors", folder / "logits.safetensors"
+    write_images(images, channels, size)
+    run(arguments.evaluate, "--checkpoint=%s" % checkpoint, "--input=%s" % images, "--output=%s" % logits)
+    if arguments.onnxruntime_python:
+        script = pathlib.Path(__file__).resolve().parent / "reference/onnx_runtime.py"
+        text = run(arguments.onnxruntime_python, script, onnx, "--images=%s" % images, "--logits=%s" % logits)
+        print(text.strip())
+        check("onnxruntime agrees to 1e-4", True)
+
+
+def image_shape(checkpoint):
+    """Channels and pixels of the images, from the network in a checkpoint's metadata."""
+    with open(checkpoint, "rb") as file:
+        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+    image = re.search(r"image\s*{([^}]*)}", header["__metadata__"]["network"]).group(1)
+    sizes = {name: int(value) for name, value in re.findall(r"(\w+):\s*(\d+)", image)}
+    if sizes["height"] != sizes["width"]:
+        sys.exit("%s: images of %d x %d pixels; must be square" % (checkpoint, sizes["height"], sizes["width"]))
+    return sizes["channels"], sizes["height"]
+
+
+def runs_of(arguments, train, folder):
+    """Trains the ablation of --config, then removes, exports and compares each of its runs."""
+    output = arguments.output or folder / "runs"
+    run(*train, "--config=%s" % arguments.config, "--output=%s" % output)
+    results = sorted(output.glob("**/result.json"))
+    check("%d runs are trained" % len(results), len(results) > 0)
+    for path in results:
+        result = json.loads(path.read_text())
+        checkpoint = path.parent / "last.safetensors"
+        print("%s: test top-1 %.2f %%" % (path.parent.relative_to(output), 100 * result["test_top1"]))
+        check("it is done", result["status"] == "done")
+        small, onnx = path.parent / "small.safetensors", path.parent / "small.onnx"
+        text = run(arguments.compress, "--checkpoint=%s" % checkpoint, "--output=%s" % small, "--onnx=%s" % onnx,
+                   "--latency=false")
+        before, now = after(text, "parameters, stored constants counted")
+        macs_before, macs_now = after(text, "MACs of one image")
+        print("     parameters %d -> %d, MACs %d -> %d" % (before, now, macs_before, macs_now))
+        if result.get("filter_sparsity", 0) > 0:
+            check("removal makes it smaller", now < before and macs_now < macs_before)
+        if "removed_test_top1" in result:
+            check("and leaves its accuracy", result["removed_test_top1"] == result["test_top1"])
+        export_agrees(arguments, small, onnx, folder, *image_shape(small))
+    print("%d runs: all well" % len(results))
+
+
 def main():
     parser = argparse.ArgumentParser()
     for program in ("ablation", "compress", "evaluate"):
         parser.add_argument(program, type=lambda p: pathlib.Path(p).resolve())
     parser.add_argument("--onnxruntime_python")
+    parser.add_argument("--config", type=lambda p: pathlib.Path(p).resolve())
+    parser.add_argument("--output", type=lambda p: pathlib.Path(p).resolve())
     arguments = parser.parse_args()
     folder = pathlib.Path(tempfile.mkdtemp(dir=os.environ.get("TEST_TMPDIR")))
     train = (arguments.ablation, "--device=cpu", "--jobs=2", "--threads_per_run=1")
+    if arguments.config:
+        runs_of(arguments, train, folder)
+        return
 
     (folder / "first.textproto").write_text(TRAIN)
     alone = subprocess.run([str(c) for c in train] + ["--config=%s" % (folder / "first.textproto"), "--arms=its_shape",
@@ -142,14 +198,7 @@ def main():
     before, later = after(text, "parameters, stored constants counted")
     check("and becomes smaller again", later < before and onnx.stat().st_size > 0)
 
-    images, logits = folder / "images.safetensors", folder / "logits.safetensors"
-    write_images(images, 1, 8)
-    run(arguments.evaluate, "--checkpoint=%s" % again, "--input=%s" % images, "--output=%s" % logits)
-    if arguments.onnxruntime_python:
-        script = pathlib.Path(__file__).resolve().parent / "reference/onnx_runtime.py"
-        text = run(arguments.onnxruntime_python, script, onnx, "--images=%s" % images, "--logits=%s" % logits)
-        print(text.strip())
-        check("onnxruntime agrees to 1e-4", True)
+    export_agrees(arguments, again, onnx, folder, 1, 8)
     print("a round trip: all well")
 
 

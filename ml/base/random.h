@@ -30,6 +30,12 @@ class RandomStream {
   // Standard normal (Box-Muller).
   double Normal();
 
+  // For those who draw many numbers at once (ml/kernels/random_bools): the key, the counter of the next block of four,
+  // whose first two words count blocks, and whether nothing was drawn yet.
+  const std::array<uint32_t, 2>& key() const { return key_; }
+  const std::array<uint32_t, 4>& counter() const { return counter_; }
+  bool is_new() const { return counter_[0] == 0 && counter_[1] == 0; }
+
  private:
   // The generator's state: key, counter, and what is left of the last block of four.
   std::array<uint32_t, 2> key_;

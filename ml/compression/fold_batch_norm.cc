@@ -52,9 +52,24 @@ Before Find(const NetworkInfo& info, int input) {
   return before;
 }
 
+// Before BN is folded, because one may lie between a convolution and its BN.
+void DropDropout(WeightedNetwork& network) {
+  const Network old = network.network;
+  NetworkRewriter rewriter(network);
+  for (const Node& node : old.node()) {
+    if (node.op_case() == Node::kDropout) {
+      rewriter.Rename(node.name(), rewriter.NewName(node.input(0)));
+    } else {
+      rewriter.AppendCopy(node);
+    }
+  }
+  rewriter.Finish();
+}
+
 }  // namespace
 
 void FoldBatchNorm(WeightedNetwork& network) {
+  DropDropout(network);
   const NetworkInfo info = network.Info();
   NetworkRewriter rewriter(network);
   std::map<std::string, Node*> written;

@@ -67,6 +67,7 @@ class Exporter {
     if (output != outputs.end() && IsDirect(i)) return OutputName(output - outputs.begin());
     const Node& node = info_.node(i);
     if (i == info_.image()) return kInput;
+    if (node.op_case() == Node::kDropout) return Value(info_.inputs(i)[0]);
     return absl::StrCat(node.name(), node.op_case() == Node::kConstant ? ".value" : ".output");
   }
 
@@ -435,6 +436,10 @@ class Exporter {
       case Node::kRelu:
         Append("Relu", name, in, Value(i));
         return;
+      case Node::kDropout:
+        // What reads it reads what it passes on. The graph's output has a name of its own.
+        if (Value(i) != in[0]) Append("Identity", name, in, Value(i));
+        return;
       case Node::kElementwise:
         WriteElementwise(i, in[0]);
         return;
@@ -549,8 +554,6 @@ class Exporter {
         Int(next, "group", conv.groups());
         return;
       }
-      case Node::kDropout:
-        return;
       case Node::kConstant: {
         const ChannelPictures pictures = StoredPictures(node.constant(), network_.Get(name, "value"));
         Initialize(Value(i), onnx::TensorProto::FLOAT, FullSize(pictures).to(at::kFloat).unsqueeze(0));

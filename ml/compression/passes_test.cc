@@ -517,6 +517,40 @@ TEST(FoldBatchNormTest, AcrossAStoredConstant) {
   EXPECT_EQ(network.Info().Index("bn2"), -1);
 }
 
+// Between the convolution and its BN, and on the way to the output. What is removed exactly may be trained again.
+Network WithDropouts() {
+  NetworkWriter net;
+  net.Image(2, 5, 5, "x");
+  net.Dropout("inner", net.Conv("conv", "x", {4, 3, 1, 1}), 0.2, Dropout::CHANNEL);
+  net.Relu("relu", net.BatchNorm("bn", "inner"));
+  net.Dropout("drop", net.Flatten("flat", net.GlobalAveragePool("gap", "relu")), 0.3);
+  net.Linear("fc", "drop", 2);
+  net.Dropout("last", "fc", 0.1);
+  return net.Take();
+}
+
+TEST(ShrinkTest, DropoutStaysAsItIsAndHasFewerChannels) {
+  const Network before = WithDropouts();
+  WeightedNetwork network = Random(before);
+  Kill(network, "conv", {1});
+  CheckExact(network, [](WeightedNetwork& n) { Compress(n, {}); });
+  const NetworkInfo info = network.Info();
+  for (const Node& node : before.node()) {
+    if (node.op_case() != Node::kDropout) continue;
+    ASSERT_GE(info.Index(node.name()), 0) << node.name();
+    EXPECT_EQ(info.node(info.Index(node.name())).dropout().SerializeAsString(), node.dropout().SerializeAsString());
+  }
+  EXPECT_EQ(info.shape(info.Index("inner")).channels, 3);
+  EXPECT_EQ(info.shape(info.Index("drop")).channels, 3);
+  EXPECT_EQ(info.network().node(info.network().node_size() - 1).name(), "last");
+}
+
+TEST(FoldBatchNormTest, LeavesDropoutOutAlsoBeforeTheNorm) {
+  WeightedNetwork network = Random(WithDropouts());
+  CheckExact(network, FoldBatchNorm);
+  EXPECT_EQ(Names(network), (std::vector<std::string>{"x", "conv", "relu", "gap", "flat", "fc"}));
+}
+
 TEST(PassManagerTest, SaysWhatEachPassSaved) {
   WeightedNetwork network = Random(Block());
   Kill(network, "conv1", {1, 2});

@@ -453,6 +453,35 @@ absl::Status TakeOffPrefix(Weights& weights, const std::string& name, const Netw
   return absl::OkStatus();
 }
 
+// The sizes without the ones at their end.
+at::IntArrayRef WithoutLastOnes(at::IntArrayRef sizes) {
+  while (!sizes.empty() && sizes.back() == 1) sizes = sizes.slice(0, sizes.size() - 1);
+  return sizes;
+}
+
+// Tensors that other libraries store in another form than the network: with or without sizes of 1 at the end, as a
+// linear layer's weight that is a 1x1 convolution's here; and the factors of a channel_scale by the node's name, as a
+// module's own parameter has it.
+void TakeOtherForms(Weights& weights, const std::string& name, const NetworkInfo& info) {
+  std::map<std::string, at::Tensor>& tensors = weights.file.tensors;
+  std::vector<std::string> taken;
+  for (const ParameterSpec& spec : info.parameters()) {
+    auto found = tensors.find(spec.name);
+    const bool is_scale = info.node(info.Index(spec.node)).op_case() == Node::kChannelScale;
+    if (found == tensors.end() && is_scale && absl::EndsWith(spec.name, kWeightSuffix)) found = tensors.find(spec.node);
+    if (found == tensors.end()) continue;
+    const at::Tensor tensor = found->second;
+    if (found->first == spec.name && tensor.sizes() == at::IntArrayRef(spec.shape)) continue;
+    if (WithoutLastOnes(tensor.sizes()) != WithoutLastOnes(spec.shape)) continue;
+    taken.push_back(absl::StrCat(found->first, " ", Shape(tensor.sizes())));
+    tensors.erase(found);
+    tensors[spec.name] = tensor.reshape(spec.shape);
+  }
+  if (taken.empty()) return;
+  weights.notes.push_back(
+      absl::StrCat(name, ": in another form than the network's, with the same numbers: ", Some(taken)));
+}
+
 // Removes the tensors that the globs match. A glob may also match tensors that were skipped before.
 absl::Status LeaveOut(Weights& weights, const std::string& name, const NetworkInfo& info, const WeightsOptions& options,
                       const std::vector<std::string>& passed_over) {
@@ -609,6 +638,7 @@ absl::StatusOr<Weights> TakeWeights(Safetensors file, const std::string& name, c
   std::vector<std::string> passed_over;
   PassOverProfilers(weights, name, passed_over);
   PRUNELAB_RETURN_IF_ERROR(TakeOffPrefix(weights, name, info, options, passed_over));
+  TakeOtherForms(weights, name, info);
   PRUNELAB_RETURN_IF_ERROR(LeaveOut(weights, name, info, options, passed_over));
   for (const auto& [tensor, entry] : weights.file.passed_over) {
     if (wanted.count(tensor) > 0) continue;

@@ -63,6 +63,9 @@ struct Weights {
 //   - a prefix is taken off the names, as above; without being asked for, it is an error that names it;
 //   - X_orig and X_mask of torch.nn.utils.prune are the weight X and its mask; of anything but a convolution's weight
 //     the mask is multiplied in;
+//   - sizes of 1 at the end of a shape may be there or not (a linear layer's weight [out, in] is that of a 1x1
+//     convolution, [out, in, 1, 1]), and a channel_scale's weight may have the node's name alone (ConvNeXt's
+//     layer_scale);
 //   - a training's state (a run's checkpoint) is its weights and masks;
 //   - total_ops and total_params, which the profiler thop leaves, and tensors of types that are not read are passed
 //     over.

@@ -444,6 +444,33 @@ TEST(TakeWeightsTest, AnotherLayoutIsRecognised) {
 }
 
 // A run's checkpoint: the network's tensors, masks under their own names, and what else training needs.
+// As torchvision stores ConvNeXt's blocks.
+TEST(TakeWeightsTest, OtherFormsOfTheSameNumbers) {
+  NetworkWriter net;
+  net.Conv("block.3", net.Image(2, 4, 4), {3, 1, 1, 0});
+  net.Append("layer_scale", {"block.3"})->mutable_channel_scale();
+  net.Classifier("fc", "layer_scale", 5);
+  const NetworkInfo info = *NetworkInfo::Create(net.Take());
+  Safetensors file;
+  file.tensors["module.block.3.weight"] = at::arange(6, at::kFloat).view({3, 2});
+  file.tensors["module.layer_scale"] = at::arange(3, at::kFloat).view({3, 1, 1});
+  file.tensors["module.fc.weight"] = at::ones({5, 3});
+  file.tensors["module.fc.bias"] = at::ones({5});
+  const absl::StatusOr<Weights> weights = TakeWeights(file, "w.safetensors", info, ToolOptions("auto"));
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  const std::map<std::string, at::Tensor>& tensors = weights->file.tensors;
+  EXPECT_TRUE(at::equal(tensors.at("block.3.weight"), at::arange(6, at::kFloat).view({3, 2, 1, 1})));
+  EXPECT_TRUE(at::equal(tensors.at("layer_scale.weight"), at::arange(3, at::kFloat)));
+  EXPECT_EQ(tensors.count("layer_scale"), 0u);
+  EXPECT_THAT(weights->notes.back(), HasSubstr("block.3.weight [3, 2], layer_scale [3, 1, 1]"));
+  // Other shapes stay errors.
+  file.tensors["module.block.3.weight"] = at::zeros({2, 3});
+  file.tensors["module.layer_scale"] = at::zeros({1, 3});
+  EXPECT_THAT(std::string(TakeWeights(file, "w.safetensors", info, ToolOptions("auto")).status().message()),
+              AllOf(HasSubstr("block.3.weight is [2, 3]; the network needs [3, 2, 1, 1]"),
+                    HasSubstr("missing layer_scale.weight [3]"), HasSubstr("unexpected layer_scale [1, 3]")));
+}
+
 TEST(TakeWeightsTest, AStateOfATrainingIsItsNetwork) {
   const Model model = MakeModel(1);
   Safetensors state = ModelToSafetensors(model);

@@ -1,6 +1,9 @@
 // How to run a network: the terms that plans and the code for single nodes share.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -20,6 +23,9 @@ struct ForwardOptions {
   std::set<std::string> capture;  // names of nodes whose outputs to return
   // In kTrain, the weight of the batch in all running statistics, instead of each node's momentum.
   std::optional<double> batch_norm_momentum;
+  // In kTrain, what dropout nodes keep, by node (dropout.h). A node that is not among them passes its input on, as all
+  // do in kEvaluate.
+  std::map<std::string, at::Tensor> kept;
 };
 
 }  // namespace prunelab

@@ -54,6 +54,7 @@ ProbeResult ModelProbe::Forward(const ProbeRequest& request) const {
   options.mode = request.mode == ProbeMode::kEvaluation ? Mode::kEvaluate : Mode::kTrain;
   options.policy = GradientPolicy::kMasked;
   options.capture = request.capture;
+  // Nothing is dropped in either mode: an answer depends on the arguments alone.
   ForwardResult result = ReferencePlan().Forward(model, request.images, options);
   return {std::move(result.logits), std::move(result.captured)};
 }

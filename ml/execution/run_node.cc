@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "ml/base/check.h"
+#include "ml/execution/dropout.h"
 #include "ml/execution/sampled_conv.h"
 #include "ml/kernels/scatter_channels/scatter_channels.h"
 #include "ml/network/arithmetic.h"
@@ -211,7 +212,11 @@ at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>
       return RunConvTranspose2d(WindowOf(conv), in[0], parameter("weight"),
                                 conv.bias() ? parameter("bias") : at::Tensor(), conv.groups());
     }
-    case Node::kDropout:
+    case Node::kDropout: {
+      const auto kept = options.kept.find(node.name());
+      if (options.mode == Mode::kEvaluate || kept == options.kept.end()) return in[0];
+      return ApplyDropout(node.dropout(), in[0], kept->second);
+    }
     case Node::kImage:
     case Node::OP_NOT_SET:
       break;

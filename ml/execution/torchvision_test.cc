@@ -78,7 +78,7 @@ void ExpectLogits(at::ScalarType dtype, double tolerance) {
     }
     ++compared;
   }
-  EXPECT_EQ(compared, 7);
+  EXPECT_GE(compared, 24);
 }
 
 TEST(TorchvisionTest, LogitsInDouble) { ExpectLogits(at::kDouble, 1e-9); }

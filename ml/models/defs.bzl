@@ -13,6 +13,7 @@ def network_family(name, deps = []):
         deps = deps + [
             "//ml/base:field_error",
             "//ml/base:status_macros",
+            "//ml/models:blocks",
             "//ml/models:image_sizes",
             "//ml/network:network_writer",
             "//third_party/absl:strings",

@@ -1,12 +1,11 @@
 #include "ml/models/mobilenet_v2.h"
 
 #include <algorithm>
-#include <cmath>
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
+#include "ml/models/blocks.h"
 #include "ml/models/image_sizes.h"
 #include "ml/network/network_writer.h"
 
@@ -23,12 +22,8 @@ constexpr Stage kStages[] = {{1, 16, 1, 1}, {6, 24, 2, 2},  {6, 32, 3, 2}, {6, 6
                              {6, 96, 3, 1}, {6, 160, 3, 2}, {6, 320, 1, 1}};
 constexpr int64_t kFirst = 32, kLast = 1280;
 
-// The multiple of 8 next to channels * multiplier, at least 8 and not more than a tenth below it (torchvision's
-// _make_divisible).
 int64_t Scaled(int64_t channels, double multiplier) {
-  const double exact = static_cast<double>(channels) * multiplier;
-  const int64_t rounded = std::max<int64_t>(8, static_cast<int64_t>(exact + 4) / 8 * 8);
-  return static_cast<double>(rounded) < 0.9 * exact ? rounded + 8 : rounded;
+  return MadeDivisible(static_cast<double>(channels) * multiplier);
 }
 
 // Convolution, BN and ReLU6 with the names of an nn.Sequential: name.0, name.1 and name.2.
@@ -58,9 +53,8 @@ absl::StatusOr<Network> CreateMobileNetV2(const MobileNetV2& parameters, const I
   const FamilyDefaults family = small ? FamilyDefaults{10, 3, 32} : FamilyDefaults{1000, 3, 224};
   PRUNELAB_ASSIGN_OR_RETURN(const ImageSizes image, ChooseImageSizes(parameters, defaults, family));
   const double multiplier = parameters.width_multiplier();
-  if (!(multiplier >= 0.01 && multiplier <= 100)) {
-    return FieldError("width_multiplier", absl::StrCat("is ", multiplier, "; must be from 0.01 to 100, e.g. 0.5"));
-  }
+  PRUNELAB_RETURN_IF_ERROR(CheckMultiplier("width_multiplier", multiplier));
+  PRUNELAB_RETURN_IF_ERROR(CheckProbability("dropout", parameters.dropout()));
 
   NetworkWriter net;
   std::string x = net.Image(image.channels, image.height, image.width);
@@ -77,7 +71,9 @@ absl::StatusOr<Network> CreateMobileNetV2(const MobileNetV2& parameters, const I
     }
   }
   x = ConvNormClip(net, absl::StrCat("features.", index), x, {Scaled(kLast, std::max(1.0, multiplier)), 1, 1, 0});
-  net.Classifier("classifier.1", x, image.classes);
+  x = net.Flatten("flatten", net.GlobalAveragePool("avgpool", x));
+  x = DropOut(net, "classifier.0", x, parameters.dropout(), Dropout::ELEMENT);
+  net.Linear("classifier.1", x, image.classes);
   return net.Take();
 }
 

@@ -13,7 +13,7 @@
 
 namespace prunelab {
 
-// Refuses multipliers that are not from 0.01 to 100, and sizes below 1, by field error.
+// Refuses multipliers that are not from 0.01 to 100, dropout outside [0, 1) and sizes below 1, by field error.
 absl::StatusOr<Network> CreateMobileNetV2(const MobileNetV2& parameters, const ImageDefaults& defaults);
 
 }  // namespace prunelab

@@ -62,6 +62,15 @@ TEST(MobileNetV2Test, WidthsAreMultiplesOfEight) {
   EXPECT_NEAR(static_cast<double>(wide.ParameterCount()), 6.1e6, 0.05e6);
 }
 
+TEST(MobileNetV2Test, DropoutIsThereOnlyIfAskedFor) {
+  EXPECT_EQ(Build({}).Index("classifier.0"), -1);
+  MobileNetV2 parameters;
+  parameters.set_dropout(0.2);
+  const NetworkInfo info = Build(parameters);
+  EXPECT_EQ(info.node(info.Index("classifier.0")).dropout().probability(), 0.2);
+  EXPECT_EQ(info.ParameterCount(), 3504872);
+}
+
 TEST(MobileNetV2Test, RefusesBadParameters) {
   for (const double multiplier : {0.0, -1.0, 1e-3, 101.0, std::nan("")}) {
     MobileNetV2 parameters;
@@ -69,6 +78,9 @@ TEST(MobileNetV2Test, RefusesBadParameters) {
     EXPECT_EQ(ErrorField(CreateMobileNetV2(parameters, {}).status()), "width_multiplier") << multiplier;
   }
   MobileNetV2 parameters;
+  parameters.set_dropout(1);
+  EXPECT_EQ(ErrorField(CreateMobileNetV2(parameters, {}).status()), "dropout");
+  parameters.clear_dropout();
   parameters.set_classes(0);
   EXPECT_EQ(ErrorField(CreateMobileNetV2(parameters, {}).status()), "classes");
 }

@@ -35,7 +35,7 @@ struct ProbeBatch {
 
 enum class ProbeMode {
   kEvaluation,       // BN by the running statistics
-  kTrainStatistics,  // BN by the batch's statistics; the running statistics still do not change
+  kTrainStatistics,  // BN by the batch's statistics; the running statistics still do not change; nothing is dropped
 };
 
 struct ProbeRequest {

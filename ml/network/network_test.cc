@@ -179,6 +179,12 @@ TEST(NetworkTest, RefusesByNodeName) {
        "\"x\": epsilon is inf; must be above 0, and finite"},
       {"node { name: 'i' image {} } node { name: 'x' input: 'i' batch_norm2d { momentum: nan } }",
        "\"x\": momentum is nan; must be from 0 to 1"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'i' dropout { probability: -0.1 } }",
+       "\"x\": probability is -0.1; must be from 0 to 1"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'i' dropout { probability: 1.5 } }",
+       "\"x\": probability is 1.5; must be from 0 to 1"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'i' dropout { probability: nan } }",
+       "\"x\": probability is nan; must be from 0 to 1"},
       {"node { name: 'i' image { channels: 99999999999 } }", "channels is 99999999999"},
       {"node { name: 'i' image {} } node { name: 'x' input: 'i' conv2d { out_channels: 4 } } "
        "node { name: 'y' input: 'i' input: 'x' add {} }",

@@ -47,6 +47,14 @@ std::string NetworkWriter::Elementwise(const std::string& name, const std::strin
   return name;
 }
 
+std::string NetworkWriter::Dropout(const std::string& name, const std::string& input, double probability,
+                                   prunelab::Dropout::Unit unit) {
+  prunelab::Dropout* dropout = Append(name, {input})->mutable_dropout();
+  dropout->set_probability(probability);
+  dropout->set_unit(unit);
+  return name;
+}
+
 std::string NetworkWriter::Add(const std::string& name, const std::vector<std::string>& inputs) {
   Append(name, inputs)->mutable_add();
   return name;

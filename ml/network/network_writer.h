@@ -41,6 +41,8 @@ class NetworkWriter {
   std::string BatchNorm(const std::string& name, const std::string& input, double epsilon = 1e-5);
   std::string Relu(const std::string& name, const std::string& input);
   std::string Elementwise(const std::string& name, const std::string& input, prunelab::Elementwise::Function function);
+  std::string Dropout(const std::string& name, const std::string& input, double probability,
+                      prunelab::Dropout::Unit unit = prunelab::Dropout::ELEMENT);
   std::string Add(const std::string& name, const std::vector<std::string>& inputs);
   std::string MaxPool(const std::string& name, const std::string& input, int64_t kernel, int64_t stride,
                       int64_t padding = 0);
@@ -55,6 +57,9 @@ class NetworkWriter {
                        const Repeats& repeats = {});
   // Global average pool "avgpool", "flatten", then the linear layer `name`.
   std::string Classifier(const std::string& name, const std::string& input, int64_t classes);
+
+  // The node that was appended last, for fields that its call does not set.
+  Node& last() { return *network_.mutable_node(network_.node_size() - 1); }
 
   Network Take() { return std::move(network_); }
 

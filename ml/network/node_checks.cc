@@ -37,6 +37,12 @@ absl::Status CheckProduct(const Node& node, absl::string_view what, const std::v
   return absl::OkStatus();
 }
 
+absl::Status CheckDeviation(const Node& node, absl::string_view field, double value) {
+  constexpr double kLargest = 1000;
+  if (value >= 0 && value <= kLargest) return absl::OkStatus();
+  return NodeError(node, absl::StrCat(field, " is ", value, "; must be from 0 to ", kLargest, ", e.g. 0.01"));
+}
+
 absl::Status CheckPads(const Node& node, const google::protobuf::RepeatedField<int64_t>& pads) {
   if (!pads.empty() && pads.size() != 4) {
     return NodeError(node, absl::StrCat("has ", pads.size(), " pads; needs 4: top, left, bottom, right"));

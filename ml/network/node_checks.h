@@ -29,6 +29,9 @@ absl::Status CheckProduct(const Node& node, absl::string_view what, const std::v
 // Numbers of pixels at top, left, bottom and right, or none of them.
 absl::Status CheckPads(const Node& node, const google::protobuf::RepeatedField<int64_t>& pads);
 
+// A standard deviation: from 0 to 1000.
+absl::Status CheckDeviation(const Node& node, absl::string_view field, double value);
+
 // The output size of a sliding window, as in PyTorch.
 absl::StatusOr<int64_t> WindowOutput(const Node& node, int64_t size, const WindowAxis& window);
 

@@ -47,7 +47,7 @@ std::string FeatureMap(const NetworkInfo& network, const std::string& conv) {
   for (int i = OnlyReader(network, last); i >= 0; last = i, i = OnlyReader(network, i)) {
     const Node::OpCase op = network.node(i).op_case();
     if (op == Node::kRelu) return network.node(i).name();
-    if (op != Node::kBatchNorm2D && op != Node::kAdd) break;
+    if (op != Node::kBatchNorm2D && op != Node::kAdd && op != Node::kDropout) break;
   }
   return network.node(last).name();
 }

@@ -23,8 +23,8 @@ struct InnerConvolution {
 };
 std::optional<InnerConvolution> ReadByOneConvolution(const NetworkInfo& network, const std::string& conv);
 
-// The feature map of a convolution: the first ReLU after it, through batch norm and sums, on the path on which each
-// node's only consumer is the next; if there is no such ReLU, the last node of that path.
+// The feature map of a convolution: the first ReLU after it, through batch norm, dropout and sums, on the path on which
+// each node's only consumer is the next; if there is no such ReLU, the last node of that path.
 std::string FeatureMap(const NetworkInfo& network, const std::string& conv);
 
 }  // namespace prunelab

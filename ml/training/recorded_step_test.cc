@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <optional>
@@ -170,6 +171,7 @@ struct Case {
   const char* regularizer;
   // Computes its term on a GPU without synchronizing; the version for the CPU synchronizes.
   bool waits_on_cpu = false;
+  bool dropout = false;
 };
 
 const Case kCases[] = {
@@ -184,7 +186,35 @@ const Case kCases[] = {
     {"random_orthoreg", "Random] { rate: 0.4 period: 3 redraw: true }", "Orthoreg] {}", true},
     {"dpf_srip", "Dpf] { rate: 0.5 period: 3 }", "Srip] {}"},
     {"zhu", "NoPruning] {}", "ZhuDecorrelation] {}", true},
+    {"dropout", "DynamicL1] { rate: 0.6 period: 2 ranking { scope: PER_LAYER } }", "Cov] {}", false, true},
 };
+const Case& kDropoutCase = kCases[std::size(kCases) - 1];
+
+// The ResNet with stochastic depth in each block and dropout before the classifier.
+NetworkInfo WithDropout(const NetworkInfo& info) {
+  Network network;
+  const auto append = [&](const std::string& name, const std::string& input, double probability, Dropout::Unit unit) {
+    Node* node = network.add_node();
+    node->set_name(name);
+    node->add_input(input);
+    node->mutable_dropout()->set_probability(probability);
+    node->mutable_dropout()->set_unit(unit);
+  };
+  for (const Node& node : info.network().node()) {
+    Node changed = node;
+    if (node.op_case() == Node::kAdd) {
+      const std::string name = absl::StrCat(node.name(), ".depth");
+      append(name, node.input(0), 0.25, network.node_size() % 2 == 0 ? Dropout::IMAGE : Dropout::BATCH);
+      changed.set_input(0, name);
+    } else if (node.op_case() == Node::kLinear) {
+      append("maps", "relu", 0, Dropout::ELEMENT);  // which nobody reads, and of probability 0
+      append("dropout", node.input(0), 0.5, Dropout::ELEMENT);
+      changed.set_input(0, "dropout");
+    }
+    *network.add_node() = changed;
+  }
+  return *NetworkInfo::Create(network);
+}
 
 std::unique_ptr<Trainer> MakeTrainer(const Case& test, const Dataset& data, at::Device device, at::ScalarType dtype,
                                      std::unique_ptr<Recorder> recorder, std::function<bool()> stop = {},
@@ -193,6 +223,7 @@ std::unique_ptr<Trainer> MakeTrainer(const Case& test, const Dataset& data, at::
   at::set_num_threads(1);  // allocations by other threads would not be seen
   TrainingSetup setup;
   setup.network = BuiltNetwork(BuildNetwork(Plugin("ResNetCifar] { depth: 8 width: 8 }"), DefaultsOf(data.info)));
+  if (test.dropout) setup.network = WithDropout(setup.network);
   setup.dataset = &data;
   setup.config.set_epochs(kEpochs);
   setup.config.set_batch_size(kBatch);
@@ -265,18 +296,33 @@ INSTANTIATE_TEST_SUITE_P(Cases, RecordedStepTest, testing::ValuesIn(kCases),
 
 TEST(RecordedStepsTest, AResumedTrainingEndsInTheSameBits) {
   const Dataset data = RandomData();
-  Seen seen, resumed_seen;
-  const auto whole = MakeTrainer(kCases[1], data, at::kCPU, at::kFloat, std::make_unique<HostRecorder>(&seen));
+  for (const Case& test : {kCases[1], kDropoutCase}) {
+    SCOPED_TRACE(test.name);
+    Seen seen, resumed_seen;
+    const auto whole = MakeTrainer(test, data, at::kCPU, at::kFloat, std::make_unique<HostRecorder>(&seen));
+    Train(*whole);
+    int steps = 0;
+    const auto first = MakeTrainer(test, data, at::kCPU, at::kFloat, std::make_unique<HostRecorder>(&seen),
+                                   [&] { return ++steps == 8; });  // in the middle of replays
+    ASSERT_TRUE(absl::IsCancelled(first->RunEpoch().status()));
+    const auto second = MakeTrainer(test, data, at::kCPU, at::kFloat, std::make_unique<HostRecorder>(&resumed_seen));
+    ASSERT_TRUE(second->LoadState(first->SaveState(), "state").ok());
+    Train(*second);
+    ExpectSame(*second, *whole);
+    EXPECT_GT(resumed_seen.replays, 0);
+  }
+}
+
+// What is dropped differs from step to step: a recording that kept the numbers of one step would train another network.
+TEST(RecordedStepsTest, DropoutChangesTheTraining) {
+  const Dataset data = RandomData();
+  Case without = kDropoutCase;
+  without.dropout = false;
+  const auto dropped = MakeTrainer(kDropoutCase, data, at::kCPU, at::kFloat, nullptr);
+  const auto whole = MakeTrainer(without, data, at::kCPU, at::kFloat, nullptr);
+  Train(*dropped);
   Train(*whole);
-  int steps = 0;
-  const auto first = MakeTrainer(kCases[1], data, at::kCPU, at::kFloat, std::make_unique<HostRecorder>(&seen),
-                                 [&] { return ++steps == 8; });  // in the middle of replays
-  ASSERT_TRUE(absl::IsCancelled(first->RunEpoch().status()));
-  const auto second = MakeTrainer(kCases[1], data, at::kCPU, at::kFloat, std::make_unique<HostRecorder>(&resumed_seen));
-  ASSERT_TRUE(second->LoadState(first->SaveState(), "state").ok());
-  Train(*second);
-  ExpectSame(*second, *whole);
-  EXPECT_GT(resumed_seen.replays, 0);
+  EXPECT_FALSE(at::equal(dropped->model().Get("fc.weight"), whole->model().Get("fc.weight")));
 }
 
 // Loading a state into a trainer with a recording replaces values, not the tensors that the recording reads.

@@ -11,15 +11,23 @@
 namespace prunelab {
 namespace {
 
-bool SameShape(const Batch& a, const Batch& b) {
-  return a.images.sizes() == b.images.sizes() && a.labels.sizes() == b.labels.sizes();
-}
-
-// Whether masks `a` have those of `b` in the same shapes.
+// Whether tensors `a` have those of `b` in the same shapes.
 bool SameShapes(const std::map<std::string, at::Tensor>& a, const std::map<std::string, at::Tensor>& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
     return x.first == y.first && x.second.sizes() == y.second.sizes();
   });
+}
+
+bool SameShapes(const StepInputs& a, const StepInputs& b) {
+  return a.batch.images.sizes() == b.batch.images.sizes() && a.batch.labels.sizes() == b.batch.labels.sizes() &&
+         SameShapes(a.kept, b.kept);
+}
+
+// Memory for others of the same shapes.
+StepInputs EmptyLike(const StepInputs& inputs) {
+  StepInputs empty = {{at::empty_like(inputs.batch.images), at::empty_like(inputs.batch.labels)}, {}};
+  for (const auto& [node, kept] : inputs.kept) empty.kept[node] = at::empty_like(kept);
+  return empty;
 }
 
 }  // namespace
@@ -28,26 +36,27 @@ StepCapture::StepCapture(std::unique_ptr<Recorder> recorder, Model& model, StepH
                          std::function<void(const std::string&)> warn)
     : recorder_(std::move(recorder)), model_(model), halves_(std::move(halves)), warn_(std::move(warn)) {}
 
-bool StepCapture::Fits(const Batch& batch, const StepKind& kind) const {
-  return captured_->kind == kind && SameShape(captured_->batch, batch) && SameShapes(captured_->masks, model_.masks());
+bool StepCapture::Fits(const StepInputs& inputs, const StepKind& kind) const {
+  return captured_->kind == kind && SameShapes(captured_->inputs, inputs) &&
+         SameShapes(captured_->masks, model_.masks());
 }
 
-StepTensors* StepCapture::Differentiate(const Batch& batch, const StepKind& kind) {
-  if (captured_ && !Fits(batch, kind)) {
+StepTensors* StepCapture::Differentiate(const StepInputs& inputs, const StepKind& kind) {
+  if (captured_ && !Fits(inputs, kind)) {
     captured_.reset();
     warm_up_steps_ = 0;
   }
   if (!captured_ && !RunsAsItIs()) {
-    const absl::Status captured = Capture(batch, kind);
+    const absl::Status captured = Capture(inputs, kind);
     if (!captured.ok()) GiveUp(captured);
   }
   if (captured_) {
-    CopyInputs(batch);
+    CopyInputs(inputs);
     captured_->differentiate->Replay();
     return &captured_->tensors;
   }
   warm_up_ = StepTensors();
-  recorder_->Run([&] { halves_.differentiate(model_, batch, warm_up_); });
+  recorder_->Run([&] { halves_.differentiate(model_, inputs, warm_up_); });
   return &warm_up_;
 }
 
@@ -61,14 +70,14 @@ void StepCapture::Learn() {
   ++warm_up_steps_;
 }
 
-absl::Status StepCapture::Capture(const Batch& batch, const StepKind& kind) {
+absl::Status StepCapture::Capture(const StepInputs& inputs, const StepKind& kind) {
   CapturedStep& step = captured_.emplace(model_);
   step.masks = model_.masks();
   step.model.SetMasks(step.masks);
   step.kind = kind;
-  step.batch = {at::empty_like(batch.images), at::empty_like(batch.labels)};
+  step.inputs = EmptyLike(inputs);
   PRUNELAB_ASSIGN_OR_RETURN(step.differentiate, recorder_->Record([this] {
-    halves_.differentiate(captured_->model, captured_->batch, captured_->tensors);
+    halves_.differentiate(captured_->model, captured_->inputs, captured_->tensors);
   }));
   PRUNELAB_ASSIGN_OR_RETURN(step.learn,
                             recorder_->Record([this] { halves_.learn(captured_->model, captured_->tensors); }));
@@ -84,15 +93,16 @@ void StepCapture::GiveUp(const absl::Status& why) {
                      "(training { cuda_graphs: false } says so from the start)"));
 }
 
-void StepCapture::CopyInputs(const Batch& batch) {
+void StepCapture::CopyInputs(const StepInputs& inputs) {
   for (const auto& [node, mask] : model_.masks()) {
     at::Tensor& last = captured_->masks.at(node);
     if (last.is_same(mask)) continue;
     captured_->model.masks().at(node).copy_(mask);
     last = mask;
   }
-  captured_->batch.images.copy_(batch.images);
-  captured_->batch.labels.copy_(batch.labels);
+  captured_->inputs.batch.images.copy_(inputs.batch.images);
+  captured_->inputs.batch.labels.copy_(inputs.batch.labels);
+  for (const auto& [node, kept] : inputs.kept) captured_->inputs.kept.at(node).copy_(kept);
 }
 
 }  // namespace prunelab

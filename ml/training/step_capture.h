@@ -2,14 +2,14 @@
 // host to ask for each of its kernels.
 //
 //   StepCapture capture(recorder, model, {differentiate, learn}, warn);
-//   StepTensors* const step = capture.Differentiate(batch, kind);
+//   StepTensors* const step = capture.Differentiate({batch, kept}, kind);
 //   strategy.Observe(...);                                 // reads step->gradients
 //   capture.Learn();
 //
 // A step has two halves, and what is between them, the strategy's observation, runs on the host. The first steps of a
 // kind run as they are, because libraries set themselves up in them; then both halves are captured. A step of another
-// kind, or one with masks or a batch of other shapes, begins again. What is captured reads the same memory each time:
-// masks and the batch are copied to where it reads them. If a step cannot be captured, for example because a
+// kind, or one with masks or inputs of other shapes, begins again. What is captured reads the same memory each time:
+// masks and inputs are copied to where it reads them. If a step cannot be captured, for example because a
 // regularizer waits for the device, that is warned of once, and this step and all later ones run as they are.
 #pragma once
 
@@ -32,6 +32,12 @@
 
 namespace prunelab {
 
+// What changes from step to step, on the model's device.
+struct StepInputs {
+  Batch batch;
+  std::map<std::string, at::Tensor> kept;  // by dropout nodes (ml/execution/dropout.h), by node
+};
+
 // What a step's first half, which differentiates, leaves to its second, which learns.
 struct StepTensors {
   at::Tensor loss;                    // the batch's mean
@@ -50,7 +56,7 @@ struct StepKind {
 
 // The halves of a step. Neither may wait for the device.
 struct StepHalves {
-  std::function<void(Model& model, const Batch& batch, StepTensors& step)> differentiate;
+  std::function<void(Model& model, const StepInputs& inputs, StepTensors& step)> differentiate;
   std::function<void(const Model& model, StepTensors& step)> learn;
 };
 
@@ -60,8 +66,8 @@ class StepCapture {
   StepCapture(std::unique_ptr<Recorder> recorder, Model& model, StepHalves halves,
               std::function<void(const std::string&)> warn);
 
-  // The first half of a step on `batch`. The result is valid until the next call.
-  StepTensors* Differentiate(const Batch& batch, const StepKind& kind);
+  // The first half of a step on `inputs`. The result is valid until the next call.
+  StepTensors* Differentiate(const StepInputs& inputs, const StepKind& kind);
   // The second half.
   void Learn();
 
@@ -77,20 +83,20 @@ class StepCapture {
     explicit CapturedStep(const Model& model) : model(model) {}
     Model model;  // the one given, but with masks of its own, whose values change and whose places do not
     std::map<std::string, at::Tensor> masks;  // of the model given, whose values these took last
-    Batch batch;
+    StepInputs inputs;
     StepKind kind;
     StepTensors tensors;
     std::unique_ptr<Recording> differentiate, learn;
   };
 
-  bool Fits(const Batch& batch, const StepKind& kind) const;
+  bool Fits(const StepInputs& inputs, const StepKind& kind) const;
   // Whether the next step runs as it is: to set libraries up, or because a step could not be captured.
   bool RunsAsItIs() const { return gave_up_ || warm_up_steps_ < kWarmUpSteps; }
-  absl::Status Capture(const Batch& batch, const StepKind& kind);
+  absl::Status Capture(const StepInputs& inputs, const StepKind& kind);
   // Never to capture again.
   void GiveUp(const absl::Status& why);
-  // Puts the masks in force, and the batch, where the captured step reads them.
-  void CopyInputs(const Batch& batch);
+  // Puts the masks in force, and the inputs, where the captured step reads them.
+  void CopyInputs(const StepInputs& inputs);
 
   const std::unique_ptr<Recorder> recorder_;
   Model& model_;

@@ -123,6 +123,7 @@ Trainer::Trainer(TrainingSetup setup, ValidationSplit split, Model model)
       penalty_(*setup_.regularizer, setup_.penalty_weight, model_),
       batches_(train(), setup_.dataset->normalization, AugmentationOf(setup_.config), setup_.config.batch_size(),
                setup_.seed, setup_.dtype, setup_.device, /*ahead=*/setup_.device.is_cuda()),
+      dropout_(model_.info(), setup_.seed, setup_.device),
       optimizer_(model_.parameters(), Options(setup_.config)),
       conv_weights_(ConvWeights(model_)),
       sums_(setup_.device) {
@@ -131,7 +132,7 @@ Trainer::Trainer(TrainingSetup setup, ValidationSplit split, Model model)
   if (std::unique_ptr<Recorder> recorder = RecorderOf(setup_)) {
     // Steps are captured that are all alike, and an epoch's last is not.
     const StepHalves halves = {
-        [this](Model& by, const Batch& batch, StepTensors& step) { Differentiate(by, batch, false, step); },
+        [this](Model& by, const StepInputs& inputs, StepTensors& step) { Differentiate(by, inputs, false, step); },
         [this](const Model& by, StepTensors& step) { Learn(by, false, step); }};
     capture_.emplace(std::move(recorder), model_, halves, setup_.on_warning);
   }
@@ -177,22 +178,24 @@ GradientPolicy Trainer::StepPolicy() const {
   return setup_.strategy->needs_gradients() ? GradientPolicy::kStraightThrough : setup_.strategy->gradient_policy();
 }
 
-void Trainer::Differentiate(Model& model, const Batch& batch, bool last_step, StepTensors& step) {
+void Trainer::Differentiate(Model& model, const StepInputs& inputs, bool last_step, StepTensors& step) {
   const DeviceArithmetic arithmetic(setup_.config.precision() == Training::TF32 ? DeviceArithmetic::Float32::kTf32
                                                                                 : DeviceArithmetic::Float32::kIeee);
   ForwardOptions options;
   options.mode = Mode::kTrain;
   options.policy = StepPolicy();
   options.capture = penalty_.activation_nodes();
-  const ForwardResult result = step_plan_->Forward(model, batch.images, options);
+  options.kept = inputs.kept;
+  const at::Tensor& labels = inputs.batch.labels;
+  const ForwardResult result = step_plan_->Forward(model, inputs.batch.images, options);
   executed_macs_ = result.executed_macs;
-  const at::Tensor loss = at::cross_entropy_loss(result.logits, batch.labels);
+  const at::Tensor loss = at::cross_entropy_loss(result.logits, labels);
   step.activations = penalty_.OfActivations(result.captured);
   step.gradients = penalty_.Differentiate(loss, step.activations, last_step || setup_.strategy->needs_gradients());
   // A graph that is kept alive would tie the parameters' gradients to the stream that it was made on.
   if (step.activations.value.defined()) step.activations.value = step.activations.value.detach();
   step.loss = loss.detach();
-  sums_.AddBatch(step.loss, result.logits.detach(), batch.labels);
+  sums_.AddBatch(step.loss, result.logits.detach(), labels);
 }
 
 void Trainer::Learn(const Model& model, bool last_step, StepTensors& step) {
@@ -234,7 +237,11 @@ absl::Status Trainer::Step() {
   if (epoch_so_far_.diverged) return absl::OkStatus();
   if ((setup_.rewind_to || setup_.rewind_to_start) && position.step() == 0) Rewind();
 
-  const Batch batch = batches_.Get(setup_.first_epoch + epoch_, iteration_);
+  const int64_t epoch = setup_.first_epoch + epoch_;
+  StepInputs inputs;
+  inputs.batch = batches_.Get(epoch, iteration_);
+  const int64_t images = inputs.batch.labels.size(0);
+  inputs.kept = dropout_.Draw(epoch, iteration_, images);
   const bool last_step = iteration_ + 1 == position.iterations_per_epoch;
   const double learning_rate = LearningRate(setup_.config, epoch_, iteration_, position.iterations_per_epoch);
   optimizer_.set_learning_rate(learning_rate);
@@ -246,11 +253,11 @@ absl::Status Trainer::Step() {
   StepTensors* step = &own;
   if (captured) {
     const StepKind kind = {setup_.strategy->gradient_policy(), setup_.strategy->needs_gradients()};
-    step = capture_->Differentiate(batch, kind);
+    step = capture_->Differentiate(inputs, kind);
   } else {
-    Differentiate(model_, batch, last_step, own);
+    Differentiate(model_, inputs, last_step, own);
   }
-  sums_.AddImages(batch.labels.size(0));
+  sums_.AddImages(images);
   // On the CPU a NaN loss ends the epoch at once; on a GPU, checking would synchronize at every step.
   if (setup_.device.is_cpu() && !std::isfinite(step->loss.item<double>())) {
     Diverge(absl::StrCat("the training loss of step ", iteration_, " is not finite"), epoch_so_far_);
@@ -330,6 +337,7 @@ void Trainer::RecalibrateBatchNorm(int64_t epoch) {
   for (int64_t i = 0; i < count; ++i) {
     ForwardOptions options;
     options.mode = Mode::kTrain;
+    // Nothing is dropped: what BN meets in an evaluation are whole activations.
     options.batch_norm_momentum = 1.0 / static_cast<double>(i + 1);  // the plain mean over the batches
     plan_->Forward(model_, batches_.Get(epoch, i).images, options);
   }

@@ -1,6 +1,6 @@
 // The training loop. A step does the following, in this order: the strategy may change the masks; forward pass with
-// masked weights; loss; backward pass, with gradients by the strategy's policy; the regularizer's gradient is added;
-// SGD. After an epoch's last step the strategy may change the masks again, and then the epoch is evaluated.
+// masked weights and dropout; loss; backward pass, with gradients by the strategy's policy; the regularizer's gradient
+// is added; SGD. After an epoch's last step the strategy may change the masks again, and then the epoch is evaluated.
 //
 //   PRUNELAB_ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer, Trainer::Create(std::move(setup)));
 //   while (trainer->epoch() < epochs) {
@@ -28,6 +28,7 @@
 #include "ml/data/batches.h"
 #include "ml/data/dataset.h"
 #include "ml/data/validation_split.h"
+#include "ml/execution/dropout.h"
 #include "ml/execution/host_lead.h"
 #include "ml/execution/mask_updates.h"
 #include "ml/execution/model_probe.h"
@@ -143,9 +144,9 @@ class Trainer {
   absl::Status Step();
   // How gradients are computed, before Learn makes of them what the strategy wants learnt.
   GradientPolicy StepPolicy() const;
-  // The first half of a step on `batch`, with `model`, which is this trainer's or one that shares its parameters.
+  // The first half of a step on `inputs`, with `model`, which is this trainer's or one that shares its parameters.
   // Neither half synchronizes with the device, except in an epoch's last step.
-  void Differentiate(Model& model, const Batch& batch, bool last_step, StepTensors& step);
+  void Differentiate(Model& model, const StepInputs& inputs, bool last_step, StepTensors& step);
   // The second half: removes what masked weights must not learn, adds the penalty's gradient, and makes an SGD step.
   void Learn(const Model& model, bool last_step, StepTensors& step);
   // For the strategy, where it asks for them. `copy`: the next step writes over `gradients`.
@@ -174,6 +175,7 @@ class Trainer {
   std::unique_ptr<Plan> plan_;       // in the model's own precision: for evaluation
   StepPenalty penalty_;
   TrainingBatches batches_;
+  StepDropout dropout_;
   SgdOptimizer optimizer_;
   std::optional<StepCapture> capture_;          // where steps are captured
   std::optional<HostLead> lead_;                // on a GPU

@@ -7,8 +7,10 @@
 #include <cmath>
 #include <limits>
 
+#include "absl/strings/str_cat.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "ml/base/field_error.h"
+#include "ml/base/random.h"
 #include "ml/data/validation_split.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/network/network_writer.h"
@@ -529,6 +531,59 @@ TEST(TrainerTest, RecalibrationTakesTheBatchesStatistics) {
   const at::Tensor y = at::conv2d(batches.Get(0, 0).images, trainer->model().MaskedWeight("conv"));
   EXPECT_LT((trainer->model().Get("bn.running_mean") - y.mean({0, 2, 3})).abs().max().item<double>(), 1e-12);
   EXPECT_LT((trainer->model().Get("bn.running_var") - y.var({0, 2, 3}, true)).abs().max().item<double>(), 1e-12);
+}
+
+// Dropout in steps alone, by the run's streams: the epoch is the run's, whose earlier ones other trainers trained. BN
+// is recalibrated on whole activations.
+TEST(TrainerTest, DropoutEqualsTheLoopWrittenOut) {
+  const Dataset data = SmallData();
+  NetworkWriter net;
+  net.Image(1, 6, 6);
+  net.Dropout("first", "image", 0.3, Dropout::CHANNEL);
+  net.Relu("relu", net.BatchNorm("bn", net.Conv("conv", "first", {4})));
+  net.Dropout("drop", net.Flatten("flat", net.GlobalAveragePool("pool", "relu")), 0.4);
+  net.Linear("fc", "drop", 3);
+  const NetworkInfo info = *NetworkInfo::Create(net.Take());
+  TrainingSetup setup = SmallSetup(data, std::make_unique<WatchingStrategy>(false), 0);
+  setup.network = info;
+  setup.first_epoch = 5;
+  setup.config.mutable_sgd()->set_momentum(0);
+  setup.config.mutable_sgd()->set_weight_decay(0);
+  setup.config.set_bn_recalibration_batches(1);
+  const std::unique_ptr<Trainer> trainer = *Trainer::Create(std::move(setup));
+  Model model = Model::Create(info, at::kDouble, at::kCPU);
+  InitializeParameters(model, 3);
+  TrainingBatches batches(data.train, data.normalization, {}, 4, 3, at::kDouble, at::kCPU);
+  const auto kept = [](const char* node, at::IntArrayRef sizes, double probability, int64_t epoch, int64_t step) {
+    RandomStream stream(3, absl::StrCat("dropout/", node), epoch, step);
+    const at::Tensor kept = at::empty(sizes, at::kDouble);
+    for (int64_t i = 0; i < kept.numel(); ++i) {
+      kept.data_ptr<double>()[i] = stream.Next32() < (1 - probability) * 0x1p32 ? 1 / (1 - probability) : 0;
+    }
+    return kept;
+  };
+  const auto get = [&](const char* name) { return model.Get(name); };
+  std::vector<at::Tensor> parameters;
+  for (const NamedTensor& p : model.parameters()) parameters.push_back(p.tensor);
+  for (int64_t epoch = 5; epoch < 7; ++epoch) {
+    ASSERT_TRUE(trainer->RunEpoch().ok());
+    for (int64_t i = 0; i < 3; ++i) {
+      const Batch batch = batches.Get(epoch, i);
+      const int64_t n = batch.labels.size(0);
+      const at::Tensor y = at::conv2d(batch.images * kept("first", {n, 1, 1, 1}, 0.3, epoch, i), get("conv.weight"));
+      const at::Tensor normalized = at::batch_norm(y, get("bn.weight"), get("bn.bias"), {}, {}, true, 0.1, 1e-5, false);
+      const at::Tensor features = at::relu(normalized).mean({2, 3}) * kept("drop", {n, 4}, 0.4, epoch, i);
+      const at::Tensor loss =
+          at::cross_entropy_loss(at::linear(features, get("fc.weight"), get("fc.bias")), batch.labels);
+      const std::vector<at::Tensor> gradients = torch::autograd::grad({loss}, parameters);
+      for (size_t k = 0; k < parameters.size(); ++k) parameters[k].detach().sub_(gradients[k], 0.1);
+    }
+    for (const NamedTensor& p : model.parameters()) {
+      EXPECT_LT((p.tensor - trainer->model().Get(p.name)).abs().max().item<double>(), 1e-12) << p.name << epoch;
+    }
+    const at::Tensor whole = at::conv2d(batches.Get(epoch, 0).images, trainer->model().Get("conv.weight").detach());
+    EXPECT_LT((trainer->model().Get("bn.running_mean") - whole.mean({0, 2, 3})).abs().max().item<double>(), 1e-12);
+  }
 }
 
 // What a run computes: its epochs' records and its final state.

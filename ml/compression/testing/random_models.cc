@@ -193,6 +193,15 @@ class NetworkDrawer {
     return Keep(node, in.channels, in.height, in.width);
   }
 
+  Node* Drops(const Output& in) {
+    Node* node = Append("dropout", {in});
+    node->mutable_dropout()->set_probability(Happens(0.2) ? 0 : 0.9);
+    node->mutable_dropout()->set_unit(static_cast<prunelab::Dropout::Unit>(Between(0, prunelab::Dropout::Unit_MAX)));
+    return node;
+  }
+
+  Output Dropout(const Output& in) { return Keep(Drops(in), in.channels, in.height, in.width); }
+
   Output Pool(const Output& in) {
     for (;;) {
       const bool max = Happens(0.5), uneven = Happens(0.4);
@@ -463,7 +472,7 @@ class NetworkDrawer {
   }
 
   void Step() {
-    const Output in = Pick();
+    const Output in = Happens(0.1) ? Dropout(Pick()) : Pick();
     switch (Between(0, 30)) {
       case 0:
         Conv(in, Between(1, 6), 1);
@@ -599,6 +608,7 @@ class NetworkDrawer {
     if (Happens(0.3)) x = FlatRelu(Linear(x, Between(2, 5)));
     if (Happens(0.2)) x = FlatAdd({x, Linear(FlatRelu(Linear(x, Between(2, 5))), x.channels)});
     if (Happens(0.2)) x = FlatConcat({FlatRelu(Linear(x, Between(1, 4))), x});
+    if (Happens(0.3)) x = Features(Drops(x), x.channels);
     if (Happens(0.1)) return;
     const int64_t classes = Between(1, 4);
     if (Happens(0.1)) {
@@ -607,7 +617,8 @@ class NetworkDrawer {
       FlatConcat({Linear(x, classes), Linear(x, Between(1, 4))});
     } else {
       x = Linear(x, classes);
-      if (Happens(0.1)) FlatRelu(x);
+      if (Happens(0.1)) x = FlatRelu(x);
+      if (Happens(0.1)) Drops(x);
     }
   }
 

@@ -23,7 +23,7 @@ class ChannelScaleOperator : public Operator {
     std::vector<NodeParameter> parameters;
     if (view.node.channel_scale().weight()) {
       parameters.push_back({"weight", {view.shape.channels}});
-      parameters.back().initial = 1;
+      parameters.back().initial = view.node.channel_scale().initial_weight();
     }
     if (view.node.channel_scale().bias()) parameters.push_back({"bias", {view.shape.channels}});
     return parameters;

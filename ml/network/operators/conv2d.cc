@@ -29,6 +29,7 @@ class Conv2dOperator : public Operator {
     PRUNELAB_RETURN_IF_ERROR(CheckSize(node, "dilation_width", window.across.dilation));
     PRUNELAB_RETURN_IF_ERROR(CheckPads(node, conv.pads()));
     PRUNELAB_RETURN_IF_ERROR(CheckSize(node, "groups", conv.groups()));
+    PRUNELAB_RETURN_IF_ERROR(CheckDeviation(node, "initial_deviation", conv.initial_deviation()));
     if (in.channels % conv.groups() != 0 || conv.out_channels() % conv.groups() != 0) {
       return NodeError(node, absl::StrCat("groups ", conv.groups(), " must divide the ", in.channels,
                                           " input channels and the ", conv.out_channels(), " output channels"));

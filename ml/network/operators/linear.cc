@@ -15,6 +15,7 @@ class LinearOperator : public Operator {
 
   absl::StatusOr<NodeShape> Shape(const Node& node, const std::vector<NodeShape>& inputs) const override {
     PRUNELAB_RETURN_IF_ERROR(CheckSize(node, "out_features", node.linear().out_features()));
+    PRUNELAB_RETURN_IF_ERROR(CheckDeviation(node, "initial_deviation", node.linear().initial_deviation()));
     return NodeShape{node.linear().out_features(), 1, 1, true};
   }
 
