@@ -13,7 +13,7 @@
 #include "ml/base/status_macros.h"
 #include "ml/base/with_prefix.h"
 #include "ml/execution/checkpoint.h"
-#include "ml/safetensors/safetensors.h"
+#include "ml/onnx/checkpoint_file.h"
 
 DEFINE_string(
     strip_prefix, "",
@@ -49,7 +49,8 @@ absl::StatusOr<NetworkInfo> ParseNetwork(absl::string_view text, const ImageDefa
 absl::StatusOr<Model> OpenCheckpoint(const std::string& path, absl::string_view network_text,
                                      const ImageDefaults& defaults, at::Device device) {
   const std::string file_path = UserPath(path);
-  absl::StatusOr<Safetensors> file = ReadSafetensors(file_path);
+  std::vector<std::string> notes;
+  absl::StatusOr<Safetensors> file = ReadCheckpointFile(file_path, &notes);
   if (absl::IsNotFound(file.status())) return WithPrefix("--checkpoint", NoSuchFile(path));
   PRUNELAB_RETURN_IF_ERROR(file.status());
   if (network_text.empty() && file->metadata.count(kNetworkKey) == 0) {
@@ -58,7 +59,6 @@ absl::StatusOr<Model> OpenCheckpoint(const std::string& path, absl::string_view 
   }
   PRUNELAB_ASSIGN_OR_RETURN(NetworkInfo info, network_text.empty() ? StoredNetwork(file->metadata, file_path)
                                                                    : ParseNetwork(network_text, defaults));
-  std::vector<std::string> notes;
   absl::StatusOr<Model> model =
       ModelOf(*std::move(file), file_path, std::move(info), OptionsOfFlags(), at::kFloat, device, &notes);
   for (const std::string& note : notes) std::cerr << note << "\n";

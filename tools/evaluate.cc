@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <array>
 #include <iostream>
+#include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -35,7 +37,11 @@ DEFINE_string(network, "",
 DEFINE_string(dataset, "", "The data, e.g. '[type.googleapis.com/prunelab.Cifar10] { path: \"data\" }'.");
 DEFINE_string(split, "test", "test or train: which part of --dataset.");
 DEFINE_string(input, "", "Instead of --dataset: a .safetensors file with `images`, float32 (N, C, H, W), as they are.");
-DEFINE_string(output, "", "With --input: the file for `logits`, float32 (N, classes).");
+DEFINE_string(output, "", "With --input: the file for `logits` (N, classes), of --dtype.");
+DEFINE_string(
+    dtype, "float32",
+    "With --input: float32, or float64 to compute the logits of the same weights and images in float64, where "
+    "rounding hides no difference.");
 DEFINE_int64(batch_size, 500, "The number of images in a batch.");
 DEFINE_string(device, "auto", "auto, cpu or cuda; auto uses a GPU if there is one.");
 
@@ -64,6 +70,7 @@ absl::Status EvaluateDataset(at::Device device) {
                             OpenCheckpoint(FLAGS_checkpoint, FLAGS_network, DefaultsOf(dataset->info), device));
   PRUNELAB_RETURN_IF_ERROR(CheckImages(model.info(), "the data set's images", dataset->info.channels,
                                        dataset->info.height, dataset->info.width));
+  PRUNELAB_RETURN_IF_ERROR(model.info().CheckLogits());
   if (model.info().classes() != dataset->info.classes) {
     return absl::InvalidArgumentError(
         absl::StrCat("the data set has ", dataset->info.classes, " classes; the network has ", model.info().classes()));
@@ -108,6 +115,19 @@ absl::StatusOr<at::Tensor> ReadImages(const std::string& path) {
   return images;
 }
 
+// The same network, with its masks, in another precision.
+Model InDType(const Model& model, at::ScalarType dtype) {
+  Model converted = Model::Create(model.info(), dtype, model.device());
+  const at::NoGradGuard no_gradients;
+  for (const std::vector<NamedTensor>* tensors : {&model.parameters(), &model.buffers()}) {
+    for (const NamedTensor& tensor : *tensors) converted.Get(tensor.name).detach().copy_(tensor.tensor);
+  }
+  std::map<std::string, at::Tensor> masks;
+  for (const auto& [node, mask] : model.masks()) masks[node] = mask.to(dtype);
+  converted.SetMasks(masks);
+  return converted;
+}
+
 absl::Status WriteLogits(at::Device device) {
   PRUNELAB_RETURN_IF_ERROR(
       CheckOutputs({{"--input", FLAGS_input}, {"--checkpoint", FLAGS_checkpoint}}, {{"--output", FLAGS_output}}));
@@ -132,16 +152,20 @@ absl::Status WriteLogits(at::Device device) {
   PRUNELAB_RETURN_IF_ERROR(
       hinted(CheckImages(model.info(), absl::StrCat(input, ": `images`"), axes[0], axes[1], axes[2]),
              axes == std::array<int64_t, 3>{wanted.height, wanted.width, wanted.channels} || LooksChannelsLast(axes)));
+  const at::ScalarType dtype = FLAGS_dtype == "float64" ? at::kDouble : at::kFloat;
+  if (model.dtype() != dtype) model = InDType(model, dtype);
   ReferencePlan plan;
   const at::NoGradGuard no_gradients;
-  std::vector<at::Tensor> logits;
+  std::vector<std::vector<at::Tensor>> results(model.info().outputs().size());
   for (int64_t begin = 0; begin < images.size(0); begin += FLAGS_batch_size) {
     const int64_t count = std::min(FLAGS_batch_size, images.size(0) - begin);
-    const at::Tensor batch = images.narrow(0, begin, count).to(device).contiguous(at::MemoryFormat::ChannelsLast);
-    logits.push_back(plan.Forward(model, batch, {}).logits.to(at::kCPU));
+    const at::Tensor batch =
+        images.narrow(0, begin, count).to(device, dtype).contiguous(at::MemoryFormat::ChannelsLast);
+    const ForwardResult result = plan.Forward(model, batch, {});
+    for (size_t k = 0; k < results.size(); ++k) results[k].push_back(result.results[k].to(at::kCPU));
   }
   Safetensors file;
-  file.tensors["logits"] = at::cat(logits);
+  for (size_t k = 0; k < results.size(); ++k) file.tensors[model.info().ResultName(k)] = at::cat(results[k]);
   const int64_t not_finite = CountNotFinite(file.tensors["logits"]).item<int64_t>();
   if (not_finite > 0) {
     return absl::DataLossError(absl::StrCat(UserPath(FLAGS_checkpoint), ": ", NotFiniteText(not_finite, images.size(0)),
@@ -166,6 +190,12 @@ absl::Status Main() {
   }
   if (logits && FLAGS_split != "test") {
     return absl::InvalidArgumentError("--split goes with --dataset; all images of --input are taken");
+  }
+  if (FLAGS_dtype != "float32" && FLAGS_dtype != "float64") {
+    return absl::InvalidArgumentError(absl::StrCat("--dtype=", FLAGS_dtype, ": must be float32 or float64"));
+  }
+  if (!logits && FLAGS_dtype != "float32") {
+    return absl::InvalidArgumentError("--dtype goes with --input; a data set is evaluated in float32");
   }
   if (FLAGS_batch_size < 1) {
     return absl::InvalidArgumentError(absl::StrCat("--batch_size=", FLAGS_batch_size, ": must be at least 1"));

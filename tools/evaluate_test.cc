@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "ml/execution/checkpoint.h"
@@ -105,6 +106,36 @@ TEST(EvaluateTest, LogitsByHandWithAMask) {
   ASSERT_EQ(result.status, 0) << result.err;
   EXPECT_TRUE(at::equal(ReadSafetensors(output)->tensors.at("logits"),
                         at::tensor({1.5f, 0.f, 9.5f, 13.5f, 0.f, 21.5f}).view({2, 3})));
+}
+
+// The mean of 1, 1, 1 and 1 + 2^-22 is 1 + 2^-24, which float32 rounds to 1. Masks go along.
+TEST(EvaluateTest, LogitsInFloat64) {
+  Model model = Means(3, 2);
+  model.SetMasks({{"conv", at::tensor({1.f, 0.f, 1.f}).view({3, 1, 1, 1})}});
+  const std::string weights = Write("means.safetensors", ModelToSafetensors(model));
+  at::Tensor pixels = at::ones({1, 3, 2, 2});
+  pixels[0][2][1][1] += std::ldexp(1.f, -22);
+  const std::string images = WriteTensor("images.safetensors", "images", pixels);
+  const std::string output = Temporary("logits.safetensors");
+  const std::vector<std::string> arguments = {"--checkpoint=" + weights, "--input=" + images, "--output=" + output};
+  for (const bool wide : {false, true}) {
+    std::vector<std::string> all = arguments;
+    if (wide) all.push_back("--dtype=float64");
+    const ProgramResult result = RunProgram(kEvaluate, all);
+    ASSERT_EQ(result.status, 0) << result.err;
+    const at::Tensor logits = ReadSafetensors(output)->tensors.at("logits");
+    EXPECT_EQ(logits.scalar_type(), wide ? at::kDouble : at::kFloat);
+    EXPECT_EQ(logits[0][0].item<double>(), 1);
+    EXPECT_EQ(logits[0][1].item<double>(), 0);
+    EXPECT_EQ(logits[0][2].item<double>(), wide ? 1 + std::ldexp(1., -24) : 1);
+  }
+  std::vector<std::string> wrong = arguments;
+  wrong.push_back("--dtype=double");
+  EXPECT_EQ(RunProgram(kEvaluate, wrong).err, "--dtype=double: must be float32 or float64\n");
+  const ProgramResult data = RunProgram(
+      kEvaluate, {"--checkpoint=" + weights, "--dataset=[type.googleapis.com/prunelab.Digits] {}", "--dtype=float64"});
+  EXPECT_EQ(data.status, 2);
+  EXPECT_EQ(data.err, "--dtype goes with --input; a data set is evaluated in float32\n");
 }
 
 // As DataParallel writes them, with an additional counter: refused in one line that says how to read them, and then the

@@ -12,7 +12,7 @@
 #include "ml/data/validation_split.h"
 #include "ml/models/dataset_defaults.h"
 #include "ml/models/model_builder.h"
-#include "ml/safetensors/safetensors.h"
+#include "ml/onnx/checkpoint_file.h"
 #include "ml/training/training_config.h"
 
 namespace prunelab {
@@ -24,12 +24,12 @@ std::string ImageText(int64_t channels, int64_t height, int64_t width) {
 
 // The network in a file of weights.
 absl::StatusOr<Network> StoredNetwork(const std::string& path) {
-  const absl::StatusOr<SafetensorsHeader> file = ReadSafetensorsHeader(UserPath(path));
-  if (absl::IsNotFound(file.status())) return NoSuchFile(path);
-  PRUNELAB_RETURN_IF_ERROR(file.status());
-  const auto text = file->metadata.find("network");
+  const absl::StatusOr<std::map<std::string, std::string>> metadata = CheckpointMetadata(UserPath(path));
+  if (absl::IsNotFound(metadata.status())) return NoSuchFile(path);
+  PRUNELAB_RETURN_IF_ERROR(metadata.status());
+  const auto text = metadata->find("network");
   Network network;
-  if (text == file->metadata.end() || !google::protobuf::TextFormat::ParseFromString(text->second, &network)) {
+  if (text == metadata->end() || !google::protobuf::TextFormat::ParseFromString(text->second, &network)) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": carries no network; say with `network` which one its weights belong to"));
   }
@@ -44,6 +44,9 @@ absl::Status CheckNetworkFitsData(const NetworkInfo& network, const DatasetInfo&
         "network", absl::StrCat("takes images of ", ImageText(images.channels, images.height, images.width),
                                 ", but the data set's are ", ImageText(dataset.channels, dataset.height, dataset.width),
                                 " (channels, height, width); leave the network's sizes unset to take the data's"));
+  }
+  if (const absl::Status logits = network.CheckLogits(); !logits.ok()) {
+    return FieldError(stored ? "initial_weights" : "network", logits.message());
   }
   if (network.classes() == dataset.classes) return absl::OkStatus();
   if (stored) {

@@ -8,6 +8,7 @@
 #include "ml/base/files.h"
 #include "ml/base/status_macros.h"
 #include "ml/execution/model.h"
+#include "ml/onnx/checkpoint_file.h"
 
 namespace prunelab {
 
@@ -18,8 +19,10 @@ absl::StatusOr<InitialWeights> ReadInitialWeights(const RunConfig& config) {
   const absl::StatusOr<std::string> bytes = ReadFile(UserPath(path), uint64_t{1} << 36);
   if (absl::IsNotFound(bytes.status())) return NoSuchFile(path);
   PRUNELAB_RETURN_IF_ERROR(bytes.status());
-  PRUNELAB_ASSIGN_OR_RETURN(weights.tensors, ParseSafetensors(*bytes, path));
-  weights.digest = Sha256(*bytes);
+  PRUNELAB_ASSIGN_OR_RETURN(weights.tensors, ParseCheckpointFile(*bytes, path, UserPath(path), &weights.notes));
+  // Of an ONNX file the weights may lie in others beside it.
+  const bool onnx = LooksLikeOnnx(path, *bytes);
+  weights.digest = Sha256(onnx ? SerializeSafetensors(*weights.tensors) : *bytes);
   return weights;
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "experiments/config/ablation.pb.h"
@@ -16,10 +17,11 @@ namespace prunelab {
 // What `config.initial_weights` names; no value and "" if it names nothing.
 struct InitialWeights {
   std::optional<Safetensors> tensors;  // as they are in the file
-  std::string digest;                  // SHA-256 of the file
+  std::string digest;                  // SHA-256 of the file; of an ONNX file, of the tensors that it becomes
+  std::vector<std::string> notes;      // what the user should know of an import
 };
 
-// Errors: the file cannot be read, or is not a safetensors file; NotFound if it does not exist.
+// Errors: the file cannot be read, or is neither a safetensors nor an ONNX file; NotFound if it does not exist.
 absl::StatusOr<InitialWeights> ReadInitialWeights(const RunConfig& config);
 
 // The part of the file that the config uses for the network: everything that is not initialized freshly. Errors:

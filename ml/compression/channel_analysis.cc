@@ -98,7 +98,7 @@ class ChannelAnalysis::Builder {
     const std::string& name = view.node.name();
     const int input = a_.info.inputs(i)[0];
     const int64_t groups = a_.relations[i].groups;
-    const at::Tensor weight = network_.Get(name, "weight");
+    const at::Tensor weight = a_.info.op(i).ByOutput(network_.Get(name, "weight"), groups);
     const at::Tensor pairs = weight.ne(0)
                                  .flatten(1)
                                  .view({weight.size(0), weight.size(1), -1})
@@ -152,7 +152,7 @@ ChannelAnalysis::ChannelAnalysis(const WeightedNetwork& network) : info(network.
     needed.push_back(at::zeros_like(live[i]));
     stream.push_back(at::zeros_like(live[i]));
   }
-  needed[size - 1].fill_(true);
+  for (const int output : info.outputs()) needed[output].fill_(true);
   for (int i = size - 1; i >= 0; --i) builder.Backward(i);
   for (int i = 0; i < size; ++i) builder.FollowStreams(i);
 }
@@ -177,6 +177,13 @@ bool ChannelAnalysis::IsResidualSum(int node) const {
   for (size_t k = 0; k < info.inputs(node).size(); ++k) contributing += Contributes(node, k);
   return contributing >= 2;
 }
+
+bool ChannelAnalysis::IsStored(int node) const {
+  if (info.node(node).op_case() == Node::kFlatten) node = info.inputs(node)[0];
+  return info.node(node).op_case() == Node::kConstant;
+}
+
+bool ChannelAnalysis::IsConstant(int node) const { return !Any(live[node]); }
 
 at::Tensor ChannelAnalysis::Kept(int node) const { return live[node] & needed[node]; }
 

@@ -199,12 +199,17 @@ at::Tensor ExactLogits(const WeightedNetwork& network) {
   const at::Tensor x = at::linspace(-1, 1, 2 * shape.channels * shape.height * shape.width, at::kDouble);
   ReferencePlan plan;
   const at::NoGradGuard no_gradients;
-  return plan.Forward(model, x.mul(377).sin().mul(1.5).view({2, shape.channels, shape.height, shape.width}), {}).logits;
+  const ForwardResult result =
+      plan.Forward(model, x.mul(377).sin().mul(1.5).view({2, shape.channels, shape.height, shape.width}), {});
+  std::vector<at::Tensor> results;
+  for (const at::Tensor& each : result.results) results.push_back(each.flatten(1));
+  return at::cat(results, 1);
 }
 
 // Dead channels leave no constants: no biases, shifts, means or stored values.
 void RemoveConstants(WeightedNetwork& network) {
   for (Node& node : *network.network.mutable_node()) {
+    if (node.has_pad()) node.mutable_pad()->clear_value();
     const Elementwise::Function function = node.elementwise().function();
     if (function == Elementwise::SIGMOID || function == Elementwise::HARD_SIGMOID) {  // not zero at zero
       node.mutable_elementwise()->set_function(Elementwise::TANH);

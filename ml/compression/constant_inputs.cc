@@ -29,15 +29,16 @@ void FoldConstantInputs(WeightedNetwork& network) {
     const int input = analysis.info.inputs(i)[0];
     if (analysis.carries_stream[input] || !analysis.live[i].any().item<bool>()) continue;
     // Weights that are multiplied by a constant: bool, broadcast to the weight.
-    const at::Tensor weight = network.Get(node.name(), "weight");
+    const Operator& op = analysis.info.op(i);
+    const at::Tensor weight = op.ByOutput(network.Get(node.name(), "weight"), /*groups=*/1);
     at::Tensor meets = analysis.live[input].logical_not().view({1, -1});
     if (weight.dim() == 4) meets = meets.unsqueeze(2).unsqueeze(3);
     if (!(weight.ne(0) & meets).any().item<bool>()) continue;
-    network.Set(node.name(), "weight", weight.masked_fill(meets, 0));
+    network.Set(node.name(), "weight", op.FromByOutput(weight.masked_fill(meets, 0), /*groups=*/1));
     const ChannelPictures& reached = analysis.reached[i];
     if (!reached.values.ne(0).any().item<bool>()) continue;
     if (reached.values.numel() == weight.size(0)) {
-      AddToBias(network, analysis.info.op(i), copy, reached.values);
+      AddToBias(network, op, copy, reached.values);
       continue;
     }
     const std::string constant = rewriter.AppendConstant(node.name(), reached, weight.scalar_type());

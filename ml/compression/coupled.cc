@@ -28,8 +28,9 @@ class Ties {
     }
     fixed_.assign(parent_.size(), false);
     for (int i = 0; i < info.network().node_size(); ++i) TieNode(i);
-    const int output = info.network().node_size() - 1;
-    for (int64_t c = 0; c < info.shape(output).channels; ++c) Fix(output, c);
+    for (const int output : info.outputs()) {
+      for (int64_t c = 0; c < info.shape(output).channels; ++c) Fix(output, c);
+    }
   }
 
   int64_t Root(int i, int64_t channel) const { return Root(first_[i] + channel); }
@@ -134,7 +135,8 @@ class Grouping {
 };
 
 // Of each group the mean over its filters of their mean |weight|.
-std::vector<double> Importances(const WeightedNetwork& network, const std::vector<ChannelGroup>& groups) {
+std::vector<double> Importances(const WeightedNetwork& network, const NetworkInfo& info,
+                                const std::vector<ChannelGroup>& groups) {
   std::map<std::string, at::Tensor> of_filters;
   std::vector<double> importances;
   for (const ChannelGroup& group : groups) {
@@ -142,7 +144,10 @@ std::vector<double> Importances(const WeightedNetwork& network, const std::vecto
     for (const auto& [node, filter] : group.filters) {
       at::Tensor& mean = of_filters[node];
       if (!mean.defined()) {
-        mean = network.Get(node, "weight").to(at::kDouble).abs().flatten(1).mean(1).contiguous();
+        const int i = info.Index(node);
+        const at::Tensor weight =
+            info.op(i).ByOutput(network.Get(node, "weight"), info.op(i).Channels(info.View(i)).groups);
+        mean = weight.to(at::kDouble).abs().flatten(1).mean(1).contiguous();
       }
       sum += mean.data_ptr<double>()[filter];
     }
@@ -203,7 +208,7 @@ absl::StatusOr<CoupledRemoval> RemoveCoupled(WeightedNetwork& network, const Cou
   }
   const NetworkInfo info = network.Info();
   const Grouping grouping(info);
-  const std::vector<double> importances = Importances(network, grouping.groups());
+  const std::vector<double> importances = Importances(network, info, grouping.groups());
   std::vector<bool> goes = Chosen(importances, options.rate);
   CoupledRemoval removal;
   removal.groups = static_cast<int64_t>(goes.size());

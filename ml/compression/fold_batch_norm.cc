@@ -19,8 +19,11 @@ struct Before {
   std::vector<std::pair<int, std::vector<int64_t>>> constants;
 };
 
+bool IsReadOnce(const NetworkInfo& info, int i) { return info.users(i).size() == 1 && !info.IsOutput(i); }
+
 bool IsOwnConv(const NetworkInfo& info, int i) {
-  return info.node(i).op_case() == Node::kConv2D && info.users(i).size() == 1;
+  const Node::OpCase op = info.node(i).op_case();
+  return (op == Node::kConv2D || op == Node::kConvTranspose2D) && IsReadOnce(info, i);
 }
 
 Before Find(const NetworkInfo& info, int input) {
@@ -29,9 +32,9 @@ Before Find(const NetworkInfo& info, int input) {
     before.conv = input;
     return before;
   }
-  if (info.node(input).op_case() != Node::kAdd || info.users(input).size() != 1) return {};
+  if (info.node(input).op_case() != Node::kAdd || !IsReadOnce(info, input)) return {};
   for (const int term : info.inputs(input)) {
-    if (info.users(term).size() != 1) return {};
+    if (!IsReadOnce(info, term)) return {};
     if (IsOwnConv(info, term) && before.conv < 0) {
       before.conv = term;
       continue;
@@ -43,7 +46,7 @@ Before Find(const NetworkInfo& info, int input) {
       constant = info.inputs(term)[0];
       channels.assign(info.node(term).scatter().index().begin(), info.node(term).scatter().index().end());
     }
-    if (info.node(constant).op_case() != Node::kConstant || info.users(constant).size() != 1) return {};
+    if (info.node(constant).op_case() != Node::kConstant || !IsReadOnce(info, constant)) return {};
     before.constants.emplace_back(constant, channels);
   }
   return before;
@@ -81,11 +84,14 @@ void FoldBatchNorm(WeightedNetwork& network) {
     const at::Tensor scale = get("weight") / (get("running_var") + node.batch_norm2d().epsilon()).sqrt();
     at::Tensor shift = get("bias") - get("running_mean") * scale;
     const std::string& conv = info.node(before.conv).name();
-    const at::Tensor weight = network.Get(conv, "weight");
+    const Operator& op = info.op(before.conv);
+    const int64_t groups = op.Channels(info.View(before.conv)).groups;
+    const at::Tensor weight = op.ByOutput(network.Get(conv, "weight"), groups);
     if (network.Has(conv, "bias")) shift = shift + network.Get(conv, "bias").to(at::kDouble) * scale;
-    network.Set(conv, "weight", (weight.to(at::kDouble) * scale.view({-1, 1, 1, 1})).to(weight.scalar_type()));
+    const at::Tensor scaled = (weight.to(at::kDouble) * scale.view({-1, 1, 1, 1})).to(weight.scalar_type());
+    network.Set(conv, "weight", op.FromByOutput(scaled, groups));
     network.Set(conv, "bias", shift.to(weight.scalar_type()));
-    written[conv]->mutable_conv2d()->set_bias(true);
+    op.AddBias(*written[conv]);
     for (const auto& [constant, channels] : before.constants) {
       const std::string& name = info.node(constant).name();
       const at::Tensor value = network.Get(name, "value");

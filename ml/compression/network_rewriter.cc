@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <limits>
 #include <set>
 #include <utility>
 
@@ -15,6 +16,13 @@ namespace {
 // The suffix of a new node after its base's name: "conv1" -> "conv1.scatter".
 std::string Derived(const std::string& base, const char* suffix) {
   return absl::StrCat(base.substr(0, base.find('\n')), suffix);
+}
+
+// Which rows (columns) a constant stores, in one of its two fields for that.
+void SetRows(const EqualRows& rows, google::protobuf::RepeatedField<int64_t>& repeats,
+             google::protobuf::RepeatedField<int64_t>& index) {
+  const bool runs = rows.AreRuns();
+  for (const int64_t number : runs ? rows.Runs() : rows.index()) (runs ? repeats : index).Add(number);
 }
 
 }  // namespace
@@ -84,15 +92,20 @@ std::string NetworkRewriter::AppendLayout(const std::string& constant, const Nod
 void NetworkRewriter::NarrowParameters(const NetworkInfo& info, int i, const RemainingChannels& remaining) {
   const NodeView view = info.View(i);
   const ChannelRelation relation = info.op(i).Channels(view);
-  const auto select = [&](const std::string& suffix, int64_t dimension, const at::Tensor& channels) {
-    const at::Tensor& tensor = network_.Get(view.node.name(), suffix.c_str());
-    network_.Set(view.node.name(), suffix.c_str(), tensor.index_select(dimension, WhereTrue(channels)).contiguous());
-  };
-  for (const NodeParameter& parameter : info.op(i).Parameters(view)) {
-    if (!parameter.shape.empty() && !parameter.is_shared) select(parameter.suffix, 0, remaining.outputs);
-  }
-  if (relation.kind == ChannelRelation::Kind::kMixed && relation.groups == 1) {
-    select("weight", 1, remaining.inputs[0]);
+  const Operator& op = info.op(i);
+  const at::Tensor outputs = WhereTrue(remaining.outputs);
+  for (const NodeParameter& parameter : op.Parameters(view)) {
+    if (parameter.shape.empty() || parameter.is_shared) continue;
+    at::Tensor tensor = network_.Get(view.node.name(), parameter.suffix.c_str());
+    if (relation.kind == ChannelRelation::Kind::kMixed && parameter.suffix == "weight") {
+      tensor = op.ByOutput(tensor, relation.groups).index_select(0, outputs);
+      if (relation.groups == 1) tensor = tensor.index_select(1, WhereTrue(remaining.inputs[0]));
+      const at::Tensor groups = remaining.outputs.view({relation.groups, -1}).any(1);
+      tensor = op.FromByOutput(tensor, groups.sum().item<int64_t>());
+    } else {
+      tensor = tensor.index_select(0, outputs);
+    }
+    network_.Set(view.node.name(), parameter.suffix.c_str(), tensor.contiguous());
   }
 }
 
@@ -107,13 +120,10 @@ std::string NetworkRewriter::AppendStored(const std::string& base, const Channel
   constant->set_channels(index.numel());
   // A value that is the same at every pixel is stored as one pixel, whatever the size of the pictures.
   if (full_size || pictures.values.numel() > pictures.values.size(0)) {
-    int64_t height = 0, width = 0;
-    for (const int64_t run : pictures.rows) height += run;
-    for (const int64_t run : pictures.columns) width += run;
-    constant->set_height(height);
-    constant->set_width(width);
-    for (const int64_t run : pictures.rows) constant->add_row_repeats(run);
-    for (const int64_t run : pictures.columns) constant->add_column_repeats(run);
+    constant->set_height(pictures.rows.size());
+    constant->set_width(pictures.columns.size());
+    SetRows(pictures.rows, *constant->mutable_row_repeats(), *constant->mutable_row_index());
+    SetRows(pictures.columns, *constant->mutable_column_repeats(), *constant->mutable_column_index());
   }
   network_.Set(name, "value", pictures.values.to(dtype).contiguous());
   return AppendScatter(name, name, stored);
@@ -149,10 +159,28 @@ std::string NetworkRewriter::AppendScatter(const std::string& base, const std::s
   return node->name();
 }
 
+std::string NetworkRewriter::NewOutput(const std::string& node) {
+  const std::string name = NewName(node);
+  const auto& others = next_.output();
+  if (std::find(others.begin(), others.end(), name) == others.end()) return name;
+  // Two outputs have become one value: one of them gets a node of its own, which clips nothing.
+  Node* copy = Append();
+  copy->set_name(NewNode(Derived(node, ".copy")));
+  copy->add_input(name);
+  prunelab::Elementwise* clip = copy->mutable_elementwise();
+  clip->set_function(prunelab::Elementwise::CLIP);
+  clip->set_low(-std::numeric_limits<double>::infinity());
+  clip->set_high(std::numeric_limits<double>::infinity());
+  return copy->name();
+}
+
 void NetworkRewriter::Finish() {
-  // The output is the last node. If it was renamed, nothing after its new name is needed.
-  const std::string output = NewName(network_.network.node(network_.network.node_size() - 1).name());
-  while (next_.node(next_.node_size() - 1).name() != output) next_.mutable_node()->RemoveLast();
+  if (network_.network.output().empty()) {
+    // The output is the last node. If it was renamed, nothing after its new name is needed.
+    const std::string output = NewName(network_.network.node(network_.network.node_size() - 1).name());
+    while (next_.node(next_.node_size() - 1).name() != output) next_.mutable_node()->RemoveLast();
+  }
+  for (const std::string& output : network_.network.output()) next_.add_output(NewOutput(output));
   std::set<std::string> names;
   for (const Node& node : next_.node()) names.insert(node.name());
   std::map<std::string, std::string> final_names;
@@ -168,6 +196,10 @@ void NetworkRewriter::Finish() {
     for (int number = 2; !names.insert(name).second; ++number) name = absl::StrCat(base, number);
     final_names[node.name()] = name;
     node.set_name(name);
+  }
+  for (std::string& output : *next_.mutable_output()) {
+    const auto found = final_names.find(output);
+    if (found != final_names.end()) output = found->second;
   }
   // Values of new constants move to their final names, which a removed node may have had.
   std::map<std::string, at::Tensor> values;

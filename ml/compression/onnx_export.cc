@@ -6,16 +6,19 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "ml/network/channel_pictures.h"
+#include "ml/network/resampling.h"
+#include "ml/network/window.h"
 
 namespace prunelab {
 namespace {
 
 constexpr int kOpset = 17, kIrVersion = 8;
-constexpr char kInput[] = "images", kOutput[] = "logits";
+constexpr char kInput[] = "images";
 
 class Exporter {
  public:
@@ -28,18 +31,28 @@ class Exporter {
     opset->set_version(kOpset);
     graph_ = model_.mutable_graph();
     graph_->set_name("network");
+    for (int i = 0; i < info_.network().node_size(); ++i) {
+      has_batch_[i] = i == info_.image();
+      for (const int input : info_.inputs(i)) has_batch_[i] = has_batch_[i] || has_batch_[input];
+    }
   }
 
   std::string Run() {
     const NodeShape& images = info_.input_shape();
     Describe(graph_->add_input(), kInput, {images.channels, images.height, images.width});
-    Describe(graph_->add_output(), kOutput, {info_.classes()});
+    for (size_t k = 0; k < info_.outputs().size(); ++k) {
+      const NodeShape& shape = info_.shape(info_.outputs()[k]);
+      const std::vector<int64_t> sizes = shape.flat ? std::vector<int64_t>{shape.channels}
+                                                    : std::vector<int64_t>{shape.channels, shape.height, shape.width};
+      Describe(graph_->add_output(), OutputName(k), sizes);
+    }
     for (int i = 0; i < info_.network().node_size(); ++i) Write(i);
+    for (size_t k = 0; k < info_.outputs().size(); ++k) WriteIndirectOutput(k);
     return model_.SerializeAsString();
   }
 
  private:
-  static void Describe(onnx::ValueInfoProto* value, const char* name, const std::vector<int64_t>& sizes) {
+  static void Describe(onnx::ValueInfoProto* value, const std::string& name, const std::vector<int64_t>& sizes) {
     value->set_name(name);
     onnx::TypeProto::Tensor* type = value->mutable_type()->mutable_tensor_type();
     type->set_elem_type(onnx::TensorProto::FLOAT);
@@ -49,11 +62,38 @@ class Exporter {
 
   // The name of a node's output. Parameters have other endings, so that no two names are equal.
   std::string Value(int i) const {
-    if (i == info_.network().node_size() - 1) return kOutput;
+    const std::vector<int>& outputs = info_.outputs();
+    const auto output = std::find(outputs.begin(), outputs.end(), i);
+    if (output != outputs.end() && IsDirect(i)) return OutputName(output - outputs.begin());
     const Node& node = info_.node(i);
     if (i == info_.image()) return kInput;
     if (node.op_case() == Node::kDropout) return Value(info_.inputs(i)[0]);
     return absl::StrCat(node.name(), node.op_case() == Node::kConstant ? ".value" : ".output");
+  }
+
+  std::string OutputName(size_t k) const {
+    const std::string name = info_.ResultName(k);
+    return k > 0 && (name == kInput || name == info_.ResultName(0)) ? absl::StrCat(name, ".result") : name;
+  }
+
+  // Whether a node's value is that of an output, as it is. The images are not, nor what has no batch.
+  bool IsDirect(int i) const { return info_.network().output().empty() || (i != info_.image() && has_batch_[i]); }
+
+  // A copy of the images, or a constant for each of them.
+  void WriteIndirectOutput(size_t k) {
+    const int i = info_.outputs()[k];
+    if (IsDirect(i)) return;
+    const std::string name = OutputName(k);
+    if (i == info_.image()) {
+      Append("Identity", name, {kInput}, name);
+      return;
+    }
+    const std::string base = absl::StrCat(info_.node(i).name(), ".result"), ones = base + ".ones";
+    const std::string shape = base + ".shape";
+    Int(Append("Shape", base, {kInput}, base), "end", 1);
+    InitializeInts(ones, std::vector<int64_t>(info_.shape(i).flat ? 1 : 3, 1));
+    Int(Append("Concat", shape, {base, ones}, shape), "axis", 0);
+    Append("Expand", name, {Value(i), shape}, name);
   }
 
   onnx::NodeProto* Append(const char* op, const std::string& name, const std::vector<std::string>& inputs,
@@ -83,10 +123,14 @@ class Exporter {
     onnx::AttributeProto* attribute = Attribute(node, name, onnx::AttributeProto::INTS);
     for (const int64_t value : values) attribute->add_ints(value);
   }
-  static void Windows(onnx::NodeProto* node, const std::vector<int64_t>& kernel, int64_t stride, int64_t padding) {
-    Ints(node, "kernel_shape", kernel);
-    Ints(node, "strides", {stride, stride});
-    Ints(node, "pads", {padding, padding, padding, padding});
+  static void String(onnx::NodeProto* node, const char* name, const char* value) {
+    Attribute(node, name, onnx::AttributeProto::STRING)->set_s(value);
+  }
+  // `pads`: top, left, bottom, right.
+  static void Windows(onnx::NodeProto* node, const Window& window, const std::vector<int64_t>& pads) {
+    Ints(node, "kernel_shape", {window.down.kernel, window.across.kernel});
+    Ints(node, "strides", {window.down.stride, window.across.stride});
+    Ints(node, "pads", pads);
   }
 
   // Little-endian bytes, like this machine's.
@@ -168,6 +212,10 @@ class Exporter {
     };
     switch (elementwise.function()) {
       case Elementwise::CLIP:
+        if (std::isinf(elementwise.low()) && std::isinf(elementwise.high())) {
+          Append("Identity", name, {x}, Value(i));
+          return;
+        }
         Step(i, "Clip", {x, Number(i, elementwise.low()), Number(i, elementwise.high())}, /*last=*/true);
         return;
       case Elementwise::LEAKY_RELU:
@@ -203,6 +251,126 @@ class Exporter {
       case Elementwise::UNSET:
         return;
     }
+  }
+
+  // `pads`: top, left, bottom, right.
+  void AppendPad(const std::string& name, const std::string& x, const std::vector<int64_t>& pads, const char* mode,
+                 double value, const std::string& output) {
+    const std::string sizes = absl::StrCat(name, ".pads"), number = absl::StrCat(name, ".pad_value");
+    InitializeInts(sizes, {0, 0, pads[0], pads[1], 0, 0, pads[2], pads[3]});
+    Initialize(number, onnx::TensorProto::FLOAT, at::scalar_tensor(value, at::kFloat));
+    String(Append("Pad", name, {x, sizes, number}, output), "mode", mode);
+  }
+
+  enum class PoolKind { kMax, kAverage, kAverageInside };
+
+  // Windows that reach beyond the padding are written as padding of that size instead of ONNX's ceil_mode, about which
+  // engines disagree.
+  void WritePool(int i, const Window& window, PoolKind kind, std::string x) {
+    const std::string& name = info_.node(i).name();
+    const NodeShape& shape = info_.shape(info_.inputs(i)[0]);
+    const auto end = [](const WindowAxis& axis, int64_t size) {
+      return axis.ceil || axis.after >= axis.kernel ? std::max<int64_t>(axis.Reach(size), 0) : axis.after;
+    };
+    std::vector<int64_t> pads = {window.down.before, window.across.before, end(window.down, shape.height),
+                                 end(window.across, shape.width)};
+    // What counts in an average of the padding too.
+    const int64_t bottom = std::min(window.down.after, pads[2]), right = std::min(window.across.after, pads[3]);
+    const bool counts_some = kind == PoolKind::kAverage && (bottom < pads[2] || right < pads[3]);
+    // onnxruntime refuses to pad as much as the kernel has pixels.
+    const bool wide =
+        std::max(pads[0], pads[2]) >= window.down.kernel || std::max(pads[1], pads[3]) >= window.across.kernel;
+    if (counts_some || (wide && kind != PoolKind::kAverageInside)) {
+      const std::string padded = absl::StrCat(name, ".padded");
+      const bool max = kind == PoolKind::kMax;
+      AppendPad(padded, x, {pads[0], pads[1], max ? pads[2] : bottom, max ? pads[3] : right}, "constant",
+                max ? -std::numeric_limits<double>::infinity() : 0, padded);
+      pads = {0, 0, max ? 0 : pads[2] - bottom, max ? 0 : pads[3] - right};
+      if (!max) kind = PoolKind::kAverageInside;
+      x = padded;
+    }
+    onnx::NodeProto* next = Append(kind == PoolKind::kMax ? "MaxPool" : "AveragePool", name, {x}, Value(i));
+    Windows(next, window, pads);
+    if (kind != PoolKind::kMax) Int(next, "count_include_pad", kind == PoolKind::kAverage);
+    if (window.down.dilation > 1 || window.across.dilation > 1) {
+      Ints(next, "dilations", {window.down.dilation, window.across.dilation});
+    }
+  }
+
+  void WriteAdaptivePool(int i, const std::string& x) {
+    const AdaptivePool2d& pool = info_.node(i).adaptive_pool2d();
+    const std::string& name = info_.node(i).name();
+    const NodeShape& in = info_.shape(info_.inputs(i)[0]);
+    const bool max = pool.function() == AdaptivePool2d::MAX;
+    if (pool.height() == 1 && pool.width() == 1) {
+      Append(max ? "GlobalMaxPool" : "GlobalAveragePool", name, {x}, Value(i));
+      return;
+    }
+    if (in.height % pool.height() == 0 && in.width % pool.width() == 0) {
+      Window window;
+      window.down.kernel = window.down.stride = in.height / pool.height();
+      window.across.kernel = window.across.stride = in.width / pool.width();
+      WritePool(i, window, max ? PoolKind::kMax : PoolKind::kAverageInside, x);
+      return;
+    }
+    // Windows of different sizes, each a slice: rows first, then columns.
+    const std::string rows = PoolSlices(i, x, 2, AdaptiveRows(in.height, pool.height()), max, "");
+    PoolSlices(i, rows, 3, AdaptiveRows(in.width, pool.width()), max, Value(i));
+  }
+
+  // The average or maximum of each range along `axis`, put together. `output`: the name; empty: a new one.
+  std::string PoolSlices(int i, const std::string& x, int64_t axis, const std::vector<RowRange>& ranges, bool max,
+                         std::string output) {
+    const std::string base = absl::StrCat(info_.node(i).name(), axis == 2 ? ".rows" : ".columns");
+    if (output.empty()) output = base;
+    const std::string axes = absl::StrCat(base, ".axes");
+    InitializeInts(axes, {axis});
+    std::vector<std::string> parts;
+    for (size_t k = 0; k < ranges.size(); ++k) {
+      const std::string slice = absl::StrCat(base, ".slice", k), part = absl::StrCat(base, k);
+      InitializeInts(slice + ".first", {ranges[k].first});
+      InitializeInts(slice + ".end", {ranges[k].end});
+      Append("Slice", slice, {x, slice + ".first", slice + ".end", axes}, slice);
+      Ints(Append(max ? "ReduceMax" : "ReduceMean", part, {slice}, part), "axes", {axis});
+      parts.push_back(part);
+    }
+    Int(Append("Concat", base, parts, output), "axis", axis);
+    return output;
+  }
+
+  void WriteResize(int i, const std::string& x) {
+    const Resize& resize = info_.node(i).resize();
+    const std::string& name = info_.node(i).name();
+    const NodeShape& in = info_.shape(info_.inputs(i)[0]);
+    const bool nearest = resize.function() == Resize::NEAREST;
+    if (nearest && (resize.height() % in.height != 0 || resize.width() % in.width != 0)) {
+      // Engines compute the places in float, and may miss the row.
+      const auto gather = [&](const std::string& from, const char* what, int64_t axis, int64_t size, int64_t result,
+                              const std::string& output) {
+        const std::string index = absl::StrCat(name, what);
+        std::vector<int64_t> rows;
+        for (const RowBlend& row : ResizedRows(Resize::NEAREST, size, result)) rows.push_back(row.first);
+        InitializeInts(index, rows);
+        Int(Append("Gather", output, {from, index}, output), "axis", axis);
+      };
+      const std::string rows = absl::StrCat(name, ".resized_rows");
+      gather(x, ".row_index", 2, in.height, resize.height(), rows);
+      gather(rows, ".column_index", 3, in.width, resize.width(), Value(i));
+      return;
+    }
+    // The batch's size is known only when the model runs.
+    const std::string batch = absl::StrCat(name, ".batch"), size = absl::StrCat(name, ".size"),
+                      sizes = absl::StrCat(name, ".sizes");
+    Int(Append("Shape", batch, {x}, batch), "end", 1);
+    InitializeInts(size, {in.channels, resize.height(), resize.width()});
+    Int(Append("Concat", sizes, {batch, size}, sizes), "axis", 0);
+    onnx::NodeProto* next = Append("Resize", name, {x, "", "", sizes}, Value(i));
+    String(next, "mode", nearest ? "nearest" : "linear");
+    String(next, "coordinate_transformation_mode",
+           nearest                                         ? "asymmetric"
+           : resize.function() == Resize::BILINEAR_ALIGNED ? "align_corners"
+                                                           : "half_pixel");
+    if (nearest) String(next, "nearest_mode", "floor");
   }
 
   // ONNX normalizes the last dimensions.
@@ -243,11 +411,7 @@ class Exporter {
     const Node& node = info_.node(i);
     const std::string& name = node.name();
     std::vector<std::string> in;
-    has_batch_[i] = i == info_.image();
-    for (const int input : info_.inputs(i)) {
-      in.push_back(Value(input));
-      has_batch_[i] = has_batch_[i] || has_batch_[input];
-    }
+    for (const int input : info_.inputs(i)) in.push_back(Value(input));
     switch (node.op_case()) {
       case Node::kImage:
       case Node::OP_NOT_SET:
@@ -257,8 +421,9 @@ class Exporter {
         in.push_back(Parameter(node, "weight"));
         if (conv.bias()) in.push_back(Parameter(node, "bias"));
         onnx::NodeProto* next = Append("Conv", name, in, Value(i));
-        Windows(next, {conv.kernel_height(), conv.kernel_width()}, conv.stride(), conv.padding());
-        Ints(next, "dilations", {conv.dilation(), conv.dilation()});
+        const Window window = WindowOf(conv);
+        Windows(next, window, {window.down.before, window.across.before, window.down.after, window.across.after});
+        Ints(next, "dilations", {window.down.dilation, window.across.dilation});
         Int(next, "group", conv.groups());
         return;
       }
@@ -281,16 +446,31 @@ class Exporter {
       case Node::kAdd:
         Append("Sum", name, in, Value(i));
         return;
-      case Node::kMaxPool2D: {
-        const MaxPool2d& pool = node.max_pool2d();
-        Windows(Append("MaxPool", name, in, Value(i)), {pool.kernel(), pool.kernel()}, pool.stride(), pool.padding());
+      case Node::kMaxPool2D:
+        WritePool(i, WindowOf(node.max_pool2d()), PoolKind::kMax, in[0]);
+        return;
+      case Node::kAveragePool2D:
+        WritePool(i, WindowOf(node.average_pool2d()),
+                  node.average_pool2d().count_include_pad() ? PoolKind::kAverage : PoolKind::kAverageInside, in[0]);
+        return;
+      case Node::kAdaptivePool2D:
+        WriteAdaptivePool(i, in[0]);
+        return;
+      case Node::kResize:
+        WriteResize(i, in[0]);
+        return;
+      case Node::kPad: {
+        const Pad& pad = node.pad();
+        const char* mode = pad.function() == Pad::REFLECT     ? "reflect"
+                           : pad.function() == Pad::REPLICATE ? "edge"
+                                                              : "constant";
+        AppendPad(name, in[0], {pad.pads().begin(), pad.pads().end()}, mode, pad.value(), Value(i));
         return;
       }
-      case Node::kAveragePool2D: {
-        const AveragePool2d& pool = node.average_pool2d();
-        onnx::NodeProto* next = Append("AveragePool", name, in, Value(i));
-        Windows(next, {pool.kernel(), pool.kernel()}, pool.stride(), pool.padding());
-        Int(next, "count_include_pad", 1);
+      case Node::kUnflatten: {
+        const std::string axes = absl::StrCat(name, ".axes");
+        InitializeInts(axes, {2, 3});
+        Append("Unsqueeze", name, {in[0], axes}, Value(i));
         return;
       }
       case Node::kGlobalAveragePool:
@@ -359,11 +539,22 @@ class Exporter {
         Int(Append("Gather", name, {in[0], index}, Value(i)), "axis", 1);
         return;
       }
-      case Node::kConvTranspose2D:
-      case Node::kResize:
-      case Node::kPad:
-      case Node::kAdaptivePool2D:
-      case Node::kUnflatten:
+      case Node::kConvTranspose2D: {
+        const ConvTranspose2d& conv = node.conv_transpose2d();
+        in.push_back(Parameter(node, "weight"));
+        if (conv.bias()) in.push_back(Parameter(node, "bias"));
+        onnx::NodeProto* next = Append("ConvTranspose", name, in, Value(i));
+        const TransposedWindow window = WindowOf(conv);
+        const TransposedAxis &down = window.down, &across = window.across;
+        Ints(next, "kernel_shape", {down.kernel, across.kernel});
+        Ints(next, "strides", {down.stride, across.stride});
+        Ints(next, "pads", {down.padding, across.padding, down.padding, across.padding});
+        Ints(next, "output_padding", {down.output_padding, across.output_padding});
+        Ints(next, "dilations", {down.dilation, across.dilation});
+        Int(next, "group", conv.groups());
+        return;
+      }
+      case Node::kDropout:
         return;
       case Node::kConstant: {
         const ChannelPictures pictures = StoredPictures(node.constant(), network_.Get(name, "value"));

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "ml/base/check.h"
 #include "ml/kernels/conv3x3/conv3x3.h"
+#include "ml/network/window.h"
 
 namespace prunelab {
 namespace {
@@ -162,8 +163,7 @@ class FoldedConvStep : public Step {
 
 bool CanFoldConv(const Node& node, const NodeShape& input, int64_t filters) {
   const Conv2d& conv = node.conv2d();
-  return node.op_case() == Node::kConv2D && conv.kernel_height() == 3 && conv.kernel_width() == 3 &&
-         conv.stride() == 1 && conv.padding() == 1 && conv.dilation() == 1 && conv.groups() == 1 &&
+  return node.op_case() == Node::kConv2D && IsPlain3x3(WindowOf(conv)) && conv.groups() == 1 &&
          HasConv3x3(FilledUp(input.channels), FilledUp(filters), input.height, input.width);
 }
 

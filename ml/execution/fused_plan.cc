@@ -16,6 +16,7 @@
 #include "ml/execution/run_node.h"
 #include "ml/kernels/batch_norm/fused_batch_norm.h"
 #include "ml/kernels/device_conv3x3/weight_gradient.h"
+#include "ml/network/window.h"
 
 namespace prunelab {
 namespace {
@@ -76,10 +77,7 @@ struct Conv3x3Function : torch::autograd::Function<Conv3x3Function> {
 };
 
 // Whether Conv3x3Function computes such a convolution.
-bool IsConv3x3(const Conv2d& conv) {
-  return conv.kernel_height() == 3 && conv.kernel_width() == 3 && conv.stride() == 1 && conv.padding() == 1 &&
-         conv.dilation() == 1 && conv.groups() == 1 && !conv.bias();
-}
+bool IsConv3x3(const Conv2d& conv) { return IsPlain3x3(WindowOf(conv)) && conv.groups() == 1 && !conv.bias(); }
 
 class Conv3x3Step : public Step {
  public:

@@ -36,6 +36,14 @@ TEST(FusedPlanTest, ADenseStepEqualsTheReferencePlan) {
   }
 }
 
+TEST(FusedPlanTest, UnevenWindowsAreNotTakenForEvenOnes) {
+  for (const NetworkInfo& info : UnevenConvolutions()) {
+    SCOPED_TRACE(info.node(info.Index("conv")).ShortDebugString());
+    ExpectSameStep(info, {}, {});
+    ExpectSameStep(info, SomeMasks(info, 0.5), {});
+  }
+}
+
 TEST(FusedPlanTest, AMaskedStepEqualsTheReferencePlan) {
   const NetworkInfo info = Build(kResNet20);
   for (const GradientPolicy policy : {GradientPolicy::kStraightThrough, GradientPolicy::kMasked}) {

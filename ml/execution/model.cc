@@ -101,6 +101,10 @@ void InitializeParameters(Model& model, uint64_t seed) {
       const double stddev =
           node.conv2d().has_initial_deviation() ? node.conv2d().initial_deviation() : std::sqrt(2 / fan_out);
       Fill(tensor, [&] { return stddev * stream.Normal(); });
+    } else if (node.op_case() == Node::kConvTranspose2D && tensor.dim() == 4) {
+      // PyTorch's default, which counts the pixels that each input is added to.
+      const double bound = 1 / std::sqrt(static_cast<double>(tensor.size(1) * tensor.size(2) * tensor.size(3)));
+      Fill(tensor, [&] { return bound * (2 * stream.Uniform() - 1); });
     } else if (node.op_case() == Node::kLinear && node.linear().has_initial_deviation()) {
       if (tensor.dim() == 2) {
         Fill(tensor, [&] { return node.linear().initial_deviation() * stream.Normal(); });

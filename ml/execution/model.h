@@ -25,9 +25,9 @@ struct NamedTensor {
 
 class Model {
  public:
-  // Allocates all tensors on `device` in `dtype` (num_batches_tracked stays int64), filled with what their operators call
-  // initial: zeros, except for ones in norms' weights and running_var and the like. Conv weights are channels_last.
-  // Parameters require gradients.
+  // Allocates all tensors on `device` in `dtype` (num_batches_tracked stays int64), filled with what their operators
+  // call initial: zeros, except for ones in norms' weights and running_var and the like. Conv weights are
+  // channels_last. Parameters require gradients.
   static Model Create(NetworkInfo info, at::ScalarType dtype, at::Device device);
 
   const NetworkInfo& info() const { return *info_; }
@@ -79,9 +79,10 @@ class Model {
 };
 
 // Initial weights, a pure function of (seed, name): convolutions He-normal (fan-out, gain sqrt(2)), linear layers
-// PyTorch's default (uniform within 1 / sqrt(fan-in)). Where either says its initial_deviation, its weights are normal
-// with that deviation instead, and its bias is zero. All others are as their operators say: factors 1, addends 0. They
-// are computed in float64 and then rounded.
+// and transposed convolutions PyTorch's default (uniform within 1 / sqrt(fan-in), as PyTorch counts it). Where a layer
+// says its initial_deviation, its weights are normal with that deviation instead, and its bias is zero, as those of
+// convolutions are. All others are as their operators say: factors 1, addends 0. They are computed in float64 and then
+// rounded.
 void InitializeParameters(Model& model, uint64_t seed);
 
 }  // namespace prunelab

@@ -4,8 +4,6 @@
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <array>
-
 #include "absl/strings/str_cat.h"
 #include "ml/base/check.h"
 #include "ml/execution/dropout.h"
@@ -13,6 +11,8 @@
 #include "ml/kernels/scatter_channels/scatter_channels.h"
 #include "ml/network/arithmetic.h"
 #include "ml/network/elementwise.h"
+#include "ml/network/resampling.h"
+#include "ml/network/window_ops.h"
 
 namespace prunelab {
 namespace {
@@ -91,13 +91,19 @@ at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>
     case Node::kConv2D: {
       const Conv2d& conv = node.conv2d();
       const at::Tensor weight = ConvWeight(model, node, options.policy);
-      // The dilation of a kernel of one pixel means nothing, and oneDNN (of torch 2.11) reads past the image for it.
-      const std::array<int64_t, 2> dilation = {conv.kernel_height() == 1 ? 1 : conv.dilation(),
-                                               conv.kernel_width() == 1 ? 1 : conv.dilation()};
-      const bool sampled = at::GradMode::is_enabled() && weight.requires_grad() && NeedsSampling(conv, weight);
-      return at::conv2d(sampled ? Sampled(conv, in[0]) : in[0], weight, conv.bias() ? parameter("bias") : at::Tensor(),
-                        at::IntArrayRef(sampled ? 1 : conv.stride()), at::IntArrayRef(conv.padding()), dilation,
-                        conv.groups());
+      const at::Tensor bias = conv.bias() ? parameter("bias") : at::Tensor();
+      // The dilation of a kernel of one pixel, for which oneDNN (of torch 2.11) reads past the image, is 1 here.
+      Window window = WindowOf(conv);
+      at::Tensor x = in[0];
+      if (!window.HasEqualPads()) {
+        x = Padded(window, x);
+        window = WithoutPads(window);
+      }
+      if (at::GradMode::is_enabled() && weight.requires_grad() && NeedsSampling(window, weight)) {
+        x = Sampled(window, x);
+        window.down.stride = window.across.stride = 1;
+      }
+      return RunConv2d(window, x, weight, bias, conv.groups());
     }
     case Node::kBatchNorm2D: {
       const bool train = options.mode == Mode::kTrain;
@@ -120,16 +126,10 @@ at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>
       for (size_t i = 2; i < in.size(); ++i) sum = FitsInto(in[i], sum) ? sum.add_(in[i]) : sum + in[i];
       return sum;
     }
-    case Node::kMaxPool2D: {
-      const MaxPool2d& pool = node.max_pool2d();
-      return at::max_pool2d(in[0], at::IntArrayRef(pool.kernel()), at::IntArrayRef(pool.stride()),
-                            at::IntArrayRef(pool.padding()));
-    }
-    case Node::kAveragePool2D: {
-      const AveragePool2d& pool = node.average_pool2d();
-      return at::avg_pool2d(in[0], at::IntArrayRef(pool.kernel()), at::IntArrayRef(pool.stride()),
-                            at::IntArrayRef(pool.padding()));
-    }
+    case Node::kMaxPool2D:
+      return RunMaxPool2d(node.max_pool2d(), in[0]);
+    case Node::kAveragePool2D:
+      return RunAveragePool2d(node.average_pool2d(), in[0]);
     case Node::kGlobalAveragePool:
       return at::adaptive_avg_pool2d(in[0], {1, 1});
     case Node::kFlatten:
@@ -149,20 +149,29 @@ at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>
     case Node::kConstant: {
       const Constant& constant = node.constant();
       at::Tensor value = parameter("value").unsqueeze(0);
-      const auto repeat = [&](const google::protobuf::RepeatedField<int64_t>& repeats, int64_t dimension) {
-        if (repeats.empty()) return;
-        std::vector<int64_t> from;  // entry k as often as repeats[k] says
-        for (int k = 0; k < repeats.size(); ++k) from.insert(from.end(), repeats[k], k);
+      const auto repeat = [&](const google::protobuf::RepeatedField<int64_t>& repeats,
+                              const google::protobuf::RepeatedField<int64_t>& index, int64_t dimension) {
+        if (repeats.empty() && index.empty()) return;
+        std::vector<int64_t> from(index.begin(), index.end());
+        for (int k = 0; k < repeats.size(); ++k) from.insert(from.end(), repeats[k], k);  // k as often as it says
         value = value.index_select(dimension, model.Index(absl::StrCat(node.name(), "/", dimension), from));
       };
-      repeat(constant.row_repeats(), 2);
-      repeat(constant.column_repeats(), 3);
+      repeat(constant.row_repeats(), constant.row_index(), 2);
+      repeat(constant.column_repeats(), constant.column_index(), 3);
       return value;
     }
     case Node::kConcat:
       return Concatenated(in);
     case Node::kElementwise:
       return ApplyElementwise(node.elementwise(), in[0]);
+    case Node::kResize:
+      return RunResize(node.resize(), in[0]);
+    case Node::kPad:
+      return RunPad(node.pad(), in[0]);
+    case Node::kAdaptivePool2D:
+      return RunAdaptivePool2d(node.adaptive_pool2d(), in[0]);
+    case Node::kUnflatten:
+      return in[0].unsqueeze(2).unsqueeze(3);
     case Node::kArithmetic:
       return ApplyArithmetic(node.arithmetic(), in[0], in[1]);
     case Node::kPrelu:
@@ -198,16 +207,16 @@ at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>
     case Node::kSelect:
       return in[0].index_select(1,
                                 model.Index(node.name(), {node.select().index().begin(), node.select().index().end()}));
+    case Node::kConvTranspose2D: {
+      const ConvTranspose2d& conv = node.conv_transpose2d();
+      return RunConvTranspose2d(WindowOf(conv), in[0], parameter("weight"),
+                                conv.bias() ? parameter("bias") : at::Tensor(), conv.groups());
+    }
     case Node::kDropout: {
       const auto kept = options.kept.find(node.name());
       if (options.mode == Mode::kEvaluate || kept == options.kept.end()) return in[0];
       return ApplyDropout(node.dropout(), in[0], kept->second);
     }
-    case Node::kConvTranspose2D:
-    case Node::kResize:
-    case Node::kPad:
-    case Node::kAdaptivePool2D:
-    case Node::kUnflatten:
     case Node::kImage:
     case Node::OP_NOT_SET:
       break;
@@ -222,6 +231,7 @@ bool MayOverwrite(const NetworkInfo& info, int i, const std::set<std::string>& c
   const Node& producer = info.node(input);
   switch (producer.op_case()) {
     case Node::kConv2D:
+    case Node::kConvTranspose2D:
     case Node::kBatchNorm2D:
     case Node::kAdd:
     case Node::kLinear:

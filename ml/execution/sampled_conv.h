@@ -8,16 +8,16 @@
 #pragma once
 
 #include "ATen/core/Tensor.h"
-#include "ml/network/network.h"
+#include "ml/network/window.h"
 
 namespace prunelab {
 
-// Whether the weight gradient of `conv`, whose weight is [out, in / groups, kernel, kernel], has to be computed from
-// sampled pixels. It depends on shapes and types alone, so that every CPU computes the same.
-bool NeedsSampling(const Conv2d& conv, const at::Tensor& weight);
+// Whether the weight gradient of a convolution by `window`, whose weight is [out, in / groups, kernel, kernel], has to
+// be computed from sampled pixels. It depends on shapes and types alone, so that every CPU computes the same.
+bool NeedsSampling(const Window& window, const at::Tensor& weight);
 
 // Every stride-th pixel of x [n, c, h, w] in both directions, starting with the first, in channels_last memory.
 // Autograd differentiates through it.
-at::Tensor Sampled(const Conv2d& conv, const at::Tensor& x);
+at::Tensor Sampled(const Window& window, const at::Tensor& x);
 
 }  // namespace prunelab

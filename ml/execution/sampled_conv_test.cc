@@ -119,19 +119,19 @@ TEST(SampledConv, StaysWithinItsTensorsAndHasTheGradientsOfFloat64) {
 TEST(SampledConv, SamplesWhatTheLibraryGetsWrongAndNothingElse) {
   Conv2d conv;
   conv.set_stride(2);
-  EXPECT_TRUE(NeedsSampling(conv, at::zeros({16, 7, 1, 1})));
-  EXPECT_FALSE(NeedsSampling(conv, at::zeros({16, 8, 1, 1})));
-  EXPECT_FALSE(NeedsSampling(conv, at::zeros({16, 4, 3, 3})));
-  EXPECT_FALSE(NeedsSampling(conv, at::zeros({16, 4, 1, 1}, at::kDouble)));
+  EXPECT_TRUE(NeedsSampling(WindowOf(conv), at::zeros({16, 7, 1, 1})));
+  EXPECT_FALSE(NeedsSampling(WindowOf(conv), at::zeros({16, 8, 1, 1})));
+  EXPECT_FALSE(NeedsSampling(WindowOf(conv), at::zeros({16, 4, 3, 3})));
+  EXPECT_FALSE(NeedsSampling(WindowOf(conv), at::zeros({16, 4, 1, 1}, at::kDouble)));
   conv.set_stride(1);
-  EXPECT_FALSE(NeedsSampling(conv, at::zeros({16, 4, 1, 1})));
+  EXPECT_FALSE(NeedsSampling(WindowOf(conv), at::zeros({16, 4, 1, 1})));
 }
 
 TEST(SampledConv, TakesEveryStridethPixelFromTheFirstOn) {
   Conv2d conv;
   conv.set_stride(2);
   const at::Tensor x = at::arange(15, at::kFloat).view({1, 1, 3, 5});
-  EXPECT_TRUE(Sampled(conv, x).equal(at::tensor({0.f, 2.f, 4.f, 10.f, 12.f, 14.f}).view({1, 1, 2, 3})));
+  EXPECT_TRUE(Sampled(WindowOf(conv), x).equal(at::tensor({0.f, 2.f, 4.f, 10.f, 12.f, 14.f}).view({1, 1, 2, 3})));
 }
 
 // oneDNN crashed on this, as PyTorch does.

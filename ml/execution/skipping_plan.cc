@@ -12,6 +12,7 @@
 #include "ml/execution/folded_conv.h"
 #include "ml/execution/node_step.h"
 #include "ml/execution/norm_units.h"
+#include "ml/network/window.h"
 
 namespace prunelab {
 namespace {
@@ -71,8 +72,8 @@ class UnitFinder {
     const auto follows_conv = [&](int norm) {
       const int conv = info_.inputs(norm)[0];
       const Node& node = info_.node(conv);
-      return node.op_case() == Node::kConv2D && node.conv2d().groups() == 1 && OnlyReader(conv) == norm &&
-             depends_on_image_[info_.inputs(conv)[0]];
+      return node.op_case() == Node::kConv2D && node.conv2d().groups() == 1 && WindowOf(node.conv2d()).HasEqualPads() &&
+             OnlyReader(conv) == norm && depends_on_image_[info_.inputs(conv)[0]];
     };
     for (const NormUnit& norm : FindNormUnits(info_, captured_, follows_conv)) {
       ConvUnit unit;

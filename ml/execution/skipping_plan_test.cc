@@ -28,6 +28,14 @@ TEST(SkippingPlanTest, ADenseStepEqualsTheReferencePlan) {
   }
 }
 
+TEST(SkippingPlanTest, UnevenWindowsAreNotTakenForEvenOnes) {
+  for (const NetworkInfo& info : UnevenConvolutions()) {
+    SCOPED_TRACE(info.node(info.Index("conv")).ShortDebugString());
+    ExpectSameStep(info, {}, {});
+    ExpectSameStep(info, SomeMasks(info, 0.5), {});
+  }
+}
+
 TEST(SkippingPlanTest, AMaskedStepEqualsTheReferencePlan) {
   for (const char* text : kNetworks) {
     const NetworkInfo info = Build(text);
@@ -250,6 +258,37 @@ TEST(SkippingPlanTest, ScattersAndConstantsBehindConvolutionsEqualTheReferencePl
                       NodeOf("c", "input: 'b' input: 'stream'", add) + NodeOf("d", "input: 'c'", relu) +
                       NodeOf("e", "input: 'd' input: 'stream'", add) + Tail("e"));
   ExpectSameInference(stream + scatter("a", sorted) + NodeOf("b", "input: 'scatter'", relu) + Tail("b"));
+}
+
+// Only in float are there kernels of the project's own, and only without BN folded convolutions.
+TEST(SkippingPlanTest, UnevenWindowsAreNotTakenForEvenOnesInFloat) {
+  for (const NetworkInfo& uneven : UnevenConvolutions()) {
+    SCOPED_TRACE(uneven.node(uneven.Index("conv")).ShortDebugString());
+    Network without_norms = uneven.network();
+    for (Node& node : *without_norms.mutable_node()) {
+      if (node.has_batch_norm2d()) node.mutable_relu();
+    }
+    for (const NetworkInfo& info : {uneven, *NetworkInfo::Create(without_norms)}) {
+      Model exact = MakeModel(info), model = Model::Create(info, at::kFloat, at::kCPU);
+      for (const auto* list : {&model.parameters(), &model.buffers()}) {
+        for (const NamedTensor& tensor : *list) tensor.tensor.detach().copy_(exact.Get(tensor.name));
+      }
+      const at::Tensor images = Values({6, 8, 9, 9}, 0.37).contiguous(at::MemoryFormat::ChannelsLast);
+      ReferencePlan reference;
+      SkippingPlan skipping;
+      {
+        const at::NoGradGuard no_gradients;
+        ExpectClose(skipping.Forward(model, images.to(at::kFloat), {}).logits.to(at::kDouble),
+                    reference.Forward(exact, images, {}).logits, 1e-5, "evaluation");
+      }
+      const Outcome expected = Step(reference, exact, images, {}),
+                    ours = Step(skipping, model, images.to(at::kFloat), {});
+      ExpectClose(ours.logits.to(at::kDouble), expected.logits, 1e-4, "logits");
+      for (size_t i = 0; i < expected.gradients.size(); ++i) {
+        ExpectClose(ours.gradients[i].to(at::kDouble), expected.gradients[i], 1e-3, model.parameters()[i].name);
+      }
+    }
+  }
 }
 
 TEST(SkippingPlanTest, RepeatsBitForBit) {

@@ -2,11 +2,13 @@
 
 #include <ATen/ATen.h>
 
+#include <array>
 #include <tuple>
 
 #include "ml/execution/sampled_conv.h"
 #include "ml/kernels/batch_norm/batch_norm.h"
 #include "ml/kernels/conv3x3/conv3x3.h"
+#include "ml/network/window_ops.h"
 
 namespace prunelab {
 namespace {
@@ -16,10 +18,7 @@ struct OwnKernels {
   bool convolution = false, weight_gradient = false;
 };
 OwnKernels FindOwnKernels(const Conv2d& conv, const at::Tensor& weight, const at::Tensor& input) {
-  if (weight.scalar_type() != at::kFloat || weight.size(2) != 3 || weight.size(3) != 3 || conv.stride() != 1 ||
-      conv.padding() != 1 || conv.dilation() != 1) {
-    return {};
-  }
+  if (weight.scalar_type() != at::kFloat || !IsPlain3x3(WindowOf(conv))) return {};
   const int64_t out = weight.size(0), in = weight.size(1), height = input.size(2), width = input.size(3);
   return {HasConv3x3(in, out, height, width), HasConv3x3WeightGradient(in, out, height, width)};
 }
@@ -55,9 +54,7 @@ at::Tensor ConvForward(const Conv2d& conv, const ConvInput& input, const at::Ten
   const int64_t out = weight.size(0), in = weight.size(1);
   const at::Tensor& x = input.tensor;
   if (!FindOwnKernels(conv, weight, x).convolution) {
-    return at::conv2d(input.Made(), weight, {}, at::IntArrayRef(conv.stride()), at::IntArrayRef(conv.padding()),
-                      at::IntArrayRef(conv.dilation()))
-        .contiguous(at::MemoryFormat::ChannelsLast);
+    return RunConv2d(WindowOf(conv), input.Made(), weight, {}, /*groups=*/1).contiguous(at::MemoryFormat::ChannelsLast);
   }
   const at::Tensor w = weight.contiguous(at::MemoryFormat::ChannelsLast);
   at::Tensor y = EmptyLike(x, out);
@@ -83,16 +80,17 @@ ConvGradients ConvBackward(const Conv2d& conv, const at::Tensor& dy, const ConvI
                           gradients.weight.mutable_data_ptr<float>());
   }
   const bool library_input = needs_input && !own.convolution, library_weight = needs_weight && !own.weight_gradient;
-  const auto by_library = [&](const at::Tensor& x, int64_t stride, bool of_input, bool of_weight) {
-    return at::convolution_backward(dy, x, weight, at::OptionalIntArrayRef(), {stride, stride},
-                                    {conv.padding(), conv.padding()}, {conv.dilation(), conv.dilation()},
-                                    /*transposed=*/false, {0, 0}, /*groups=*/1, {of_input, of_weight, false});
+  const Window window = WindowOf(conv);
+  const auto by_library = [&](const at::Tensor& x, std::array<int64_t, 2> strides, bool of_input, bool of_weight) {
+    return at::convolution_backward(dy, x, weight, at::OptionalIntArrayRef(), strides, window.Pads(),
+                                    window.Dilations(), /*transposed=*/false, {0, 0}, /*groups=*/1,
+                                    {of_input, of_weight, false});
   };
-  const bool sampled = library_weight && NeedsSampling(conv, weight);
-  if (sampled) gradients.weight = std::get<1>(by_library(Sampled(conv, input.Made()), 1, false, true));
+  const bool sampled = library_weight && NeedsSampling(window, weight);
+  if (sampled) gradients.weight = std::get<1>(by_library(Sampled(window, input.Made()), {1, 1}, false, true));
   if (library_input || (library_weight && !sampled)) {
     auto [of_input, of_weight, unused] = by_library(library_weight && !sampled ? input.Made() : input.tensor,
-                                                    conv.stride(), library_input, library_weight && !sampled);
+                                                    window.Strides(), library_input, library_weight && !sampled);
     if (library_input) gradients.input = of_others.defined() ? of_input.add_(of_others) : of_input;
     if (library_weight && !sampled) gradients.weight = of_weight;
   }

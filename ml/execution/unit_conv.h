@@ -1,5 +1,5 @@
-// The convolution of a unit (conv_unit.h), forward and backward: by the project's own kernels if they can compute it
-// (ml/kernels), else by the library.
+// The convolution of a unit (conv_unit.h), whose padding is equal on both sides, forward and backward: by the project's
+// own kernels if they can compute it (ml/kernels), else by the library.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -1,4 +1,4 @@
-// What constant channels look like: pictures that are the same for every image (border_runs.h says why they are not
+// What constant channels look like: pictures that are the same for every image (equal_rows.h says why they are not
 // flat), with rows and columns that are equal held once.
 #pragma once
 
@@ -7,16 +7,19 @@
 #include <cstdint>
 #include <functional>
 
-#include "ml/network/border_runs.h"
+#include "ml/network/equal_rows.h"
 #include "ml/network/network.pb.h"
 
 namespace prunelab {
 
 // Pictures of one node's channels.
 struct ChannelPictures {
-  at::Tensor values;  // float64 [channels, rows.size(), columns.size()]
-  Runs rows, columns;
+  at::Tensor values;  // float64 [channels, rows.held(), columns.held()]
+  EqualRows rows, columns;
 };
+
+// Of one pixel: `values` has one number for each channel.
+ChannelPictures PixelPictures(const at::Tensor& values);
 
 // All zero.
 ChannelPictures ZeroPictures(int64_t channels, int64_t height, int64_t width);
@@ -27,7 +30,8 @@ ChannelPictures StoredPictures(const Constant& constant, const at::Tensor& value
 // The pictures at full size, float64 [channels, height, width].
 at::Tensor FullSize(const ChannelPictures& pictures);
 
-// The same pictures with neighbouring rows and columns joined that are equal in all channels.
+// The same pictures with rows and columns joined that are equal in all channels: neighbours, or anywhere where equal
+// rows are not neighbours.
 ChannelPictures Coarsened(const ChannelPictures& pictures);
 
 // The sum of two pictures; a size of 1 is repeated to the size of the other.
@@ -37,9 +41,9 @@ ChannelPictures SumOf(const ChannelPictures& a, const ChannelPictures& b, int64_
 ChannelPictures Combined(const ChannelPictures& a, const ChannelPictures& b, int64_t height, int64_t width,
                          const std::function<at::Tensor(const at::Tensor&, const at::Tensor&)>& combine);
 
-// What a sliding operation makes of the pictures: `slide` takes and gives [1, channels, height, width], by windows
-// `down` the rows and `across` the columns. One pixel of each run of the result is held.
-ChannelPictures Slid(const ChannelPictures& pictures, const Window& down, const Window& across,
-                     const std::function<at::Tensor(const at::Tensor&)>& slide);
+// What an operation makes of the pictures that computes each of its `rows` and `columns` of certain rows and columns:
+// `compute` takes and gives [1, channels, height, width]. One pixel of those that are equal is held.
+ChannelPictures ComputedPictures(const ChannelPictures& pictures, const EqualRows& rows, const EqualRows& columns,
+                                 const std::function<at::Tensor(const at::Tensor&)>& compute);
 
 }  // namespace prunelab

@@ -43,14 +43,23 @@ absl::Status CheckDeviation(const Node& node, absl::string_view field, double va
   return NodeError(node, absl::StrCat(field, " is ", value, "; must be from 0 to ", kLargest, ", e.g. 0.01"));
 }
 
-absl::StatusOr<int64_t> WindowOutput(const Node& node, int64_t size, int64_t kernel, int64_t stride, int64_t padding,
-                                     int64_t dilation) {
-  const int64_t extent = dilation * (kernel - 1) + 1;
-  if (size + 2 * padding < extent) {
-    return NodeError(
-        node, absl::StrCat("a window of ", extent, " pixels does not fit into ", size, " with padding ", padding));
+absl::Status CheckPads(const Node& node, const google::protobuf::RepeatedField<int64_t>& pads) {
+  if (!pads.empty() && pads.size() != 4) {
+    return NodeError(node, absl::StrCat("has ", pads.size(), " pads; needs 4: top, left, bottom, right"));
   }
-  return (size + 2 * padding - extent) / stride + 1;
+  for (const int64_t pad : pads) {
+    if (absl::Status status = CheckSize(node, "pads", pad, 0); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int64_t> WindowOutput(const Node& node, int64_t size, const WindowAxis& window) {
+  const int64_t positions = window.Positions(size);
+  if (positions >= 1) return positions;
+  const std::string pads =
+      window.before == window.after ? absl::StrCat(window.before) : absl::StrCat(window.before, " and ", window.after);
+  return NodeError(
+      node, absl::StrCat("a window of ", window.extent(), " pixels does not fit into ", size, " with padding ", pads));
 }
 
 }  // namespace prunelab

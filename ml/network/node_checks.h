@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "ml/network/network.h"
+#include "ml/network/window.h"
 
 namespace prunelab {
 
@@ -25,11 +26,13 @@ absl::Status CheckSize(const Node& node, absl::string_view field, int64_t value,
 // `what` is the product of `sizes`, each at least 1: at most 2^46.
 absl::Status CheckProduct(const Node& node, absl::string_view what, const std::vector<int64_t>& sizes);
 
+// Numbers of pixels at top, left, bottom and right, or none of them.
+absl::Status CheckPads(const Node& node, const google::protobuf::RepeatedField<int64_t>& pads);
+
 // A standard deviation: from 0 to 1000.
 absl::Status CheckDeviation(const Node& node, absl::string_view field, double value);
 
 // The output size of a sliding window, as in PyTorch.
-absl::StatusOr<int64_t> WindowOutput(const Node& node, int64_t size, int64_t kernel, int64_t stride, int64_t padding,
-                                     int64_t dilation);
+absl::StatusOr<int64_t> WindowOutput(const Node& node, int64_t size, const WindowAxis& window);
 
 }  // namespace prunelab

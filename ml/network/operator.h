@@ -46,8 +46,8 @@ struct ChannelRelation {
   Kind kind = Kind::kSame;
   // kMapped: [inputs][output channels], the channel of that input; -1 where the output channel has nothing from it.
   std::vector<std::vector<int64_t>> from = {};
-  // kMixed: the parameter "weight" is [outputs, inputs / groups, ...]. Outputs and inputs each fall into so many equal
-  // parts. So they do of kJoined.
+  // kMixed: the parameter "weight", by output, is [outputs, inputs / groups, ...]. Outputs and inputs each fall into so
+  // many equal parts. So they do of kJoined.
   int64_t groups = 1;
   // kMapped, by input: whether output channels that are made of it can be left out while their sources stay. Empty: no.
   std::vector<bool> picks = {};
@@ -73,7 +73,8 @@ class Operator {
   // The output's shape, for inputs that Inputs() allows. Errors (node_checks.h): fields and shapes that do not fit.
   virtual absl::StatusOr<NodeShape> Shape(const Node& node, const std::vector<NodeShape>& inputs) const = 0;
 
-  // In the order of PyTorch's state_dict. Dimension 0 of each that is not a scalar is the node's output channels.
+  // In the order of PyTorch's state_dict. Dimension 0 of each that is not a scalar is the node's output channels,
+  // of kMixed's weight once it is by output.
   virtual std::vector<NodeParameter> Parameters(const NodeView& view) const { return {}; }
 
   // The multiply-accumulates for one image are the product of these; empty: none.
@@ -91,7 +92,7 @@ class Operator {
   // What the node computes from constant pictures in evaluation mode. Channels that depend on the image are zero in
   // `inputs`, and the results for channels that are computed from them are overwritten. For kMixed: what the constant
   // inputs contribute, without the bias; if there are no groups, inputs and weight may cover only some of the input
-  // channels. The default is the sum, or the arrangement, that Channels() gives.
+  // channels, and the weight is by output. The default is the sum, or the arrangement, that Channels() gives.
   virtual ChannelPictures Constants(const NodeView& view, const NodeValues& values,
                                     const std::vector<ChannelPictures>& inputs) const;
 
@@ -101,6 +102,12 @@ class Operator {
   // Whether the node returns its only input, which has so many channels, unchanged, so that its consumers may as well
   // read that.
   virtual bool PassesOn(const Node& node, int64_t input_channels) const { return false; }
+
+  // Of kMixed: the parameter "weight" as [outputs, inputs / groups, ...], for operators that store it in another order,
+  // and back. What knows weights by their outputs and inputs (the analysis of channels, removal, folding) asks for
+  // this.
+  virtual at::Tensor ByOutput(const at::Tensor& weight, int64_t groups) const { return weight; }
+  virtual at::Tensor FromByOutput(const at::Tensor& weight, int64_t groups) const { return weight; }
 
   // Gives a node of kMixed the parameter "bias" [outputs].
   virtual void AddBias(Node& node) const {}

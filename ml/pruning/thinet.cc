@@ -15,6 +15,7 @@
 #include "ml/base/field_error.h"
 #include "ml/base/random.h"
 #include "ml/base/status_macros.h"
+#include "ml/network/window_ops.h"
 #include "ml/pruning/layers.h"
 #include "ml/pruning/one_time_pruning.h"
 #include "ml/pruning/parameter_checks.h"
@@ -140,10 +141,11 @@ at::Tensor ChannelContributions(const at::Tensor& features, const at::Tensor& we
   PRUNELAB_CHECK(conv.groups() == 1 && features.size(1) == weight.size(1));
   const int64_t channels = weight.size(1);
   const at::Tensor filters = weight.to(at::kCPU, at::kDouble).flatten(2);  // [out, C, k]
+  const Window window = WindowOf(conv);
   // [n, C, k, outputs]
   const at::Tensor windows =
-      at::im2col(features.to(at::kCPU, at::kDouble).contiguous(), {weight.size(2), weight.size(3)},
-                 {conv.dilation(), conv.dilation()}, {conv.padding(), conv.padding()}, {conv.stride(), conv.stride()})
+      at::im2col(Padded(window, features.to(at::kCPU, at::kDouble)).contiguous(), window.Kernel(), window.Dilations(),
+                 /*padding=*/{0, 0}, window.Strides())
           .view({features.size(0), channels, weight.size(2) * weight.size(3), -1});
   std::vector<at::Tensor> rows;
   for (const SampledOutput& sample : samples) {

@@ -127,6 +127,8 @@ std::string Remedy(FileKind kind, absl::string_view name) {
       return "write its arrays as safetensors in Python: safetensors.numpy.save_file({name: array, ...}, "
              "\"weights.safetensors\"), weights under PyTorch's names and in its layouts";
     case FileKind::kOnnx:
+      return absl::StrCat("make a checkpoint of it: bazel run //tools:import -- --onnx=", base,
+                          " --output=weights.safetensors");
     case FileKind::kGguf:
       return "save the weights where they come from: safetensors.torch.save_file(model.state_dict(), "
              "\"weights.safetensors\")";

@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "ml/base/random.h"
+#include "ml/network/window.h"
 
 namespace prunelab {
 namespace {
@@ -39,6 +40,7 @@ class NetworkDrawer {
     const int64_t steps = Between(2, 7);
     for (block_ = 1; block_ <= steps; ++block_) Step();
     Tail();
+    if (Happens(0.2)) NameOutputs();
     return std::move(network_);
   }
 
@@ -80,9 +82,12 @@ class NetworkDrawer {
     Keep(node, image->channels(), image->height(), image->width());
   }
 
-  static int64_t Slid(int64_t size, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation) {
-    const int64_t room = size + 2 * padding - dilation * (kernel - 1) - 1;
-    return room < 0 ? 0 : room / stride + 1;
+  // Different in height and width, and at each side.
+  template <typename Op>
+  void MakeUneven(Op* op) {
+    if (Happens(0.5)) op->set_stride_width(Between(1, 2));
+    if (Happens(0.3)) return;
+    for (int side = 0; side < 4; ++side) op->add_pads(Between(0, 2));
   }
 
   // With any window that fits.
@@ -94,10 +99,12 @@ class NetworkDrawer {
       conv.set_stride(Happens(0.3) ? 2 : 1);
       conv.set_padding(Between(0, 2));
       conv.set_dilation(Happens(0.2) ? 2 : 1);
-      const auto slid = [&](int64_t size, int64_t kernel) {
-        return Slid(size, kernel, conv.stride(), conv.padding(), conv.dilation());
-      };
-      const int64_t height = slid(in.height, conv.kernel_height()), width = slid(in.width, conv.kernel_width());
+      if (Happens(0.3)) {
+        MakeUneven(&conv);
+        if (Happens(0.3)) conv.set_dilation_width(Between(1, 2));
+      }
+      const Window window = WindowOf(conv);
+      const int64_t height = window.down.Positions(in.height), width = window.across.Positions(in.width);
       if (height < 1 || width < 1 || height > 9 || width > 9) continue;
       return Conv(in, conv, out_channels, groups, height, width);
     }
@@ -112,6 +119,38 @@ class NetworkDrawer {
     return Keep(node, out_channels, height, width);
   }
 
+  Output ConvTranspose(const Output& in) {
+    for (;;) {
+      ConvTranspose2d conv;
+      const std::vector<int64_t> divisors = Divisors(in.channels);
+      conv.set_groups(Happens(0.6) ? 1 : divisors[Between(0, static_cast<int64_t>(divisors.size()) - 1)]);
+      conv.set_out_channels(conv.groups() * Between(1, conv.groups() > 1 ? 2 : 5));
+      conv.set_bias(Happens(0.4));
+      conv.set_kernel_height(Between(1, 3));
+      conv.set_kernel_width(Between(1, 3));
+      conv.set_stride(Between(1, 2));
+      conv.set_padding(Happens(0.3) ? 1 : 0);
+      conv.set_dilation(Happens(0.2) ? 2 : 1);
+      if (Happens(0.3)) conv.set_stride_width(Between(1, 3));
+      if (Happens(0.3)) conv.set_padding_width(Between(0, 1));
+      const TransposedWindow window = WindowOf(conv);
+      if (window.down.stride > 1 && window.across.stride > 1 && Happens(0.3)) conv.set_output_padding(1);
+      const int64_t height = WindowOf(conv).down.Size(in.height), width = WindowOf(conv).across.Size(in.width);
+      if (height < 1 || width < 1 || height > 12 || width > 12) continue;
+      Node* node = Append("up", {in});
+      *node->mutable_conv_transpose2d() = conv;
+      return Keep(node, conv.out_channels(), height, width);
+    }
+  }
+
+  static std::vector<int64_t> Divisors(int64_t number) {
+    std::vector<int64_t> divisors;
+    for (int64_t d = 1; d <= number; ++d) {
+      if (number % d == 0) divisors.push_back(d);
+    }
+    return divisors;
+  }
+
   // One that keeps the size: 3x3 with padding, or 1x1.
   Output SameConv(const Output& in, int64_t out_channels) {
     Conv2d conv;
@@ -123,10 +162,7 @@ class NetworkDrawer {
   }
 
   Output GroupedConv(const Output& in) {
-    std::vector<int64_t> divisors;
-    for (int64_t d = 1; d <= in.channels; ++d) {
-      if (in.channels % d == 0) divisors.push_back(d);
-    }
+    const std::vector<int64_t> divisors = Divisors(in.channels);
     const int64_t groups = divisors[Between(0, static_cast<int64_t>(divisors.size()) - 1)];
     return Conv(in, groups * Between(1, 2), groups);
   }
@@ -168,20 +204,75 @@ class NetworkDrawer {
 
   Output Pool(const Output& in) {
     for (;;) {
-      const int64_t kernel = Between(1, 4), stride = Between(1, 2), padding = Between(0, kernel / 2);
-      const int64_t height = Slid(in.height, kernel, stride, padding, 1),
-                    width = Slid(in.width, kernel, stride, padding, 1);
-      if (height < 1 || width < 1) continue;
-      const bool max = Happens(0.5);
-      Node* node = Append(max ? "max" : "avg", {in});
+      const bool max = Happens(0.5), uneven = Happens(0.4);
+      Node drawn;
       const auto set = [&](auto* pool) {
-        pool->set_kernel(kernel);
-        pool->set_stride(stride);
-        pool->set_padding(padding);
+        pool->set_kernel(Between(1, 4));
+        pool->set_stride(Between(1, 2));
+        pool->set_padding(Between(0, pool->kernel() / 2));
+        if (!uneven) return WindowOf(*pool);
+        pool->set_kernel_width(Between(std::max<int64_t>(2 * pool->padding(), 1), 4));
+        MakeUneven(pool);
+        pool->set_ceil_mode(Happens(0.5));
+        return WindowOf(*pool);
       };
-      max ? set(node->mutable_max_pool2d()) : set(node->mutable_average_pool2d());
+      if (max && uneven && Happens(0.3)) drawn.mutable_max_pool2d()->set_dilation(2);
+      if (!max && uneven && Happens(0.5)) drawn.mutable_average_pool2d()->set_count_include_pad(false);
+      const Window window = max ? set(drawn.mutable_max_pool2d()) : set(drawn.mutable_average_pool2d());
+      const int64_t height = window.down.Positions(in.height), width = window.across.Positions(in.width);
+      const bool fits = height >= 1 && width >= 1 && height <= 9 && width <= 9;
+      if (!fits || !window.down.EachHasPixels(in.height) || !window.across.EachHasPixels(in.width)) continue;
+      Node* node = Append(max ? "max" : "avg", {in});
+      drawn.set_name(node->name());
+      *drawn.mutable_input() = node->input();
+      *node = drawn;
       return Keep(node, in.channels, height, width);
     }
+  }
+
+  Output Resized(const Output& in) {
+    Node* node = Append("resize", {in});
+    Resize* resize = node->mutable_resize();
+    resize->set_function(static_cast<Resize::Function>(Between(1, Resize::Function_MAX)));
+    const auto size = [&](int64_t of) { return Happens(0.5) && of <= 4 ? 2 * of : Between(1, 9); };
+    resize->set_height(size(in.height));
+    resize->set_width(size(in.width));
+    return Keep(node, in.channels, resize->height(), resize->width());
+  }
+
+  Output Padded(const Output& in) {
+    Node* node = Append("pad", {in});
+    Pad* pad = node->mutable_pad();
+    pad->set_function(static_cast<Pad::Function>(Between(0, Pad::Function_MAX)));
+    if (Happens(0.5)) pad->set_value(0.3);
+    int64_t sizes[] = {in.height, in.width};
+    for (int side = 0; side < 4; ++side) {
+      const int64_t whole = side % 2 == 0 ? in.height : in.width;
+      int64_t& size = sizes[side % 2];
+      const int64_t most = pad->function() == Pad::REFLECT ? whole - 1 : 2;
+      pad->add_pads(Between(0, std::max<int64_t>(std::min({most, int64_t{2}, 9 - size}), 0)));
+      size += pad->pads(side);
+    }
+    return Keep(node, in.channels, sizes[0], sizes[1]);
+  }
+
+  Output AdaptivePool(const Output& in) {
+    Node* node = Append("adaptive", {in});
+    AdaptivePool2d* pool = node->mutable_adaptive_pool2d();
+    pool->set_function(static_cast<AdaptivePool2d::Function>(Between(1, AdaptivePool2d::Function_MAX)));
+    pool->set_height(Between(1, std::min<int64_t>(in.height + 1, 9)));
+    pool->set_width(Between(1, std::min<int64_t>(in.width + 1, 9)));
+    return Keep(node, in.channels, pool->height(), pool->width());
+  }
+
+  // What features say of a whole picture is added to all its pixels.
+  Output AddFeatures(const Output& in) {
+    Node* node = Append("flatten", {GlobalPool(in)});
+    node->mutable_flatten();
+    const Output features = Linear(Features(node, in.channels), in.channels);
+    node = Append("unflatten", {Happens(0.5) ? FlatRelu(features) : features});
+    node->mutable_unflatten();
+    return Add({in, Keep(node, in.channels, 1, 1)});
   }
 
   Output GlobalPool(const Output& in) {
@@ -382,7 +473,7 @@ class NetworkDrawer {
 
   void Step() {
     const Output in = Happens(0.1) ? Dropout(Pick()) : Pick();
-    switch (Between(0, 21)) {
+    switch (Between(0, 30)) {
       case 0:
         Conv(in, Between(1, 6), 1);
         return;
@@ -444,6 +535,36 @@ class NetworkDrawer {
       case 20:
         ChannelStep(in);
         return;
+      case 22:
+        Resized(in);
+        return;
+      case 23:
+        Padded(in);
+        return;
+      case 24:
+        AdaptivePool(in);
+        return;
+      case 25:
+        AddFeatures(in);
+        return;
+      case 26: {  // a picture of constants, and what comes of it
+        const Output conv = Relu(BatchNorm(Conv(in, Between(2, 6), 1)));
+        const Output picture = Happens(0.5) ? Resized(conv) : Padded(conv);
+        Conv(Happens(0.5) ? Pool(picture) : picture, Between(2, 6), 1);
+        return;
+      }
+      case 27:
+        Pool(Pool(in));
+        return;
+      case 28:
+        Relu(BatchNorm(ConvTranspose(in)));
+        return;
+      case 29:
+        ConvTranspose(in);
+        return;
+      case 30:  // of constants
+        Conv(ConvTranspose(Relu(BatchNorm(Conv(in, Between(2, 6), 1)))), Between(2, 6), 1);
+        return;
       default:
         Scattered(in);
     }
@@ -501,6 +622,17 @@ class NetworkDrawer {
     }
   }
 
+  // The last node, and up to three others, of which any may be the first.
+  void NameOutputs() {
+    std::vector<std::string> names = {network_.node(network_.node_size() - 1).name()};
+    for (int64_t count = Between(0, 3); count > 0; --count) {
+      const std::string& name = network_.node(static_cast<int>(Between(0, network_.node_size() - 1))).name();
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    }
+    if (Happens(0.3)) std::swap(names.front(), names.back());
+    for (const std::string& name : names) network_.add_output(name);
+  }
+
   RandomStream stream_;
   Network network_;
   std::vector<Output> outputs_;  // pictures
@@ -514,7 +646,10 @@ Network RandomNetwork(uint64_t seed) { return NetworkDrawer(seed).Draw(); }
 void SetRandomZeros(Model& model, uint64_t seed) {
   RandomStream stream(seed, "random_zeros");
   for (const Node& node : model.info().network().node()) {
-    if (node.op_case() != Node::kConv2D && node.op_case() != Node::kLinear) continue;
+    if (node.op_case() != Node::kConv2D && node.op_case() != Node::kConvTranspose2D &&
+        node.op_case() != Node::kLinear) {
+      continue;
+    }
     const at::Tensor weight = model.Get(absl::StrCat(node.name(), ".weight")).detach();
     for (const int64_t dimension : {0, 1}) {
       if (stream.Uniform() < 0.7) continue;

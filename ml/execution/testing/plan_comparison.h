@@ -128,6 +128,31 @@ inline void ExpectSameStep(Plan& plan, const NetworkInfo& info, const std::map<s
   ExpectClose(plan.Forward(other, images, {}).logits, reference.Forward(model, images, {}).logits, 1e-10, "evaluation");
 }
 
+// Networks of one convolution with BN and ReLU before and behind it, whose window is that of the project's own kernels
+// but for one field, as a plan might overlook it.
+inline std::vector<NetworkInfo> UnevenConvolutions() {
+  std::vector<NetworkInfo> networks;
+  for (const char* fields :
+       {"pads: [1, 1, 1, 1]", "pads: [1, 1, 1, 0]", "pads: [1, 0, 1, 1]", "pads: [0, 1, 2, 1] padding: 1",
+        "padding: 1 stride_width: 2", "padding: 1 dilation_width: 2", "padding: 1 stride: 2 stride_width: 1",
+        "padding: 1 dilation: 2 dilation_width: 1", "kernel_height: 1 kernel_width: 1 stride_width: 2",
+        "kernel_height: 1 kernel_width: 1 stride: 2 pads: [0, 1, 0, 0]", "padding: 1 kernel_width: 1"}) {
+    Network network;
+    const std::string text =
+        std::string(R"(node { name: "image" image { channels: 8 height: 9 width: 9 } }
+                       node { name: "before" input: "image" conv2d { out_channels: 16 padding: 1 } }
+                       node { name: "bn1" input: "before" batch_norm2d {} } node { name: "r1" input: "bn1" relu {} }
+                       node { name: "conv" input: "r1" conv2d { out_channels: 16 )") +
+        fields + R"( } } node { name: "bn2" input: "conv" batch_norm2d {} } node { name: "r2" input: "bn2" relu {} }
+                    node { name: "pool" input: "r2" global_average_pool {} }
+                    node { name: "flat" input: "pool" flatten {} }
+                    node { name: "fc" input: "flat" linear { out_features: 10 } })";
+    EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &network)) << text;
+    networks.push_back(*NetworkInfo::Create(network));
+  }
+  return networks;
+}
+
 inline constexpr char kResNet20[] = "ResNetCifar] { depth: 20 width: 16 image_size: 8 }";
 inline const char* const kNetworks[] = {
     kResNet20,

@@ -1,8 +1,9 @@
-// The average of each window. Pixels outside count as zeros.
+// The average of each window. Pixels of the padding count as zeros, or not at all.
 #include <ATen/ATen.h>
 
 #include "ml/network/operator.h"
 #include "ml/network/operators/pool.h"
+#include "ml/network/window_ops.h"
 
 namespace prunelab {
 namespace {
@@ -12,14 +13,15 @@ class AveragePool2dOperator : public Operator {
   const char* Name() const override { return "average pool"; }
 
   absl::StatusOr<NodeShape> Shape(const Node& node, const std::vector<NodeShape>& inputs) const override {
-    return PoolShape(node, node.average_pool2d(), inputs[0]);
+    const AveragePool2d& pool = node.average_pool2d();
+    return PoolShape(node, pool, WindowOf(pool), /*needs_pixels=*/!pool.count_include_pad(), inputs[0]);
   }
 
   ChannelPictures Constants(const NodeView& view, const NodeValues& values,
                             const std::vector<ChannelPictures>& inputs) const override {
     const AveragePool2d& pool = view.node.average_pool2d();
-    return Pooled(view, pool, Border::kAverage, inputs[0],
-                  [&](const at::Tensor& x) { return at::avg_pool2d(x, pool.kernel(), pool.stride(), pool.padding()); });
+    return Pooled(view, WindowOf(pool), Computed::kByAverage, /*outside=*/pool.count_include_pad(), inputs[0],
+                  [&](const at::Tensor& x) { return RunAveragePool2d(pool, x); });
   }
 };
 

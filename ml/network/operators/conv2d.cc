@@ -5,6 +5,8 @@
 #include "ml/base/status_macros.h"
 #include "ml/network/node_checks.h"
 #include "ml/network/operator.h"
+#include "ml/network/window.h"
+#include "ml/network/window_ops.h"
 
 namespace prunelab {
 namespace {
@@ -22,6 +24,10 @@ class Conv2dOperator : public Operator {
     PRUNELAB_RETURN_IF_ERROR(CheckSize(node, "stride", conv.stride()));
     PRUNELAB_RETURN_IF_ERROR(CheckSize(node, "padding", conv.padding(), 0));
     PRUNELAB_RETURN_IF_ERROR(CheckSize(node, "dilation", conv.dilation()));
+    const Window window = WindowOf(conv);
+    PRUNELAB_RETURN_IF_ERROR(CheckSize(node, "stride_width", window.across.stride));
+    PRUNELAB_RETURN_IF_ERROR(CheckSize(node, "dilation_width", window.across.dilation));
+    PRUNELAB_RETURN_IF_ERROR(CheckPads(node, conv.pads()));
     PRUNELAB_RETURN_IF_ERROR(CheckSize(node, "groups", conv.groups()));
     PRUNELAB_RETURN_IF_ERROR(CheckDeviation(node, "initial_deviation", conv.initial_deviation()));
     if (in.channels % conv.groups() != 0 || conv.out_channels() % conv.groups() != 0) {
@@ -30,10 +36,8 @@ class Conv2dOperator : public Operator {
     }
     NodeShape out;
     out.channels = conv.out_channels();
-    PRUNELAB_ASSIGN_OR_RETURN(out.height, WindowOutput(node, in.height, conv.kernel_height(), conv.stride(),
-                                                       conv.padding(), conv.dilation()));
-    PRUNELAB_ASSIGN_OR_RETURN(
-        out.width, WindowOutput(node, in.width, conv.kernel_width(), conv.stride(), conv.padding(), conv.dilation()));
+    PRUNELAB_ASSIGN_OR_RETURN(out.height, WindowOutput(node, in.height, window.down));
+    PRUNELAB_ASSIGN_OR_RETURN(out.width, WindowOutput(node, in.width, window.across));
     return out;
   }
 
@@ -62,13 +66,13 @@ class Conv2dOperator : public Operator {
   ChannelPictures Constants(const NodeView& view, const NodeValues& values,
                             const std::vector<ChannelPictures>& inputs) const override {
     const Conv2d& conv = view.node.conv2d();
-    const auto window = [&](int64_t kernel) {
-      return Window{kernel, conv.stride(), conv.padding(), conv.dilation(), Border::kZeros};
-    };
+    const Window window = WindowOf(conv);
     const at::Tensor weight = values("weight").to(at::kDouble);
-    return Slid(inputs[0], window(conv.kernel_height()), window(conv.kernel_width()), [&](const at::Tensor& x) {
-      return at::conv2d(x, weight, {}, conv.stride(), conv.padding(), conv.dilation(), conv.groups());
-    });
+    const auto rows = [](const EqualRows& in, const WindowAxis& axis) {
+      return SlidRows(in, axis, Computed::kByPlace, /*outside=*/true);
+    };
+    return ComputedPictures(inputs[0], rows(inputs[0].rows, window.down), rows(inputs[0].columns, window.across),
+                            [&](const at::Tensor& x) { return RunConv2d(window, x, weight, {}, conv.groups()); });
   }
 
   void Narrow(Node& node, const RemainingChannels& remaining) const override {

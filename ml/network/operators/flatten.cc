@@ -29,7 +29,7 @@ class FlattenOperator : public Operator {
 
   ChannelPictures Constants(const NodeView& view, const NodeValues& values,
                             const std::vector<ChannelPictures>& inputs) const override {
-    return {FullSize(inputs[0]).reshape({-1, 1, 1}), {1}, {1}};
+    return PixelPictures(FullSize(inputs[0]).flatten());
   }
 };
 

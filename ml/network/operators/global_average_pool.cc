@@ -16,7 +16,7 @@ class GlobalAveragePoolOperator : public Operator {
 
   ChannelPictures Constants(const NodeView& view, const NodeValues& values,
                             const std::vector<ChannelPictures>& inputs) const override {
-    return {FullSize(inputs[0]).mean({1, 2}, true), {1}, {1}};
+    return PixelPictures(FullSize(inputs[0]).mean({1, 2}));
   }
 };
 

@@ -35,7 +35,7 @@ class LinearOperator : public Operator {
   ChannelPictures Constants(const NodeView& view, const NodeValues& values,
                             const std::vector<ChannelPictures>& inputs) const override {
     const at::Tensor weight = values("weight").to(at::kDouble);
-    return {weight.matmul(FullSize(inputs[0]).view({-1, 1})).view({-1, 1, 1}), {1}, {1}};
+    return PixelPictures(weight.matmul(FullSize(inputs[0]).view({-1, 1})));
   }
 
   void Narrow(Node& node, const RemainingChannels& remaining) const override {

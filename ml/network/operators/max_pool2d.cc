@@ -3,6 +3,7 @@
 
 #include "ml/network/operator.h"
 #include "ml/network/operators/pool.h"
+#include "ml/network/window_ops.h"
 
 namespace prunelab {
 namespace {
@@ -12,14 +13,16 @@ class MaxPool2dOperator : public Operator {
   const char* Name() const override { return "max pool"; }
 
   absl::StatusOr<NodeShape> Shape(const Node& node, const std::vector<NodeShape>& inputs) const override {
-    return PoolShape(node, node.max_pool2d(), inputs[0]);
+    const MaxPool2d& pool = node.max_pool2d();
+    PRUNELAB_RETURN_IF_ERROR(CheckSize(node, "dilation", pool.dilation()));
+    return PoolShape(node, pool, WindowOf(pool), /*needs_pixels=*/true, inputs[0]);
   }
 
   ChannelPictures Constants(const NodeView& view, const NodeValues& values,
                             const std::vector<ChannelPictures>& inputs) const override {
     const MaxPool2d& pool = view.node.max_pool2d();
-    return Pooled(view, pool, Border::kIgnored, inputs[0],
-                  [&](const at::Tensor& x) { return at::max_pool2d(x, pool.kernel(), pool.stride(), pool.padding()); });
+    return Pooled(view, WindowOf(pool), Computed::kByKind, /*outside=*/false, inputs[0],
+                  [&](const at::Tensor& x) { return RunMaxPool2d(pool, x); });
   }
 };
 
