@@ -70,7 +70,7 @@ class Yolo(nn.Module):
     """The layers of YOLOv8: C2f blocks, spatial pyramid pooling, a path up and a path down, and three heads, each of
     which gives a map of 4 * 16 numbers for the box and one for each class."""
 
-    def __init__(self, width=16, depth=1, classes=80, bins=16):
+    def __init__(self, width=16, depth=1, classes=80, bins=16, least=16):
         super().__init__()
         w = [width * 2**k for k in range(5)]
         self.stem = ConvNorm(3, w[0], 3, 2)
@@ -84,7 +84,7 @@ class Yolo(nn.Module):
         self.down4 = C2f(w[2] + w[3], w[3], depth)
         self.down5 = ConvNorm(w[3], w[3], 3, 2)
         self.last = C2f(w[3] + w[4], w[4], depth)
-        box, score = max(16, w[2] // 4, 4 * bins), max(w[2], min(classes, 100))
+        box, score = max(least, w[2] // 4, 4 * bins), max(w[2], min(classes, 100))
         self.boxes = nn.ModuleList(self.head(c, box, 4 * bins) for c in w[2:])
         self.scores = nn.ModuleList(self.head(c, score, classes) for c in w[2:])
 

@@ -118,19 +118,19 @@ NETWORKS = {
     "efficientnet_v2": (lambda: efficientnet_tiny(True), 32),
     "googlenet": (lambda: divided(16, torchvision.models.googlenet, aux_logits=False, init_weights=False), 64),
     "inception_v3": (lambda: divided(32, torchvision.models.inception_v3, aux_logits=False, init_weights=False), 75),
-    "mnasnet": (lambda: divided(16, partial(torchvision.models.MNASNet, 0.5)), 64),
+    "mnasnet": (lambda: divided(32, partial(torchvision.models.MNASNet, 0.5)), 64),
     "mobilenet_v2": (mobilenet_v2, 32),
     "mobilenet_v3": (mobilenet_v3, 32),
     "regnet_x": (lambda: regnet_tiny(False), 32),
     "regnet_y": (lambda: regnet_tiny(True), 32),
-    "resnet_basic": (lambda: resnet_tiny(16, resnet.BasicBlock), 64),
-    "resnext": (lambda: resnet_tiny(32, resnet.Bottleneck, groups=64, width_per_group=4), 64),
+    "resnet_basic": (lambda: resnet_tiny(32, resnet.BasicBlock), 64),
+    "resnext": (lambda: resnet_tiny(64, resnet.Bottleneck, groups=128, width_per_group=2), 64),
     "shufflenet_v2": (lambda: torchvision.models.ShuffleNetV2([2, 2, 1], [8, 8, 16, 32, 32], num_classes=7), 32),
     "squeezenet": (squeezenet, 64),
     "unet_bilinear": (lambda: UNet(4, 2, 5, transposed=False), 24),
     "unet_transposed": (lambda: UNet(4, 2, 5), 24),
-    "vgg": (lambda: divided(64, torchvision.models.vgg11_bn), 224),
-    "yolov8_like": (lambda: Yolo(4, 1, classes=3, bins=2), 64),
+    "vgg": (lambda: divided(128, torchvision.models.vgg11_bn), 224),
+    "yolov8_like": (lambda: Yolo(1, 1, classes=3, bins=2, least=4), 64),
 }
 
 FOLDED = ("densenet", "resnet_basic", "shufflenet_v2")
@@ -213,7 +213,7 @@ def main():
         for parameter, projections in gradients(net, images).items():
             values[f"gradient.{parameter}"] = projections
         alive = min(((y[0] - y[1]).abs().max() / y.abs().max()).item() for y in outputs)
-        print(f"{name}: {sum(p.numel() for p in net.parameters())} parameters, {written} bytes, images differ {alive:.2f}",
+        print(f"{name}: {sum(p.numel() for p in net.parameters())} parameters, {written} bytes, images differ {alive:.4f}",
               flush=True)
         versions = [f"{m.__name__} {m.__version__.split('+')[0]}" for m in (torch, torchvision)]
         save_file(values, folder / f"{name}.safetensors", {"made_by": ", ".join(versions)})
