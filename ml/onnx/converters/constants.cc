@@ -92,13 +92,16 @@ absl::StatusOr<int> EmitConstant(Converter& converter, const OnnxNode& node, con
 }
 
 absl::StatusOr<Live> ConstantAsLive(Converter& converter, const OnnxNode& node, const at::Tensor& constant, int value) {
-  at::Tensor padded = Padded(constant, 4);
+  const bool flat = constant.dim() == 2;
+  at::Tensor padded = flat ? constant.unsqueeze(-1).unsqueeze(-1) : Padded(constant, 4);
   if (padded.dim() != 4 || padded.size(0) != 1 || !padded.is_floating_point()) {
     return NodeRefused(node, absl::StrCat("meets a constant of the sizes ", SizesText(constant.sizes().vec()),
                                           "; must be floating numbers [1, channels, height, width]"));
   }
   PRUNELAB_ASSIGN_OR_RETURN(const int built, EmitConstant(converter, node, padded[0], value));
-  return converter.Whole(built);
+  Live live = converter.Whole(built);
+  if (flat) live.view.resize(2);
+  return live;
 }
 
 absl::StatusOr<Live> EmitScale(Converter& converter, const OnnxNode& node, const Live& live, const at::Tensor& weight,
