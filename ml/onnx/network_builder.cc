@@ -217,7 +217,7 @@ Network NetworkBuilder::Take(const std::vector<int>& outputs, std::map<std::stri
       tensors[absl::StrCat(names[i], ".", suffix)] = tensor;
     }
   }
-  if (outputs.size() > 1) {
+  if (outputs.size() > 1 || !nodes_[outputs[0]].shape.flat) {
     for (const int output : outputs) network.add_output(names[output]);
   }
   return network;

@@ -43,7 +43,8 @@ class NetworkBuilder {
   // selections with scatters. `outputs`: the nodes whose values are the network's.
   void Merge(std::vector<int>& outputs);
 
-  // The network of the nodes that `outputs` need. The first is the logits. More than one are named in it.
+  // The network of the nodes that `outputs` need. The first is the logits. They are named in it where they
+  // are more than one, or maps.
   Network Take(const std::vector<int>& outputs, std::map<std::string, at::Tensor>& tensors);
 
  private:
