@@ -37,6 +37,9 @@ bool IsBatch(const Dimension& dimension) { return IsOnly(dimension, Axis::kBatch
 
 }  // namespace
 
+Converter::Converter(OnnxGraph& graph)
+    : graph_(graph), folder_(graph), builder_(ElementBudget(graph)), users_(CountUsers(graph)) {}
+
 absl::Status Converter::Start() {
   live_.resize(graph_.values.size());
   const std::vector<int64_t>& sizes = graph_.image_sizes;
@@ -211,8 +214,12 @@ absl::StatusOr<Live> Converter::Selected(const OnnxNode& node, const Live& live,
   if (d >= 0 && static_cast<int64_t>(indices.size()) > kMostChannels / others) {
     return NodeRefused(node, absl::StrCat("makes more than ", kMostChannels, " channels"));
   }
-  const std::vector<int64_t> order = ChannelOrder(live.view, d, indices);
   Live selected = {live.node, WithOrderedChannels(live.view, d, static_cast<int64_t>(indices.size()))};
+  if (d < 0 && selected.view == live.view) return live;  // in order already
+  constexpr int64_t kMostSelected = 1 << 25;
+  selected_ += others * (d < 0 ? 1 : static_cast<int64_t>(indices.size()));
+  if (others > kMostChannels || selected_ > kMostSelected) return NodeRefused(node, "arranges too many channels");
+  const std::vector<int64_t> order = ChannelOrder(live.view, d, indices);
   if (IsIdentity(order, shape(live).channels)) return selected;
   prunelab::Node op;
   for (const int64_t channel : order) op.mutable_select()->add_index(channel);
@@ -253,8 +260,6 @@ absl::StatusOr<Live> Converter::AsFlat(const OnnxNode& node, const Live& live) {
   }
   const NodeShape& in = shape(live);
   if (in.flat) return Selected(node, live, -1, {});
-  const int64_t features = in.channels * in.height * in.width;
-  if (features > kMostChannels) return NodeRefused(node, absl::StrCat("flattens to ", features, " features"));
   prunelab::Node op;
   op.mutable_flatten();
   PRUNELAB_ASSIGN_OR_RETURN(const int built, Emit(node, op, {live.node}));

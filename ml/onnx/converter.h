@@ -40,7 +40,7 @@ class Converter {
   // The batch that shapes are computed with where the file leaves it open: a prime that no other size is a multiple of.
   static constexpr int64_t kAnyBatch = 4099;
 
-  explicit Converter(OnnxGraph& graph) : graph_(graph), folder_(graph), users_(CountUsers(graph)) {}
+  explicit Converter(OnnxGraph& graph);
 
   // The network and its tensors, by name, and what the user should know.
   absl::Status Run(Network& network, std::map<std::string, at::Tensor>& tensors, std::vector<std::string>& notes);
@@ -99,6 +99,7 @@ class Converter {
   std::vector<int> users_;
   std::vector<std::optional<Live>> live_;  // by value
   int64_t batch_ = kAnyBatch;
+  int64_t selected_ = 0;       // how many channels all selections have
   std::map<int, int> owners_;  // by value: how many nodes have it as parameter
 };
 

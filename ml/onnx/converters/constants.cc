@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "ml/base/status_macros.h"
+#include "ml/onnx/shape_rules.h"
 
 namespace prunelab {
 namespace {
@@ -80,6 +81,9 @@ absl::StatusOr<at::Tensor> OnAxes(const Converter& converter, const OnnxNode& no
     }
     if (axis != Axis::kBatch) axes.push_back(size);
   }
+  constexpr int64_t kMostElements = int64_t{1} << 26;
+  PRUNELAB_ASSIGN_OR_RETURN(const int64_t elements, CountElements(node, axes));
+  if (elements > std::max(kMostElements, constant.numel())) return NodeRefused(node, "repeats a constant too often");
   return by_atom.expand(sizes).permute(order).reshape(axes);
 }
 
