@@ -233,6 +233,27 @@ TEST(HostileTest, ParametersThatDoNotFit) {
   EXPECT_THAT(RefusalOf("Dropout", {"images", "t"}, {}, tensor({7})), HasSubstr("must be one number"));
 }
 
+// A few bytes that name large values are refused before memory is taken for them.
+TEST(HostileTest, SmallFilesOfLargeValues) {
+  OnnxWriter picture({1 << 20, 1, 1 << 12});
+  const std::string row = picture.Tensor(at::arange(1 << 12, at::kDouble).reshape({1, 1, 1, 1 << 12}));
+  picture.OutputMaps(picture.Node("Add", {"images", row}));
+  EXPECT_THAT(Refusal(picture.Bytes()), HasSubstr("makes too many elements of the file's constants"));
+  OnnxWriter wide({1 << 20, 1, 1});
+  const std::string many = wide.Node("Concat", std::vector<std::string>(1000, "images"), {{"axis", 1}});
+  const std::string split = wide.Node("Reshape", {many, wide.Ints({-1, 1000, 1 << 20, 1, 1})});
+  const std::string turned = wide.Node("Transpose", {split}, {{"perm", Ints{0, 2, 1, 3, 4}}});
+  wide.OutputMaps(wide.Node("Relu", {wide.Node("Reshape", {turned, wide.Ints({-1, 1000 << 20, 1, 1})})}));
+  EXPECT_THAT(Refusal(wide.Bytes()), HasSubstr("arranges too many channels"));
+  OnnxWriter slices({1 << 20, 1, 1});
+  std::string x = "images";
+  for (int k = 0; k < 1000; ++k) {
+    x = slices.Node("Slice", {x, slices.Ints({-1}), slices.Ints({INT64_MIN}), slices.Ints({1}), slices.Ints({-1})});
+  }
+  slices.OutputMaps(x);
+  EXPECT_THAT(Refusal(slices.Bytes()), HasSubstr("arranges too many channels"));
+}
+
 TEST(HostileTest, DeepAndLong) {
   // Long names are cut in messages.
   const std::string name(1 << 20, 'x');

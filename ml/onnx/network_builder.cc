@@ -133,16 +133,24 @@ bool SelectInto(BuiltNode& before, const BuiltNode& select) {
 
 }  // namespace
 
+absl::Status NetworkBuilder::Store(at::Tensor& tensor) {
+  const bool converts =
+      tensor.is_floating_point() && tensor.scalar_type() != at::kDouble && tensor.scalar_type() != at::kFloat;
+  if (!converts && tensor.is_contiguous()) return absl::OkStatus();
+  budget_ -= tensor.numel();
+  if (budget_ < 0) return absl::InvalidArgumentError("makes too many elements of the file's constants");
+  if (converts) tensor = tensor.to(at::kFloat);
+  tensor = tensor.contiguous();
+  return absl::OkStatus();
+}
+
 absl::StatusOr<int> NetworkBuilder::Emit(Node op, std::vector<int> inputs, std::map<std::string, at::Tensor> tensors,
                                          NameHint hint) {
-  for (auto& [suffix, tensor] : tensors) {
-    if (tensor.is_floating_point() && tensor.scalar_type() != at::kDouble) tensor = tensor.to(at::kFloat);
-    tensor = tensor.contiguous();
-  }
   std::vector<NodeShape> shapes;
   for (const int input : inputs) shapes.push_back(nodes_[input].shape);
   const absl::StatusOr<NodeShape> shape = InferShape(op, shapes, tensors);
   if (!shape.ok()) return WithoutName(shape.status());
+  for (auto& [suffix, tensor] : tensors) PRUNELAB_RETURN_IF_ERROR(Store(tensor));
   nodes_.push_back({std::move(op), std::move(inputs), *shape, std::move(tensors), std::move(hint)});
   return size() - 1;
 }
@@ -217,7 +225,7 @@ Network NetworkBuilder::Take(const std::vector<int>& outputs, std::map<std::stri
       tensors[absl::StrCat(names[i], ".", suffix)] = tensor;
     }
   }
-  if (outputs.size() > 1) {
+  if (outputs.size() > 1 || !nodes_[outputs[0]].shape.flat) {
     for (const int output : outputs) network.add_output(names[output]);
   }
   return network;

@@ -31,6 +31,10 @@ struct BuiltNode {
 
 class NetworkBuilder {
  public:
+  // `budget`: how many elements all tensors that are made anew (repeated, turned, converted) may have together. A small
+  // file can name one tensor in many nodes.
+  explicit NetworkBuilder(int64_t budget) : budget_(budget) {}
+
   // Appends a node with what it does, and returns its index. Parameters are made float32 unless they are float64.
   // Errors: inputs, fields or tensors that do not fit; they do not name the node.
   absl::StatusOr<int> Emit(Node op, std::vector<int> inputs, std::map<std::string, at::Tensor> tensors, NameHint hint);
@@ -43,7 +47,8 @@ class NetworkBuilder {
   // selections with scatters. `outputs`: the nodes whose values are the network's.
   void Merge(std::vector<int>& outputs);
 
-  // The network of the nodes that `outputs` need. The first is the logits. More than one are named in it.
+  // The network of the nodes that `outputs` need. The first is the logits. They are named in it where they
+  // are more than one, or maps.
   Network Take(const std::vector<int>& outputs, std::map<std::string, at::Tensor>& tensors);
 
  private:
@@ -51,8 +56,10 @@ class NetworkBuilder {
   std::vector<std::string> UniqueNames(const std::vector<bool>& needed) const;
   std::vector<bool> Needed(const std::vector<int>& outputs) const;
   bool MergeInto(int before, int scale);
+  absl::Status Store(at::Tensor& tensor);
 
   std::vector<BuiltNode> nodes_;
+  int64_t budget_;
 };
 
 }  // namespace prunelab

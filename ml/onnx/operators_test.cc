@@ -516,5 +516,20 @@ TEST(OperatorsTest, NamesOfModules) {
                                              "layer1.0.relu", "layer1.0.relu_1", "tanh_7", "flatten"}));
 }
 
+TEST(OperatorsTest, OutputsThatAreMapsOrSeveral) {
+  const at::Tensor images = Random({2, 3, 4, 5});
+  OnnxWriter maps({3, 4, 5});
+  maps.Output(maps.Node("Tanh", {"images"}));
+  ExpectNear(ImportedLogits(maps.Bytes(), images), at::tanh(images));
+  OnnxWriter several({3, 4, 5});
+  const std::string mean = several.Node("GlobalAveragePool", {"images"});
+  several.Output(several.Node("Flatten", {several.Node("Relu", {mean}, {}, 1, "head")}));
+  several.Output(several.Node("Sigmoid", {mean}, {}, 1, "other"));
+  ExpectNear(ImportedLogits(several.Bytes(), images), at::relu(images.mean({2, 3})));
+  const Network network = ImportedModel(several.Bytes()).info().network();
+  ASSERT_EQ(network.output_size(), 2);
+  EXPECT_EQ(network.output(1), "other");
+}
+
 }  // namespace
 }  // namespace prunelab
