@@ -67,7 +67,11 @@ bool Has(const BuiltNode& node, const char* suffix) { return node.tensors.count(
 // A norm's parameters, for its node's `affine`.
 template <typename Norm>
 bool MakeAffine(Norm* norm, BuiltNode& before, const BuiltNode& scale) {
-  if (norm->affine()) return false;
+  if (norm->affine()) {
+    if (Has(scale, "weight")) return false;
+    before.tensors["bias"] = before.tensors.at("bias") + scale.tensors.at("bias");
+    return true;
+  }
   norm->set_affine(true);
   const at::Tensor& some = scale.tensors.begin()->second;
   before.tensors["weight"] = Has(scale, "weight") ? scale.tensors.at("weight") : at::ones_like(some);

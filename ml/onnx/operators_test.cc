@@ -513,7 +513,7 @@ TEST(OperatorsTest, NamesOfModules) {
   std::vector<std::string> names;
   for (const Node& node : network.node()) names.push_back(node.name());
   EXPECT_EQ(names, (std::vector<std::string>{"image", "features.0.0", "features.0.2.relu", "layer1.0.conv1",
-                                             "layer1.0.relu", "layer1.0.relu_1", "tanh_7", "flatten"}));
+                                             "layer1.0.relu", "layer1.0.relu_1", "tanh_7", "Flatten_out"}));
 }
 
 TEST(OperatorsTest, OutputsThatAreMapsOrSeveral) {
