@@ -230,6 +230,7 @@ absl::StatusOr<std::optional<Dataset>> OpenData() {
 }
 
 absl::Status CheckDataFit(const NetworkInfo& info, const ImageDefaults& data) {
+  PRUNELAB_RETURN_IF_ERROR(info.CheckLogits());
   const NodeShape& shape = info.input_shape();
   if (shape.channels == data.channels && shape.height == data.height && shape.width == data.width &&
       info.classes() == data.classes) {

@@ -70,6 +70,7 @@ absl::Status EvaluateDataset(at::Device device) {
                             OpenCheckpoint(FLAGS_checkpoint, FLAGS_network, DefaultsOf(dataset->info), device));
   PRUNELAB_RETURN_IF_ERROR(CheckImages(model.info(), "the data set's images", dataset->info.channels,
                                        dataset->info.height, dataset->info.width));
+  PRUNELAB_RETURN_IF_ERROR(model.info().CheckLogits());
   if (model.info().classes() != dataset->info.classes) {
     return absl::InvalidArgumentError(
         absl::StrCat("the data set has ", dataset->info.classes, " classes; the network has ", model.info().classes()));
@@ -155,22 +156,16 @@ absl::Status WriteLogits(at::Device device) {
   if (model.dtype() != dtype) model = InDType(model, dtype);
   ReferencePlan plan;
   const at::NoGradGuard no_gradients;
-  std::vector<at::Tensor> logits;
-  ForwardOptions options;  // the first of several outputs is the logits
-  const auto& names = model.info().network().output();
-  options.capture = std::set<std::string>(names.begin() + (names.empty() ? 0 : 1), names.end());
-  std::map<std::string, std::vector<at::Tensor>> further;
+  std::vector<std::vector<at::Tensor>> results(model.info().outputs().size());
   for (int64_t begin = 0; begin < images.size(0); begin += FLAGS_batch_size) {
     const int64_t count = std::min(FLAGS_batch_size, images.size(0) - begin);
     const at::Tensor batch =
         images.narrow(0, begin, count).to(device, dtype).contiguous(at::MemoryFormat::ChannelsLast);
-    const ForwardResult result = plan.Forward(model, batch, options);
-    logits.push_back(result.logits.to(at::kCPU));
-    for (const auto& [name, tensor] : result.captured) further[name].push_back(tensor.to(at::kCPU));
+    const ForwardResult result = plan.Forward(model, batch, {});
+    for (size_t k = 0; k < results.size(); ++k) results[k].push_back(result.results[k].to(at::kCPU));
   }
   Safetensors file;
-  for (const auto& [name, tensors] : further) file.tensors[name] = at::cat(tensors);
-  file.tensors["logits"] = at::cat(logits);
+  for (size_t k = 0; k < results.size(); ++k) file.tensors[model.info().ResultName(k)] = at::cat(results[k]);
   const int64_t not_finite = CountNotFinite(file.tensors["logits"]).item<int64_t>();
   if (not_finite > 0) {
     return absl::DataLossError(absl::StrCat(UserPath(FLAGS_checkpoint), ": ", NotFiniteText(not_finite, images.size(0)),

@@ -45,6 +45,9 @@ absl::Status CheckNetworkFitsData(const NetworkInfo& network, const DatasetInfo&
                                 ", but the data set's are ", ImageText(dataset.channels, dataset.height, dataset.width),
                                 " (channels, height, width); leave the network's sizes unset to take the data's"));
   }
+  if (const absl::Status logits = network.CheckLogits(); !logits.ok()) {
+    return FieldError(stored ? "initial_weights" : "network", logits.message());
+  }
   if (network.classes() == dataset.classes) return absl::OkStatus();
   if (stored) {
     return FieldError(

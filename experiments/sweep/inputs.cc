@@ -34,6 +34,9 @@ absl::StatusOr<const InitialWeights*> Inputs::WeightsOf(const Arm& arm) {
     absl::StatusOr<InitialWeights> weights = ReadInitialWeights(arm.config);
     if (!weights.ok()) weights = InArm(arm, kWeightsField, InField(kWeightsField, weights.status()));
     known = weights_.emplace(path, std::move(weights)).first;
+    if (known->second.ok()) {
+      for (const std::string& note : known->second->notes) Say(note);
+    }
   }
   if (!known->second.ok()) return known->second.status();
   return &*known->second;

@@ -152,7 +152,7 @@ ChannelAnalysis::ChannelAnalysis(const WeightedNetwork& network) : info(network.
     needed.push_back(at::zeros_like(live[i]));
     stream.push_back(at::zeros_like(live[i]));
   }
-  needed[size - 1].fill_(true);
+  for (const int output : info.outputs()) needed[output].fill_(true);
   for (int i = size - 1; i >= 0; --i) builder.Backward(i);
   for (int i = 0; i < size; ++i) builder.FollowStreams(i);
 }
@@ -177,6 +177,13 @@ bool ChannelAnalysis::IsResidualSum(int node) const {
   for (size_t k = 0; k < info.inputs(node).size(); ++k) contributing += Contributes(node, k);
   return contributing >= 2;
 }
+
+bool ChannelAnalysis::IsStored(int node) const {
+  if (info.node(node).op_case() == Node::kFlatten) node = info.inputs(node)[0];
+  return info.node(node).op_case() == Node::kConstant;
+}
+
+bool ChannelAnalysis::IsConstant(int node) const { return !Any(live[node]); }
 
 at::Tensor ChannelAnalysis::Kept(int node) const { return live[node] & needed[node]; }
 

@@ -29,7 +29,7 @@ struct ChannelAnalysis {
   NetworkInfo info;
   // By node: which input channels its channels are made of.
   std::vector<ChannelRelation> relations;
-  // By node. `live`: bool [channels], whether the channel depends on the image. `needed`: bool [channels], whether the
+  // By node. `live`: bool [channels], whether the channel depends on the image. `needed`: bool [channels], whether any
   // output depends on the channel as far as it is live.
   std::vector<at::Tensor> live, needed;
   std::vector<ChannelPictures> constants;  // zero where live
@@ -50,6 +50,10 @@ struct ChannelAnalysis {
   // The channels of input k that the output channels `outputs` (bool) of a node are made of, as far as their weights
   // are not zero: bool [channels of the input].
   at::Tensor ReadFrom(int node, size_t k, const at::Tensor& outputs) const;
+  // Whether the node is a constant node or the flattening of one.
+  bool IsStored(int node) const;
+  // Whether no channel of the node is live.
+  bool IsConstant(int node) const;
   // Live and needed: bool [channels].
   at::Tensor Kept(int node) const;
   bool AnyKept(int node) const;

@@ -199,7 +199,11 @@ at::Tensor ExactLogits(const WeightedNetwork& network) {
   const at::Tensor x = at::linspace(-1, 1, 2 * shape.channels * shape.height * shape.width, at::kDouble);
   ReferencePlan plan;
   const at::NoGradGuard no_gradients;
-  return plan.Forward(model, x.mul(377).sin().mul(1.5).view({2, shape.channels, shape.height, shape.width}), {}).logits;
+  const ForwardResult result =
+      plan.Forward(model, x.mul(377).sin().mul(1.5).view({2, shape.channels, shape.height, shape.width}), {});
+  std::vector<at::Tensor> results;
+  for (const at::Tensor& each : result.results) results.push_back(each.flatten(1));
+  return at::cat(results, 1);
 }
 
 // Dead channels leave no constants: no biases, shifts, means or stored values.

@@ -7,9 +7,32 @@
 
 namespace prunelab {
 
+namespace {
+
+// Outputs that a network names, of which others may be live.
+void StoreConstantOutputs(WeightedNetwork& network, const ChannelAnalysis& analysis) {
+  NetworkRewriter rewriter(network);
+  for (int i = 0; i < analysis.info.network().node_size(); ++i) {
+    const Node& node = analysis.info.node(i);
+    if (!analysis.info.IsOutput(i) || !analysis.IsConstant(i) || analysis.IsStored(i)) {
+      rewriter.AppendCopy(node);
+      continue;
+    }
+    rewriter.Rename(node.name(),
+                    rewriter.AppendPart(node.name(), analysis.info.shape(i), analysis.constants[i], network.DType()));
+  }
+  rewriter.Finish();
+}
+
+}  // namespace
+
 void ReplaceConstantOutput(WeightedNetwork& network) {
   const ChannelAnalysis analysis(network);
-  const int output = analysis.info.network().node_size() - 1;
+  if (!network.network.output().empty()) {
+    StoreConstantOutputs(network, analysis);
+    return;
+  }
+  const int output = analysis.info.outputs()[0];
   if (analysis.live[output].any().item<bool>()) return;
   const Node& last = analysis.info.node(output);
   if (last.op_case() == Node::kLinear && !network.Get(last.name(), "weight").ne(0).any().item<bool>() &&

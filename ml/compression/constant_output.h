@@ -3,7 +3,8 @@
 //
 //   image -> conv (dead) -> ... -> fc     becomes     image -> global average -> flatten -> fc of zero weights
 //
-// The bias is the logits.
+// The bias is the logits. Of a network that names its outputs, each one that is constant becomes a stored constant,
+// whether the others depend on the image or not.
 #pragma once
 
 #include "ml/compression/weighted_network.h"

@@ -28,8 +28,9 @@ class Ties {
     }
     fixed_.assign(parent_.size(), false);
     for (int i = 0; i < info.network().node_size(); ++i) TieNode(i);
-    const int output = info.network().node_size() - 1;
-    for (int64_t c = 0; c < info.shape(output).channels; ++c) Fix(output, c);
+    for (const int output : info.outputs()) {
+      for (int64_t c = 0; c < info.shape(output).channels; ++c) Fix(output, c);
+    }
   }
 
   int64_t Root(int i, int64_t channel) const { return Root(first_[i] + channel); }

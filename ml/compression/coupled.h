@@ -8,7 +8,7 @@
 //
 // Groups are found on the network. Operators whose output channels are made of single channels (BN, ReLU, pooling,
 // sums, flatten, scatter, ...) tie these; a grouped convolution ties whole groups on both sides (a depthwise one single
-// channels). Channels of the images and of the logits are in no group.
+// channels). Channels of the images and of the outputs are in no group.
 #pragma once
 
 #include <cstdint>

@@ -88,7 +88,7 @@ void DropDeadBlocks(WeightedNetwork& network) {
 void DropUnusedNodes(WeightedNetwork& network) {
   const NetworkInfo info = network.Info();
   std::vector<bool> used(info.network().node_size(), false);
-  used.back() = true;
+  for (const int output : info.outputs()) used[output] = true;
   for (int i = info.network().node_size() - 1; i >= 0; --i) {
     if (!used[i]) continue;
     for (const int input : info.inputs(i)) used[input] = true;

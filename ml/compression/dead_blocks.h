@@ -13,7 +13,7 @@ namespace prunelab {
 
 void DropDeadBlocks(WeightedNetwork& network);
 
-// Removes nodes that do not lead to the output; the image stays.
+// Removes nodes that do not lead to an output; the image stays.
 void DropUnusedNodes(WeightedNetwork& network);
 
 }  // namespace prunelab

@@ -19,9 +19,11 @@ struct Before {
   std::vector<std::pair<int, std::vector<int64_t>>> constants;
 };
 
+bool IsReadOnce(const NetworkInfo& info, int i) { return info.users(i).size() == 1 && !info.IsOutput(i); }
+
 bool IsOwnConv(const NetworkInfo& info, int i) {
   const Node::OpCase op = info.node(i).op_case();
-  return (op == Node::kConv2D || op == Node::kConvTranspose2D) && info.users(i).size() == 1;
+  return (op == Node::kConv2D || op == Node::kConvTranspose2D) && IsReadOnce(info, i);
 }
 
 Before Find(const NetworkInfo& info, int input) {
@@ -30,9 +32,9 @@ Before Find(const NetworkInfo& info, int input) {
     before.conv = input;
     return before;
   }
-  if (info.node(input).op_case() != Node::kAdd || info.users(input).size() != 1) return {};
+  if (info.node(input).op_case() != Node::kAdd || !IsReadOnce(info, input)) return {};
   for (const int term : info.inputs(input)) {
-    if (info.users(term).size() != 1) return {};
+    if (!IsReadOnce(info, term)) return {};
     if (IsOwnConv(info, term) && before.conv < 0) {
       before.conv = term;
       continue;
@@ -44,7 +46,7 @@ Before Find(const NetworkInfo& info, int input) {
       constant = info.inputs(term)[0];
       channels.assign(info.node(term).scatter().index().begin(), info.node(term).scatter().index().end());
     }
-    if (info.node(constant).op_case() != Node::kConstant || info.users(constant).size() != 1) return {};
+    if (info.node(constant).op_case() != Node::kConstant || !IsReadOnce(info, constant)) return {};
     before.constants.emplace_back(constant, channels);
   }
   return before;

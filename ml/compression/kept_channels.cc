@@ -14,7 +14,7 @@ class Chains {
   Chains(const ChannelAnalysis& analysis, int64_t multiple) : a_(analysis), size_(a_.info.network().node_size()) {
     for (int i = 0; i < size_; ++i) {
       parent_.push_back(i);
-      full_.push_back(i == size_ - 1 || (a_.carries_stream[i] && !a_.starts_stream[i]));
+      full_.push_back(a_.info.IsOutput(i) || (a_.carries_stream[i] && !a_.starts_stream[i]));
     }
     for (int i = 0; i < size_; ++i) Link(i);
     for (int i = 0; i < size_; ++i) {
@@ -23,7 +23,7 @@ class Chains {
     }
     for (int i = 0; i < size_; ++i) {
       if (i != Root(i)) Mark(i, kept_[i]);
-      if (full_[Root(i)] && (a_.AnyKept(i) || i == size_ - 1)) kept_[Root(i)] = at::ones_like(kept_[i]);
+      if (full_[Root(i)] && (a_.AnyKept(i) || a_.info.IsOutput(i))) kept_[Root(i)] = at::ones_like(kept_[i]);
     }
     for (int i = 0; i < size_; ++i) {
       // What is put together of several inputs has the width that they have.
@@ -41,7 +41,7 @@ class Chains {
   std::vector<at::Tensor> Kept() const {
     std::vector<at::Tensor> kept;
     for (int i = 0; i < size_; ++i) {
-      const bool needed = a_.AnyKept(i) || i == size_ - 1 || i == a_.info.image();
+      const bool needed = a_.AnyKept(i) || a_.info.IsOutput(i) || i == a_.info.image();
       kept.push_back(needed ? kept_[Root(i)] : at::zeros_like(kept_[i]));
     }
     return kept;

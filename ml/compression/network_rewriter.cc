@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <limits>
 #include <set>
 #include <utility>
 
@@ -158,10 +159,28 @@ std::string NetworkRewriter::AppendScatter(const std::string& base, const std::s
   return node->name();
 }
 
+std::string NetworkRewriter::NewOutput(const std::string& node) {
+  const std::string name = NewName(node);
+  const auto& others = next_.output();
+  if (std::find(others.begin(), others.end(), name) == others.end()) return name;
+  // Two outputs have become one value: one of them gets a node of its own, which clips nothing.
+  Node* copy = Append();
+  copy->set_name(NewNode(Derived(node, ".copy")));
+  copy->add_input(name);
+  prunelab::Elementwise* clip = copy->mutable_elementwise();
+  clip->set_function(prunelab::Elementwise::CLIP);
+  clip->set_low(-std::numeric_limits<double>::infinity());
+  clip->set_high(std::numeric_limits<double>::infinity());
+  return copy->name();
+}
+
 void NetworkRewriter::Finish() {
-  // The output is the last node. If it was renamed, nothing after its new name is needed.
-  const std::string output = NewName(network_.network.node(network_.network.node_size() - 1).name());
-  while (next_.node(next_.node_size() - 1).name() != output) next_.mutable_node()->RemoveLast();
+  if (network_.network.output().empty()) {
+    // The output is the last node. If it was renamed, nothing after its new name is needed.
+    const std::string output = NewName(network_.network.node(network_.network.node_size() - 1).name());
+    while (next_.node(next_.node_size() - 1).name() != output) next_.mutable_node()->RemoveLast();
+  }
+  for (const std::string& output : network_.network.output()) next_.add_output(NewOutput(output));
   std::set<std::string> names;
   for (const Node& node : next_.node()) names.insert(node.name());
   std::map<std::string, std::string> final_names;
@@ -177,6 +196,10 @@ void NetworkRewriter::Finish() {
     for (int number = 2; !names.insert(name).second; ++number) name = absl::StrCat(base, number);
     final_names[node.name()] = name;
     node.set_name(name);
+  }
+  for (std::string& output : *next_.mutable_output()) {
+    const auto found = final_names.find(output);
+    if (found != final_names.end()) output = found->second;
   }
   // Values of new constants move to their final names, which a removed node may have had.
   std::map<std::string, at::Tensor> values;

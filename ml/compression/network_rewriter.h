@@ -60,11 +60,14 @@ class NetworkRewriter {
   // Appends a scatter of the channels that `kept` (bool [channels]) marks, or nothing if it marks all.
   std::string AppendScatter(const std::string& base, const std::string& input, const at::Tensor& kept);
 
-  // Replaces the network. Its last node, the output, is the old one's, or the node that it was renamed to. Tensors of
+  // Replaces the network. Its outputs are the old one's, or the nodes that they were renamed to. If it names none, its
+  // last node is the output. Tensors of
   // removed nodes are dropped.
   void Finish();
 
  private:
+  // The output of the new network in place of output `node` of the old one.
+  std::string NewOutput(const std::string& node);
   // Appends a flatten of a constant where `shape` is flat; returns the last node's name.
   std::string AppendLayout(const std::string& constant, const NodeShape& shape);
   // Appends a constant and a scatter of it; `stored` (bool [channels]) says which channels it has, at least one.

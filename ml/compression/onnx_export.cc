@@ -18,7 +18,7 @@ namespace prunelab {
 namespace {
 
 constexpr int kOpset = 17, kIrVersion = 8;
-constexpr char kInput[] = "images", kOutput[] = "logits";
+constexpr char kInput[] = "images";
 
 class Exporter {
  public:
@@ -31,18 +31,28 @@ class Exporter {
     opset->set_version(kOpset);
     graph_ = model_.mutable_graph();
     graph_->set_name("network");
+    for (int i = 0; i < info_.network().node_size(); ++i) {
+      has_batch_[i] = i == info_.image();
+      for (const int input : info_.inputs(i)) has_batch_[i] = has_batch_[i] || has_batch_[input];
+    }
   }
 
   std::string Run() {
     const NodeShape& images = info_.input_shape();
     Describe(graph_->add_input(), kInput, {images.channels, images.height, images.width});
-    Describe(graph_->add_output(), kOutput, {info_.classes()});
+    for (size_t k = 0; k < info_.outputs().size(); ++k) {
+      const NodeShape& shape = info_.shape(info_.outputs()[k]);
+      const std::vector<int64_t> sizes = shape.flat ? std::vector<int64_t>{shape.channels}
+                                                    : std::vector<int64_t>{shape.channels, shape.height, shape.width};
+      Describe(graph_->add_output(), OutputName(k), sizes);
+    }
     for (int i = 0; i < info_.network().node_size(); ++i) Write(i);
+    for (size_t k = 0; k < info_.outputs().size(); ++k) WriteIndirectOutput(k);
     return model_.SerializeAsString();
   }
 
  private:
-  static void Describe(onnx::ValueInfoProto* value, const char* name, const std::vector<int64_t>& sizes) {
+  static void Describe(onnx::ValueInfoProto* value, const std::string& name, const std::vector<int64_t>& sizes) {
     value->set_name(name);
     onnx::TypeProto::Tensor* type = value->mutable_type()->mutable_tensor_type();
     type->set_elem_type(onnx::TensorProto::FLOAT);
@@ -52,11 +62,38 @@ class Exporter {
 
   // The name of a node's output. Parameters have other endings, so that no two names are equal.
   std::string Value(int i) const {
-    if (i == info_.network().node_size() - 1) return kOutput;
+    const std::vector<int>& outputs = info_.outputs();
+    const auto output = std::find(outputs.begin(), outputs.end(), i);
+    if (output != outputs.end() && IsDirect(i)) return OutputName(output - outputs.begin());
     const Node& node = info_.node(i);
     if (i == info_.image()) return kInput;
     if (node.op_case() == Node::kDropout) return Value(info_.inputs(i)[0]);
     return absl::StrCat(node.name(), node.op_case() == Node::kConstant ? ".value" : ".output");
+  }
+
+  std::string OutputName(size_t k) const {
+    const std::string name = info_.ResultName(k);
+    return k > 0 && (name == kInput || name == info_.ResultName(0)) ? absl::StrCat(name, ".result") : name;
+  }
+
+  // Whether a node's value is that of an output, as it is. The images are not, nor what has no batch.
+  bool IsDirect(int i) const { return info_.network().output().empty() || (i != info_.image() && has_batch_[i]); }
+
+  // A copy of the images, or a constant for each of them.
+  void WriteIndirectOutput(size_t k) {
+    const int i = info_.outputs()[k];
+    if (IsDirect(i)) return;
+    const std::string name = OutputName(k);
+    if (i == info_.image()) {
+      Append("Identity", name, {kInput}, name);
+      return;
+    }
+    const std::string base = absl::StrCat(info_.node(i).name(), ".result"), ones = base + ".ones";
+    const std::string shape = base + ".shape";
+    Int(Append("Shape", base, {kInput}, base), "end", 1);
+    InitializeInts(ones, std::vector<int64_t>(info_.shape(i).flat ? 1 : 3, 1));
+    Int(Append("Concat", shape, {base, ones}, shape), "axis", 0);
+    Append("Expand", name, {Value(i), shape}, name);
   }
 
   onnx::NodeProto* Append(const char* op, const std::string& name, const std::vector<std::string>& inputs,
@@ -175,6 +212,10 @@ class Exporter {
     };
     switch (elementwise.function()) {
       case Elementwise::CLIP:
+        if (std::isinf(elementwise.low()) && std::isinf(elementwise.high())) {
+          Append("Identity", name, {x}, Value(i));
+          return;
+        }
         Step(i, "Clip", {x, Number(i, elementwise.low()), Number(i, elementwise.high())}, /*last=*/true);
         return;
       case Elementwise::LEAKY_RELU:
@@ -370,11 +411,7 @@ class Exporter {
     const Node& node = info_.node(i);
     const std::string& name = node.name();
     std::vector<std::string> in;
-    has_batch_[i] = i == info_.image();
-    for (const int input : info_.inputs(i)) {
-      in.push_back(Value(input));
-      has_batch_[i] = has_batch_[i] || has_batch_[input];
-    }
+    for (const int input : info_.inputs(i)) in.push_back(Value(input));
     switch (node.op_case()) {
       case Node::kImage:
       case Node::OP_NOT_SET:

@@ -4,9 +4,10 @@
 //   PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically("net.onnx", ToOnnx(network)));
 //
 // Any network: dense, masked (with zeros where the masks are), or with channels removed. It has one input `images`,
-// float32 [batch, C, H, W] with `batch` open, normalized as for training, and one output `logits`, float32 [batch,
-// classes]. Initializers have the parameters' names, so that weights can be found again. Evaluation mode: BN uses its
-// running statistics.
+// float32 [batch, C, H, W] with `batch` open, normalized as for training, and an output `logits`, float32 [batch,
+// classes]. If the network names several outputs, the first one is `logits`, and the others have their nodes' names.
+// Initializers have the parameters' names, so that weights can be found again. Evaluation mode: BN uses its running
+// statistics.
 //
 // A scatter into a stream becomes Pad (one channel of zeros) and Gather; a stored constant becomes an initializer at
 // full size.

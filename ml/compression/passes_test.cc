@@ -16,6 +16,7 @@
 #include "ml/compression/compressed_model.h"
 #include "ml/compression/constant_inputs.h"
 #include "ml/compression/constant_output.h"
+#include "ml/compression/coupled.h"
 #include "ml/compression/dead_blocks.h"
 #include "ml/compression/fold_batch_norm.h"
 #include "ml/compression/kept_channels.h"
@@ -349,6 +350,141 @@ TEST(ShrinkTest, GroupedConvolutionsLoseWholeGroups) {
   EXPECT_EQ(network.Info().node(network.Info().Index("d")).conv2d().groups(), 2);
   EXPECT_EQ(network.Get("d", "weight").sizes(), at::IntArrayRef({4, 2, 1, 1}));
   EXPECT_EQ(network.Get("a", "weight").sizes(), at::IntArrayRef({4, 1, 3, 3}));
+}
+
+// Behind a transposed convolution rows alternate: what a dead channel brings is stored for few of them.
+TEST(ConstantInputsTest, EqualRowsThatAreNoNeighboursAreStoredOnce) {
+  NetworkWriter net;
+  net.Image(1, 8, 8, "x");
+  net.Conv("a", "x", {3, 3, 1, 1, true});
+  net.Append("up", {"a"})->mutable_conv_transpose2d()->set_out_channels(4);
+  net.Conv("b", "up", {2, 3, 1, 1});
+  const NetworkInfo dense = *NetworkInfo::Create(Classified(net, "b"));
+  WeightedNetwork network = Random(dense.network());
+  Kill(network, "a", {1, 2});
+  CheckExact(network, [](WeightedNetwork& n) { FoldConstantInputs(n); });
+  const NetworkInfo folded = network.Info();
+  int stored = 0;
+  for (const Node& node : folded.network().node()) {
+    if (!node.has_constant()) continue;
+    ++stored;
+    EXPECT_EQ(node.constant().height(), 16);
+    EXPECT_EQ(StoredRows(node.constant()), 2);
+    EXPECT_EQ(node.constant().row_index_size(), 16);
+    EXPECT_EQ(node.constant().row_repeats_size(), 0);
+  }
+  EXPECT_EQ(stored, 1);
+  // Its weight is [in, out, ...]: inputs that are gone are rows, outputs that are dead are columns.
+  network = Random(dense.network());
+  Kill(network, "a", {1});
+  network.tensors.at("up.weight").select(1, 2).zero_();
+  CheckExact(network, [](WeightedNetwork& n) { Compress(n, {}); });
+  EXPECT_EQ(network.Get("up", "weight").sizes(), at::IntArrayRef({2, 3, 2, 2}));
+  EXPECT_EQ(network.Get("b", "weight").sizes(), at::IntArrayRef({2, 3, 3, 3}));
+}
+
+TEST(ShrinkTest, GroupsOfATransposedConvolutionStayOrGo) {
+  NetworkWriter net;
+  net.Image(1, 4, 4, "x");
+  net.Conv("a", "x", {6});
+  ConvTranspose2d* up = net.Append("up", {"a"})->mutable_conv_transpose2d();
+  up->set_out_channels(9);
+  up->set_groups(3);
+  WeightedNetwork network = Random(Classified(net, "up"));
+  Kill(network, "a", {2, 3});  // the inputs of the middle group
+  const at::Tensor weight = network.Get("up", "weight"), bias = network.Get("up", "bias");
+  network.tensors.at("up.bias").narrow(0, 3, 3).zero_();
+  CheckExact(network, [](WeightedNetwork& n) {
+    FoldConstantInputs(n);
+    Shrink(n, 1);
+  });
+  EXPECT_EQ(network.Info().node(network.Info().Index("up")).conv_transpose2d().groups(), 2);
+  EXPECT_TRUE(at::equal(network.Get("up", "weight"), at::cat({weight.narrow(0, 0, 2), weight.narrow(0, 4, 2)})));
+  EXPECT_TRUE(at::equal(network.Get("up", "bias"), at::cat({bias.narrow(0, 0, 3), bias.narrow(0, 6, 3)})));
+}
+
+TEST(FoldBatchNormTest, IntoATransposedConvolution) {
+  for (const int64_t groups : {1, 2}) {
+    NetworkWriter net;
+    net.Image(2, 4, 4, "x");
+    ConvTranspose2d* up = net.Append("up", {"x"})->mutable_conv_transpose2d();
+    up->set_out_channels(6);
+    up->set_groups(groups);
+    up->set_bias(false);
+    net.BatchNorm("bn", "up");
+    WeightedNetwork network = Random(Classified(net, "bn"));
+    CheckExact(network, FoldBatchNorm);
+    EXPECT_EQ(network.Info().Index("bn"), -1);
+    EXPECT_TRUE(network.Has("up", "bias"));
+  }
+}
+
+// x -> a -> relu -> relu2, and a branch `dead` of constants; the classifier reads both.
+WeightedNetwork SeveralOutputs(const std::vector<std::string>& outputs) {
+  NetworkWriter net;
+  net.Image(2, 4, 4, "x");
+  net.Conv("a", "x", {3, 3, 1, 1, true});
+  net.BatchNorm("bn", "a");
+  net.Relu("relu2", net.Relu("relu", "bn"));
+  net.Conv("dead", "x", {3, 3, 1, 1, true});
+  net.Conv("after", "dead", {3, 3, 1, 1, true});
+  net.Add("sum", {"relu2", "after"});
+  Network network = Classified(net, "sum");
+  for (const std::string& output : outputs) network.add_output(output);
+  WeightedNetwork weighted = Random(network);
+  Kill(weighted, "dead", {0, 1, 2});
+  return weighted;
+}
+
+// Of all outputs, flattened, [3, ...].
+at::Tensor Results(const WeightedNetwork& network) {
+  const at::NoGradGuard no_gradients;
+  Model model = ToModel(network, at::kCPU);
+  const at::Tensor x = at::linspace(-1, 1, 96, at::kDouble).mul(231).sin().view({3, 2, 4, 4});
+  std::vector<at::Tensor> results;
+  for (const at::Tensor& result : ReferencePlan().Forward(model, x, {}).results) results.push_back(result.flatten(1));
+  return at::cat(results, 1);
+}
+
+TEST(SeveralOutputsTest, RemovalKeepsAllOfThemInTheirOrder) {
+  const std::string classes = "fc";
+  for (const std::vector<std::string>& outputs : {std::vector<std::string>{classes, "after"},
+                                                  {"after", classes},
+                                                  {"after", "dead"},
+                                                  {classes, "relu", "relu2"},
+                                                  {"bn", classes, "a"},
+                                                  {"x", "sum"},
+                                                  {"sum", "after", "dead", "x", "relu2", "bn", "a", classes}}) {
+    for (const bool fold : {false, true}) {
+      SCOPED_TRACE(absl::StrCat(outputs[0], " and ", outputs.size() - 1, " others, folded ", fold));
+      WeightedNetwork network = SeveralOutputs(outputs);
+      const at::Tensor before = Results(network);
+      CompressionOptions options;
+      options.fold_batch_norm = fold;
+      Compress(network, options);
+      EXPECT_LE((Results(network) - before).abs().max().item<double>(), 1e-12);
+      EXPECT_EQ(network.network.output_size(), static_cast<int>(outputs.size()));
+      EXPECT_EQ(network.Info().Index("dead"), -1);
+      EXPECT_TRUE(Compress(network, options).empty());
+    }
+  }
+  // A convolution whose output is wanted as it is keeps its BN, and so does a BN that is wanted itself.
+  WeightedNetwork network = SeveralOutputs({classes, "a"});
+  FoldBatchNorm(network);
+  EXPECT_GE(network.Info().Index("bn"), 0);
+  network = SeveralOutputs({classes, "bn"});
+  const at::Tensor before = Results(network);
+  FoldBatchNorm(network);
+  EXPECT_EQ(network.network.output(1), "a");
+  EXPECT_LE((Results(network) - before).abs().max().item<double>(), 1e-12);
+}
+
+TEST(SeveralOutputsTest, CoupledRemovalKeepsTheirChannels) {
+  WeightedNetwork network = SeveralOutputs({"relu", "after"});
+  ASSERT_TRUE(RemoveCoupled(network, CoupledOptions{0.5}).ok());
+  EXPECT_EQ(network.Info().shape("relu").channels, 3);
+  EXPECT_EQ(network.Info().shape("after").channels, 3);
+  EXPECT_LT(network.Info().shape("dead").channels, 3);
 }
 
 TEST(FoldBatchNormTest, IntoTheConvolutionBefore) {

@@ -21,9 +21,17 @@ class Shrinker {
 
   void Run() {
     const int size = a_.info.network().node_size();
-    if (!a_.live[size - 1].any().item<bool>()) return;  // ReplaceConstantOutput's
+    // Constant outputs are ReplaceConstantOutput's. If there are others, what it has stored stays as it is.
+    std::vector<bool> stays(size, false);
+    for (const int output : a_.info.outputs()) {
+      if (!a_.IsConstant(output)) continue;
+      if (!a_.IsStored(output) || a_.info.outputs().size() == 1) return;
+      stays[output] = true;
+      for (const int input : a_.info.inputs(output)) stays[input] = true;
+    }
     for (int i = 0; i < size; ++i) {
-      if (!kept_[i].any().item<bool>()) continue;
+      if (stays[i]) rewriter_.AppendCopy(a_.info.node(i));
+      if (stays[i] || !kept_[i].any().item<bool>()) continue;
       Rewrite(i);
       if (a_.starts_stream[i]) Widen(i);
     }
@@ -42,7 +50,7 @@ class Shrinker {
   void FindRead() {
     const int size = a_.info.network().node_size();
     for (int i = 0; i < size; ++i) read_.push_back(at::zeros({a_.info.shape(i).channels}, at::kBool));
-    read_[size - 1].fill_(true);
+    for (const int output : a_.info.outputs()) read_[output].fill_(true);
     for (int i = size - 1; i >= 0; --i) {
       const at::Tensor computed = read_[i] & kept_[i];
       if (!computed.any().item<bool>()) continue;

@@ -3,6 +3,7 @@
 #include <ATen/autocast_mode.h>
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
 #include <optional>
 #include <tuple>
 
@@ -39,14 +40,25 @@ class Autocast {
 ForwardResult RunSteps(const CompiledPlan& plan, Execution& execution) {
   const NetworkInfo& network = *plan.structure.network;
   ForwardResult result;
+  result.results.resize(network.outputs().size());
   for (const CompiledPlan::PlannedStep& planned : plan.steps) {
     const int output = planned.step->output();
     execution.values[output] = planned.step->Run(execution);
-    if (planned.captured) result.captured[network.node(output).name()] = execution.values[output].tensor;
+    const at::Tensor& value = execution.values[output].tensor;
+    const std::string& name = network.node(output).name();
+    if (planned.captured && execution.options.capture.count(name) > 0) result.captured[name] = value;
+    if (planned.result >= 0) result.results[planned.result] = value;
     // A value without further consumers is released at once; in training the graph keeps what the backward pass needs.
     for (const int node : planned.last_read) execution.values[node] = Activation();
   }
-  result.logits = execution.values.back().tensor;
+  for (at::Tensor& value : result.results) {
+    // What depends on no image has a batch of one.
+    if (network.network().output().empty() || value.size(0) == execution.images.size(0)) continue;
+    std::vector<int64_t> sizes = value.sizes().vec();
+    sizes[0] = execution.images.size(0);
+    value = value.expand(sizes);
+  }
+  result.logits = result.results[0];
   result.executed_macs = execution.macs;
   return result;
 }
@@ -63,6 +75,7 @@ PlanStructure PlanStructure::Of(const Model& model, const at::Tensor& images, co
   structure.policy = options.policy;
   structure.gradients = at::GradMode::is_enabled();
   structure.capture = options.capture;
+  structure.capture.insert(model.info().network().output().begin(), model.info().network().output().end());
   structure.masks.assign(model.info().network().node_size(), Mask::kNone);
   for (const auto& [node, mask] : model.masks()) {
     structure.masks[model.info().Index(node)] = mask.numel() == mask.size(0) ? Mask::kFilters : Mask::kWeights;
@@ -89,6 +102,9 @@ void PlanBuilder::Add(std::unique_ptr<const Step> step) {
   for (const int node : step->inputs()) {
     if (--reads_left_[node] == 0) planned.last_read.push_back(node);
   }
+  const std::vector<int>& outputs = network().outputs();
+  const auto place = std::find(outputs.begin(), outputs.end(), step->output());
+  if (place != outputs.end()) planned.result = static_cast<int>(place - outputs.begin());
   planned.captured = structure().capture.count(network().node(step->output()).name()) > 0;
   planned.step = std::move(step);
   plan_.steps.push_back(std::move(planned));
@@ -101,7 +117,8 @@ ForwardResult Execute(const CompiledPlan& plan, Model& model, const at::Tensor& 
     const Autocast autocast(model.device().type());
     return RunSteps(plan, execution);
   }();
-  result.logits = result.logits.to(at::kFloat);
+  for (at::Tensor& value : result.results) value = value.to(at::kFloat);
+  result.logits = result.results[0];
   for (auto& [name, value] : result.captured) value = value.to(at::kFloat);
   return result;
 }

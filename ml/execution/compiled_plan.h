@@ -27,7 +27,8 @@
 namespace prunelab {
 
 struct ForwardResult {
-  at::Tensor logits;                           // [N, classes]
+  at::Tensor logits;                           // [N, classes]; maps if the network's first output is one
+  std::vector<at::Tensor> results;             // of all of the network's outputs, in its order; the first is the logits
   std::map<std::string, at::Tensor> captured;  // by node name
   // Multiply-accumulates of convolutions and linear layers, for one image, that this call executed and, in training,
   // that the backward pass to all parameters will execute.
@@ -44,9 +45,10 @@ struct PlanStructure {
   std::vector<int64_t> image;  // [C, H, W], or whatever follows the batch
   Mode mode = Mode::kEvaluate;
   GradientPolicy policy = GradientPolicy::kStraightThrough;
-  bool gradients = false;         // whether autograd records
-  std::set<std::string> capture;  // names of nodes whose values are wanted
-  std::vector<Mask> masks;        // by node
+  bool gradients = false;  // whether autograd records
+  std::set<std::string>
+      capture;              // names of nodes whose values are wanted, the network's outputs among them if it names any
+  std::vector<Mask> masks;  // by node
 
   static PlanStructure Of(const Model& model, const at::Tensor& images, const ForwardOptions& options);
   bool operator==(const PlanStructure& other) const;
@@ -89,6 +91,7 @@ struct CompiledPlan {
   struct PlannedStep {
     std::unique_ptr<const Step> step;
     bool captured = false;       // the output's value is wanted
+    int result = -1;             // which of the network's outputs it is
     std::vector<int> last_read;  // nodes whose values no later step reads: they are released
   };
   PlanStructure structure;

@@ -127,11 +127,34 @@ absl::StatusOr<NetworkInfo> NetworkInfo::Create(Network network) {
     }
   }
   if (images != 1) return absl::InvalidArgumentError(absl::StrCat("network: has ", images, " image nodes; needs one"));
-  if (!info.shapes_.back().flat) {
-    return NodeError(net.node(size - 1),
-                     absl::StrCat("is the output and must be flat, not ", Text(info.shapes_.back())));
-  }
+  PRUNELAB_RETURN_IF_ERROR(info.FindOutputs());
   return info;
+}
+
+absl::Status NetworkInfo::FindOutputs() {
+  if (network_.output().empty()) {
+    outputs_ = {network_.node_size() - 1};
+    return CheckLogits();
+  }
+  for (const std::string& name : network_.output()) {
+    const int index = Index(name);
+    if (index < 0) return absl::InvalidArgumentError(absl::StrCat("network: output \"", name, "\" is no node"));
+    if (IsOutput(index)) return absl::InvalidArgumentError(absl::StrCat("network: output \"", name, "\" is repeated"));
+    outputs_.push_back(index);
+  }
+  return absl::OkStatus();
+}
+
+bool NetworkInfo::IsOutput(int index) const {
+  return std::find(outputs_.begin(), outputs_.end(), index) != outputs_.end();
+}
+
+std::string NetworkInfo::ResultName(size_t k) const { return k == 0 ? "logits" : network_.node(outputs_[k]).name(); }
+
+absl::Status NetworkInfo::CheckLogits() const {
+  const NodeShape& shape = shapes_[outputs_[0]];
+  if (shape.flat) return absl::OkStatus();
+  return NodeError(network_.node(outputs_[0]), absl::StrCat("is the output and must be flat, not ", Text(shape)));
 }
 
 const Operator& NetworkInfo::op(int index) const { return *FindOperator(network_.node(index).op_case()); }

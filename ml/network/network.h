@@ -69,8 +69,8 @@ int64_t StoredColumns(const Constant& constant);
 class NetworkInfo {
  public:
   // Refuses, and names the node: duplicate or empty names, unknown or later inputs (cycles), a wrong number of inputs,
-  // missing or non-positive sizes, shapes that do not fit, groups that do not divide, scatter indices that are out of
-  // range or repeated.
+  // missing or non-positive sizes, outputs that are unknown or repeated, shapes that do not fit, groups that do not
+  // divide, scatter indices that are out of range or repeated.
   static absl::StatusOr<NetworkInfo> Create(Network network);
 
   const Network& network() const { return network_; }
@@ -82,7 +82,14 @@ class NetworkInfo {
   // Index of the images' node.
   int image() const { return image_; }
   const NodeShape& input_shape() const { return shapes_[image_]; }
-  int64_t classes() const { return shapes_.back().channels; }
+  // Indices of the nodes whose values the network returns, the logits first; at least one.
+  const std::vector<int>& outputs() const { return outputs_; }
+  bool IsOutput(int index) const;
+  // What the values of outputs()[k] are called: "logits" for the first, the others by their nodes.
+  std::string ResultName(size_t k) const;
+  // Channels of the first output. OK if they are logits of classes: flat, so that an accuracy can be told.
+  int64_t classes() const { return shapes_[outputs_[0]].channels; }
+  absl::Status CheckLogits() const;
   // The indices of a node's inputs and of its consumers.
   const std::vector<int>& inputs(int index) const { return inputs_[index]; }
   const std::vector<int>& users(int index) const { return users_[index]; }
@@ -106,12 +113,14 @@ class NetworkInfo {
   // In the order of the nodes: each names its inputs, then what follows from them is inferred.
   absl::Status FindInputs(int index);
   absl::Status Infer(int index);
+  absl::Status FindOutputs();
 
   Network network_;
   int image_ = 0;
   std::map<std::string, int> index_;
   std::vector<NodeShape> shapes_;
   std::vector<std::vector<int>> inputs_, users_;
+  std::vector<int> outputs_;
   std::vector<ParameterSpec> parameters_;
   std::vector<ConvInfo> convs_;
 };

@@ -81,6 +81,8 @@ TEST(NetworkTest, RefusesByNodeName) {
        "has 1 indices for 3"},
       {"node { name: 'i' image {} } node { name: 'x' input: 'i' }", "says not what it does"},
       {"node { name: 'i' image {} } node { name: 'x' input: 'i' relu {} }", "is the output and must be flat"},
+      {"node { name: 'i' image {} } output: 'x'", "network: output \"x\" is no node"},
+      {"node { name: 'i' image {} } output: 'i' output: 'i'", "network: output \"i\" is repeated"},
       {"node { name: 'i' image {} } node { name: 'x' input: 'i' concat {} }", "has 1 inputs; needs 2 or more"},
       {"node { name: 'i' image {} } node { name: 'x' input: 'i' elementwise {} }",
        "function is unset; must be one of CLIP, LEAKY_RELU, SIGMOID, HARD_SIGMOID, HARD_SWISH, SILU, GELU, GELU_TANH, "

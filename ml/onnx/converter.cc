@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "ml/base/status_macros.h"
+#include "ml/onnx/converters/constants.h"
 #include "ml/onnx/names.h"
 
 namespace prunelab {
@@ -35,6 +36,9 @@ std::string Text(const View& view) {
 bool IsBatch(const Dimension& dimension) { return IsOnly(dimension, Axis::kBatch) && dimension.size() == 1; }
 
 }  // namespace
+
+Converter::Converter(OnnxGraph& graph)
+    : graph_(graph), folder_(graph), builder_(ElementBudget(graph)), users_(CountUsers(graph)) {}
 
 absl::Status Converter::Start() {
   live_.resize(graph_.values.size());
@@ -90,6 +94,7 @@ absl::Status Converter::Convert(int index) {
   const bool known = std::all_of(node.outputs.begin(), node.outputs.end(),
                                  [&](int value) { return value < 0 || graph_.IsConstant(value); });
   if (known) return absl::OkStatus();
+  if (RepeatsBatch(node)) return ExpandImage(node);
   if (Folder::CanFold(graph_, node)) return folder_.Fold(graph_, index);
   if (node.outputs[0] >= 0 && (node.op == "Shape" || node.op == "Size")) return ConvertShape(node);
   const auto convert = Converters().find(node.op);
@@ -99,6 +104,26 @@ absl::Status Converter::Convert(int index) {
   }
   PRUNELAB_RETURN_IF_ERROR(convert->second(*this, node));
   return CheckConverted(node);
+}
+
+bool Converter::RepeatsBatch(const OnnxNode& node) const {
+  if (node.op != "Expand" || node.inputs.size() != 2 || node.outputs.size() != 1) return false;
+  if (!graph_.IsConstant(node.inputs[0]) || !graph_.IsConstant(node.inputs[1])) return false;
+  const at::Tensor &constant = graph_.Constant(node.inputs[0]), &target = graph_.Constant(node.inputs[1]);
+  return batch_ == kAnyBatch && constant.dim() >= 1 && constant.dim() == target.numel() && constant.size(0) == 1 &&
+         target.scalar_type() == at::kLong && ToInts(target)[0] == batch_;
+}
+
+absl::Status Converter::ExpandImage(const OnnxNode& node) {
+  const at::Tensor& constant = graph_.Constant(node.inputs[0]);
+  const std::vector<int64_t> asked = ToInts(graph_.Constant(node.inputs[1]));
+  for (int64_t k = 1; k < constant.dim(); ++k) {
+    if (asked[static_cast<size_t>(k)] != 1 && asked[static_cast<size_t>(k)] != constant.size(k)) {
+      return NodeRefused(node, "repeats a constant in more than the batch");
+    }
+  }
+  graph_.values[node.outputs[0]].constant = constant;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<int>> Converter::Outputs() {
@@ -148,6 +173,11 @@ absl::StatusOr<Live> Converter::Input(const OnnxNode& node, size_t k) {
   const int value = OnnxGraph::Input(node, k);
   if (value < 0) return NodeRefused(node, absl::StrCat("has no input ", k));
   if (live_[value]) return *live_[value];
+  const at::Tensor& constant = graph_.Constant(value);
+  if (constant.defined() && (constant.dim() == 2 || constant.dim() == 4) && constant.size(0) == 1) {
+    PRUNELAB_ASSIGN_OR_RETURN(live_[value], ConstantAsLive(*this, node, constant, value));
+    return *live_[value];
+  }
   return NodeRefused(node, absl::StrCat("input ", k, ", ", Quoted(graph_.values[value].name),
                                         ", is a constant; must depend on the images"));
 }
@@ -184,8 +214,12 @@ absl::StatusOr<Live> Converter::Selected(const OnnxNode& node, const Live& live,
   if (d >= 0 && static_cast<int64_t>(indices.size()) > kMostChannels / others) {
     return NodeRefused(node, absl::StrCat("makes more than ", kMostChannels, " channels"));
   }
-  const std::vector<int64_t> order = ChannelOrder(live.view, d, indices);
   Live selected = {live.node, WithOrderedChannels(live.view, d, static_cast<int64_t>(indices.size()))};
+  if (d < 0 && selected.view == live.view) return live;  // in order already
+  constexpr int64_t kMostSelected = 1 << 25;
+  selected_ += others * (d < 0 ? 1 : static_cast<int64_t>(indices.size()));
+  if (others > kMostChannels || selected_ > kMostSelected) return NodeRefused(node, "arranges too many channels");
+  const std::vector<int64_t> order = ChannelOrder(live.view, d, indices);
   if (IsIdentity(order, shape(live).channels)) return selected;
   prunelab::Node op;
   for (const int64_t channel : order) op.mutable_select()->add_index(channel);
@@ -226,8 +260,6 @@ absl::StatusOr<Live> Converter::AsFlat(const OnnxNode& node, const Live& live) {
   }
   const NodeShape& in = shape(live);
   if (in.flat) return Selected(node, live, -1, {});
-  const int64_t features = in.channels * in.height * in.width;
-  if (features > kMostChannels) return NodeRefused(node, absl::StrCat("flattens to ", features, " features"));
   prunelab::Node op;
   op.mutable_flatten();
   PRUNELAB_ASSIGN_OR_RETURN(const int built, Emit(node, op, {live.node}));

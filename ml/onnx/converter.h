@@ -40,7 +40,7 @@ class Converter {
   // The batch that shapes are computed with where the file leaves it open: a prime that no other size is a multiple of.
   static constexpr int64_t kAnyBatch = 4099;
 
-  explicit Converter(OnnxGraph& graph) : graph_(graph), folder_(graph), users_(CountUsers(graph)) {}
+  explicit Converter(OnnxGraph& graph);
 
   // The network and its tensors, by name, and what the user should know.
   absl::Status Run(Network& network, std::map<std::string, at::Tensor>& tensors, std::vector<std::string>& notes);
@@ -52,7 +52,7 @@ class Converter {
   // Input k of the node.
   bool IsConstant(const OnnxNode& node, size_t k) const { return graph_.IsConstant(OnnxGraph::Input(node, k)); }
   absl::StatusOr<at::Tensor> Constant(const OnnxNode& node, size_t k) const { return ConstantInput(graph_, node, k); }
-  // One that depends on the images.
+  // One that depends on the images, or a constant of one image, which becomes a node.
   absl::StatusOr<Live> Input(const OnnxNode& node, size_t k);
   // The same where maps [N, C, H, W], or flat features [N, F], are needed, in the order of the network's nodes: writes
   // the nodes that make them so.
@@ -83,6 +83,10 @@ class Converter {
   absl::Status Start();
   absl::Status Convert(int node);
   absl::Status ConvertShape(const OnnxNode& node);
+  // Whether a constant is repeated for each image of a batch that is open. As a constant of one image it is repeated
+  // wherever it is used.
+  bool RepeatsBatch(const OnnxNode& node) const;
+  absl::Status ExpandImage(const OnnxNode& node);
   absl::Status CheckConverted(const OnnxNode& node) const;
   absl::StatusOr<std::vector<int>> Outputs();
   std::vector<bool> NeededNodes() const;
@@ -95,6 +99,7 @@ class Converter {
   std::vector<int> users_;
   std::vector<std::optional<Live>> live_;  // by value
   int64_t batch_ = kAnyBatch;
+  int64_t selected_ = 0;       // how many channels all selections have
   std::map<int, int> owners_;  // by value: how many nodes have it as parameter
 };
 

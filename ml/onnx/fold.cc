@@ -371,10 +371,12 @@ absl::StatusOr<at::Tensor> ShapeTensor(const OnnxNode& node, const std::vector<i
   return at::tensor(std::vector<int64_t>(sizes.begin() + start, sizes.begin() + std::max(start, end)), at::kLong);
 }
 
-Folder::Folder(const OnnxGraph& graph) : budget_(8 * kMostElements) {
+int64_t ElementBudget(const OnnxGraph& graph) {
+  int64_t budget = 8 * kMostElements;
   for (const OnnxValue& value : graph.values) {
-    if (value.constant.defined()) budget_ += 4 * value.constant.numel();
+    if (value.constant.defined()) budget += 4 * value.constant.numel();
   }
+  return budget;
 }
 
 bool Folder::CanFold(const OnnxGraph& graph, const OnnxNode& node) {

@@ -16,11 +16,13 @@ namespace prunelab {
 // What a Shape node returns for a value of these sizes.
 absl::StatusOr<at::Tensor> ShapeTensor(const OnnxNode& node, const std::vector<int64_t>& sizes);
 
+// How many elements may be made of a graph's constants: some, and a few times those that there are. More take memory
+// that the file does not account for.
+int64_t ElementBudget(const OnnxGraph& graph);
+
 class Folder {
  public:
-  // All of a graph's computed constants together may have so many elements. More than the file's own take memory that
-  // the file does not account for.
-  explicit Folder(const OnnxGraph& graph);
+  explicit Folder(const OnnxGraph& graph) : budget_(ElementBudget(graph)) {}
 
   // Whether the node's inputs are all known and the operator is one that is computed.
   static bool CanFold(const OnnxGraph& graph, const OnnxNode& node);
@@ -33,7 +35,7 @@ class Folder {
   void FoldAll(OnnxGraph& graph);
 
  private:
-  int64_t budget_ = 0;
+  int64_t budget_;  // elements that computed constants may have yet
 };
 
 }  // namespace prunelab

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -132,23 +133,24 @@ bool SelectInto(BuiltNode& before, const BuiltNode& select) {
 
 }  // namespace
 
-std::string NetworkBuilder::Unique(const std::string& name) {
-  std::string unique = name.empty() ? "node" : name;
-  for (int k = 1; !names_.insert(unique).second; ++k) unique = absl::StrCat(name, "_", k);
-  return unique;
+absl::Status NetworkBuilder::Store(at::Tensor& tensor) {
+  const bool converts =
+      tensor.is_floating_point() && tensor.scalar_type() != at::kDouble && tensor.scalar_type() != at::kFloat;
+  if (!converts && tensor.is_contiguous()) return absl::OkStatus();
+  budget_ -= tensor.numel();
+  if (budget_ < 0) return absl::InvalidArgumentError("makes too many elements of the file's constants");
+  if (converts) tensor = tensor.to(at::kFloat);
+  tensor = tensor.contiguous();
+  return absl::OkStatus();
 }
 
 absl::StatusOr<int> NetworkBuilder::Emit(Node op, std::vector<int> inputs, std::map<std::string, at::Tensor> tensors,
                                          NameHint hint) {
-  for (auto& [suffix, tensor] : tensors) {
-    if (tensor.is_floating_point() && tensor.scalar_type() != at::kDouble) tensor = tensor.to(at::kFloat);
-    tensor = tensor.contiguous();
-  }
   std::vector<NodeShape> shapes;
   for (const int input : inputs) shapes.push_back(nodes_[input].shape);
   const absl::StatusOr<NodeShape> shape = InferShape(op, shapes, tensors);
   if (!shape.ok()) return WithoutName(shape.status());
-  hint.name = Unique(hint.name);
+  for (auto& [suffix, tensor] : tensors) PRUNELAB_RETURN_IF_ERROR(Store(tensor));
   nodes_.push_back({std::move(op), std::move(inputs), *shape, std::move(tensors), std::move(hint)});
   return size() - 1;
 }
@@ -194,21 +196,37 @@ void NetworkBuilder::Merge(std::vector<int>& outputs) {
   for (int& output : outputs) output = replaced[output];
 }
 
+std::vector<std::string> NetworkBuilder::UniqueNames(const std::vector<bool>& needed) const {
+  std::vector<std::string> names(nodes_.size());
+  std::set<std::string> taken;
+  std::map<std::string, int> next;  // by name: the number to try next
+  for (const int rank : {0, 1, 2}) {
+    for (int i = 0; i < size(); ++i) {
+      if (!needed[i] || nodes_[i].name.rank != rank) continue;
+      const std::string wanted = nodes_[i].name.name.empty() ? "node" : nodes_[i].name.name;
+      names[i] = wanted;
+      while (!taken.insert(names[i]).second) names[i] = absl::StrCat(wanted, "_", ++next[wanted]);
+    }
+  }
+  return names;
+}
+
 Network NetworkBuilder::Take(const std::vector<int>& outputs, std::map<std::string, at::Tensor>& tensors) {
   const std::vector<bool> needed = Needed(outputs);
+  const std::vector<std::string> names = UniqueNames(needed);
   Network network;
   for (int i = 0; i < size(); ++i) {
     if (!needed[i]) continue;
     Node* node = network.add_node();
     *node = nodes_[i].op;
-    node->set_name(nodes_[i].name.name);
-    for (const int input : nodes_[i].inputs) node->add_input(nodes_[input].name.name);
+    node->set_name(names[i]);
+    for (const int input : nodes_[i].inputs) node->add_input(names[input]);
     for (const auto& [suffix, tensor] : nodes_[i].tensors) {
-      tensors[absl::StrCat(nodes_[i].name.name, ".", suffix)] = tensor;
+      tensors[absl::StrCat(names[i], ".", suffix)] = tensor;
     }
   }
-  if (outputs.size() > 1) {
-    for (const int output : outputs) network.add_output(nodes_[output].name.name);
+  if (outputs.size() > 1 || !nodes_[outputs[0]].shape.flat) {
+    for (const int output : outputs) network.add_output(names[output]);
   }
   return network;
 }

@@ -1,12 +1,11 @@
-// Writes the network of an imported file node by node, with the parameters. Shapes are known at once. Names are chosen
-// when a node is written; nodes that nothing needs, and what can be one node instead of two, are seen to at the end.
+// Writes the network of an imported file node by node, with the parameters. Shapes are known at once. Names,
+// nodes that nothing needs, and what can be one node instead of two, are seen to at the end.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <map>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -32,6 +31,10 @@ struct BuiltNode {
 
 class NetworkBuilder {
  public:
+  // `budget`: how many elements all tensors that are made anew (repeated, turned, converted) may have together. A small
+  // file can name one tensor in many nodes.
+  explicit NetworkBuilder(int64_t budget) : budget_(budget) {}
+
   // Appends a node with what it does, and returns its index. Parameters are made float32 unless they are float64.
   // Errors: inputs, fields or tensors that do not fit; they do not name the node.
   absl::StatusOr<int> Emit(Node op, std::vector<int> inputs, std::map<std::string, at::Tensor> tensors, NameHint hint);
@@ -44,16 +47,19 @@ class NetworkBuilder {
   // selections with scatters. `outputs`: the nodes whose values are the network's.
   void Merge(std::vector<int>& outputs);
 
-  // The network of the nodes that `outputs` need. The first is the logits. More than one are named in it.
+  // The network of the nodes that `outputs` need. The first is the logits. They are named in it where they
+  // are more than one, or maps.
   Network Take(const std::vector<int>& outputs, std::map<std::string, at::Tensor>& tensors);
 
  private:
-  std::string Unique(const std::string& name);
+  // A name for each needed node: those of the surest first, and a number after what is taken.
+  std::vector<std::string> UniqueNames(const std::vector<bool>& needed) const;
   std::vector<bool> Needed(const std::vector<int>& outputs) const;
   bool MergeInto(int before, int scale);
+  absl::Status Store(at::Tensor& tensor);
 
   std::vector<BuiltNode> nodes_;
-  std::set<std::string> names_;
+  int64_t budget_;
 };
 
 }  // namespace prunelab

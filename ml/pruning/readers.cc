@@ -7,7 +7,9 @@ namespace prunelab {
 namespace {
 
 // The only consumer of node `i`, -1 if there are none or several.
-int OnlyReader(const NetworkInfo& network, int i) { return network.users(i).size() == 1 ? network.users(i)[0] : -1; }
+int OnlyReader(const NetworkInfo& network, int i) {
+  return network.users(i).size() == 1 && !network.IsOutput(i) ? network.users(i)[0] : -1;
+}
 
 int IndexOf(const NetworkInfo& network, const std::string& conv) {
   const int i = network.Index(conv);

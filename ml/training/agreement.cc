@@ -36,7 +36,14 @@ Agreement Compare(const at::Tensor& logits_a, const at::Tensor& logits_b, double
 Agreement CompareOnImages(Model& a, Model& b, Plan& plan, const at::Tensor& images, double tolerance) {
   const DeviceArithmetic arithmetic(DeviceArithmetic::Float32::kIeee);
   const at::NoGradGuard no_gradients;
-  return Compare(plan.Forward(a, images, {}).logits, plan.Forward(b, images, {}).logits, tolerance);
+  const ForwardResult of_a = plan.Forward(a, images, {}), of_b = plan.Forward(b, images, {});
+  Agreement agreement = Compare(of_a.logits, of_b.logits, tolerance);
+  for (size_t k = 1; k < of_a.results.size(); ++k) {
+    const Agreement further = Compare(of_a.results[k], of_b.results[k], tolerance);
+    agreement.largest_difference = std::max(agreement.largest_difference, further.largest_difference);
+    agreement.not_finite = std::max(agreement.not_finite, further.not_finite);
+  }
+  return agreement;
 }
 
 Agreement CompareOnData(Model& a, Model& b, Plan& plan, const LabelledImages& data, const Normalization& normalization,

@@ -40,6 +40,7 @@ class NetworkDrawer {
     const int64_t steps = Between(2, 7);
     for (block_ = 1; block_ <= steps; ++block_) Step();
     Tail();
+    if (Happens(0.2)) NameOutputs();
     return std::move(network_);
   }
 
@@ -619,6 +620,17 @@ class NetworkDrawer {
       if (Happens(0.1)) x = FlatRelu(x);
       if (Happens(0.1)) Drops(x);
     }
+  }
+
+  // The last node, and up to three others, of which any may be the first.
+  void NameOutputs() {
+    std::vector<std::string> names = {network_.node(network_.node_size() - 1).name()};
+    for (int64_t count = Between(0, 3); count > 0; --count) {
+      const std::string& name = network_.node(static_cast<int>(Between(0, network_.node_size() - 1))).name();
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    }
+    if (Happens(0.3)) std::swap(names.front(), names.back());
+    for (const std::string& name : names) network_.add_output(name);
   }
 
   RandomStream stream_;

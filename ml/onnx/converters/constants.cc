@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "ml/base/status_macros.h"
+#include "ml/onnx/shape_rules.h"
 
 namespace prunelab {
 namespace {
@@ -80,6 +81,9 @@ absl::StatusOr<at::Tensor> OnAxes(const Converter& converter, const OnnxNode& no
     }
     if (axis != Axis::kBatch) axes.push_back(size);
   }
+  constexpr int64_t kMostElements = int64_t{1} << 26;
+  PRUNELAB_ASSIGN_OR_RETURN(const int64_t elements, CountElements(node, axes));
+  if (elements > std::max(kMostElements, constant.numel())) return NodeRefused(node, "repeats a constant too often");
   return by_atom.expand(sizes).permute(order).reshape(axes);
 }
 
@@ -92,13 +96,16 @@ absl::StatusOr<int> EmitConstant(Converter& converter, const OnnxNode& node, con
 }
 
 absl::StatusOr<Live> ConstantAsLive(Converter& converter, const OnnxNode& node, const at::Tensor& constant, int value) {
-  at::Tensor padded = Padded(constant, 4);
+  const bool flat = constant.dim() == 2;
+  at::Tensor padded = flat ? constant.unsqueeze(-1).unsqueeze(-1) : Padded(constant, 4);
   if (padded.dim() != 4 || padded.size(0) != 1 || !padded.is_floating_point()) {
     return NodeRefused(node, absl::StrCat("meets a constant of the sizes ", SizesText(constant.sizes().vec()),
                                           "; must be floating numbers [1, channels, height, width]"));
   }
   PRUNELAB_ASSIGN_OR_RETURN(const int built, EmitConstant(converter, node, padded[0], value));
-  return converter.Whole(built);
+  Live live = converter.Whole(built);
+  if (flat) live.view.resize(2);
+  return live;
 }
 
 absl::StatusOr<Live> EmitScale(Converter& converter, const OnnxNode& node, const Live& live, const at::Tensor& weight,

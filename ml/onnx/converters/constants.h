@@ -21,7 +21,8 @@ bool FitsInto(const at::Tensor& constant, const Live& live);
 // A node with a stored constant, of `values` [channels, height, width], read from `value` of the graph (-1: made up).
 absl::StatusOr<int> EmitConstant(Converter& converter, const OnnxNode& node, const at::Tensor& values, int value);
 
-// A constant of up to four dimensions as a value of its own, with a batch that is repeated.
+// A constant [1, C, H, W], without some of the first dimensions, or of features [1, F], as a value of its own, whose
+// batch is repeated.
 absl::StatusOr<Live> ConstantAsLive(Converter& converter, const OnnxNode& node, const at::Tensor& constant, int value);
 
 // weight x + bias by channel; an undefined one is left out. `values`: where they come from.
