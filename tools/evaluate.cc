@@ -9,7 +9,6 @@
 #include <array>
 #include <iostream>
 #include <map>
-#include <set>
 #include <string>
 #include <vector>
 

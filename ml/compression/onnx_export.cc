@@ -554,8 +554,6 @@ class Exporter {
         Int(next, "group", conv.groups());
         return;
       }
-      case Node::kDropout:
-        return;
       case Node::kConstant: {
         const ChannelPictures pictures = StoredPictures(node.constant(), network_.Get(name, "value"));
         Initialize(Value(i), onnx::TensorProto::FLOAT, FullSize(pictures).to(at::kFloat).unsqueeze(0));
