@@ -25,6 +25,7 @@
 #include "ml/compression/coupled.h"
 #include "ml/compression/fastest_multiple.h"
 #include "ml/compression/fold_batch_norm.h"
+#include "ml/compression/joined_channels.h"
 #include "ml/compression/onnx_export.h"
 #include "ml/data/dataset.h"
 #include "ml/execution/checkpoint.h"
@@ -346,6 +347,7 @@ absl::Status Main() {
     options.fold_batch_norm = FLAGS_fold_batch_norm;
     options.channel_multiple = ChannelMultiple(network, options);
     savings = RemoveExactly(network, options);
+    for (const std::string& sentence : DeadChannelsThatStay(network)) std::cout << "stays: " << sentence << "\n";
   }
   const Agreement agreement = Compared(networks.pruned, network, data);
   if (FLAGS_mode == "exact") PRUNELAB_RETURN_IF_ERROR(CheckExact(networks.pruned, network, agreement, data));

@@ -13,12 +13,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "ml/compression/channel_analysis.h"
+#include "ml/compression/compress.h"
 #include "ml/compression/compressed_model.h"
 #include "ml/compression/constant_inputs.h"
 #include "ml/compression/constant_output.h"
 #include "ml/compression/coupled.h"
 #include "ml/compression/dead_blocks.h"
 #include "ml/compression/fold_batch_norm.h"
+#include "ml/compression/joined_channels.h"
 #include "ml/compression/kept_channels.h"
 #include "ml/compression/shrink.h"
 #include "ml/compression/testing/random_models.h"
@@ -333,6 +335,70 @@ TEST(ShrinkTest, ADeadBranchOfTheOutputIsStored) {
   EXPECT_EQ(network.Info().Index("right"), -1);
   EXPECT_EQ(network.Info().StoredConstantCount(), 3);
   EXPECT_TRUE(Compress(network, {}).empty());
+}
+
+TEST(ShrinkTest, ANormOverChannelsKeepsThemAllAndItIsSaid) {
+  NetworkWriter net;
+  net.Image(2, 4, 4, "x");
+  net.Conv("a", "x", {6, 3, 1, 1, true});
+  net.Append("norm", {"a"})->mutable_layer_norm();
+  net.Conv("b", net.Relu("relu", "norm"), {5, 1, 1, 0, true});
+  net.Conv("c", "b", {3, 1});
+  WeightedNetwork network = Random(Classified(net, "c"));
+  EXPECT_TRUE(DeadChannelsThatStay(network).empty());
+  Kill(network, "a", {1, 4});
+  Kill(network, "b", {0});
+  CheckExact(network, [](WeightedNetwork& n) { Compress(n, {}); });
+  EXPECT_EQ(network.Info().shape("a").channels, 6);
+  EXPECT_EQ(network.Info().shape("b").channels, 4);
+  EXPECT_EQ(DeadChannelsThatStay(network),
+            std::vector<std::string>{"norm (layer norm) computes with all 6 channels of a, so 2 that are the same for "
+                                     "every image stay"});
+}
+
+// A gate that is zero for every image takes with it what it gates; one that is always the same is stored.
+TEST(ShrinkTest, DeadGates) {
+  NetworkWriter net;
+  net.Image(2, 4, 4, "x");
+  net.Conv("a", "x", {6, 3, 1, 1, true});
+  net.Conv("squeeze", net.GlobalAveragePool("gap", "a"), {3, 1, 1, 0, true});
+  net.Conv("excite", net.Relu("relu", "squeeze"), {6, 1, 1, 0, true});
+  net.Elementwise("gate", "excite", Elementwise::HARD_SIGMOID);
+  net.Append("gated", {"a", "gate"})->mutable_arithmetic()->set_function(Arithmetic::MULTIPLY);
+  net.Conv("b", "gated", {3, 1});
+  const Network whole = Classified(net, "b");
+  const auto pass = [](WeightedNetwork& n) { Compress(n, {}); };
+  WeightedNetwork network = Random(whole);
+  Kill(network, "excite", {0, 2});
+  Set(network, "excite.bias", {-4, 0.1, 0.3, 0, 0, 0});  // the first gate is shut, the third is open by 0.55
+  CheckExact(network, pass);
+  EXPECT_EQ(network.Get("b", "weight").size(1), 5);
+  EXPECT_EQ(network.Info().shape("a").channels, 6) << "what is squeezed reads all";
+  network = Random(whole);
+  Kill(network, "squeeze", {0, 1, 2});
+  CheckExact(network, pass);
+  EXPECT_EQ(network.Info().Index("excite"), -1);
+  EXPECT_GE(network.Info().Index("gated"), 0);
+  network = Random(whole);
+  Kill(network, "excite", {0, 1, 2, 3, 4, 5});
+  Set(network, "excite.bias", {-4, -4, -4, -4, -4, -4});
+  CheckExact(network, pass);
+  EXPECT_EQ(network.Info().network().node_size(), 4) << "nothing depends on the image";
+}
+
+TEST(ShrinkTest, AChoiceOfChannelsLosesThoseThatNobodyReads) {
+  NetworkWriter net;
+  net.Image(2, 4, 4, "x");
+  net.Conv("a", "x", {6, 3, 1, 1, true});
+  Select* select = net.Append("chosen", {"a"})->mutable_select();
+  for (const int64_t k : {5, 0, 2, 0}) select->add_index(k);
+  net.Conv("b", "chosen", {3, 1});
+  WeightedNetwork network = Random(Classified(net, "b"));
+  network.tensors.at("b.weight").select(1, 1).zero_();  // the first of the two copies
+  CheckExact(network, [](WeightedNetwork& n) { Compress(n, {}); });
+  EXPECT_EQ(network.Info().shape("a").channels, 3);
+  const auto& index = network.Info().node(network.Info().Index("chosen")).select().index();
+  EXPECT_EQ(std::vector<int64_t>(index.begin(), index.end()), (std::vector<int64_t>{2, 1, 0}));
 }
 
 TEST(ShrinkTest, GroupedConvolutionsLoseWholeGroups) {

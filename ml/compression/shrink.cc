@@ -23,6 +23,7 @@ class Shrinker {
     const int size = a_.info.network().node_size();
     // Constant outputs are ReplaceConstantOutput's. If there are others, what it has stored stays as it is.
     std::vector<bool> stays(size, false);
+    stays[a_.info.image()] = !kept_[a_.info.image()].any().item<bool>();  // where only constants are left
     for (const int output : a_.info.outputs()) {
       if (!a_.IsConstant(output)) continue;
       if (!a_.IsStored(output) || a_.info.outputs().size() == 1) return;

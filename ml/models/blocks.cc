@@ -77,6 +77,11 @@ absl::Status CheckProbability(absl::string_view field, double value) {
   return FieldError(field, absl::StrCat("is ", value, "; must be at least 0 and below 1, e.g. 0.2"));
 }
 
+absl::Status CheckMomentum(absl::string_view field, double value) {
+  if (value > 0 && value <= 1) return absl::OkStatus();
+  return FieldError(field, absl::StrCat("is ", value, "; must be above 0 and at most 1, e.g. 0.1"));
+}
+
 absl::Status CheckMultiplier(absl::string_view field, double value) {
   if (value >= 0.01 && value <= 100) return absl::OkStatus();
   return FieldError(field, absl::StrCat("is ", value, "; must be from 0.01 to 100, e.g. 0.5"));

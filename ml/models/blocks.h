@@ -53,6 +53,9 @@ std::string DropOut(NetworkWriter& net, const std::string& name, const std::stri
 // A field error unless `value` is from 0 to below 1.
 absl::Status CheckProbability(absl::string_view field, double value);
 
+// A field error unless `value` is above 0 and at most 1.
+absl::Status CheckMomentum(absl::string_view field, double value);
+
 // A field error unless `value` is from 0.01 to 100.
 absl::Status CheckMultiplier(absl::string_view field, double value);
 

@@ -21,19 +21,18 @@ struct Stack {
 constexpr Stack kStacks[] = {{24, 3, 2, 3, 3}, {40, 5, 2, 3, 3},  {80, 5, 2, 6, 3},
                              {96, 3, 1, 6, 2}, {192, 5, 2, 6, 4}, {320, 3, 1, 6, 1}};
 constexpr int64_t kFirst = 32, kSecond = 16, kLast = 1280;
-constexpr double kMomentum = 3e-4;
 
 // Modules name.<index>, name.<index + 1>, ... of an nn.Sequential.
 class Sequence {
  public:
-  Sequence(NetworkWriter& net, std::string name, std::string input)
-      : net_(net), name_(std::move(name)), x_(std::move(input)) {}
+  Sequence(NetworkWriter& net, double momentum, std::string name, std::string input)
+      : net_(net), momentum_(momentum), name_(std::move(name)), x_(std::move(input)) {}
 
   // Convolution and BN, and ReLU if `relu`.
   void Conv(const NetworkWriter::ConvShape& shape, bool relu) {
     x_ = FanOutConv(net_, Next(), x_, shape);
     x_ = net_.BatchNorm(Next(), x_);
-    net_.last().mutable_batch_norm2d()->set_momentum(kMomentum);
+    net_.last().mutable_batch_norm2d()->set_momentum(momentum_);
     if (relu) x_ = net_.Relu(Next(), x_);
   }
 
@@ -42,14 +41,15 @@ class Sequence {
 
  private:
   NetworkWriter& net_;
+  double momentum_;
   std::string name_, x_;
   int index_ = 0;
 };
 
-std::string Block(NetworkWriter& net, const std::string& name, const std::string& input, int64_t in_channels,
-                  const Stack& stack, int64_t channels, int64_t stride) {
+std::string Block(NetworkWriter& net, double momentum, const std::string& name, const std::string& input,
+                  int64_t in_channels, const Stack& stack, int64_t channels, int64_t stride) {
   const int64_t inner = in_channels * stack.expansion;
-  Sequence layers(net, absl::StrCat(name, ".layers"), input);
+  Sequence layers(net, momentum, absl::StrCat(name, ".layers"), input);
   layers.Conv({inner, 1, 1, 0}, true);
   layers.Conv({inner, stack.kernel, stride, stack.kernel / 2, /*bias=*/false, /*groups=*/inner}, true);
   layers.Conv({channels, 1, 1, 0}, false);
@@ -64,12 +64,13 @@ absl::StatusOr<Network> CreateMnasNet(const MnasNet& parameters, const ImageDefa
   PRUNELAB_ASSIGN_OR_RETURN(const ImageSizes image, ChooseImageSizes(parameters, defaults, family));
   PRUNELAB_RETURN_IF_ERROR(CheckMultiplier("width_multiplier", parameters.width_multiplier()));
   PRUNELAB_RETURN_IF_ERROR(CheckProbability("dropout", parameters.dropout()));
+  PRUNELAB_RETURN_IF_ERROR(CheckMomentum("norm_momentum", parameters.norm_momentum()));
   const auto scaled = [&](int64_t channels) {
     return MadeDivisible(static_cast<double>(channels) * parameters.width_multiplier());
   };
 
   NetworkWriter net;
-  Sequence layers(net, "layers", net.Image(image.channels, image.height, image.width));
+  Sequence layers(net, parameters.norm_momentum(), "layers", net.Image(image.channels, image.height, image.width));
   const int64_t first = scaled(kFirst);
   int64_t channels = scaled(kSecond);
   layers.Conv({first, 3, small ? 1 : 2, 1}, true);
@@ -79,8 +80,8 @@ absl::StatusOr<Network> CreateMnasNet(const MnasNet& parameters, const ImageDefa
     const std::string name = layers.Next();
     const int64_t first_stride = small && stack.channels == kStacks[0].channels ? 1 : stack.stride;
     for (int block = 0; block < stack.blocks; ++block) {
-      layers.x() = Block(net, absl::StrCat(name, ".", block), layers.x(), channels, stack, scaled(stack.channels),
-                         block == 0 ? first_stride : 1);
+      layers.x() = Block(net, parameters.norm_momentum(), absl::StrCat(name, ".", block), layers.x(), channels, stack,
+                         scaled(stack.channels), block == 0 ? first_stride : 1);
       channels = scaled(stack.channels);
     }
   }

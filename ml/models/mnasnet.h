@@ -5,8 +5,7 @@
 //   network { [type.googleapis.com/prunelab.MnasNet] { stem: CIFAR width_multiplier: 0.25 } }  // for small images
 //
 // With 1000 classes it has 4,383,312 parameters. Initial weights are torchvision's, except that those of the linear
-// layer are normal, of the same variance, instead of uniform. A new batch counts only 0.0003 in the running statistics,
-// as in torchvision: evaluation is far from training before some ten thousand steps.
+// layer are normal, of the same variance, instead of uniform.
 #pragma once
 
 #include "absl/status/statusor.h"

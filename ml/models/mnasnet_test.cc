@@ -43,6 +43,12 @@ TEST(MnasNetTest, TheCifarStemHalvesThreeTimes) {
   EXPECT_EQ(info.shape("layers.16").channels, 1280);
 }
 
+TEST(MnasNetTest, TheMomentumOfNorms) {
+  MnasNet parameters;
+  parameters.set_norm_momentum(0.25);
+  EXPECT_EQ(NodeOf(Build(parameters), "layers.8.0.layers.1").batch_norm2d().momentum(), 0.25);
+}
+
 TEST(MnasNetTest, RefusesBadParameters) {
   for (const double value : {-1.0, std::nan(""), 101.0}) {
     MnasNet parameters;
@@ -51,6 +57,9 @@ TEST(MnasNetTest, RefusesBadParameters) {
     parameters.clear_width_multiplier();
     parameters.set_dropout(value);
     EXPECT_EQ(ErrorField(CreateMnasNet(parameters, {}).status()), "dropout") << value;
+    parameters.clear_dropout();
+    parameters.set_norm_momentum(value);
+    EXPECT_EQ(ErrorField(CreateMnasNet(parameters, {}).status()), "norm_momentum") << value;
   }
 }
 

@@ -36,22 +36,22 @@ const std::vector<Row>& Rows(MobileNetV3::Variant variant) {
 }
 
 constexpr int64_t kFirst = 16, kLastLarge = 1280, kLastSmall = 1024;
-constexpr NormSettings kNorm = {1e-3, 0.01};
+constexpr double kEpsilon = 1e-3;
 
 // `row` with the channels that the multiplier gives it.
 std::string Block(NetworkWriter& net, const std::string& name, const std::string& input, int64_t in_channels,
-                  const Row& row) {
+                  const Row& row, const NormSettings& norm) {
   int part = 0;
   const auto next = [&] { return absl::StrCat(name, ".block.", part++); };
   std::string x = input;
-  if (row.expanded != in_channels) x = ConvNorm(net, next(), x, {row.expanded, 1, 1, 0}, kNorm, row.activation);
+  if (row.expanded != in_channels) x = ConvNorm(net, next(), x, {row.expanded, 1, 1, 0}, norm, row.activation);
   x = ConvNorm(net, next(), x, {row.expanded, row.kernel, row.stride, row.kernel / 2, /*bias=*/false, row.expanded},
-               kNorm, row.activation);
+               norm, row.activation);
   if (row.gated) {
     const int64_t squeezed = MadeDivisible(static_cast<double>(row.expanded / 4));
     x = SqueezeExcitation(net, next(), x, row.expanded, squeezed, Activation::kRelu, Elementwise::HARD_SIGMOID);
   }
-  x = ConvNorm(net, next(), x, {row.channels, 1, 1, 0}, kNorm, Activation::kNone);
+  x = ConvNorm(net, next(), x, {row.channels, 1, 1, 0}, norm, Activation::kNone);
   return row.stride == 1 && in_channels == row.channels ? net.Add(absl::StrCat(name, ".add"), {x, input}) : x;
 }
 
@@ -63,14 +63,16 @@ absl::StatusOr<Network> CreateMobileNetV3(const MobileNetV3& parameters, const I
   PRUNELAB_ASSIGN_OR_RETURN(const ImageSizes image, ChooseImageSizes(parameters, defaults, family));
   PRUNELAB_RETURN_IF_ERROR(CheckMultiplier("width_multiplier", parameters.width_multiplier()));
   PRUNELAB_RETURN_IF_ERROR(CheckProbability("dropout", parameters.dropout()));
+  PRUNELAB_RETURN_IF_ERROR(CheckMomentum("norm_momentum", parameters.norm_momentum()));
   const auto scaled = [&](int64_t channels) {
     return MadeDivisible(static_cast<double>(channels) * parameters.width_multiplier());
   };
 
+  const NormSettings norm = {kEpsilon, parameters.norm_momentum()};
   NetworkWriter net;
   std::string x = net.Image(image.channels, image.height, image.width);
   int64_t channels = scaled(kFirst);
-  x = ConvNorm(net, "features.0", x, {channels, 3, small ? 1 : 2, 1}, kNorm, Activation::kHardSwish);
+  x = ConvNorm(net, "features.0", x, {channels, 3, small ? 1 : 2, 1}, norm, Activation::kHardSwish);
   int index = 1;
   bool strided = !small;  // whether strides count already
   for (Row row : Rows(parameters.variant())) {
@@ -80,10 +82,10 @@ absl::StatusOr<Network> CreateMobileNetV3(const MobileNetV3& parameters, const I
       row.stride = 1;
       strided = true;
     }
-    x = Block(net, absl::StrCat("features.", index++), x, channels, row);
+    x = Block(net, absl::StrCat("features.", index++), x, channels, row, norm);
     channels = row.channels;
   }
-  x = ConvNorm(net, absl::StrCat("features.", index), x, {6 * channels, 1, 1, 0}, kNorm, Activation::kHardSwish);
+  x = ConvNorm(net, absl::StrCat("features.", index), x, {6 * channels, 1, 1, 0}, norm, Activation::kHardSwish);
   x = net.Flatten("flatten", net.GlobalAveragePool("avgpool", x));
   const int64_t last = scaled(parameters.variant() == MobileNetV3::LARGE ? kLastLarge : kLastSmall);
   x = NormalLinear(net, "classifier.0", x, last, 0.01);

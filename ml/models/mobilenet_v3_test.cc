@@ -61,6 +61,12 @@ TEST(MobileNetV3Test, TheCifarStemHalvesThreeTimes) {
   }
 }
 
+TEST(MobileNetV3Test, TheMomentumOfNorms) {
+  MobileNetV3 parameters;
+  parameters.set_norm_momentum(0.25);
+  EXPECT_EQ(NodeOf(Build(parameters), "features.0.1").batch_norm2d().momentum(), 0.25);
+}
+
 TEST(MobileNetV3Test, RefusesBadParameters) {
   for (const double value : {-1.0, std::nan(""), 101.0}) {
     MobileNetV3 parameters;
@@ -69,6 +75,9 @@ TEST(MobileNetV3Test, RefusesBadParameters) {
     parameters.clear_width_multiplier();
     parameters.set_dropout(value);
     EXPECT_EQ(ErrorField(CreateMobileNetV3(parameters, {}).status()), "dropout") << value;
+    parameters.clear_dropout();
+    parameters.set_norm_momentum(value);
+    EXPECT_EQ(ErrorField(CreateMobileNetV3(parameters, {}).status()), "norm_momentum") << value;
   }
 }
 

@@ -12,11 +12,11 @@ namespace {
 
 constexpr size_t kLongest = 200;
 
-// With characters of PyTorch's names alone.
+// With characters of PyTorch's names alone. (torchvision's RegNet has modules "block1-0".)
 std::string Cleaned(absl::string_view name) {
   std::string cleaned;
   for (const char c : name.substr(0, kLongest)) {
-    const bool fits = absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.';
+    const bool fits = absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == '-';
     if (fits || (!cleaned.empty() && cleaned.back() != '_')) cleaned.push_back(fits ? c : '_');
   }
   return std::string(absl::StripSuffix(absl::StripPrefix(cleaned, "."), "."));
