@@ -72,27 +72,11 @@ TEST(OnnxRoundTripTest, NamesStay) {
   }
 }
 
-// Whether a pooling to a given size has windows of several sizes. ONNX has no such operator: it becomes slices of rows
-// and of columns, which are not read.
-bool PoolsBySlices(const NetworkInfo& info) {
-  for (int i = 0; i < info.network().node_size(); ++i) {
-    if (info.node(i).op_case() != Node::kAdaptivePool2D) continue;
-    const NodeShape &in = info.shape(info.inputs(i)[0]), &out = info.shape(i);
-    if (in.height % out.height != 0 || in.width % out.width != 0) return true;
-  }
-  return false;
-}
-
 TEST(OnnxRoundTripTest, NetworksOfAllOperators) {
-  int checked = 0;
   for (uint64_t seed = 0; seed < 200; ++seed) {
     SCOPED_TRACE(absl::StrCat("seed ", seed));
-    const NetworkInfo info = *NetworkInfo::Create(RandomNetwork(seed));
-    if (PoolsBySlices(info)) continue;
-    ExpectSameFunction(*ToWeightedNetwork(RandomModel(info, at::kFloat, seed)));
-    ++checked;
+    ExpectSameFunction(*ToWeightedNetwork(RandomModel(*NetworkInfo::Create(RandomNetwork(seed)), at::kFloat, seed)));
   }
-  EXPECT_GT(checked, 150);
 }
 
 }  // namespace

@@ -37,8 +37,8 @@ bool IsBatch(const Dimension& dimension) { return IsOnly(dimension, Axis::kBatch
 
 }  // namespace
 
-Converter::Converter(OnnxGraph& graph)
-    : graph_(graph), folder_(graph), builder_(ElementBudget(graph)), users_(CountUsers(graph)) {}
+Converter::Converter(OnnxGraph& graph, Folder& folder)
+    : graph_(graph), folder_(folder), builder_(ElementBudget(graph)), users_(CountUsers(graph)) {}
 
 absl::Status Converter::Start() {
   live_.resize(graph_.values.size());
@@ -137,6 +137,7 @@ absl::StatusOr<std::vector<int>> Converter::Outputs() {
     output.op = "output";
     output.name = graph_.values[value].name;
     PRUNELAB_ASSIGN_OR_RETURN(const Live live, AsIs(output, *live_[value]));
+    live_[value] = live;
     if (std::count(outputs.begin(), outputs.end(), live.node) > 0) {
       return absl::InvalidArgumentError(absl::StrCat("output ", name, " is the same as an earlier output"));
     }

@@ -40,7 +40,8 @@ class Converter {
   // The batch that shapes are computed with where the file leaves it open: a prime that no other size is a multiple of.
   static constexpr int64_t kAnyBatch = 4099;
 
-  explicit Converter(OnnxGraph& graph);
+  // `folder`: what may be computed yet.
+  Converter(OnnxGraph& graph, Folder& folder);
 
   // The network and its tensors, by name, and what the user should know.
   absl::Status Run(Network& network, std::map<std::string, at::Tensor>& tensors, std::vector<std::string>& notes);
@@ -94,7 +95,7 @@ class Converter {
   void NoteShared(const OnnxNode& node, const std::vector<int>& parameters);
 
   OnnxGraph& graph_;
-  Folder folder_;
+  Folder& folder_;
   NetworkBuilder builder_;
   std::vector<int> users_;
   std::vector<std::optional<Live>> live_;  // by value

@@ -22,6 +22,7 @@ namespace {
 using Tensors = std::vector<at::Tensor>;
 
 constexpr int64_t kMostElements = int64_t{1} << 26;
+constexpr char kTooMany[] = "the graph's computed constants have too many elements";
 
 // A node with what its inputs are; left out ones are undefined.
 struct Call {
@@ -372,7 +373,7 @@ absl::StatusOr<at::Tensor> ShapeTensor(const OnnxNode& node, const std::vector<i
 }
 
 int64_t ElementBudget(const OnnxGraph& graph) {
-  int64_t budget = 8 * kMostElements;
+  int64_t budget = 2 * kMostElements;
   for (const OnnxValue& value : graph.values) {
     if (value.constant.defined()) budget += 4 * value.constant.numel();
   }
@@ -388,6 +389,7 @@ bool Folder::CanFold(const OnnxGraph& graph, const OnnxNode& node) {
 
 absl::Status Folder::Fold(OnnxGraph& graph, int index) {
   const OnnxNode& node = graph.nodes[index];
+  if (budget_ < 0) return NodeRefused(node, kTooMany);
   Call call = {graph, node, {}};
   for (const int input : node.inputs) call.in.push_back(input < 0 ? at::Tensor() : graph.Constant(input));
   absl::StatusOr<Tensors> results = Tensors();
@@ -402,7 +404,7 @@ absl::Status Folder::Fold(OnnxGraph& graph, int index) {
     if (node.outputs[k] < 0) continue;
     if (k >= results->size()) return NodeRefused(node, "has too many outputs");
     budget_ -= (*results)[k].numel();
-    if (budget_ < 0) return NodeRefused(node, "the graph's computed constants have too many elements");
+    if (budget_ < 0) return NodeRefused(node, kTooMany);
     graph.values[node.outputs[k]].constant = (*results)[k];
   }
   return absl::OkStatus();

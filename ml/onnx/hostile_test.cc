@@ -156,8 +156,8 @@ TEST(HostileTest, ComputedConstantsAreBounded) {
               }),
               HasSubstr("more than 67108864 elements"));
   EXPECT_THAT(folded([&](OnnxWriter& onnx) {  // each is small enough, but they are many
-                std::string x = onnx.Tensor(at::ones({1 << 12, 1 << 12}, at::kFloat));
-                for (int k = 0; k < 200; ++k) x = onnx.Node("Neg", {x});
+                std::string x = onnx.Tensor(at::ones({1 << 11, 1 << 11}, at::kFloat));
+                for (int k = 0; k < 100; ++k) x = onnx.Node("Neg", {x});
                 return x;
               }),
               HasSubstr("the graph's computed constants have too many elements"));
@@ -241,10 +241,8 @@ TEST(HostileTest, SmallFilesOfLargeValues) {
   EXPECT_THAT(Refusal(picture.Bytes()), HasSubstr("makes too many elements of the file's constants"));
   OnnxWriter wide({1 << 20, 1, 1});
   const std::string many = wide.Node("Concat", std::vector<std::string>(1000, "images"), {{"axis", 1}});
-  const std::string split = wide.Node("Reshape", {many, wide.Ints({-1, 1000, 1 << 20, 1, 1})});
-  const std::string turned = wide.Node("Transpose", {split}, {{"perm", Ints{0, 2, 1, 3, 4}}});
-  wide.OutputMaps(wide.Node("Relu", {wide.Node("Reshape", {turned, wide.Ints({-1, 1000 << 20, 1, 1})})}));
-  EXPECT_THAT(Refusal(wide.Bytes()), HasSubstr("arranges too many channels"));
+  wide.OutputMaps(many);
+  EXPECT_THAT(Refusal(wide.Bytes()), HasSubstr("number of channels is 1048576000"));
   OnnxWriter slices({1 << 20, 1, 1});
   std::string x = "images";
   for (int k = 0; k < 1000; ++k) {

@@ -34,11 +34,12 @@ absl::StatusOr<ImportedNetwork> Import(absl::string_view bytes, const std::strin
   PRUNELAB_ASSIGN_OR_RETURN(onnx::ModelProto model, Parse(bytes));
   PRUNELAB_ASSIGN_OR_RETURN(OnnxGraph graph, ReadGraph(model, folder));
   model.Clear();  // its tensors were copied
-  Folder(graph).FoldAll(graph);
+  Folder computed(graph);
+  computed.FoldAll(graph);
   RewritePatterns(graph);
   Network network;
   ImportedNetwork imported;
-  PRUNELAB_RETURN_IF_ERROR(Converter(graph).Run(network, imported.tensors, imported.notes));
+  PRUNELAB_RETURN_IF_ERROR(Converter(graph, computed).Run(network, imported.tensors, imported.notes));
   PRUNELAB_ASSIGN_OR_RETURN(imported.info, NetworkInfo::Create(std::move(network)));
   return imported;
 }

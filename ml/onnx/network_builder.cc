@@ -131,6 +131,42 @@ bool SelectInto(BuiltNode& before, const BuiltNode& select) {
   return true;
 }
 
+// Rows first, then columns: one node of both. `in`: what the first reads.
+template <typename Message>
+bool RowsAndColumns(const NodeShape& in, Message* rows, const Message& columns) {
+  if (rows->function() != columns.function() || rows->width() != in.width || rows->height() != columns.height()) {
+    return false;
+  }
+  rows->set_width(columns.width());
+  return true;
+}
+
+bool ResizeInto(const NodeShape& in, BuiltNode& before, const BuiltNode& resize) {
+  return before.op.op_case() == Node::kResize && resize.op.resize().function() == Resize::NEAREST &&
+         RowsAndColumns(in, before.op.mutable_resize(), resize.op.resize());
+}
+
+bool PoolInto(const NodeShape& in, BuiltNode& before, const BuiltNode& pool) {
+  return before.op.op_case() == Node::kAdaptivePool2D &&
+         RowsAndColumns(in, before.op.mutable_adaptive_pool2d(), pool.op.adaptive_pool2d());
+}
+
+// Makes `before` do what `after` does as well; false if that is no one node. `in`: what `before` reads.
+bool Merged(const NodeShape& in, BuiltNode& before, const BuiltNode& after) {
+  switch (after.op.op_case()) {
+    case Node::kChannelScale:
+      return ScaleInto(before, after);
+    case Node::kSelect:
+      return SelectInto(before, after);
+    case Node::kResize:
+      return ResizeInto(in, before, after);
+    case Node::kAdaptivePool2D:
+      return PoolInto(in, before, after);
+    default:
+      return false;
+  }
+}
+
 }  // namespace
 
 absl::Status NetworkBuilder::Store(at::Tensor& tensor) {
@@ -168,10 +204,7 @@ std::vector<bool> NetworkBuilder::Needed(const std::vector<int>& outputs) const 
 bool NetworkBuilder::MergeInto(int before, int scale) {
   BuiltNode& first = nodes_[before];
   const BuiltNode& second = nodes_[scale];
-  const bool merged = second.op.op_case() == Node::kChannelScale ? ScaleInto(first, second)
-                      : second.op.op_case() == Node::kSelect     ? SelectInto(first, second)
-                                                                 : false;
-  if (!merged) return false;
+  if (first.inputs.empty() || !Merged(nodes_[first.inputs[0]].shape, first, second)) return false;
   first.shape = second.shape;
   if (second.name.rank < first.name.rank) first.name = second.name;
   return true;

@@ -43,8 +43,9 @@ class NetworkBuilder {
   const NodeShape& shape(int index) const { return nodes_[index].shape; }
   int size() const { return static_cast<int>(nodes_.size()); }
 
-  // Joins nodes that are one node of the network: scales with the norms and biases with the layers before them, and
-  // selections with scatters. `outputs`: the nodes whose values are the network's.
+  // Joins nodes that are one node of the network: scales with the norms and biases with the layers before them,
+  // selections with scatters, what is done to rows with the same done to columns. `outputs`: the nodes whose values are
+  // the network's.
   void Merge(std::vector<int>& outputs);
 
   // The network of the nodes that `outputs` need. The first is the logits. They are named in it where they

@@ -35,6 +35,7 @@ class Rewriter {
       if ((node.op == "Mul" || node.op == "Div") && node.inputs.size() == 2) {
         if (!RewriteProduct(node)) RewriteNorm(node);
       }
+      if (node.op == "Concat") RewritePool(node);
     }
   }
 
@@ -258,6 +259,45 @@ class Rewriter {
       return true;
     }
     return false;
+  }
+
+  // A mean or maximum over one axis of a slice of that axis.
+  struct PooledSlice {
+    int of = -1;
+    bool max = false;
+    int64_t start = 0, end = 0;
+  };
+  std::optional<PooledSlice> PooledSliceOf(int value, int64_t axis) const {
+    const OnnxNode *mean = By(value, "ReduceMean"), *max = By(value, "ReduceMax");
+    const OnnxNode* pool = mean != nullptr ? mean : max;
+    if (pool == nullptr || IntAttribute(*pool, "keepdims", 1) == 0) return std::nullopt;
+    const OnnxNode* slice = By(pool->inputs[0], "Slice");
+    if (slice == nullptr) return std::nullopt;
+    const auto only = [&](const OnnxNode& node, const char* name, size_t k, int64_t otherwise) {
+      const absl::StatusOr<std::vector<int64_t>> ints = IntsOf(graph_, node, name, k, {otherwise});
+      return ints.ok() && ints->size() == 1 ? std::optional<int64_t>((*ints)[0]) : std::nullopt;
+    };
+    const std::optional<int64_t> start = only(*slice, "starts", 1, -1), end = only(*slice, "ends", 2, -1);
+    const bool fits = only(*pool, "axes", 1, -1) == axis && only(*slice, "axes", 3, 0) == axis &&
+                      only(*slice, "steps", 4, 1) == 1 && start && end;
+    if (!fits) return std::nullopt;
+    return PooledSlice{slice->inputs[0], max != nullptr, *start, *end};
+  }
+
+  void RewritePool(OnnxNode& node) {
+    OnnxAttribute axis, starts, ends, max;
+    axis.ints = {IntAttribute(node, "axis", 0)};
+    std::optional<PooledSlice> first;
+    for (const int input : node.inputs) {
+      const std::optional<PooledSlice> pooled = PooledSliceOf(input, axis.ints[0]);
+      if (!pooled || (first && (pooled->of != first->of || pooled->max != first->max))) return;
+      if (!first) first = pooled;
+      starts.ints.push_back(pooled->start);
+      ends.ints.push_back(pooled->end);
+    }
+    if (!first) return;
+    max.ints = {first->max ? 1 : 0};
+    Become(node, "AdaptivePool", first->of, {{"axis", axis}, {"starts", starts}, {"ends", ends}, {"max", max}});
   }
 
   OnnxGraph& graph_;

@@ -155,6 +155,26 @@ absl::Status ConvertSplit(Converter& converter, const OnnxNode& node) {
   return absl::OkStatus();
 }
 
+// Rows or columns in the order of a resize to the nearest ones.
+absl::StatusOr<Live> NearestOnes(Converter& converter, const OnnxNode& node, const Live& live, int axis,
+                                 const std::vector<int64_t>& indices) {
+  const NodeShape in = converter.shape(live);
+  const Dimension& dimension = live.view[axis];
+  const int64_t size = SizeOf(dimension), made = static_cast<int64_t>(indices.size());
+  const bool rows = size > 1 && IsWhole(dimension, Axis::kHeight, in.height);
+  bool fits = rows || (size > 1 && IsWhole(dimension, Axis::kWidth, in.width));
+  for (int64_t k = 0; k < made && fits; ++k) fits = indices[static_cast<size_t>(k)] == k * size / made;
+  if (!fits) return NodeRefused(node, "takes some images, rows or columns; only channels are known");
+  prunelab::Node op;
+  op.mutable_resize()->set_function(prunelab::Resize::NEAREST);
+  op.mutable_resize()->set_height(rows ? made : in.height);
+  op.mutable_resize()->set_width(rows ? in.width : made);
+  PRUNELAB_ASSIGN_OR_RETURN(Live resized, converter.EmitOn(node, op, live));
+  resized.view[axis].clear();
+  if (made > 1) resized.view[axis].push_back({rows ? Axis::kHeight : Axis::kWidth, made, 1});
+  return resized;
+}
+
 absl::Status ConvertGather(Converter& converter, const OnnxNode& node) {
   PRUNELAB_ASSIGN_OR_RETURN(const Live live, converter.Input(node, 0));
   PRUNELAB_ASSIGN_OR_RETURN(const at::Tensor given, converter.Constant(node, 1));
@@ -176,9 +196,11 @@ absl::Status ConvertGather(Converter& converter, const OnnxNode& node) {
   sizes.erase(sizes.begin() + axis);
   sizes.insert(sizes.begin() + axis, given.sizes().begin(), given.sizes().end());
   if (IsIdentity(indices, size)) return Reshape(converter, node, live, sizes);
-  if (!IsOnly(live.view[axis], Axis::kChannels)) {
-    return NodeRefused(node, "takes some images, rows or columns; only channels are known");
+  if (!IsOnly(live.view[axis], Axis::kChannels) && given.dim() == 1) {
+    PRUNELAB_ASSIGN_OR_RETURN(const Live nearest, NearestOnes(converter, node, live, axis, indices));
+    return SetView(converter, node, nearest, nearest.view);
   }
+  if (!IsOnly(live.view[axis], Axis::kChannels)) return NodeRefused(node, "takes some images, rows or columns");
   if (given.dim() > 1) return NodeRefused(node, "its indices must be a vector or one number");
   PRUNELAB_ASSIGN_OR_RETURN(Live selected, converter.Selected(node, live, axis, indices));
   if (given.dim() == 0) selected.view.erase(selected.view.begin() + axis);

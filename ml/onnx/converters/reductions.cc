@@ -102,9 +102,32 @@ absl::Status ConvertGlobalPool(Converter& converter, const OnnxNode& node) {
   return absl::OkStatus();
 }
 
+// Of slices of rows or of columns (patterns.h), which must be those of an adaptive pool.
+absl::Status ConvertAdaptivePool(Converter& converter, const OnnxNode& node) {
+  PRUNELAB_ASSIGN_OR_RETURN(const int input, converter.MapInput(node, 0));
+  const NodeShape in = converter.shape({input, {}});
+  PRUNELAB_ASSIGN_OR_RETURN(const int axis, ResolveAxis(node, IntAttribute(node, "axis", 0), 4));
+  const std::vector<int64_t> starts = IntsAttribute(node, "starts", {}), ends = IntsAttribute(node, "ends", {});
+  const int64_t size = axis == 2 ? in.height : in.width, made = static_cast<int64_t>(starts.size());
+  bool fits = axis >= 2;
+  for (int64_t k = 0; k < made && fits; ++k) {
+    fits = starts[k] == k * size / made && ends[k] == ((k + 1) * size + made - 1) / made;
+  }
+  if (!fits) return NodeRefused(node, "joins means or maxima of slices that are not an adaptive pool's");
+  prunelab::Node op;
+  AdaptivePool2d* pool = op.mutable_adaptive_pool2d();
+  pool->set_function(IntAttribute(node, "max", 0) != 0 ? AdaptivePool2d::MAX : AdaptivePool2d::AVERAGE);
+  pool->set_height(axis == 2 ? made : in.height);
+  pool->set_width(axis == 3 ? made : in.width);
+  PRUNELAB_ASSIGN_OR_RETURN(const int built, converter.Emit(node, op, {input}));
+  converter.SetOutput(node, built);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 void AddReductions(ConvertTable& table) {
+  table["AdaptivePool"] = ConvertAdaptivePool;
   table["ReduceMean"] = ConvertReduction<Reduction::kMean>;
   table["ReduceSum"] = ConvertReduction<Reduction::kSum>;
   table["ReduceMax"] = ConvertReduction<Reduction::kMax>;
