@@ -12,7 +12,7 @@ namespace {
 
 constexpr size_t kLongest = 200;
 
-// With characters of PyTorch's names alone. (torchvision's RegNet has modules "block1-0".)
+// With characters of PyTorch's names alone.
 std::string Cleaned(absl::string_view name) {
   std::string cleaned;
   for (const char c : name.substr(0, kLongest)) {
