@@ -89,9 +89,25 @@ class Network:
 
         self.torch, self.files, self.name, self.tools, self.folder = torch, files, name, tools, folder
         self.exports = exports
-        self.net = import_networks.build(name)
+        self.net = self.built()
         self.images = import_networks.images_for(name, 2)
         files.save_file({"images": self.images}, folder / "images.safetensors")
+
+    def built(self):
+        """The network. One that is kept as ONNX is kept with its weights: statistics, made of images, round differently
+        with other numbers of threads."""
+        if not self.exports:
+            return import_networks.build(self.name)
+        path = self.exports / f"{self.name}.pt"
+        if not path.exists():
+            net = import_networks.build(self.name)
+            self.exports.mkdir(parents=True, exist_ok=True)
+            self.torch.save(net.state_dict(), path.with_suffix(".unfinished"))
+            path.with_suffix(".unfinished").replace(path)
+            return net
+        net = import_networks.module(self.name)
+        net.load_state_dict(self.torch.load(path))
+        return net.eval()
 
     def wanted(self, net):
         """The outputs in float32 and in float64."""
