@@ -361,7 +361,7 @@ TEST(ShrinkTest, DeadGates) {
   NetworkWriter net;
   net.Image(2, 4, 4, "x");
   net.Conv("a", "x", {6, 3, 1, 1, true});
-  net.Conv("squeeze", net.GlobalAveragePool("gap", "a"), {3, 1, 1, 0, true});
+  net.Conv("squeeze", net.GlobalAveragePool("mean", "a"), {3, 1, 1, 0, true});
   net.Conv("excite", net.Relu("relu", "squeeze"), {6, 1, 1, 0, true});
   net.Elementwise("gate", "excite", Elementwise::HARD_SIGMOID);
   net.Append("gated", {"a", "gate"})->mutable_arithmetic()->set_function(Arithmetic::MULTIPLY);

@@ -158,7 +158,7 @@ TEST(SafetensorsTest, OtherKindsOfFilesAreNamed) {
       {"<!DOCTYPE html><html><body>404 Not Found</body></html>\n", "a web page", "fetch the .safetensors file itself"},
       {"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "a Git LFS pointer", "git lfs pull"},
       {"\x1f\x8b\x08\0\0\0\0\0\0\x03{", "a gzip archive", "unpack it"},
-      {"\x08\x08\x12\x07pytorch\x1a\x05", "an ONNX file", "model.state_dict()"},
+      {"\x08\x08\x12\x07pytorch\x1a\x05", "an ONNX file", "bazel run //tools:import"},
       {"\x89HDF\r\n\x1a\n\0\0\0\0", "an HDF5 file (.h5)", "safetensors.numpy.save_file"},
       {"{\"weight_map\": {}}", "JSON text", "join those files"},
       {"Entry not found", "text that begins with \"Entry not found\"", "fetch the .safetensors file itself"},

@@ -161,8 +161,10 @@ absl::StatusOr<Live> NearestOnes(Converter& converter, const OnnxNode& node, con
   const NodeShape in = converter.shape(live);
   const Dimension& dimension = live.view[axis];
   const int64_t size = SizeOf(dimension), made = static_cast<int64_t>(indices.size());
-  const bool rows = size > 1 && IsWhole(dimension, Axis::kHeight, in.height);
-  bool fits = rows || (size > 1 && IsWhole(dimension, Axis::kWidth, in.width));
+  // Of a size of 1, only the place among [images, channels, rows, columns] says what it is.
+  const bool one = size == 1 && live.view.size() == 4 && IsOnly(live.view[1], Axis::kChannels);
+  const bool rows = one ? axis == 2 && in.height == 1 : IsWhole(dimension, Axis::kHeight, in.height);
+  bool fits = rows || (one ? axis == 3 && in.width == 1 : IsWhole(dimension, Axis::kWidth, in.width));
   for (int64_t k = 0; k < made && fits; ++k) fits = indices[static_cast<size_t>(k)] == k * size / made;
   if (!fits) return NodeRefused(node, "takes some images, rows or columns; only channels are known");
   prunelab::Node op;
