@@ -45,6 +45,8 @@ class Shrinker {
   // The channels that consumers of node i see.
   at::Tensor Presented(int i) const { return a_.starts_stream[i] ? at::ones_like(kept_[i]) : kept_[i]; }
 
+  bool Divides(int i) const { return a_.info.node(i).arithmetic().function() == Arithmetic::DIVIDE; }
+
   // Which channels the computed nodes read, including constant ones. `needed` of the analysis stops where a channel is
   // constant, because everything after it is known. But a node that is computed with that channel (because a stream
   // keeps its width, a group stays together or channels are rounded up) still computes with the constant.
@@ -55,7 +57,7 @@ class Shrinker {
     for (int i = size - 1; i >= 0; --i) {
       // A quotient must not divide by the zero of a constant that is left out, even where nobody reads it: the NaN would
       // reach the logits through weights of zero.
-      if (a_.info.node(i).arithmetic().function() == Arithmetic::DIVIDE) read_[i] = kept_[i];
+      if (Divides(i)) read_[i] = kept_[i];
       const at::Tensor computed = read_[i] & kept_[i];
       if (!computed.any().item<bool>()) continue;
       const std::vector<int>& inputs = a_.info.inputs(i);
@@ -109,6 +111,8 @@ class Shrinker {
       const at::Tensor which = WhereTrue(to_input(kept_[i]));
       if (which.numel() == 0) continue;
       ChannelPictures pictures = Pictures(input, to_input(kept_[i] & read_[i]));
+      // Nobody reads the quotients of live channels here, which may be anything but NaN.
+      if (Divides(i)) pictures.values = pictures.values.masked_fill(a_.live[input].view({-1, 1, 1}), 1);
       pictures.values = pictures.values.index_select(0, which);
       // Named after its reader, as in the round before: after what it replaces it would have a longer name each time.
       copy.add_input(rewriter_.AppendPart(copy.name(), a_.info.shape(input), pictures, network_.DType()));

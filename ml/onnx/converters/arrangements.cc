@@ -162,7 +162,7 @@ absl::StatusOr<Live> NearestOnes(Converter& converter, const OnnxNode& node, con
   const Dimension& dimension = live.view[axis];
   const int64_t size = SizeOf(dimension), made = static_cast<int64_t>(indices.size());
   // Of a size of 1, only the place among [images, channels, rows, columns] says what it is.
-  const bool one = size == 1 && live.view.size() == 4 && IsOnly(live.view[1], Axis::kChannels);
+  const bool one = size == 1 && live.view.size() == 4 && IsWhole(live.view[1], Axis::kChannels, in.channels);
   const bool rows = one ? axis == 2 && in.height == 1 : IsWhole(dimension, Axis::kHeight, in.height);
   bool fits = rows || (one ? axis == 3 && in.width == 1 : IsWhole(dimension, Axis::kWidth, in.width));
   for (int64_t k = 0; k < made && fits; ++k) fits = indices[static_cast<size_t>(k)] == k * size / made;
