@@ -372,7 +372,7 @@ TEST(ShrinkTest, DeadGates) {
   Kill(network, "excite", {0, 2});
   Set(network, "excite.bias", {-4, 0.1, 0.3, 0, 0, 0});  // the first gate is shut, the third is open by 0.55
   CheckExact(network, pass);
-  EXPECT_EQ(network.Get("b", "weight").size(1), 5);
+  EXPECT_EQ(network.Get("b", "weight").size(1), 6) << "a product is as wide as its factors";
   EXPECT_EQ(network.Info().shape("a").channels, 6) << "what is squeezed reads all";
   network = Random(whole);
   Kill(network, "squeeze", {0, 1, 2});
