@@ -78,7 +78,7 @@ MESSAGES = {
     "Arithmetic": "function: UNSET|MULTIPLY|SUBTRACT|DIVIDE",
     "PRelu": "shared: bool = false",
     "Softmax": "",
-    "ChannelScale": "weight: bool = true, bias: bool = false",
+    "ChannelScale": "weight: bool = true, bias: bool = false, initial_weight: double = 1",
     "LayerNorm": "epsilon: double = 1e-5, affine: bool = true",
     "GroupNorm": "groups: int64, epsilon: double = 1e-5, affine: bool = true",
     "InstanceNorm": "epsilon: double = 1e-5, affine: bool = false",
