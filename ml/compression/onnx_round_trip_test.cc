@@ -5,7 +5,6 @@
 
 #include <string>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/text_format.h"
 #include "ml/compression/compressed_model.h"
@@ -15,7 +14,6 @@
 #include "ml/models/mobilenet_v2.h"
 #include "ml/models/resnet_cifar.h"
 #include "ml/models/vgg.h"
-#include "ml/onnx/import.h"
 #include "ml/onnx/testing/onnx_writer.h"
 
 namespace prunelab {
@@ -75,24 +73,10 @@ TEST(OnnxRoundTripTest, NamesStay) {
 }
 
 TEST(OnnxRoundTripTest, NetworksOfAllOperators) {
-  int checked = 0;
   for (uint64_t seed = 0; seed < 200; ++seed) {
     SCOPED_TRACE(absl::StrCat("seed ", seed));
-    const WeightedNetwork network =
-        *ToWeightedNetwork(RandomModel(*NetworkInfo::Create(RandomNetwork(seed)), at::kFloat, seed));
-    // A max pooling whose window ONNX does not have is exported after a Pad by -infinity, which no network has; and of
-    // a single channel that is repeated nothing says that it is a channel.
-    const absl::Status read = ImportOnnxBytes(ToOnnx(network), "network.onnx", "").status();
-    if (!read.ok()) {
-      EXPECT_TRUE(absl::StrContains(read.message(), "(Pad): value is -inf; must be finite") ||
-                  absl::StrContains(read.message(), "(Gather): takes some images, rows or columns"))
-          << read;
-      continue;
-    }
-    ExpectSameFunction(network);
-    ++checked;
+    ExpectSameFunction(*ToWeightedNetwork(RandomModel(*NetworkInfo::Create(RandomNetwork(seed)), at::kFloat, seed)));
   }
-  EXPECT_GT(checked, 150);
 }
 
 }  // namespace

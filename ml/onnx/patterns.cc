@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <optional>
 #include <utility>
 
@@ -36,6 +37,7 @@ class Rewriter {
         if (!RewriteProduct(node)) RewriteNorm(node);
       }
       if (node.op == "Concat") RewritePool(node);
+      if (node.op == "MaxPool" && !node.inputs.empty()) RewritePaddedMaxPool(node);
     }
   }
 
@@ -298,6 +300,28 @@ class Rewriter {
     if (!first) return;
     max.ints = {first->max ? 1 : 0};
     Become(node, "AdaptivePool", first->of, {{"axis", axis}, {"starts", starts}, {"ends", ends}, {"max", max}});
+  }
+
+  // Padding by -infinity before a maximum is the maximum's own, which ONNX limits.
+  void RewritePaddedMaxPool(OnnxNode& node) {
+    const OnnxNode* pad = By(node.inputs[0], "Pad");
+    const std::string automatic = TextAttribute(node, "auto_pad", "NOTSET");
+    if (pad == nullptr || TextAttribute(*pad, "mode", "constant") != "constant" || automatic != "NOTSET") return;
+    const absl::StatusOr<double> value = NumberOf(graph_, *pad, "value", 2, 0);
+    const absl::StatusOr<std::vector<int64_t>> added = IntsOf(graph_, *pad, "pads", 1, {});
+    OnnxAttribute pads;
+    pads.ints = IntsAttribute(node, "pads", {0, 0, 0, 0});
+    const bool known = value.ok() && *value == -std::numeric_limits<double>::infinity() && added.ok() &&
+                       added->size() == 8 && pads.ints.size() == 4 && !HasInput(*pad, 3);
+    if (!known || (*added)[0] != 0 || (*added)[1] != 0 || (*added)[4] != 0 || (*added)[5] != 0) return;
+    constexpr int64_t kMost = 1 << 20;
+    for (int k = 0; k < 4; ++k) {
+      const int64_t more = (*added)[k < 2 ? k + 2 : k + 4];
+      if (more < 0 || more > kMost || pads.ints[k] < 0 || pads.ints[k] > kMost) return;
+      pads.ints[k] += more;
+    }
+    node.inputs[0] = pad->inputs[0];
+    node.attributes["pads"] = pads;
   }
 
   OnnxGraph& graph_;

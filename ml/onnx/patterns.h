@@ -12,6 +12,7 @@ namespace prunelab {
 //   (x - mean) / sqrt(mean of (x - mean)^2 + epsilon): LayerNormalization without scale and bias.
 //   means or maxima of slices, put together: AdaptivePool, an operator of this folder, with the attributes axis,
 //   starts, ends, and max (0 or 1).
+//   a Pad by -infinity before a MaxPool: the MaxPool with larger pads.
 // Constants have to be folded (fold.h) before.
 void RewritePatterns(OnnxGraph& graph);
 

@@ -4,8 +4,10 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ml/onnx/testing/onnx_writer.h"
@@ -118,6 +120,42 @@ TEST(PatternsTest, LayerNorm) {
   };
   ExpectOneNode(write, at::layer_norm(images.permute({0, 2, 3, 1}), {3}, weight, bias, 1e-6).permute({0, 3, 1, 2}),
                 1e-9);
+}
+
+TEST(PatternsTest, AdaptivePoolsOfSlices) {
+  const at::Tensor images = Images();
+  for (const bool max : {false, true}) {
+    OnnxWriter onnx({3, 4, 5});
+    const auto slices = [&](const std::string& x, int64_t axis,
+                            const std::vector<std::pair<int64_t, int64_t>>& ranges) {
+      std::vector<std::string> parts;
+      for (const auto& [start, end] : ranges) {
+        const std::string slice = onnx.Node("Slice", {x, onnx.Ints({start}), onnx.Ints({end}), onnx.Ints({axis})});
+        parts.push_back(onnx.Node(max ? "ReduceMax" : "ReduceMean", {slice}, {{"axes", Ints{axis}}}));
+      }
+      return onnx.Node("Concat", parts, {{"axis", static_cast<int>(axis)}});
+    };
+    const std::string rows = slices("images", 2, {{0, 2}, {1, 3}, {2, 4}});
+    onnx.OutputMaps(slices(rows, 3, {{0, 3}, {2, 5}}));
+    const at::Tensor wanted =
+        max ? std::get<0>(at::adaptive_max_pool2d(images, {3, 2})) : at::adaptive_avg_pool2d(images, {3, 2});
+    EXPECT_LT((ImportedLogits(onnx.Bytes(), images) - wanted.flatten(1)).abs().max().item<double>(), 1e-12);
+    EXPECT_EQ(ImportedModel(onnx.Bytes()).info().network().node_size(), 3);
+  }
+}
+
+TEST(PatternsTest, PaddedMaxPool) {
+  const auto write = [](OnnxWriter& onnx) {
+    const std::string pads = onnx.Ints({0, 0, 3, 1, 0, 0, 2, 2});
+    const std::string padded = onnx.Node("Pad", {"images", pads, onnx.Number(-INFINITY)});
+    return onnx.Node("MaxPool", {padded}, {{"kernel_shape", Ints{4, 3}}, {"strides", Ints{3, 2}}});
+  };
+  const at::Tensor padded = at::constant_pad_nd(Images(), {1, 2, 3, 2}, -INFINITY);
+  OnnxWriter onnx({3, 4, 5});
+  onnx.OutputMaps(write(onnx));
+  const at::Tensor wanted = at::max_pool2d(padded, {4, 3}, {3, 2}).flatten(1);
+  const at::Tensor got = ImportedLogits(onnx.Bytes(), Images());
+  EXPECT_TRUE(at::equal(got, wanted));
 }
 
 TEST(PatternsTest, WhatSomethingElseReadsStays) {

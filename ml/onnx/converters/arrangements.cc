@@ -101,6 +101,12 @@ absl::Status ConvertExpand(Converter& converter, const OnnxNode& node) {
   return SetView(converter, node, live, live.view);
 }
 
+// Whether the dimension has channels and nothing else. A single channel is told by its place alone.
+bool IsOfChannels(const Converter& converter, const Live& live, int axis) {
+  if (IsOnly(live.view[axis], Axis::kChannels)) return true;
+  return axis == 1 && converter.shape(live).channels == 1 && live.view == converter.Whole(live.node).view;
+}
+
 // Rows or columns 0, step, 2 step, ...: the pools of one pixel.
 absl::StatusOr<Live> EveryStep(Converter& converter, const OnnxNode& node, const Live& live, const SliceRule& rule) {
   const NodeShape in = converter.shape(live);
@@ -126,7 +132,7 @@ absl::StatusOr<Live> Sliced(Converter& converter, const OnnxNode& node, const Li
   const int64_t size = SizeOf(live.view[rule.axis]);
   if (rule.start == 0 && rule.step == 1 && rule.count == size) return live;
   if (rule.count < 1) return NodeRefused(node, "leaves nothing");
-  if (!IsOnly(live.view[rule.axis], Axis::kChannels)) return EveryStep(converter, node, live, rule);
+  if (!IsOfChannels(converter, live, rule.axis)) return EveryStep(converter, node, live, rule);
   std::vector<int64_t> indices;
   for (int64_t k = 0; k < rule.count; ++k) indices.push_back(rule.start + k * rule.step);
   return converter.Selected(node, live, rule.axis, indices);
@@ -183,8 +189,9 @@ absl::Status ConvertGather(Converter& converter, const OnnxNode& node) {
   PRUNELAB_ASSIGN_OR_RETURN(const int axis,
                             ResolveAxis(node, IntAttribute(node, "axis", 0), static_cast<int64_t>(live.view.size())));
   const int64_t size = SizeOf(live.view[axis]);
-  if (!c10::isIntegralType(given.scalar_type(), /*includeBool=*/false))
+  if (!c10::isIntegralType(given.scalar_type(), /*includeBool=*/false)) {
     return NodeRefused(node, "its indices must be integers");
+  }
   std::vector<int64_t> indices = ToInts(given);
   for (int64_t& index : indices) {
     if (index < -size || index >= size) {
@@ -198,11 +205,12 @@ absl::Status ConvertGather(Converter& converter, const OnnxNode& node) {
   sizes.erase(sizes.begin() + axis);
   sizes.insert(sizes.begin() + axis, given.sizes().begin(), given.sizes().end());
   if (IsIdentity(indices, size)) return Reshape(converter, node, live, sizes);
-  if (!IsOnly(live.view[axis], Axis::kChannels) && given.dim() == 1) {
+  const bool channels = IsOfChannels(converter, live, axis);
+  if (!channels && given.dim() == 1) {
     PRUNELAB_ASSIGN_OR_RETURN(const Live nearest, NearestOnes(converter, node, live, axis, indices));
     return SetView(converter, node, nearest, nearest.view);
   }
-  if (!IsOnly(live.view[axis], Axis::kChannels)) return NodeRefused(node, "takes some images, rows or columns");
+  if (!channels) return NodeRefused(node, "takes some images, rows or columns");
   if (given.dim() > 1) return NodeRefused(node, "its indices must be a vector or one number");
   PRUNELAB_ASSIGN_OR_RETURN(Live selected, converter.Selected(node, live, axis, indices));
   if (given.dim() == 0) selected.view.erase(selected.view.begin() + axis);
