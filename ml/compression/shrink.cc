@@ -55,8 +55,8 @@ class Shrinker {
     for (int i = 0; i < size; ++i) read_.push_back(at::zeros({a_.info.shape(i).channels}, at::kBool));
     for (const int output : a_.info.outputs()) read_[output].fill_(true);
     for (int i = size - 1; i >= 0; --i) {
-      // A quotient must not divide by the zero of a constant that is left out, even where nobody reads it: the NaN would
-      // reach the logits through weights of zero.
+      // A quotient must not divide by the zero of a constant that is left out, even where nobody reads it: the NaN
+      // would reach the logits through weights of zero.
       if (Divides(i)) read_[i] = kept_[i];
       const at::Tensor computed = read_[i] & kept_[i];
       if (!computed.any().item<bool>()) continue;
