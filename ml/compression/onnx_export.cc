@@ -85,7 +85,7 @@ class Exporter {
     if (IsDirect(i)) return;
     const std::string name = OutputName(k);
     if (i == info_.image()) {
-      Append("Identity", name, {kInput}, name);
+      Append("Identity", info_.node(i).name(), {kInput}, name);
       return;
     }
     const std::string base = absl::StrCat(info_.node(i).name(), ".result"), ones = base + ".ones";
@@ -93,7 +93,7 @@ class Exporter {
     Int(Append("Shape", base, {kInput}, base), "end", 1);
     InitializeInts(ones, std::vector<int64_t>(info_.shape(i).flat ? 1 : 3, 1));
     Int(Append("Concat", shape, {base, ones}, shape), "axis", 0);
-    Append("Expand", name, {Value(i), shape}, name);
+    Append("Expand", base + ".each", {Value(i), shape}, name);
   }
 
   onnx::NodeProto* Append(const char* op, const std::string& name, const std::vector<std::string>& inputs,
