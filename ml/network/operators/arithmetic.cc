@@ -1,6 +1,8 @@
 // Product, difference or quotient of two inputs; sizes of 1 are repeated.
 #include "ml/network/arithmetic.h"
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
