@@ -237,7 +237,7 @@ absl::StatusOr<Live> Converter::Unflattened(const OnnxNode& node, const Live& fl
 
 absl::StatusOr<Live> Converter::AsMap(const OnnxNode& node, const Live& live) {
   const View& view = live.view;
-  const NodeShape& in = shape(live);
+  const NodeShape in = shape(live);
   const bool pixels =
       view.size() == 4 && IsWhole(view[2], Axis::kHeight, in.height) && IsWhole(view[3], Axis::kWidth, in.width);
   const bool channels = view.size() == 4 && (view[1].empty() || IsOnly(view[1], Axis::kChannels));
@@ -259,7 +259,7 @@ absl::StatusOr<Live> Converter::AsFlat(const OnnxNode& node, const Live& live) {
   if (view.size() != 2 || !IsBatch(view[0]) || HasAxis(view[1], Axis::kBatch)) {
     return NodeRefused(node, absl::StrCat("needs features [batch, features], but is given ", Text(view)));
   }
-  const NodeShape& in = shape(live);
+  const NodeShape in = shape(live);
   if (in.flat) return Selected(node, live, -1, {});
   prunelab::Node op;
   op.mutable_flatten();

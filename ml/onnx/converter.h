@@ -47,7 +47,7 @@ class Converter {
   absl::Status Run(Network& network, std::map<std::string, at::Tensor>& tensors, std::vector<std::string>& notes);
 
   const OnnxGraph& graph() const { return graph_; }
-  const NodeShape& shape(const Live& live) const { return builder_.shape(live.node); }
+  NodeShape shape(const Live& live) const { return builder_.shape(live.node); }
   int64_t batch() const { return batch_; }
 
   // Input k of the node.

@@ -40,7 +40,7 @@ class NetworkBuilder {
   absl::StatusOr<int> Emit(Node op, std::vector<int> inputs, std::map<std::string, at::Tensor> tensors, NameHint hint);
 
   const BuiltNode& node(int index) const { return nodes_[index]; }
-  const NodeShape& shape(int index) const { return nodes_[index].shape; }
+  NodeShape shape(int index) const { return nodes_[index].shape; }
   int size() const { return static_cast<int>(nodes_.size()); }
 
   // Joins nodes that are one node of the network: scales with the norms and biases with the layers before them,
