@@ -82,7 +82,7 @@ struct ConvUnitBackward : torch::autograd::Node {
     const BatchNormLayout layout = LayoutOf(y, lists);
     const bool needs_input = task_should_compute_output(0);
     const bool one_call = lists.all_stored();
-    const bool gate_by_output = relu && has_addend;
+    const bool gate_by_output = relu.on && has_addend;
     at::Tensor gated, dy, dy_stored;
     if (gate_by_output) gated = at::empty_like(gradient);
     if (one_call || !masked_gradient) dy = EmptyLike(y, layout.channels);
@@ -121,7 +121,8 @@ struct ConvUnitBackward : torch::autograd::Node {
   ChannelLists lists;
   std::vector<int64_t> columns, weight_shape;
   std::vector<double> inverse;  // for the wide channels
-  bool relu = false, has_addend = false, has_bias = false, masked_gradient = false;
+  Rectifier relu;
+  bool has_addend = false, has_bias = false, masked_gradient = false;
   // `weight`: the slice that was used. `out` only if the gate depends on an addend.
   ConvInput input;
   at::Tensor weight, mask, y, out, scale, shift, mean;
@@ -181,7 +182,7 @@ class ConvUnitStep : public Step {
         norm_(builder.network().node(unit.norm).batch_norm2d()),
         form_(form),
         mask_(builder.structure().masks[unit.conv]),
-        relu_(unit.relu >= 0),
+        relu_(unit.relu >= 0, unit.ceiling),
         relu_at_once_(unit.relu >= 0 && unit.add < 0),
         train_(builder.structure().mode == Mode::kTrain),
         records_(train_ && builder.structure().gradients),
@@ -210,7 +211,7 @@ class ConvUnitStep : public Step {
                                                              tensors.bias, addend));
     node->scale = scale;
     node->shift = shift;
-    if (node->relu && node->has_addend) node->out = result.tensor.detach();
+    if (node->relu.on && node->has_addend) node->out = result.tensor.detach();
     torch::autograd::set_history(result.tensor, node);
     if (input_is_read_again_ && input.tensor.requires_grad()) {
       input.tensor = input.tensor.detach();
@@ -306,7 +307,7 @@ class ConvUnitStep : public Step {
     const BatchNormLayout layout = LayoutOf(y, lists);
     Activation result;
     if (layout.channels < lists.filters) result.channels = lists.wide;
-    if (form_.deferred && relu_at_once_ && lists.all_stored()) {
+    if (form_.deferred && relu_at_once_ && !relu_.has_ceiling() && lists.all_stored()) {
       result.tensor = y.detach();
       result.scale = scale;
       result.shift = shift;
@@ -364,7 +365,8 @@ class ConvUnitStep : public Step {
   const BatchNorm2d norm_;
   const OutputForm form_;
   const PlanStructure::Mask mask_;
-  const bool relu_, relu_at_once_;  // at once: BN's output goes into it, without an addition
+  const Rectifier relu_;
+  const bool relu_at_once_;  // BN's output goes into the ReLU, without an addition
   const bool train_, records_, masked_gradient_;
   const bool input_is_read_again_;
 };

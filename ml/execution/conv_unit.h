@@ -11,6 +11,8 @@
 // Parameters stay dense and get full-size gradients. The signs of the betas are read at run time.
 #pragma once
 
+#include <limits>
+
 #include "ml/execution/compiled_plan.h"
 
 namespace prunelab {
@@ -19,12 +21,14 @@ namespace prunelab {
 struct ConvUnit {
   int conv = -1, norm = -1, add = -1, relu = -1;
   int input = -1, other = -1, output = -1;
+  double ceiling = std::numeric_limits<double>::infinity();  // of the ReLU (norm_units.h)
 };
 
 // How a unit's output may be given. It counts only where a ReLU follows BN at once.
 struct OutputForm {
   bool compact = false;   // all consumers take an Activation without all channels
-  bool deferred = false;  // the only consumer is a unit, by its convolution: BN and ReLU may be left to it
+  // The only consumer is a unit, by its convolution: BN and ReLU may be left to it, unless the ReLU has a ceiling.
+  bool deferred = false;
 };
 
 // Adds the step of `unit`, which runs on the CPU, in float or double. In kTrain the running statistics change and,

@@ -79,7 +79,7 @@ TEST(FusedPlanTest, UnitsOfAResNet) {
   const auto every = [](int) { return true; };
   std::set<int> nodes;
   int adds = 0, relus = 0;
-  const std::vector<NormUnit> units = FindNormUnits(info, {}, every);
+  const std::vector<NormUnit> units = FindNormUnits(info, {}, /*ceilings=*/false, every);
   for (const NormUnit& unit : units) {
     for (const int i : {unit.norm, unit.add, unit.relu}) EXPECT_TRUE(i < 0 || nodes.insert(i).second) << i;
     adds += unit.add >= 0;
@@ -90,7 +90,7 @@ TEST(FusedPlanTest, UnitsOfAResNet) {
   EXPECT_EQ(adds, 9);        // a block's
   EXPECT_EQ(relus, 1 + 18);  // the stem's, two in a block
   // A norm whose output is captured is not fused.
-  const std::vector<NormUnit> captured = FindNormUnits(info, {"bn1"}, every);
+  const std::vector<NormUnit> captured = FindNormUnits(info, {"bn1"}, /*ceilings=*/false, every);
   EXPECT_EQ(captured[0].output, captured[0].norm);
   EXPECT_EQ(captured[0].relu, -1);
 }

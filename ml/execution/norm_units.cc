@@ -17,7 +17,16 @@ int OnlyReader(const NetworkInfo& info, const std::set<std::string>& captured, i
   return only ? info.users(i)[0] : -1;
 }
 
-std::vector<NormUnit> FindNormUnits(const NetworkInfo& info, const std::set<std::string>& captured,
+namespace {
+
+// Whether `node` is a ReLU with a ceiling.
+bool IsClippedRelu(const Node& node) {
+  return node.elementwise().function() == Elementwise::CLIP && node.elementwise().low() == 0;
+}
+
+}  // namespace
+
+std::vector<NormUnit> FindNormUnits(const NetworkInfo& info, const std::set<std::string>& captured, bool ceilings,
                                     const std::function<bool(int)>& accepts) {
   const int size = info.network().node_size();
   const std::vector<bool> depends_on_image = DependOnImage(info);
@@ -38,6 +47,10 @@ std::vector<NormUnit> FindNormUnits(const NetworkInfo& info, const std::set<std:
     }
     const int last = OnlyReader(info, captured, unit.output);
     if (last >= 0 && info.node(last).op_case() == Node::kRelu) unit.relu = unit.output = last;
+    if (last >= 0 && ceilings && IsClippedRelu(info.node(last))) {
+      unit.relu = unit.output = last;
+      unit.ceiling = info.node(last).elementwise().high();
+    }
     for (const int node : {unit.norm, unit.add, unit.relu}) {
       if (node >= 0) taken[node] = true;
     }

@@ -246,6 +246,21 @@ TEST(ReferencePlanTest, ElementwiseFunctionsAreTheirFormulas) {
   }
 }
 
+// PyTorch's ReLU6 has no gradient at its bounds, where a masked filter with a bias of 0 is after BN.
+TEST(ReferencePlanTest, AClipHasNoGradientAtItsBounds) {
+  NetworkWriter net;
+  net.Image(1, 1, 5);
+  net.Elementwise("relu6", "image", Elementwise::CLIP);
+  net.Flatten("flat", "relu6");
+  Model model = Model::Create(*NetworkInfo::Create(net.Take()), at::kDouble, at::kCPU);
+  const at::Tensor x = at::tensor({-1.0, 0.0, 1.0, 6.0, 7.0}, at::kDouble).view({1, 1, 1, 5}).requires_grad_();
+  ReferencePlan plan;
+  ForwardOptions train;
+  train.mode = Mode::kTrain;
+  const at::Tensor gradient = torch::autograd::grad({plan.Forward(model, x, train).logits.sum()}, {x})[0];
+  EXPECT_TRUE(at::equal(gradient.flatten(), at::tensor({0.0, 0.0, 1.0, 0.0, 0.0}, at::kDouble)));
+}
+
 // A network of one operator after the images [2, 4, 3, 3], and of two where it has two inputs (the images and their
 // squares); what it computes and its gradients against `expected`, which takes the inputs and the parameters by name.
 void CheckOperator(const std::function<void(Node*)>& fill, int inputs,

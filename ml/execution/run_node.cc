@@ -163,7 +163,7 @@ at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>
     case Node::kConcat:
       return Concatenated(in);
     case Node::kElementwise:
-      return ApplyElementwise(node.elementwise(), in[0]);
+      return ApplyElementwise(node.elementwise(), in[0], overwrite);
     case Node::kResize:
       return RunResize(node.resize(), in[0]);
     case Node::kPad:

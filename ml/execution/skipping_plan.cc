@@ -8,9 +8,11 @@
 #include <utility>
 #include <vector>
 
+#include "ml/execution/conv_step.h"
 #include "ml/execution/conv_unit.h"
 #include "ml/execution/folded_conv.h"
 #include "ml/execution/node_step.h"
+#include "ml/execution/norm_step.h"
 #include "ml/execution/norm_units.h"
 #include "ml/network/window.h"
 
@@ -20,8 +22,10 @@ namespace {
 // How a network is divided into units. Nodes outside of all units run as they are.
 struct Units {
   std::vector<ConvUnit> convs;
+  std::vector<NormUnit> norms;      // of norms that are in no ConvUnit
   std::vector<int> unit_at;         // by node: the unit that outputs it, or -1
   std::vector<int> unit_of_conv;    // by node: the unit that begins there, or -1
+  std::vector<int> norm_at;         // by node: the NormUnit that outputs it, or -1
   std::vector<bool> inside;         // nodes whose output only their unit sees
   std::vector<bool> reads_compact;  // nodes all of whose consumers take some of the channels
   std::vector<bool> deferred;       // nodes whose only consumer is a unit's convolution
@@ -39,6 +43,7 @@ class UnitFinder {
     const int size = info.network().node_size();
     units_.unit_at.assign(size, -1);
     units_.unit_of_conv.assign(size, -1);
+    units_.norm_at.assign(size, -1);
     units_.inside.assign(size, false);
     units_.reads_compact.assign(size, false);
     units_.deferred.assign(size, false);
@@ -67,7 +72,7 @@ class UnitFinder {
 
   int OnlyReader(int i) const { return prunelab::OnlyReader(info_, captured_, i); }
 
-  // Of each norm that is the only consumer of a convolution.
+  // Of each norm: with the convolution before it, if it is its only consumer.
   void AddUnits() {
     const auto follows_conv = [&](int norm) {
       const int conv = info_.inputs(norm)[0];
@@ -75,7 +80,15 @@ class UnitFinder {
       return node.op_case() == Node::kConv2D && node.conv2d().groups() == 1 && WindowOf(node.conv2d()).HasEqualPads() &&
              OnlyReader(conv) == norm && depends_on_image_[info_.inputs(conv)[0]];
     };
-    for (const NormUnit& norm : FindNormUnits(info_, captured_, follows_conv)) {
+    for (const NormUnit& norm : FindNormUnits(info_, captured_, /*ceilings=*/true, [](int) { return true; })) {
+      if (!follows_conv(norm.norm)) {
+        for (const int i : {norm.norm, norm.add, norm.relu}) {
+          if (i >= 0) units_.inside[i] = i != norm.output;
+        }
+        units_.norm_at[norm.output] = static_cast<int>(units_.norms.size());
+        units_.norms.push_back(norm);
+        continue;
+      }
       ConvUnit unit;
       unit.conv = info_.inputs(norm.norm)[0];
       unit.input = info_.inputs(unit.conv)[0];
@@ -84,6 +97,7 @@ class UnitFinder {
       unit.relu = norm.relu;
       unit.other = norm.other;
       unit.output = norm.output;
+      unit.ceiling = norm.ceiling;
       for (const int i : {unit.conv, unit.norm, unit.add, unit.relu}) {
         if (i >= 0) units_.inside[i] = i != unit.output;
       }
@@ -131,7 +145,8 @@ class UnitFinder {
       return true;
     }
     // A sum may already belong to another unit.
-    if (node.op_case() != Node::kAdd || units_.inside[i] || units_.unit_at[i] >= 0 || units_.folded_at[i] >= 0) {
+    if (node.op_case() != Node::kAdd || units_.inside[i] || units_.unit_at[i] >= 0 || units_.norm_at[i] >= 0 ||
+        units_.folded_at[i] >= 0) {
       return false;
     }
     int other = unit.other;
@@ -200,8 +215,12 @@ CompiledPlan SkippingPlan::Compile(PlanStructure structure) const {
     if (units.inside[i]) continue;
     if (units.unit_at[i] >= 0) {
       AddConvUnitStep(builder, units.convs[units.unit_at[i]], {units.reads_compact[i], units.deferred[i]});
+    } else if (units.norm_at[i] >= 0) {
+      AddNormStep(builder, units.norms[units.norm_at[i]]);
     } else if (units.folded_at[i] >= 0) {
       AddFoldedConvStep(builder, units.folded[units.folded_at[i]], units.reads_filled[i]);
+    } else if (network.node(i).op_case() == Node::kConv2D) {
+      AddConvStep(builder, i);
     } else {
       // Where some channels are missing it is a max pooling.
       AddNodeStep(builder, i);

@@ -51,6 +51,23 @@ TEST(SkippingPlanTest, AMaskedStepEqualsTheReferencePlan) {
   }
 }
 
+// With most filters masked whole layers are constant, and BN divides their rounding by the root of epsilon.
+TEST(SkippingPlanTest, StepsOfOtherFamiliesEqualTheReferencePlan) {
+  for (const char* text : kFamilies) {
+    const NetworkInfo info = Build(text);
+    ExpectSameStep(info, {}, {});
+    for (const double rate : {0.2, 0.5}) {
+      for (const GradientPolicy policy : {GradientPolicy::kStraightThrough, GradientPolicy::kMasked}) {
+        SCOPED_TRACE(std::string(text) + " rate " + std::to_string(rate) + " policy " +
+                     std::to_string(static_cast<int>(policy)));
+        ForwardOptions options;
+        options.policy = policy;
+        ExpectSameStep(info, SomeMasks(info, rate), options);
+      }
+    }
+  }
+}
+
 TEST(SkippingPlanTest, WeightMasksAreKeptToo) {
   const NetworkInfo info = Build(kResNet20);
   std::map<std::string, at::Tensor> masks;
@@ -286,6 +303,47 @@ TEST(SkippingPlanTest, UnevenWindowsAreNotTakenForEvenOnesInFloat) {
       ExpectClose(ours.logits.to(at::kDouble), expected.logits, 1e-4, "logits");
       for (size_t i = 0; i < expected.gradients.size(); ++i) {
         ExpectClose(ours.gradients[i].to(at::kDouble), expected.gradients[i], 1e-3, model.parameters()[i].name);
+      }
+    }
+  }
+}
+
+// Only in float are there kernels for depthwise and for 3x3 convolutions that stand by themselves. A step's logits and
+// gradients, and an evaluation after it, are as near to float64 as those of the reference plan in float.
+TEST(SkippingPlanTest, ConvolutionsByThemselvesEqualTheReferencePlanInFloat) {
+  for (const char* text : {"MobileNetV2] { stem: CIFAR width_multiplier: 0.5 image_size: 16 }",
+                           "DenseNet] { stem: CIFAR depth: 22 growth: 8 image_size: 16 }",
+                           "EfficientNet] { stem: CIFAR width_multiplier: 0.5 depth_multiplier: 0.4 image_size: 16 }",
+                           "ConvNeXt] { stem: CIFAR width_multiplier: 0.2 depth_multiplier: 0.3 image_size: 16 }"}) {
+    const NetworkInfo info = Build(text);
+    const at::Tensor images = Values({6, 3, 16, 16}, 0.37).contiguous(at::MemoryFormat::ChannelsLast);
+    for (const double rate : {0.0, 0.5}) {
+      SCOPED_TRACE(std::string(text) + " rate " + std::to_string(rate));
+      // Logits, all gradients, the logits of an evaluation.
+      const auto results = [&](Plan& plan, at::ScalarType dtype) {
+        const Model values = MakeModel(info);
+        Model model = Model::Create(info, dtype, at::kCPU);
+        for (const auto* list : {&model.parameters(), &model.buffers()}) {
+          for (const NamedTensor& tensor : *list) tensor.tensor.detach().copy_(values.Get(tensor.name));
+        }
+        if (rate > 0) model.SetMasks(SomeMasks(info, rate));
+        const Outcome outcome = Step(plan, model, images.to(dtype), {});
+        std::vector<at::Tensor> gradients;
+        for (const at::Tensor& gradient : outcome.gradients) gradients.push_back(gradient.to(at::kDouble).flatten());
+        const at::NoGradGuard no_gradients;
+        return std::vector<at::Tensor>{outcome.logits.to(at::kDouble), at::cat(gradients),
+                                       plan.Forward(model, images.to(dtype), {}).logits.to(at::kDouble)};
+      };
+      ReferencePlan reference;
+      SkippingPlan skipping;
+      const std::vector<at::Tensor> exact = results(reference, at::kDouble), plain = results(reference, at::kFloat),
+                                    ours = results(skipping, at::kFloat);
+      for (size_t k = 0; k < exact.size(); ++k) {
+        const auto distance = [&](const at::Tensor& from) {
+          return (from - exact[k]).norm().item<double>() / exact[k].norm().item<double>();
+        };
+        EXPECT_LT(distance(plain[k]), 0.05) << k << ": too sensitive a network";
+        EXPECT_LT(distance(ours[k]), 5 * distance(plain[k]) + 1e-6) << k;
       }
     }
   }

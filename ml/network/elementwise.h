@@ -8,7 +8,8 @@
 
 namespace prunelab {
 
-// Of any shape and floating type. Autograd differentiates through it.
-at::Tensor ApplyElementwise(const Elementwise& elementwise, const at::Tensor& x);
+// Of any shape and floating type. Autograd differentiates through it. `overwrite`: the result may take the memory of x;
+// it counts only where autograd does not record.
+at::Tensor ApplyElementwise(const Elementwise& elementwise, const at::Tensor& x, bool overwrite = false);
 
 }  // namespace prunelab

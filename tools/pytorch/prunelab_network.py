@@ -510,14 +510,14 @@ class UnevenAvgPool2d(nn.Module):
 
 
 class Clip(nn.Module):
-    """Between `low` and `high`. The gradient passes at both of them, which nn.Hardtanh's does not."""
+    """Between `low` and `high`, with a gradient of 0 at both of them, like nn.ReLU6."""
 
     def __init__(self, low, high):
         super().__init__()
         self.low, self.high = low, high
 
     def forward(self, x):
-        return x.clamp(self.low, self.high)
+        return nn.functional.hardtanh(x, self.low, self.high)
 
     def extra_repr(self):
         return f"{self.low}, {self.high}"

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -687,6 +689,40 @@ Model RandomModel(const NetworkInfo& info, at::ScalarType dtype, uint64_t seed, 
   return model;
 }
 
+namespace {
+
+// The convolution whose channels node i passes on; "" if there is none or several.
+std::string ConvBehind(const NetworkInfo& info, int i) {
+  while (info.node(i).op_case() != Node::kConv2D) {
+    if (info.inputs(i).size() != 1) return "";
+    i = info.inputs(i)[0];
+  }
+  return info.node(i).name();
+}
+
+// The convolutions that MaskKind::kDeadGates and kDeadBranches kill. A gate is a factor of single pixels.
+std::set<std::string> ChosenConvs(const NetworkInfo& info, MaskKind kind, RandomStream& stream) {
+  std::set<std::string> chosen;
+  for (int i = 0; i < info.network().node_size(); ++i) {
+    const Node& node = info.node(i);
+    const bool product = node.arithmetic().function() == Arithmetic::MULTIPLY;
+    if (kind == MaskKind::kDeadGates ? !product : !node.has_concat()) continue;
+    for (const int input : info.inputs(i)) {
+      const NodeShape& shape = info.shape(input);
+      const bool gate = shape.height == 1 && shape.width == 1;
+      if (kind == MaskKind::kDeadGates && !gate) continue;
+      const std::string last = ConvBehind(info, input);
+      if (last.empty() || stream.Uniform() < 0.5) continue;
+      chosen.insert(last);
+      const std::string before = ConvBehind(info, info.inputs(info.Index(last))[0]);
+      if (kind == MaskKind::kDeadGates && !before.empty() && stream.Uniform() < 0.3) chosen.insert(before);
+    }
+  }
+  return chosen;
+}
+
+}  // namespace
+
 void SetRandomMasks(Model& model, MaskKind kind, uint64_t seed) {
   RandomStream stream(seed, "random_masks");
   const double rate = 0.1 + 0.8 * stream.Uniform();
@@ -697,6 +733,10 @@ void SetRandomMasks(Model& model, MaskKind kind, uint64_t seed) {
     if (dead_block.count(BlockOf(conv.node)) == 0) dead_block[BlockOf(conv.node)] = stream.Uniform() < 0.5;
   }
   dead_block[""] = false;
+  std::set<std::string> chosen;
+  if (kind == MaskKind::kDeadGates || kind == MaskKind::kDeadBranches) {
+    chosen = ChosenConvs(model.info(), kind, stream);
+  }
   std::map<std::string, at::Tensor> masks;
   for (const ConvInfo& conv : model.info().convs()) {
     const at::Tensor weight = model.Get(absl::StrCat(conv.node, ".weight")).detach();
@@ -728,6 +768,21 @@ void SetRandomMasks(Model& model, MaskKind kind, uint64_t seed) {
         mask.zero_();
         mask[static_cast<int64_t>(stream.Uniform() * static_cast<double>(conv.filters))].fill_(1);
         break;
+      case MaskKind::kDeadGates:
+      case MaskKind::kDeadBranches:
+        each(mask, chosen.count(conv.node) > 0 ? 1 : rate / 2);
+        break;
+      case MaskKind::kDeadGroups: {
+        const int64_t groups = model.info().node(model.info().Index(conv.node)).conv2d().groups();
+        each(mask, rate / 2);
+        for (int64_t group = 0; group < groups && groups > 1; ++group) {
+          const at::Tensor part = mask.narrow(0, group * (conv.filters / groups), conv.filters / groups);
+          const double draw = stream.Uniform();
+          if (draw < rate) part.zero_();
+          if (draw < rate / 3) part[0].fill_(1);
+        }
+        break;
+      }
     }
     masks[conv.node] = mask;
   }

@@ -17,11 +17,20 @@ enum class MaskKind {
   kDeadBlocks,   // all convolutions of some residual blocks
   kLastOfBlock,  // only the last convolutions of some blocks
   kOneAlive,     // one live filter per layer
+  // What only some networks have; the other layers are masked as in kUniform.
+  kDeadGates,     // half of the gates: all filters before a product with their activation, and sometimes those before
+  kDeadBranches,  // half of the inputs of each Concat: all filters of the convolution that ends there
+  kDeadGroups,    // whole groups of grouped convolutions, and in others all filters but one
 };
 
 constexpr MaskKind kMaskKinds[] = {MaskKind::kNone,       MaskKind::kUniform,    MaskKind::kWeights,
                                    MaskKind::kDeadLayers, MaskKind::kDeadBlocks, MaskKind::kLastOfBlock,
                                    MaskKind::kOneAlive};
+// Also those of gates, branches and groups.
+constexpr MaskKind kAllMaskKinds[] = {MaskKind::kNone,        MaskKind::kUniform,      MaskKind::kWeights,
+                                      MaskKind::kDeadLayers,  MaskKind::kDeadBlocks,   MaskKind::kLastOfBlock,
+                                      MaskKind::kOneAlive,    MaskKind::kDeadGates,    MaskKind::kDeadBranches,
+                                      MaskKind::kDeadGroups};
 
 // Initial weights. BN scales, shifts and running statistics have both signs and are far from their initial values, with
 // some scales exactly zero if `zero_scales`. Biases and stored constants are random.

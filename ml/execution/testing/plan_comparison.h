@@ -36,7 +36,7 @@ inline Model MakeModel(const NetworkInfo& info) {
   Model model = Model::Create(info, at::kDouble, at::kCPU);
   InitializeParameters(model, 5);
   bool biased = false;
-  for (const Node& node : info.network().node()) biased = biased || node.conv2d().bias();
+  for (const Node& node : info.network().node()) biased = biased || node.conv2d().bias() || node.has_elementwise();
   double frequency = 0.3;
   for (const auto* list : {&model.parameters(), &model.buffers()}) {
     for (const NamedTensor& tensor : *list) {
@@ -47,7 +47,8 @@ inline Model MakeModel(const NetworkInfo& info) {
         tensor.tensor.copy_(values.abs() + 0.1);
       } else if (tensor.name.find("bias") != std::string::npos) {
         // With a convolution's bias the reference's mean is inexact by rounding, and for a beta of exactly 0 it is
-        // undefined on which side of the ReLU a masked filter is.
+        // undefined on which side of the ReLU a masked filter is. So it is for a filter that reads only constants, of
+        // which networks with other activations have many: their masked filters have outputs other than 0.
         const double to_zero = biased ? 0 : 0.2;
         tensor.tensor.detach().copy_(at::where(values.abs() < to_zero, at::zeros_like(values), values));
       } else {
@@ -159,6 +160,13 @@ inline const char* const kNetworks[] = {
     "ResNetCifar] { depth: 8 width: 12 image_size: 9 }",
     "ResNetImageNet] { depth: 18 width: 16 image_size: 32 classes: 10 }",
     "Vgg] { depth: 11 width: 16 image_size: 32 conv_bias: true }",
+};
+
+// BN before convolutions and after depthwise ones, ReLUs with a ceiling, other activations, gates.
+inline const char* const kFamilies[] = {
+    "MobileNetV2] { stem: CIFAR width_multiplier: 0.25 image_size: 16 }",
+    "DenseNet] { stem: CIFAR depth: 22 growth: 8 image_size: 16 }",
+    "EfficientNet] { stem: CIFAR width_multiplier: 0.2 depth_multiplier: 0.4 image_size: 16 }",
 };
 
 }  // namespace prunelab

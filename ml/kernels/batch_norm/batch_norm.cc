@@ -84,7 +84,7 @@ void BatchNormStatistics(const BatchNormLayout& layout, const T* y, double* mean
 
 template <typename T>
 void BatchNormForward(const BatchNormLayout& layout, const T* y, const T* scale, const T* shift, const T* addend,
-                      bool relu, T* out) {
+                      Rectifier relu, T* out) {
   const BatchNormRows<T> kernels = BestRows<T>();
   ForChunks<T>(layout, [&](int64_t begin, const BatchNormLayout& part, T* scratch) {
     const int64_t offset = begin * layout.channels;
@@ -94,9 +94,9 @@ void BatchNormForward(const BatchNormLayout& layout, const T* y, const T* scale,
 
 template <typename T>
 void BatchNormBackward(const BatchNormLayout& layout, const T* gradient, const T* y, const T* out, const T* scale,
-                       const T* shift, const T* mean, const double* inverse, bool relu, T* gated, double* dgamma,
+                       const T* shift, const T* mean, const double* inverse, Rectifier relu, T* gated, double* dgamma,
                        double* dbeta, T* dy, T* dy_stored) {
-  PRUNELAB_CHECK((out == nullptr) == (gated == nullptr) && (out == nullptr || relu)) << "an output without a gate";
+  PRUNELAB_CHECK((out == nullptr) == (gated == nullptr) && (out == nullptr || relu.on)) << "an output without a gate";
   PRUNELAB_CHECK(dy_stored == nullptr || layout.position != nullptr) << "all channels are stored";
   const BatchNormRows<T> kernels = BestRows<T>();
   const int64_t channels = layout.channels, chunk = ChunkRows(channels), chunks = Chunks(layout, chunk);
@@ -122,7 +122,7 @@ void BatchNormBackward(const BatchNormLayout& layout, const T* gradient, const T
   }
   if (dy == nullptr && dy_stored == nullptr) return;
   const T* through = gated != nullptr ? gated : gradient;
-  const bool gate = relu && gated == nullptr;
+  const Rectifier gate = gated == nullptr ? relu : Rectifier(false);
   ForChunks<T>(layout, [&](int64_t begin, const BatchNormLayout& part, T* scratch) {
     const int64_t offset = begin * channels;
     kernels.backward_input(part, through + offset, y + begin * layout.stored, scale, shift, mean, of_y.data(),
@@ -132,7 +132,7 @@ void BatchNormBackward(const BatchNormLayout& layout, const T* gradient, const T
 }
 
 void BatchNormReference(int64_t rows, int64_t channels, const double* y, const double* gamma, const double* beta,
-                        double epsilon, const double* addend, bool relu, const double* gradient, double* out,
+                        double epsilon, const double* addend, Rectifier relu, const double* gradient, double* out,
                         double* dy, double* daddend, double* dgamma, double* dbeta) {
   const auto n = static_cast<double>(rows);
   for (int64_t c = 0; c < channels; ++c) {
@@ -144,8 +144,8 @@ void BatchNormReference(int64_t rows, int64_t channels, const double* y, const d
     for (int64_t i = c; i < rows * channels; i += channels) {
       const double normal = (y[i] - mean) * inverse;
       const double sum = gamma[c] * normal + beta[c] + (addend != nullptr ? addend[i] : 0);
-      out[i] = relu && sum <= 0 ? 0 : sum;
-      daddend[i] = relu && sum <= 0 ? 0 : gradient[i];
+      out[i] = !relu.on ? sum : sum <= 0 ? 0 : std::min(sum, relu.ceiling);
+      daddend[i] = relu.on && (sum <= 0 || sum >= relu.ceiling) ? 0 : gradient[i];
       dgamma[c] += daddend[i] * normal;
       dbeta[c] += daddend[i];
     }
@@ -158,9 +158,9 @@ void BatchNormReference(int64_t rows, int64_t channels, const double* y, const d
 
 #define PRUNELAB_INSTANTIATE(T)                                                                                       \
   template void BatchNormStatistics(const BatchNormLayout&, const T*, double*, double*);                              \
-  template void BatchNormForward(const BatchNormLayout&, const T*, const T*, const T*, const T*, bool, T*);           \
+  template void BatchNormForward(const BatchNormLayout&, const T*, const T*, const T*, const T*, Rectifier, T*);           \
   template void BatchNormBackward(const BatchNormLayout&, const T*, const T*, const T*, const T*, const T*, const T*, \
-                                  const double*, bool, T*, double*, double*, T*, T*)
+                                  const double*, Rectifier, T*, double*, double*, T*, T*)
 PRUNELAB_INSTANTIATE(float);
 PRUNELAB_INSTANTIATE(double);
 #undef PRUNELAB_INSTANTIATE

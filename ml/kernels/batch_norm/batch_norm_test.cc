@@ -19,12 +19,13 @@ constexpr double kEpsilon = 1e-5;
 struct Case {
   int64_t rows, channels;
   std::vector<int32_t> position;  // empty: all are stored
-  bool relu, addend;
+  Rectifier relu;
+  bool addend;
 };
 
 std::vector<Case> Cases() {
   std::vector<Case> cases;
-  for (const bool relu : {false, true}) {
+  for (const Rectifier& relu : {Rectifier(false), Rectifier(true), Rectifier(true, 0.7)}) {
     for (const bool addend : {false, true}) {
       cases.push_back({1000, 16, {}, relu, addend});
       cases.push_back({4099, 37, {}, relu, addend});
@@ -87,7 +88,7 @@ Tensors Kernels(const Case& test) {
   result.dgamma = at::empty({test.channels}, at::kDouble);
   result.dbeta = at::empty({test.channels}, at::kDouble);
   result.dy = at::empty({test.rows, test.channels}, dtype);
-  const bool gated = test.relu && test.addend;
+  const bool gated = test.relu.on && test.addend;
   result.daddend = gated ? at::empty({test.rows, test.channels}, dtype) : gradient;
   if (!test.position.empty()) result.dy_stored = at::empty({test.rows, y.size(1)}, dtype);
   BatchNormBackward(layout, gradient.data_ptr<T>(), y.data_ptr<T>(), gated ? result.out.data_ptr<T>() : nullptr,
@@ -109,7 +110,7 @@ Tensors LibTorch(const Case& test) {
   }
   at::Tensor out = at::batch_norm(in.y, in.gamma, in.beta, {}, {}, /*training=*/true, 0.1, kEpsilon, false);
   if (test.addend) out = out + in.addend;
-  if (test.relu) out = at::relu(out);
+  if (test.relu.on) out = test.relu.has_ceiling() ? at::hardtanh(out, 0, test.relu.ceiling) : at::relu(out);
   std::vector<at::Tensor> leaves = {in.y, in.gamma, in.beta};
   if (test.addend) leaves.push_back(in.addend);
   const std::vector<at::Tensor> gradients = torch::autograd::grad({out}, leaves, {in.gradient});

@@ -47,8 +47,14 @@ void Check(const BatchNormTensors& norm, const at::Tensor& y, const at::Tensor& 
   }
 }
 
+// Whether a device applies a ReLU.
+bool WithoutCeiling(const Rectifier& relu) {
+  PRUNELAB_CHECK(!relu.has_ceiling()) << "a ReLU with the ceiling " << relu.ceiling << " on a device";
+  return relu.on;
+}
+
 template <typename T>
-void TrainingOnCpu(const BatchNormTensors& norm, const at::Tensor& y, const at::Tensor& addend, bool relu,
+void TrainingOnCpu(const BatchNormTensors& norm, const at::Tensor& y, const at::Tensor& addend, Rectifier relu,
                    const FusedBatchNormResult& result) {
   const BatchNormLayout layout = LayoutOf(y);
   std::vector<double> mean(layout.channels), variance(layout.channels);
@@ -72,7 +78,7 @@ void TrainingOnCpu(const BatchNormTensors& norm, const at::Tensor& y, const at::
 }
 
 template <typename T>
-void EvaluationOnCpu(const BatchNormTensors& norm, const at::Tensor& y, const at::Tensor& addend, bool relu,
+void EvaluationOnCpu(const BatchNormTensors& norm, const at::Tensor& y, const at::Tensor& addend, Rectifier relu,
                      const at::Tensor& out) {
   const BatchNormLayout layout = LayoutOf(y);
   std::vector<T> scale(layout.channels), shift(layout.channels);
@@ -86,10 +92,10 @@ void EvaluationOnCpu(const BatchNormTensors& norm, const at::Tensor& y, const at
 }
 
 template <typename T>
-void BackwardOnCpu(const FusedBatchNormResult& forward, const at::Tensor& y, bool relu, const at::Tensor& gradient,
+void BackwardOnCpu(const FusedBatchNormResult& forward, const at::Tensor& y, Rectifier relu, const at::Tensor& gradient,
                    const FusedBatchNormGradients& gradients) {
   const BatchNormLayout layout = LayoutOf(y);
-  const bool gated = relu && gradients.addend.defined();
+  const bool gated = relu.on && gradients.addend.defined();
   std::vector<double> dgamma(layout.channels), dbeta(layout.channels);
   BatchNormBackward<T>(layout, Data<T>(gradient), Data<T>(y), gated ? Data<T>(forward.out) : nullptr,
                        Data<T>(forward.scale), Data<T>(forward.shift), Data<T>(forward.mean),
@@ -107,7 +113,7 @@ void BackwardOnCpu(const FusedBatchNormResult& forward, const at::Tensor& y, boo
 // calls use this.
 
 FusedBatchNormResult FusedBatchNormTraining(const BatchNormTensors& norm, const at::Tensor& y, const at::Tensor& addend,
-                                            bool relu) {
+                                            Rectifier relu) {
   Check(norm, y, addend);
   PRUNELAB_CHECK(y.numel() > y.size(1)) << "one value a channel, of which there is no variance";
   const at::NoGradGuard no_gradients;
@@ -120,13 +126,13 @@ FusedBatchNormResult FusedBatchNormTraining(const BatchNormTensors& norm, const 
     AT_DISPATCH_FLOATING_TYPES(input.scalar_type(), "FusedBatchNormTraining",
                                [&] { TrainingOnCpu<scalar_t>(norm, input, other, relu, result); });
   } else if (!input.is_meta()) {
-    FusedBatchNormTrainingOnDevice(norm, input, other, relu, result);
+    FusedBatchNormTrainingOnDevice(norm, input, other, WithoutCeiling(relu), result);
   }
   return result;
 }
 
 at::Tensor FusedBatchNormEvaluation(const BatchNormTensors& norm, const at::Tensor& y, const at::Tensor& addend,
-                                    bool relu) {
+                                    Rectifier relu) {
   Check(norm, y, addend);
   const at::NoGradGuard no_gradients;
   const at::Tensor input = ChannelsLast(y), other = ChannelsLast(addend);
@@ -135,13 +141,13 @@ at::Tensor FusedBatchNormEvaluation(const BatchNormTensors& norm, const at::Tens
     AT_DISPATCH_FLOATING_TYPES(input.scalar_type(), "FusedBatchNormEvaluation",
                                [&] { EvaluationOnCpu<scalar_t>(norm, input, other, relu, out); });
   } else if (!input.is_meta()) {
-    FusedBatchNormEvaluationOnDevice(norm, input, other, relu, out);
+    FusedBatchNormEvaluationOnDevice(norm, input, other, WithoutCeiling(relu), out);
   }
   return out;
 }
 
 FusedBatchNormGradients FusedBatchNormBackward(const FusedBatchNormResult& forward, const at::Tensor& y,
-                                               bool with_addend, bool relu, const at::Tensor& gradient) {
+                                               bool with_addend, Rectifier relu, const at::Tensor& gradient) {
   PRUNELAB_CHECK(gradient.sizes() == y.sizes() && gradient.scalar_type() == y.scalar_type())
       << "a gradient of shape " << gradient.sizes();
   const at::NoGradGuard no_gradients;
@@ -150,12 +156,12 @@ FusedBatchNormGradients FusedBatchNormBackward(const FusedBatchNormResult& forwa
   gradients.y = at::empty_like(input);
   gradients.gamma = PerChannel(y, y.scalar_type());
   gradients.beta = PerChannel(y, y.scalar_type());
-  if (with_addend) gradients.addend = relu ? at::empty_like(input) : of_out;
+  if (with_addend) gradients.addend = relu.on ? at::empty_like(input) : of_out;
   if (input.is_cpu()) {
     AT_DISPATCH_FLOATING_TYPES(input.scalar_type(), "FusedBatchNormBackward",
                                [&] { BackwardOnCpu<scalar_t>(forward, input, relu, of_out, gradients); });
   } else if (!input.is_meta()) {
-    FusedBatchNormBackwardOnDevice(forward, input, relu, of_out, gradients);
+    FusedBatchNormBackwardOnDevice(forward, input, WithoutCeiling(relu), of_out, gradients);
   }
   return gradients;
 }

@@ -11,6 +11,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "ml/kernels/batch_norm/batch_norm.h"
+
 namespace prunelab {
 
 // A batch normalization's own tensors, [C] in the dtype of its input (float or double), and its constants.
@@ -28,13 +30,14 @@ struct FusedBatchNormResult {
 };
 
 // By the batch's statistics; the running statistics are updated. y, `addend` (undefined: none): [N, C, H, W], of one
-// dtype, on one device; channels_last tensors are not copied. Without a graph for autograd.
+// dtype, on one device; channels_last tensors are not copied. Without a graph for autograd. Only the CPU knows a ReLU
+// with a ceiling.
 FusedBatchNormResult FusedBatchNormTraining(const BatchNormTensors& norm, const at::Tensor& y, const at::Tensor& addend,
-                                            bool relu);
+                                            Rectifier relu);
 
 // By the running statistics; nothing changes. As above.
 at::Tensor FusedBatchNormEvaluation(const BatchNormTensors& norm, const at::Tensor& y, const at::Tensor& addend,
-                                    bool relu);
+                                    Rectifier relu);
 
 struct FusedBatchNormGradients {
   at::Tensor y, addend;    // [N, C, H, W]; addend is undefined if there was none
@@ -43,6 +46,6 @@ struct FusedBatchNormGradients {
 
 // Of FusedBatchNormTraining. `forward.out` is read, and so may be undefined, only with both relu and an addend.
 FusedBatchNormGradients FusedBatchNormBackward(const FusedBatchNormResult& forward, const at::Tensor& y,
-                                               bool with_addend, bool relu, const at::Tensor& gradient);
+                                               bool with_addend, Rectifier relu, const at::Tensor& gradient);
 
 }  // namespace prunelab

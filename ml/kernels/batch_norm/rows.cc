@@ -49,14 +49,20 @@ template <typename V>
 inline __attribute__((always_inline)) V Zero() {
   return V{};
 }
-// NaN passes, as in LibTorch's relu and its gradient.
+// NaN passes, as in LibTorch's relu and its gradient. So does everything where the ceiling is NaN: there is none then.
 template <typename V>
-inline __attribute__((always_inline)) V Relu(V x) {
-  return x < Zero<V>() ? Zero<V>() : x;
+inline __attribute__((always_inline)) V Rectified(V x, V ceiling) {
+  x = x < Zero<V>() ? Zero<V>() : x;
+  return x > ceiling ? ceiling : x;
 }
 template <typename V>
-inline __attribute__((always_inline)) V Gate(V output, V gradient) {
-  return output <= Zero<V>() ? Zero<V>() : gradient;
+inline __attribute__((always_inline)) V Gate(V output, V gradient, V ceiling) {
+  gradient = output <= Zero<V>() ? Zero<V>() : gradient;
+  return output >= ceiling ? Zero<V>() : gradient;
+}
+template <typename V, typename T>
+inline __attribute__((always_inline)) V Ceiling(const Rectifier& relu) {
+  return Zero<V>() + (relu.has_ceiling() ? static_cast<T>(relu.ceiling) : static_cast<T>(__builtin_nan("")));
 }
 inline double Lane(float value, int) { return value; }
 inline double Lane(double value, int) { return value; }
@@ -165,8 +171,8 @@ void Statistics(const T* y, int64_t rows, int64_t channels, const T* pivot, doub
 }
 
 template <typename T>
-void Forward(const BatchNormLayout& layout, const T* y, const T* scale, const T* shift, const T* addend, bool relu,
-             T* out, T* scratch) {
+void Forward(const BatchNormLayout& layout, const T* y, const T* scale, const T* shift, const T* addend,
+             const Rectifier& relu, T* out, T* scratch) {
   const int64_t channels = layout.channels, size = BatchNormBlock(channels);
   for (int64_t begin = 0; begin < layout.rows; begin += size) {
     const int64_t count = layout.rows - begin < size ? layout.rows - begin : size;
@@ -174,23 +180,23 @@ void Forward(const BatchNormLayout& layout, const T* y, const T* scale, const T*
     const int64_t offset = begin * channels;
     ForChannels<T>(channels, [&](auto zero, int64_t c) {
       using V = decltype(zero);
-      const V a = Load<V>(scale + c), b = Load<V>(shift + c);
+      const V a = Load<V>(scale + c), b = Load<V>(shift + c), top = Ceiling<V, T>(relu);
       const T* from = full + c;
       T* to = out + offset + c;
       if (addend != nullptr) {
         const T* other = addend + offset + c;
-        if (relu) {
+        if (relu.on) {
           for (int64_t r = 0; r < count * channels; r += channels) {
-            Store(to + r, Relu<V>(Load<V>(from + r) * a + b + Load<V>(other + r)));
+            Store(to + r, Rectified<V>(Load<V>(from + r) * a + b + Load<V>(other + r), top));
           }
         } else {
           for (int64_t r = 0; r < count * channels; r += channels) {
             Store<V>(to + r, Load<V>(from + r) * a + b + Load<V>(other + r));
           }
         }
-      } else if (relu) {
+      } else if (relu.on) {
         for (int64_t r = 0; r < count * channels; r += channels) {
-          Store(to + r, Relu<V>(Load<V>(from + r) * a + b));
+          Store(to + r, Rectified<V>(Load<V>(from + r) * a + b, top));
         }
       } else {
         for (int64_t r = 0; r < count * channels; r += channels) Store<V>(to + r, Load<V>(from + r) * a + b);
@@ -201,7 +207,7 @@ void Forward(const BatchNormLayout& layout, const T* y, const T* scale, const T*
 
 template <typename T>
 void BackwardSums(const BatchNormLayout& layout, const T* gradient, const T* y, const T* out, const T* scale,
-                  const T* shift, const T* mean, bool relu, T* gated, double* sum, double* product, T* scratch) {
+                  const T* shift, const T* mean, const Rectifier& relu, T* gated, double* sum, double* product, T* scratch) {
   const int64_t channels = layout.channels, size = BatchNormBlock(channels);
   for (int64_t begin = 0; begin < layout.rows; begin += size) {
     const int64_t count = layout.rows - begin < size ? layout.rows - begin : size;
@@ -210,22 +216,23 @@ void BackwardSums(const BatchNormLayout& layout, const T* gradient, const T* y, 
     ForChannels<T>(channels, [&](auto zero, int64_t c) {
       using V = decltype(zero);
       const V a = Load<V>(scale + c), b = Load<V>(shift + c), m = Load<V>(mean + c);
+      const V top = Ceiling<V, T>(relu);
       const T* of_y = full + c;
       const T* of_out = gradient + offset + c;
       V s = zero, p = zero;
-      if (relu && out != nullptr) {
+      if (relu.on && out != nullptr) {
         const T* output = out + offset + c;
         T* to = gated + offset + c;
         for (int64_t r = 0; r < count * channels; r += channels) {
-          const V g = Gate<V>(Load<V>(output + r), Load<V>(of_out + r));
+          const V g = Gate<V>(Load<V>(output + r), Load<V>(of_out + r), top);
           Store(to + r, g);
           s += g;
           p += g * (Load<V>(of_y + r) - m);
         }
-      } else if (relu) {
+      } else if (relu.on) {
         for (int64_t r = 0; r < count * channels; r += channels) {
           const V x = Load<V>(of_y + r);
-          const V g = Gate<V>(x * a + b, Load<V>(of_out + r));
+          const V g = Gate<V>(x * a + b, Load<V>(of_out + r), top);
           s += g;
           p += g * (x - m);
         }
@@ -246,7 +253,7 @@ void BackwardSums(const BatchNormLayout& layout, const T* gradient, const T* y, 
 
 template <typename T>
 void BackwardInput(const BatchNormLayout& layout, const T* gradient, const T* y, const T* scale, const T* shift,
-                   const T* mean, const T* of_y, const T* constant, bool relu, T* dy, T* dy_stored, T* scratch) {
+                   const T* mean, const T* of_y, const T* constant, const Rectifier& relu, T* dy, T* dy_stored, T* scratch) {
   const int64_t channels = layout.channels, size = BatchNormBlock(channels);
   for (int64_t begin = 0; begin < layout.rows; begin += size) {
     const int64_t count = layout.rows - begin < size ? layout.rows - begin : size;
@@ -257,13 +264,14 @@ void BackwardInput(const BatchNormLayout& layout, const T* gradient, const T* y,
       using V = decltype(zero);
       const V a = Load<V>(scale + c), b = Load<V>(shift + c), m = Load<V>(mean + c);
       const V k = Load<V>(of_y + c), d = Load<V>(constant + c);
+      const V top = Ceiling<V, T>(relu);
       const T* from = full + c;
       const T* of_out = gradient + offset + c;
       T* to = target + c;
-      if (relu) {
+      if (relu.on) {
         for (int64_t r = 0; r < count * channels; r += channels) {
           const V x = Load<V>(from + r);
-          const V g = Gate<V>(x * a + b, Load<V>(of_out + r));
+          const V g = Gate<V>(x * a + b, Load<V>(of_out + r), top);
           Store<V>(to + r, a * g + (k * (x - m) + d));
         }
       } else {
