@@ -4,8 +4,9 @@
 //   bazel run //ml/compression:latency_benchmark -- --threads=1
 //   bazel run //ml/compression:latency_benchmark -- --checkpoint=runs/digits/dynamic_l1/none/1/last.safetensors
 //
-// Without a checkpoint it measures ResNet-56 for CIFAR with random weights and the same share of dead filters in each
-// layer. With --export=F it writes the removed network as ONNX, for tools/benchmark/pytorch_latency.py.
+// Without a checkpoint it measures the network that --network describes, with random weights and the same share of dead
+// filters in each layer. With --export=F it writes the removed network as a checkpoint, with --export_dense=F the dense
+// one, for tools/benchmark/pytorch_latency.py.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
@@ -21,32 +22,33 @@
 #include "ml/base/flags.h"
 #include "ml/base/freed_memory.h"
 #include "ml/base/output_guard.h"
+#include "ml/base/parse_plugin.h"
 #include "ml/base/status_macros.h"
 #include "ml/compression/compressed_model.h"
 #include "ml/compression/fastest_multiple.h"
-#include "ml/compression/onnx_export.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/latency.h"
 #include "ml/execution/skipping_plan.h"
 #include "ml/execution/uniform_masks.h"
-#include "ml/models/resnet_cifar.h"
+#include "ml/models/model_builder.h"
+#include "ml/safetensors/safetensors.h"
 
 DEFINE_string(checkpoint, "", "A .safetensors file with its network and masks: those of a real run.");
-DEFINE_int32(depth, 56, "Without --checkpoint: of the ResNet for CIFAR.");
+DEFINE_string(network, "[type.googleapis.com/prunelab.ResNetCifar] { depth: 56 }", "Without --checkpoint: the network.");
 DEFINE_double(rate, 0.6, "Without --checkpoint: share of the filters of each layer that are dead.");
 DEFINE_int64(batch_size, 64, "Images.");
 DEFINE_int64(runs, 20, "Of each network.");
 DEFINE_int64(round, 0, "Channels are rounded up to a multiple of it; 0: the fastest of 1, 4, 8 and 16, timed first.");
 DEFINE_int32(threads, 1, "Of LibTorch.");
-DEFINE_string(export, "", "The removed network as ONNX.");
+DEFINE_string(export, "", "A .safetensors file for the removed network.");
+DEFINE_string(export_dense, "", "A .safetensors file for the dense network, BN folded.");
 
 namespace prunelab {
 namespace {
 
 absl::StatusOr<Model> UniformlyMasked() {
-  ResNetCifar parameters;
-  parameters.set_depth(FLAGS_depth);
-  PRUNELAB_ASSIGN_OR_RETURN(Network network, CreateResNetCifar(parameters, {}));
+  PRUNELAB_ASSIGN_OR_RETURN(const google::protobuf::Any plugin, ParsePlugin("--network", FLAGS_network));
+  PRUNELAB_ASSIGN_OR_RETURN(Network network, BuildNetwork(plugin, {}));
   PRUNELAB_ASSIGN_OR_RETURN(NetworkInfo info, NetworkInfo::Create(std::move(network)));
   Model model = Model::Create(std::move(info), at::kFloat, at::kCPU);
   InitializeParameters(model, 1);
@@ -61,7 +63,7 @@ absl::Status Main() {
   if (!(FLAGS_rate >= 0 && FLAGS_rate < 1)) {
     return absl::InvalidArgumentError(absl::StrCat("--rate=", FLAGS_rate, ": must be at least 0 and below 1"));
   }
-  PRUNELAB_RETURN_IF_ERROR(CheckOutputs({{"--checkpoint", FLAGS_checkpoint}}, {{"--export", FLAGS_export}}));
+  PRUNELAB_RETURN_IF_ERROR(CheckOutputs({{"--checkpoint", FLAGS_checkpoint}}, {{"--export", FLAGS_export}, {"--export_dense", FLAGS_export_dense}}));
   at::set_num_threads(FLAGS_threads);
   const at::NoGradGuard no_gradients;
   PRUNELAB_ASSIGN_OR_RETURN(const Model masked, FLAGS_checkpoint.empty()
@@ -81,8 +83,12 @@ absl::Status Main() {
     options.channel_multiple = fastest.multiple;
   }
   Compress(removed, options);
-  if (!FLAGS_export.empty()) PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(UserPath(FLAGS_export), ToOnnx(removed)));
   Model after = ToModel(removed, at::kCPU);
+  const auto write = [](const std::string& file, const Model& model) {
+    return file.empty() ? absl::OkStatus() : WriteSafetensors(UserPath(file), ModelToSafetensors(model));
+  };
+  PRUNELAB_RETURN_IF_ERROR(write(FLAGS_export, after));
+  PRUNELAB_RETURN_IF_ERROR(write(FLAGS_export_dense, before));
   SkippingPlan plan;
   constexpr double kSeconds = 120;
   const std::vector<Latency> latencies =

@@ -35,12 +35,11 @@ std::optional<DepthwiseShape> DepthwiseOf(const Conv2d& conv, const at::Tensor& 
   return shape;
 }
 
-at::Tensor Depthwise(const DepthwiseShape& shape, const at::Tensor& x, const at::Tensor& weight,
-                     const at::Tensor& bias) {
+at::Tensor Depthwise(const DepthwiseShape& shape, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                     DepthwiseOutput output = {}) {
   const at::Tensor y = at::empty({shape.images, shape.channels, shape.down.outputs, shape.across.outputs}, x.options(),
                                  kChannelsLast);
   const at::Tensor from = x.contiguous(kChannelsLast), taps = weight.contiguous();
-  DepthwiseOutput output;
   output.bias = Data<float>(bias);
   DepthwiseForward(shape, from.const_data_ptr<float>(), taps.const_data_ptr<float>(), output,
                    y.mutable_data_ptr<float>());
@@ -110,34 +109,63 @@ struct PlainFunction : torch::autograd::Function<PlainFunction> {
 
 class ConvStep : public Step {
  public:
-  ConvStep(const NetworkInfo& network, int node)
-      : Step(node, network.inputs(node)), conv_(network.node(node).conv2d()), macs_(network.MacCount(node)) {}
+  ConvStep(const NetworkInfo& network, int node, int clip)
+      : Step(clip >= 0 ? clip : node, network.inputs(node)),
+        node_(node),
+        clip_(clip),
+        conv_(network.node(node).conv2d()),
+        macs_(network.MacCount(node)) {}
 
   Activation Run(Execution& execution) const override {
-    const Node& node = execution.model.info().node(output());
-    const at::Tensor& x = execution.values[inputs()[0]].tensor;
     Activation result;
-    if (DepthwiseOf(conv_, x).has_value()) {
-      std::optional<at::Tensor> bias;
-      if (conv_.bias()) bias = execution.model.Get(absl::StrCat(node.name(), ".bias"));
-      result.tensor =
-          DepthwiseFunction::apply(x, ConvWeight(execution.model, node, execution.options.policy), bias, conv_);
-    } else if (HasPlainKernel(conv_, x, execution.model.Get(absl::StrCat(node.name(), ".weight")))) {
-      result.tensor = PlainFunction::apply(x, ConvWeight(execution.model, node, execution.options.policy), conv_);
-    } else {
-      result.tensor = RunNode(execution.model, node, {x}, execution.options, /*overwrite=*/false);
-    }
+    const at::Tensor& x = execution.values[inputs()[0]].tensor;
+    result.tensor = Convolved(execution, x);
     execution.macs += macs_ * (1 + result.tensor.requires_grad() + x.requires_grad());
     return result;
   }
 
  private:
+  at::Tensor Convolved(const Execution& execution, const at::Tensor& x) const {
+    Model& model = execution.model;
+    const Node& node = model.info().node(node_);
+    const auto weight = [&] { return ConvWeight(model, node, execution.options.policy); };
+    const std::optional<DepthwiseShape> depthwise = DepthwiseOf(conv_, x);
+    if (depthwise.has_value()) {
+      std::optional<at::Tensor> bias;
+      if (conv_.bias()) bias = model.Get(absl::StrCat(node.name(), ".bias"));
+      if (clip_ < 0) return DepthwiseFunction::apply(x, weight(), bias, conv_);
+      const at::NoGradGuard no_gradients;
+      return Depthwise(*depthwise, x, weight(), bias.value_or(at::Tensor()), OutputOf(model.info().node(clip_)));
+    }
+    if (clip_ < 0 && HasPlainKernel(conv_, x, model.Get(absl::StrCat(node.name(), ".weight")))) {
+      return PlainFunction::apply(x, weight(), conv_);
+    }
+    const at::Tensor y = RunNode(model, node, {x}, execution.options, /*overwrite=*/false);
+    return clip_ < 0 ? y : RunNode(model, model.info().node(clip_), {y}, execution.options, /*overwrite=*/true);
+  }
+
+  static DepthwiseOutput OutputOf(const Node& clip) {
+    DepthwiseOutput output;
+    output.low = clip.has_elementwise() ? static_cast<float>(clip.elementwise().low()) : 0;
+    if (clip.has_elementwise()) output.high = static_cast<float>(clip.elementwise().high());
+    return output;
+  }
+
+  const int node_, clip_;
   const Conv2d conv_;
   const int64_t macs_;  // of the forward pass, for one image
 };
 
 }  // namespace
 
-void AddConvStep(PlanBuilder& builder, int node) { builder.Add(std::make_unique<ConvStep>(builder.network(), node)); }
+bool CanClip(const Conv2d& conv, int64_t in_channels, const Node& clip) {
+  const bool depthwise = conv.groups() == in_channels && conv.out_channels() == in_channels;
+  return depthwise && (clip.has_relu() || clip.elementwise().function() == Elementwise::CLIP);
+}
+
+void AddConvStep(PlanBuilder& builder, int node, int clip) {
+  PRUNELAB_CHECK(clip < 0 || builder.structure().mode == Mode::kEvaluate) << "a clip that a backward pass needs";
+  builder.Add(std::make_unique<ConvStep>(builder.network(), node, clip));
+}
 
 }  // namespace prunelab

@@ -26,6 +26,7 @@ struct Units {
   std::vector<int> unit_at;         // by node: the unit that outputs it, or -1
   std::vector<int> unit_of_conv;    // by node: the unit that begins there, or -1
   std::vector<int> norm_at;         // by node: the NormUnit that outputs it, or -1
+  std::vector<int> clipped_at;      // by node: the convolution whose step does this clip too, at inference, or -1
   std::vector<bool> inside;         // nodes whose output only their unit sees
   std::vector<bool> reads_compact;  // nodes all of whose consumers take some of the channels
   std::vector<bool> deferred;       // nodes whose only consumer is a unit's convolution
@@ -44,6 +45,7 @@ class UnitFinder {
     units_.unit_at.assign(size, -1);
     units_.unit_of_conv.assign(size, -1);
     units_.norm_at.assign(size, -1);
+    units_.clipped_at.assign(size, -1);
     units_.inside.assign(size, false);
     units_.reads_compact.assign(size, false);
     units_.deferred.assign(size, false);
@@ -107,6 +109,13 @@ class UnitFinder {
   }
 
   void AddFoldedConv(int conv) {
+    const int reader = OnlyReader(conv);
+    if (reader >= 0 && CanClip(info_.node(conv).conv2d(), info_.shape(info_.inputs(conv)[0]).channels,
+                               info_.node(reader))) {
+      units_.inside[conv] = true;
+      units_.clipped_at[reader] = conv;
+      return;
+    }
     FoldedConv unit;
     unit.conv = unit.output = conv;
     unit.input = info_.inputs(conv)[0];
@@ -219,6 +228,8 @@ CompiledPlan SkippingPlan::Compile(PlanStructure structure) const {
       AddNormStep(builder, units.norms[units.norm_at[i]]);
     } else if (units.folded_at[i] >= 0) {
       AddFoldedConvStep(builder, units.folded[units.folded_at[i]], units.reads_filled[i]);
+    } else if (units.clipped_at[i] >= 0) {
+      AddConvStep(builder, units.clipped_at[i], i);
     } else if (network.node(i).op_case() == Node::kConv2D) {
       AddConvStep(builder, i);
     } else {

@@ -249,6 +249,25 @@ TEST(SkippingPlanTest, ConvolutionsWithoutBatchNormEqualTheReferencePlan) {
                       NodeOf("d", "input: 'b' input: 'c'", add) + Tail("d"));
 }
 
+TEST(SkippingPlanTest, DepthwiseConvolutionsWithTheirClipEqualTheReferencePlan) {
+  const std::string image = kImage;
+  const char* const clip = "elementwise { function: CLIP low: -0.1 high: 0.2 }";
+  for (const char* window : {"padding: 1", "kernel_width: 5 pads: [1, 2, 0, 2]", "stride: 2 padding: 1",
+                             "dilation: 2 padding: 2", "kernel_height: 1 kernel_width: 1"}) {
+    for (const char* after : {"relu {}", clip, "elementwise { function: SILU }"}) {
+      for (const bool bias : {false, true}) {
+        const std::string conv = NodeOf("a", "input: 'x'",
+                                        std::string("conv2d { out_channels: 8 groups: 8 bias: ") +
+                                            (bias ? "true " : "false ") + window + " }");
+        ExpectSameInference(image + conv + NodeOf("b", "input: 'a'", after) + Tail("b"));
+        // Two readers.
+        ExpectSameInference(image + conv + NodeOf("b", "input: 'a'", after) +
+                            NodeOf("c", "input: 'a' input: 'b'", "add {}") + Tail("c"));
+      }
+    }
+  }
+}
+
 TEST(SkippingPlanTest, ScattersAndConstantsBehindConvolutionsEqualTheReferencePlan) {
   const std::string relu = "relu {}", add = "add {}", image = kImage;
   const std::string stream =

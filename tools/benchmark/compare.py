@@ -38,6 +38,8 @@ DYNAMIC = f"--pruning={PREFIX}DynamicL1] {{ rate: 0.6 }}"
 STATIC = f"--pruning={PREFIX}Static] {{ rate: 0.6 }}"
 COV = f"--regularizer={PREFIX}Cov] {{}}"
 RESNET18 = f"--network={PREFIX}ResNetImageNet] {{ depth: 18 stem: CIFAR width: 64 image_size: 32 }}"
+MOBILENET = f"--network={PREFIX}MobileNetV2] {{ stem: CIFAR }}"
+DENSENET = f"--network={PREFIX}DenseNet] {{ stem: CIFAR depth: 100 growth: 12 }}"
 UNIFORM = "--masks=uniform:0.6"
 BFLOAT16 = "--precision=bfloat16"
 TF32 = "--precision=tf32"
@@ -66,6 +68,12 @@ ROWS = {
                           "ResNet-18 (width 64), dense step in bfloat16"),
     "resnet18": ([RESNET18, DYNAMIC, UNIFORM], ["--network=resnet18"] + DYNAMIC_PEER[1:], 2.0,
                  "ResNet-18 (width 64), dynamic, uniform 60 %"),
+    "mobilenet_v2": ([MOBILENET], ["--network=mobilenet_v2"], 1.25, "MobileNetV2, dense step"),
+    "mobilenet_v2_dynamic": ([MOBILENET, DYNAMIC, UNIFORM], ["--network=mobilenet_v2"] + DYNAMIC_PEER[1:], None,
+                             "MobileNetV2, dynamic, uniform 60 %"),
+    "densenet": ([DENSENET], ["--network=densenet_bc_100"], 1.25, "DenseNet-BC-100 (growth 12), dense step"),
+    "densenet_dynamic": ([DENSENET, DYNAMIC, UNIFORM], ["--network=densenet_bc_100"] + DYNAMIC_PEER[1:], None,
+                         "DenseNet-BC-100 (growth 12), dynamic, uniform 60 %"),
     "sweep": ([DYNAMIC, COV, UNIFORM], DYNAMIC_PEER + ["--penalty"], 2.3,
               "sweep of 8 runs (dynamic + cov, uniform 60 %)"),
     "sweep_real": ([DYNAMIC, COV, REAL], DYNAMIC_PEER + ["--penalty"], None,

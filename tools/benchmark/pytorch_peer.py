@@ -48,7 +48,7 @@ class MaskedConv(nn.Conv2d):
             weight = StraightThrough.apply(weight, self.mask)
         elif MaskedConv.gradient == "masked":
             weight = weight * self.mask
-        return functional.conv2d(x, weight, None, self.stride, self.padding)
+        return functional.conv2d(x, weight, None, self.stride, self.padding, 1, self.groups)
 
 
 class Block(nn.Module):
@@ -90,7 +90,86 @@ class ResNet(nn.Module):
         return self.fc(self.layers(x).mean((2, 3)))
 
 
-NETWORKS = {"resnet20": (16, (3, 3, 3)), "resnet56": (16, (9, 9, 9)), "resnet18": (64, (2, 2, 2, 2))}
+class InvertedResidual(nn.Module):
+    """A block of MobileNetV2 (Sandler et al. 2018): to more channels, a depthwise convolution, back to few."""
+
+    def __init__(self, channels_in, channels, stride, expansion):
+        super().__init__()
+        inner = channels_in * expansion
+        layers = []
+        if expansion != 1:
+            layers += [MaskedConv(channels_in, inner, 1), nn.BatchNorm2d(inner), nn.ReLU6(inplace=True)]
+        layers += [MaskedConv(inner, inner, 3, stride, 1, groups=inner), nn.BatchNorm2d(inner), nn.ReLU6(inplace=True)]
+        layers += [MaskedConv(inner, channels, 1), nn.BatchNorm2d(channels)]
+        self.layers = nn.Sequential(*layers)
+        self.residual = stride == 1 and channels_in == channels
+
+    def forward(self, x):
+        y = self.layers(x)
+        return x + y if self.residual else y
+
+
+class MobileNetV2(nn.Module):
+    """For 32x32 images, which it halves three times."""
+
+    def __init__(self, classes=10):
+        super().__init__()
+        layers = [MaskedConv(3, 32, 3, 1, 1), nn.BatchNorm2d(32), nn.ReLU6(inplace=True)]
+        channels_in = 32
+        for expansion, channels, blocks, stride in [(1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2),
+                                                    (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]:
+            for block in range(blocks):
+                layers.append(InvertedResidual(channels_in, channels, stride if block == 0 else 1, expansion))
+                channels_in = channels
+        layers += [MaskedConv(channels_in, 1280, 1), nn.BatchNorm2d(1280), nn.ReLU6(inplace=True)]
+        self.layers = nn.Sequential(*layers)
+        self.fc = nn.Linear(1280, classes)
+
+    def forward(self, x):
+        return self.fc(self.layers(x).mean((2, 3)))
+
+
+class DenseLayer(nn.Module):
+    def __init__(self, channels_in, growth):
+        super().__init__()
+        self.norm1, self.conv1 = nn.BatchNorm2d(channels_in), MaskedConv(channels_in, 4 * growth, 1)
+        self.norm2, self.conv2 = nn.BatchNorm2d(4 * growth), MaskedConv(4 * growth, growth, 3, 1, 1)
+
+    def forward(self, x):
+        y = self.conv1(functional.relu(self.norm1(x), inplace=True))
+        y = self.conv2(functional.relu(self.norm2(y), inplace=True))
+        return torch.cat([x, y], 1)
+
+
+class DenseNet(nn.Module):
+    """DenseNet-BC (Huang et al. 2017) for 32x32 images."""
+
+    def __init__(self, depth, growth, classes=10):
+        super().__init__()
+        channels = 2 * growth
+        layers = [MaskedConv(3, channels, 3, 1, 1)]
+        for block in range(3):
+            for _ in range((depth - 4) // 6):
+                layers.append(DenseLayer(channels, growth))
+                channels += growth
+            layers += [nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
+            if block < 2:
+                layers += [MaskedConv(channels, channels // 2, 1), nn.AvgPool2d(2)]
+                channels //= 2
+        self.layers = nn.Sequential(*layers)
+        self.fc = nn.Linear(channels, classes)
+
+    def forward(self, x):
+        return self.fc(self.layers(x).mean((2, 3)))
+
+
+NETWORKS = {
+    "resnet20": lambda: ResNet(16, (3, 3, 3)),
+    "resnet56": lambda: ResNet(16, (9, 9, 9)),
+    "resnet18": lambda: ResNet(64, (2, 2, 2, 2)),
+    "mobilenet_v2": MobileNetV2,
+    "densenet_bc_100": lambda: DenseNet(100, 12),
+}
 
 
 def groups_by_shape(convs):
@@ -194,8 +273,7 @@ def main():
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
     MaskedConv.gradient = arguments.gradient
-    width, blocks = NETWORKS[arguments.network]
-    model = ResNet(width, blocks).to(device, memory_format=torch.channels_last).train()
+    model = NETWORKS[arguments.network]().to(device, memory_format=torch.channels_last).train()
     convs = [module for module in model.modules() if isinstance(module, MaskedConv)]
     uniform_masks(convs, arguments.rate)
     groups = groups_by_shape(convs)
