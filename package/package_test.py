@@ -116,7 +116,8 @@ class Contents(unittest.TestCase):
         programs = {path.stem for path in (ROOT / "libexec").iterdir() if os.access(path, os.X_OK)}
         self.assertLess({"ablation", "report", "inspect", "evaluate", "compress", "step_benchmark", "cifar10"}, programs)
         self.assertEqual({path.name for path in (ROOT / "bin").iterdir()}, programs | {"prunelab-env"})
-        for name in ("README.md", "LICENSE", "configs/digits.textproto", "slurm/ablation.sbatch", "benchmark/compare.py"):
+        for name in ("README.md", "LICENSE", "configs/digits.textproto", "slurm/ablation.sbatch", "benchmark/compare.py",
+                     "pytorch/prunelab_network.py"):
             self.assertTrue((ROOT / name).is_file(), name)
         self.assertTrue((ROOT / "tests" / "training_device_test").exists())
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "experiments/records/table.h"
@@ -311,7 +312,8 @@ void SaySizesAndLatencies(const WeightedNetwork& before, const WeightedNetwork& 
   const Model large = ToModel(before, at::kCPU), small = ToModel(after, at::kCPU);
   sizes("parameters, stored constants counted", parameters(large.info()), parameters(small.info()));
   sizes("MACs of one image", large.info().MacCount(), small.info().MacCount());
-  if (!FLAGS_output.empty()) {
+  // An ONNX file's weights may be in other files.
+  if (!FLAGS_output.empty() && !absl::EndsWith(FLAGS_checkpoint, ".onnx")) {
     rows.push_back({"file, bytes", FileSize(UserPath(FLAGS_checkpoint)), FileSize(UserPath(FLAGS_output)), ""});
   }
   if (FLAGS_latency) {

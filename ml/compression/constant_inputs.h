@@ -6,8 +6,8 @@
 //
 // where the constant stores one number for each pixel that differs (channel_analysis.h), only for filters that met a
 // constant. Inputs from a residual stream stay as they are, because the stream carries its constants. So do inputs of a
-// grouped convolution: a group stays or is removed as a whole, so a constant channel next to a live one is computed
-// anyway, and storing its contribution would only make the network larger.
+// grouped convolution, unless each of its groups can lose one: groups are equally wide, so a constant channel would be
+// computed anyway, and storing its contribution would only make the network larger.
 #pragma once
 
 #include "ml/compression/weighted_network.h"

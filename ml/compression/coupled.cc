@@ -62,7 +62,7 @@ class Ties {
     const ChannelRelation relation = info_.op(i).Channels(info_.View(i));
     const std::vector<int>& inputs = info_.inputs(i);
     if (relation.kind == Kind::kMixed) {
-      if (relation.groups > 1) TieGroups(i, inputs[0], relation.groups);
+      if (relation.groups > 1) TieChannelsOfGroups(i, inputs[0], relation.groups);
       return;
     }
     if (relation.kind == Kind::kJoined && relation.groups > 1) {
@@ -76,6 +76,20 @@ class Ties {
         const int64_t from = relation.kind == Kind::kMapped ? relation.from[k][c] : c;
         if (from >= 0) Tie(i, c, inputs[k], from);
       }
+    }
+  }
+
+  // Groups of several channels on both sides stay, and become narrower by the same channels each. Of other ones, such
+  // as those of a depthwise convolution, each goes as a whole.
+  void TieChannelsOfGroups(int i, int input, int64_t groups) {
+    const int64_t in = info_.shape(input).channels / groups, out = info_.shape(i).channels / groups;
+    if (in == 1 || out == 1) {
+      TieGroups(i, input, groups);
+      return;
+    }
+    for (int64_t g = 1; g < groups; ++g) {
+      for (int64_t c = 0; c < in; ++c) Tie(input, c, input, g * in + c);
+      for (int64_t c = 0; c < out; ++c) Tie(i, c, i, g * out + c);
     }
   }
 

@@ -7,8 +7,9 @@
 //   block.conv2, filter 3 -/        is one group: {stem 3, layer1.0.conv2 3, layer1.1.conv2 3, ...}
 //
 // Groups are found on the network. Operators whose output channels are made of single channels (BN, ReLU, pooling,
-// sums, flatten, scatter, ...) tie these; a grouped convolution ties whole groups on both sides (a depthwise one single
-// channels). Channels of the images and of the outputs are in no group.
+// sums, flatten, scatter, ...) tie these. A grouped convolution keeps its groups, and each loses the same channels: it
+// ties the channels in the same place of all groups. If its groups have one channel on either side, it ties whole groups
+// instead (a depthwise one single channels). Channels of the images and of the outputs are in no group.
 #pragma once
 
 #include <cstdint>

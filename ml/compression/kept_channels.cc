@@ -105,15 +105,24 @@ class Chains {
     Mark(i, ToOutputs(relation, k, from_stream ? at::ones_like(kept_[Root(input)]) : kept_[Root(input)]));
   }
 
-  // Groups stay or go as a whole.
+  // A group of a convolution stays with any of its channels, on either side, and groups that stay are equally wide.
   void CloseGroups(int i, int64_t groups) {
     const int input = a_.info.inputs(i)[0];
-    const at::Tensor kept = kept_[Root(i)], kept_inputs = kept_[Root(input)];
+    const at::Tensor kept = kept_[Root(i)].view({groups, -1}), kept_inputs = kept_[Root(input)].view({groups, -1});
     const bool from_stream = a_.carries_stream[input];
-    at::Tensor kept_groups = kept.view({groups, -1}).any(1);
-    kept_groups = from_stream ? at::ones_like(kept_groups) : kept_groups | kept_inputs.view({groups, -1}).any(1);
-    Mark(i, kept_groups.repeat_interleave(kept.numel() / groups));
-    if (!from_stream) Mark(input, kept_groups.repeat_interleave(kept_inputs.numel() / groups));
+    const at::Tensor stay = from_stream ? at::ones({groups}, at::kBool) : kept.any(1) | kept_inputs.any(1);
+    Mark(i, Evened(kept, stay));
+    if (!from_stream) Mark(input, Evened(kept_inputs, stay));
+  }
+
+  // `kept` [groups, channels] with channels added, the lowest first, so that each group that stays has as many as the
+  // one that has most, at least one. Bool [groups * channels].
+  static at::Tensor Evened(const at::Tensor& kept, const at::Tensor& stay) {
+    const int64_t most = std::max<int64_t>(1, kept.sum(1).max().item<int64_t>());
+    // Channels in the order in which they are taken: first those that are kept.
+    const at::Tensor order = kept.logical_not().to(at::kByte).argsort(/*stable=*/true, 1, /*descending=*/false);
+    const at::Tensor taken = at::zeros_like(kept).scatter(1, order.slice(1, 0, most), true);
+    return (taken & stay.unsqueeze(1)).view(-1);
   }
 
   const ChannelAnalysis& a_;

@@ -2,8 +2,9 @@
 //
 // Nodes that pass channels on one by one (conv -> bn -> relu -> pool) keep the same ones: those that are live and
 // needed at any of these nodes. A residual stream, the image and the output keep all their channels, and so does
-// everything that is added to a stream of features. A grouped convolution keeps or loses whole groups on both sides (a
-// depthwise one single channels).
+// everything that is added to a stream of features. A grouped convolution loses whole groups (a depthwise one single
+// channels), and from each group that stays equally many channels, on either side: as many as from the group that can
+// spare least. Channels that are kept only for that are dead.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "ml/base/check.h"
 
 namespace prunelab {
 
@@ -89,6 +90,28 @@ std::string NetworkRewriter::AppendLayout(const std::string& constant, const Nod
   return flatten->name();
 }
 
+namespace {
+
+// The rows and columns that stay of weight [out, in / groups, ...], where `remaining` has equally many outputs and
+// equally many inputs of each group that has any.
+at::Tensor NarrowedWeight(const at::Tensor& weight, int64_t groups, const RemainingChannels& remaining) {
+  const at::Tensor rows = weight.index_select(0, WhereTrue(remaining.outputs));
+  if (groups == 1) return rows.index_select(1, WhereTrue(remaining.inputs[0]));
+  const at::Tensor group = WhereTrue(remaining.outputs.view({groups, -1}).any(1));
+  const at::Tensor inputs = remaining.inputs[0].view({groups, -1}).index_select(0, group);
+  const int64_t left = inputs.sum(1).max().item<int64_t>();
+  PRUNELAB_CHECK(inputs.sum(1).eq(left).all().item<bool>()) << "groups of different widths";
+  if (left == inputs.size(1)) return rows;
+  // By group, by filter of the group, by input, by tap.
+  const at::Tensor taps = rows.reshape({group.numel(), rows.size(0) / group.numel(), rows.size(1), -1});
+  const at::Tensor columns = WhereTrue(inputs.view(-1)).remainder(inputs.size(1)).view({-1, 1, left, 1});
+  std::vector<int64_t> shape = rows.sizes().vec();
+  shape[1] = left;
+  return taps.gather(2, columns.expand({-1, taps.size(1), -1, taps.size(3)})).reshape(shape);
+}
+
+}  // namespace
+
 void NetworkRewriter::NarrowParameters(const NetworkInfo& info, int i, const RemainingChannels& remaining) {
   const NodeView view = info.View(i);
   const ChannelRelation relation = info.op(i).Channels(view);
@@ -98,8 +121,7 @@ void NetworkRewriter::NarrowParameters(const NetworkInfo& info, int i, const Rem
     if (parameter.shape.empty() || parameter.is_shared) continue;
     at::Tensor tensor = network_.Get(view.node.name(), parameter.suffix.c_str());
     if (relation.kind == ChannelRelation::Kind::kMixed && parameter.suffix == "weight") {
-      tensor = op.ByOutput(tensor, relation.groups).index_select(0, outputs);
-      if (relation.groups == 1) tensor = tensor.index_select(1, WhereTrue(remaining.inputs[0]));
+      tensor = NarrowedWeight(op.ByOutput(tensor, relation.groups), relation.groups, remaining);
       const at::Tensor groups = remaining.outputs.view({relation.groups, -1}).any(1);
       tensor = op.FromByOutput(tensor, groups.sum().item<int64_t>());
     } else {

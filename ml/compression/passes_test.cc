@@ -152,15 +152,14 @@ TEST(ConstantInputsTest, ConvolutionsMeetConstants) {
               CheckExact(network, FoldConstantInputs, what);
               const at::Tensor weight = network.Get("b", "weight");
               ++folded;
-              if (groups > 1) {  // stays: its groups keep their dead inputs
-                EXPECT_TRUE(weight.ne(0).all().item<bool>()) << what;
-                EXPECT_FALSE(network.Has("b", "bias")) << what;
-                EXPECT_EQ(network.Info().StoredConstantCount(), 0) << what;
-                continue;
-              }
-              EXPECT_FALSE(weight.select(1, 0).ne(0).any().item<bool>()) << what;
-              EXPECT_FALSE(weight.select(1, 3).ne(0).any().item<bool>()) << what;
-              EXPECT_TRUE(weight.select(1, 1).ne(0).all().item<bool>()) << what;
+              // The weights by input, of two groups as well.
+              const auto of = [&](int64_t input) {
+                return groups == 1 ? weight.select(1, input)
+                                   : weight.narrow(0, input / 2 * 3, 3).select(1, input % 2);
+              };
+              EXPECT_FALSE(of(0).ne(0).any().item<bool>()) << what;
+              EXPECT_FALSE(of(3).ne(0).any().item<bool>()) << what;
+              EXPECT_TRUE(of(1).ne(0).all().item<bool>()) << what;
               // Without padding it is a bias; else a constant of at most the border's pixels.
               const bool bias = network.Has("b", "bias");
               EXPECT_EQ(bias, padding == 0) << what;
@@ -399,6 +398,45 @@ TEST(ShrinkTest, AChoiceOfChannelsLosesThoseThatNobodyReads) {
   EXPECT_EQ(network.Info().shape("a").channels, 3);
   const auto& index = network.Info().node(network.Info().Index("chosen")).select().index();
   EXPECT_EQ(std::vector<int64_t>(index.begin(), index.end()), (std::vector<int64_t>{2, 1, 0}));
+}
+
+// One group has no input to spare: nothing is folded, because nothing could be removed.
+TEST(ConstantInputsTest, GroupsThatCannotAllLoseAnInputKeepTheirs) {
+  NetworkWriter net;
+  net.Image(2, 5, 5, "x");
+  net.Conv("a", "x", {4, 1, 1, 0, true});
+  net.Conv("b", "a", {6, 3, 1, 1, false, 2});
+  WeightedNetwork network = Random(Classified(net, "b"));
+  Kill(network, "a", {0});
+  CheckExact(network, FoldConstantInputs);
+  EXPECT_TRUE(network.Get("b", "weight").ne(0).all().item<bool>());
+  EXPECT_FALSE(network.Has("b", "bias"));
+  EXPECT_EQ(network.Info().StoredConstantCount(), 0);
+}
+
+// Groups lose as many channels as the one that can spare least, each its own.
+TEST(ShrinkTest, GroupsBecomeNarrower) {
+  for (const double bias : {0.0, 0.5}) {
+    NetworkWriter net;
+    net.Image(1, 4, 4, "x");
+    net.Conv("a", "x", {8, 3, 1, 1, true});
+    net.Conv("d", "a", {6, 3, 1, 1, false, 2});
+    WeightedNetwork network = Random(Classified(net, "d"));
+    Kill(network, "a", {0, 2, 7});  // two of the first group's inputs, one of the second's
+    network.tensors.at("a.bias").fill_(bias);
+    Kill(network, "d", {1, 3, 5});  // one of the first group's filters, two of the second's
+    const at::Tensor a = network.Get("a", "weight");
+    at::Tensor d = network.Get("d", "weight").clone();
+    CheckExact(network, [](WeightedNetwork& n) { Compress(n, {}); });
+    EXPECT_EQ(network.Info().node(network.Info().Index("d")).conv2d().groups(), 2);
+    // The lowest dead ones fill up: input 0 and filter 3. What input 0 contributes is a constant, if it is not zero.
+    const auto at = [](std::vector<int64_t> index) { return at::tensor(index, at::kLong); };
+    EXPECT_TRUE(at::equal(network.Get("a", "weight"), a.index_select(0, at({0, 1, 3, 4, 5, 6}))));
+    d.narrow(0, 0, 3).select(1, 0).zero_();
+    EXPECT_TRUE(at::equal(network.Get("d", "weight"),
+                          at::cat({d.index_select(0, at({0, 2})).index_select(1, at({0, 1, 3})),
+                                   d.index_select(0, at({3, 4})).index_select(1, at({0, 1, 2}))})));
+  }
 }
 
 TEST(ShrinkTest, GroupedConvolutionsLoseWholeGroups) {

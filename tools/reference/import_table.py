@@ -241,14 +241,6 @@ def heads(name, net):
     return [[m for m in net.modules() if isinstance(m, (nn.Conv2d, nn.Linear))][-1]]
 
 
-def grouped(net):
-    """Convolutions of several groups of several channels. Torch-Pruning takes the same channels out of each of their
-    groups, this project whole groups: both are told to leave them as they are."""
-    from torch import nn
-
-    return [m for m in net.modules() if isinstance(m, nn.Conv2d) and 1 < m.groups < max(m.in_channels, m.out_channels)]
-
-
 def torch_pruning(network):
     """Half of the channels of each group, taken out by Torch-Pruning. Returns the smaller network, and which filters of
     the given one are gone: {layer: [indices]}."""
@@ -263,7 +255,7 @@ def torch_pruning(network):
     unchanged = {m: len(channels) for m, channels in left.items()}
     pruner = tp.pruner.MagnitudePruner(
         net, network.images[:1], importance=tp.importance.RandomImportance(), pruning_ratio=0.5,
-        ignored_layers=heads(network.name, net) + grouped(net),
+        ignored_layers=heads(network.name, net),
     )
     for group in pruner.step(interactive=True):
         for dependency, indices in group:
