@@ -444,7 +444,8 @@
     holder.className = 'plot forest';
     holder.id = `forest-${metric}`;
     document.getElementById('forests').append(holder);
-    const verdictColour = {better: '--good', worse: '--bad', equivalent: '--same', no: '--open'};
+    const verdictColour = {better: '--good', worse: '--bad', higher: '--same', lower: '--same', equivalent: '--same', no: '--open',
+                           could: '--open'};
     plot(holder.id, () => {
       const traces = [], shapes = [];
       const unit = m.unit === '%' ? 'points' : m.unit;
