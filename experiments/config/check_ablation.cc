@@ -131,8 +131,8 @@ class ComparisonCheck {
   // Whether the arm, which is one of those run, measures what is compared.
   void CheckMeasured(const std::string& path, Metric metric, const std::string& name) {
     const size_t index = std::find(names_.begin(), names_.end(), name) - names_.begin();
-    const bool of_filters = metric == LIVE_FILTER_NORM || metric == DEAD_FILTER_NORM || metric == TURNED_DEGREES ||
-                            metric == MASK_AGE;
+    const bool of_filters =
+        metric == LIVE_FILTER_NORM || metric == DEAD_FILTER_NORM || metric == TURNED_DEGREES || metric == MASK_AGE;
     if (of_filters && !arms_[index].config.training().filter_measures()) {
       errors_.Add(path, absl::StrCat("is ", Metric_Name(metric), ", which the arm ", Quote(name),
                                      " does not measure; set filter_measures: true in its training"));
@@ -167,10 +167,12 @@ class ComparisonCheck {
     arm("treatment", check.has_treatment(), check.treatment());
     arm("control", check.has_control(), check.control());
     if (check.has_at_most() == check.has_at_least()) {
-      errors_.Add(path, absl::StrCat("has ", check.has_at_most() ? "both" : "none", " of at_most and at_least; give one, "
+      errors_.Add(path, absl::StrCat("has ", check.has_at_most() ? "both" : "none",
+                                     " of at_most and at_least; give one, "
                                      "the ratio of the treatment's mean to the control's"));
     }
-    for (const double ratio : {check.has_at_most() ? check.at_most() : 1, check.has_at_least() ? check.at_least() : 1}) {
+    for (const double ratio :
+         {check.has_at_most() ? check.at_most() : 1, check.has_at_least() ? check.at_least() : 1}) {
       if (!(ratio > 0 && std::isfinite(ratio))) {
         errors_.Add(path, absl::StrCat("has the ratio ", ratio, "; must be a finite number above 0"));
       }
@@ -218,7 +220,7 @@ class ComparisonCheck {
   std::vector<std::string> names_;  // of the arms
   AblationErrors& errors_;
   std::vector<std::pair<int32_t, std::string>> primary_;  // with their places
-  std::map<std::string, int> contrasts_;  // by name
+  std::map<std::string, int> contrasts_;                  // by name
 };
 
 }  // namespace

@@ -801,13 +801,15 @@ TEST(BadConfigTest, PlansOfComparisons) {
   EXPECT_THAT(errors("manipulation { metric: TEST_LOSS at_most: -1 }"), ElementsAre(HasSubstr("has the ratio -1")));
   EXPECT_THAT(errors("manipulation { metric: TEST_LOSS at_most: 1 treatment: 'x' }"),
               ElementsAre(HasSubstr("comparison[0].manipulation[0].treatment: no arm is called \"x\"")));
-  EXPECT_THAT(errors("metric: MASK_AGE"),
-              ElementsAre(HasSubstr("is MASK_AGE, which the arm \"half/test\" does not measure; set filter_measures: true"),
-                          HasSubstr("\"half/none\"")));
+  EXPECT_THAT(
+      errors("metric: MASK_AGE"),
+      ElementsAre(HasSubstr("is MASK_AGE, which the arm \"half/test\" does not measure; set filter_measures: true"),
+                  HasSubstr("\"half/none\"")));
   // A contrast has no arms to leave them to.
   EXPECT_THAT(ErrorsWith([](Pieces* p) {
-                p->contrast = "contrast { name: \"c\" term { arm: \"half/test\" weight: 1 } term { arm: \"half/none\" "
-                              "weight: -1 } manipulation { metric: TEST_LOSS at_most: 1 } }";
+                p->contrast =
+                    "contrast { name: \"c\" term { arm: \"half/test\" weight: 1 } term { arm: \"half/none\" "
+                    "weight: -1 } manipulation { metric: TEST_LOSS at_most: 1 } }";
               }),
               ElementsAre(HasSubstr("contrast[0].manipulation[0].treatment: is not set"),
                           HasSubstr("contrast[0].manipulation[0].control: is not set")));

@@ -120,9 +120,8 @@ TEST(AnalysisTest, NoConclusionSaysHowManySeedsWouldFindTheClaim) {
   EXPECT_EQ(result.judgement.verdict, "no conclusion");
   EXPECT_EQ(result.seeds_to_decide, SeedsToDetect(0.005, *result.judgement.sd, 0.05, 0.8));
   EXPECT_THAT(result.sentence, HasSubstr("seeds would find a difference of 0.50 points with probability 0.8"));
-  const ComparisonResult claim =
-      JudgeOne(Plus(kControl, 0.002, 0.02), kControl,
-               "comparison { treatment: 'b' control: 'a' margin: 0.005 claim: 0.0147 }");
+  const ComparisonResult claim = JudgeOne(Plus(kControl, 0.002, 0.02), kControl,
+                                          "comparison { treatment: 'b' control: 'a' margin: 0.005 claim: 0.0147 }");
   EXPECT_EQ(claim.seeds_to_decide, SeedsToDetect(0.0147, *claim.judgement.sd, 0.05, 0.8));
   EXPECT_LT(*claim.seeds_to_decide, *result.seeds_to_decide);
   EXPECT_THAT(claim.sentence, HasSubstr("would find a difference of 1.47 points"));
@@ -138,8 +137,18 @@ Ablation Chain() {
     comparison { treatment: "b" control: "a" primary: 2 }
     comparison { treatment: "c" control: "a" primary: 1 }
     comparison { treatment: "d" control: "a" }
-    contrast { name: "both" primary: 3 term { arm: "b" weight: 1 } term { arm: "c" weight: 1 } term { arm: "a" weight: -2 } }
-    contrast { name: "other" term { arm: "b" weight: 1 } term { arm: "d" weight: -1 } })pb");
+    contrast {
+      name: "both"
+      primary: 3
+      term { arm: "b" weight: 1 }
+      term { arm: "c" weight: 1 }
+      term { arm: "a" weight: -2 }
+    }
+    contrast {
+      name: "other"
+      term { arm: "b" weight: 1 }
+      term { arm: "d" weight: -1 }
+    })pb");
 }
 
 std::vector<std::string> Verdicts(const Analysis& analysis) {
@@ -179,7 +188,8 @@ TEST(AnalysisTest, APrimaryComparisonThatIsNotDecidedClosesTheGate) {
   EXPECT_EQ(analysis.comparisons[0].judgement.closed_by, "");
   for (const int closed : {2, 3, 4}) EXPECT_EQ(analysis.comparisons[closed].judgement.closed_by, "b vs. a");
   EXPECT_EQ(analysis.comparisons[2].judgement.p_sign_flip, 2.0 / 1024);  // its numbers are there all the same
-  EXPECT_THAT(analysis.comparisons[2].sentence, HasSubstr("not tested: b vs. a, which comes before it, was not decided"));
+  EXPECT_THAT(analysis.comparisons[2].sentence,
+              HasSubstr("not tested: b vs. a, which comes before it, was not decided"));
   const Json json = Json::parse(ComparisonsJson(analysis));
   EXPECT_EQ(json[2]["closed_by"], "b vs. a");
   EXPECT_EQ(json[0]["primary"], 2);
@@ -192,7 +202,8 @@ TEST(AnalysisTest, AnEquivalenceOpensTheGate) {
   Add(results, "c", Plus(kControl, 0.02, 0.001));
   const Ablation ablation = Parse(R"pb(comparison { treatment: "b" control: "a" primary: 1 margin: 0.005 }
                                        comparison { treatment: "c" control: "a" primary: 2 })pb");
-  EXPECT_THAT(Verdicts(Analyse(ablation, results, Facts({"a", "b", "c"}), nullptr)), ElementsAre("equivalent", "better"));
+  EXPECT_THAT(Verdicts(Analyse(ablation, results, Facts({"a", "b", "c"}), nullptr)),
+              ElementsAre("equivalent", "better"));
 }
 
 TEST(AnalysisTest, AManipulationThatFailedLeavesTheQuestionUntested) {
@@ -203,8 +214,9 @@ TEST(AnalysisTest, AManipulationThatFailedLeavesTheQuestionUntested) {
     result.measures.set_mean_abs_rho(result.arm == "a" ? 0.4 : 0.3 + 0.001 * static_cast<double>(result.seed));
   }
   const auto judged = [&](const std::string& check) {
-    return Analyse(Parse("comparison { treatment: 'b' control: 'a' manipulation { metric: MEAN_ABS_RHO " + check + " } }"),
-                   results, Facts({"a", "b"}), nullptr)
+    return Analyse(
+               Parse("comparison { treatment: 'b' control: 'a' manipulation { metric: MEAN_ABS_RHO " + check + " } }"),
+               results, Facts({"a", "b"}), nullptr)
         .comparisons[0];
   };
   const ComparisonResult held = judged("at_most: 0.8");
@@ -212,7 +224,8 @@ TEST(AnalysisTest, AManipulationThatFailedLeavesTheQuestionUntested) {
   EXPECT_NEAR(*held.manipulations[0].ratio, 0.3055 / 0.4, 1e-12);
   const ComparisonResult failed = judged("at_most: 0.5");
   EXPECT_EQ(failed.judgement.verdict, "could not be tested");
-  EXPECT_THAT(failed.sentence, HasSubstr("mean |rho| of b is 0.764 times that of a over 10 seeds; at most 0.5 was asked"));
+  EXPECT_THAT(failed.sentence,
+              HasSubstr("mean |rho| of b is 0.764 times that of a over 10 seeds; at most 0.5 was asked"));
   EXPECT_EQ(judged("at_least: 0.7").judgement.verdict, "better");
   EXPECT_EQ(judged("at_least: 0.8").judgement.verdict, "could not be tested");
   // Other arms than those compared; and values that are missing.

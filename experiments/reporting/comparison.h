@@ -57,8 +57,8 @@ struct ComparisonResult {
   std::vector<std::pair<std::string, double>> terms;  // arm, weight; for a comparison treatment 1, control -1
   Metric metric = TEST_TOP1;
   double margin = 0;
-  int32_t primary = 0;              // its place among the primary ones, from 1; 0: none of them
-  std::optional<double> claim;      // the difference whose finding is planned for: the claim, or the margin above 0
+  int32_t primary = 0;          // its place among the primary ones, from 1; 0: none of them
+  std::optional<double> claim;  // the difference whose finding is planned for: the claim, or the margin above 0
   std::vector<Manipulation> manipulations;
   bool added_later = false;                   // written down after the first run
   int64_t diverged = 0;                       // runs of its arms
@@ -66,7 +66,7 @@ struct ComparisonResult {
   std::string obstacle;                       // why no verdict can be given whatever the numbers are, or ""
   Judgement judgement;                        // diverged runs count as chance, or worse (judgement.h)
   std::optional<Judgement> without_diverged;  // if there are any
-  std::optional<int64_t> seeds_to_decide;     // to find the claim with kPower; if no conclusion, and the spread is known
+  std::optional<int64_t> seeds_to_decide;  // to find the claim with kPower; if no conclusion, and the spread is known
   std::string sentence;
 };
 

@@ -123,8 +123,8 @@ const char* Direction(Metric metric, bool higher) {
   return higher ? "higher" : "lower";
 }
 
-// The interval and the verdict, after Holm's correction. `equivalence`: the adjusted p of TOST. `closed_by`: the primary
-// comparison that kept this one from being tested, or "".
+// The interval and the verdict, after Holm's correction. `equivalence`: the adjusted p of TOST. `closed_by`: the
+// primary comparison that kept this one from being tested, or "".
 void Conclude(const ComparisonResult& comparison, const std::vector<SeedValues>& values, const HolmAdjusted& holm,
               double equivalence, const std::string& closed_by, Judgement& judgement) {
   judgement.p_holm = holm.p;

@@ -87,8 +87,8 @@ std::string NoConclusion(const ComparisonResult& comparison) {
 std::string ManipulationText(const Manipulation& manipulation) {
   std::string text = absl::StrCat(MeasureOf(manipulation.metric).options().label(), " of ", manipulation.treatment);
   if (manipulation.ratio) {
-    absl::StrAppend(&text, " is ", absl::StrFormat("%.3g", *manipulation.ratio), " times that of ", manipulation.control,
-                    " over ", SeedCount(manipulation.pairs));
+    absl::StrAppend(&text, " is ", absl::StrFormat("%.3g", *manipulation.ratio), " times that of ",
+                    manipulation.control, " over ", SeedCount(manipulation.pairs));
   } else {
     absl::StrAppend(&text, " and ", manipulation.control, " is not known");
   }
@@ -98,8 +98,8 @@ std::string ManipulationText(const Manipulation& manipulation) {
 }
 
 std::string CouldNotBeTested(const ComparisonResult& comparison) {
-  std::string text =
-      absl::StrCat(comparison.title, " in ", Label(comparison), " could not be tested: ", Numbers(comparison), ", but ");
+  std::string text = absl::StrCat(comparison.title, " in ", Label(comparison),
+                                  " could not be tested: ", Numbers(comparison), ", but ");
   bool first = true;
   for (const Manipulation& manipulation : comparison.manipulations) {
     if (manipulation.Held()) continue;

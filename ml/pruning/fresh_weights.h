@@ -7,7 +7,8 @@
 
 namespace prunelab {
 
-// Normal numbers of the deviation (NetworkInfo::InitialDeviation), in the shape and dtype and on the device of `weight`.
+// Normal numbers of the deviation (NetworkInfo::InitialDeviation), in the shape and dtype and on the device of
+// `weight`.
 at::Tensor FreshWeights(double deviation, const at::Tensor& weight, RandomStream& stream);
 
 }  // namespace prunelab

@@ -47,8 +47,9 @@ absl::StatusOr<LayerRanking> LayerRanking::Create(LayerRankingOptions options, c
     }
   }
   if (ranking.nodes_.empty()) {
-    return FieldError("importance",
-                      "is BATCH_NORM_SCALE, and none of the layers has a batch norm that reads it alone; choose another");
+    return FieldError(
+        "importance",
+        "is BATCH_NORM_SCALE, and none of the layers has a batch norm that reads it alone; choose another");
   }
   return ranking;
 }

@@ -48,8 +48,8 @@ class RankedPruning : public PruningStrategy {
       const auto mask = update.masks.find(layer.node);
       if (mask == update.masks.end()) continue;
       const at::Tensor was_on = MaskByFilter(layer), returns = mask->second.ne(0) & was_on.eq(0);
-      const at::Tensor changed = options_.on_return == OnReturn::RENORMALISE ? Renormalised(layer.weight, was_on)
-                                                                             : Fresh(position, layer);
+      const at::Tensor changed =
+          options_.on_return == OnReturn::RENORMALISE ? Renormalised(layer.weight, was_on) : Fresh(position, layer);
       update.new_weights[absl::StrCat(layer.node, ".weight")] = at::where(returns, changed, layer.weight);
     }
   }

@@ -123,8 +123,7 @@ class RigLPruning : public PruningStrategy {
       at::Tensor mask = at::zeros({entries}, at::kDouble);
       double* values = mask.mutable_data_ptr<double>();
       for (int64_t i = 0; i < live; ++i) values[order[i]] = 1;
-      update.masks[layer.node] =
-          mask.reshape(MaskShape(layer.weight)).to(layer.weight.options().requires_grad(false));
+      update.masks[layer.node] = mask.reshape(MaskShape(layer.weight)).to(layer.weight.options().requires_grad(false));
     }
     return update;
   }

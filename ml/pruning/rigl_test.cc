@@ -109,11 +109,11 @@ TEST(RiglTest, FiltersByHand) {
       layer.gradient[filter].fill_(0);
     }
     layer.gradient[6][0].fill_(-80);
-    layer.gradient[3].fill_(2);  // dropped, and grown again
+    layer.gradient[3].fill_(2);   // dropped, and grown again
     layer.gradient[0].fill_(99);  // stays anyway
     const auto update = *(*Create(parameters))->Update({0, 5, 10, 1}, layers);
-    EXPECT_TRUE(at::equal(update->masks.at("block.downsample").flatten(),
-                          at::tensor({1, 1, 0, 1, 0, 0, 1, 0}).to(at::kFloat)));
+    EXPECT_TRUE(
+        at::equal(update->masks.at("block.downsample").flatten(), at::tensor({1, 1, 0, 1, 0, 0, 1, 0}).to(at::kFloat)));
     EXPECT_EQ(update->weights, MaskUpdate::Weights::kZeroGrown);
     if (grown == Rigl::ZERO) {
       EXPECT_TRUE(update->new_weights.empty());

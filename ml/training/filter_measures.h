@@ -32,8 +32,8 @@ class FilterMeasures {
   // Sets the measures of the epoch that ends after `steps` steps of training; the next begins.
   void EndEpoch(const Model& model, int64_t steps, Measures& measures);
 
-  // By convolution: the weights at the start of the epoch, and for each filter the step of its mask's last change, int64
-  // [out]. They are what must be kept across a restart.
+  // By convolution: the weights at the start of the epoch, and for each filter the step of its mask's last change,
+  // int64 [out]. They are what must be kept across a restart.
   const std::map<std::string, at::Tensor>& start() const { return start_; }
   const std::map<std::string, at::Tensor>& changed() const { return changed_; }
   void Set(std::map<std::string, at::Tensor> start, std::map<std::string, at::Tensor> changed);
