@@ -429,7 +429,7 @@ or the ranking's alone.
 """)
     out.append(table(
         ["comparison", "metric", "pairs", "difference, points", "interval", "p (Holm)", "verdict", "weights masked, %",
-         "seeds to decide"],
+         "seeds to find the margin"],
         [[short(c), c["metric"], c["n_pairs"], difference(c), interval(c), number(c.get("p_holm"), "%.3f"),
           c["verdict"], masked_share(records, c), c.get("seeds_to_decide") or ""] for c in comparisons]))
     out.append("""\

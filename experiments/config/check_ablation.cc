@@ -73,6 +73,7 @@ class ComparisonCheck {
     if (treatment) CheckMeasured(path + ".metric", comparison.metric(), comparison.treatment());
     if (control) CheckMeasured(path + ".metric", comparison.metric(), comparison.control());
     CheckMargin(path + ".margin", comparison.margin());
+    CheckPlan(comparison, path, /*has_arms=*/true);
     for (int j = 0; j < i; ++j) {
       const Comparison& other = ablation_.comparison(j);
       if (other.treatment() == comparison.treatment() && other.control() == comparison.control() &&
@@ -91,6 +92,7 @@ class ComparisonCheck {
               "say what the contrast is called, e.g. name: \"interaction\"", errors_);
     CheckOnce(path + ".name", contrast.name(), "contrast", i, &contrasts_, errors_);
     CheckMargin(path + ".margin", contrast.margin());
+    CheckPlan(contrast, path, /*has_arms=*/false);
     if (contrast.term_size() < 2) {
       errors_.Add(path, absl::StrCat("has ", contrast.term_size(), contrast.term_size() == 1 ? " term" : " terms",
                                      "; must have at least two, e.g. term { arm: ",
@@ -98,6 +100,18 @@ class ComparisonCheck {
       return;
     }
     CheckTerms(contrast, path);
+  }
+
+  // The numbers of the primary ones are 1, 2, ..., each once.
+  void CheckPrimary() {
+    std::set<int32_t> seen;
+    for (const auto& [number, path] : primary_) {
+      const auto most = static_cast<int32_t>(primary_.size());
+      if (number < 1 || number > most || !seen.insert(number).second) {
+        errors_.Add(path, absl::StrCat("is ", number, "; the primary comparisons and contrasts have the numbers 1 to ",
+                                       most, ", each once"));
+      }
+    }
   }
 
  private:
@@ -116,13 +130,53 @@ class ComparisonCheck {
 
   // Whether the arm, which is one of those run, measures what is compared.
   void CheckMeasured(const std::string& path, Metric metric, const std::string& name) {
-    if (metric != VALIDATION_TOP1) return;
     const size_t index = std::find(names_.begin(), names_.end(), name) - names_.begin();
+    const bool of_filters =
+        metric == LIVE_FILTER_NORM || metric == DEAD_FILTER_NORM || metric == TURNED_DEGREES || metric == MASK_AGE;
+    if (of_filters && !arms_[index].config.training().filter_measures()) {
+      errors_.Add(path, absl::StrCat("is ", Metric_Name(metric), ", which the arm ", Quote(name),
+                                     " does not measure; set filter_measures: true in its training"));
+    }
+    if (metric != VALIDATION_TOP1) return;
     if (arms_[index].config.training().validation_fraction() > 0) return;
     errors_.Add(path,
                 absl::StrCat("is VALIDATION_TOP1, but the arm ", Quote(name),
                              " sets no images aside for validation; give its training a validation_fraction, e.g. 0.1, "
                              "or compare another metric"));
+  }
+
+  // What comparisons and contrasts say alike. `has_arms`: a check of manipulation may leave its arms to the comparison.
+  template <typename Wanted>
+  void CheckPlan(const Wanted& wanted, const std::string& path, bool has_arms) {
+    if (wanted.has_claim() && !(wanted.claim() > 0 && std::isfinite(wanted.claim()))) {
+      errors_.Add(path + ".claim", absl::StrCat("is ", wanted.claim(), "; must be a finite number above 0"));
+    }
+    if (wanted.has_primary()) primary_.emplace_back(wanted.primary(), path + ".primary");
+    for (int m = 0; m < wanted.manipulation_size(); ++m) {
+      CheckManipulation(wanted.manipulation(m), absl::StrCat(path, ".manipulation[", m, "]"), has_arms);
+    }
+  }
+
+  void CheckManipulation(const ManipulationCheck& check, const std::string& path, bool has_arms) {
+    if (!check.has_metric()) errors_.Add(path + ".metric", "is not set; name a metric, e.g. MEAN_ABS_RHO");
+    const auto arm = [&](const char* field, bool has, const std::string& name) {
+      if (!has && has_arms) return;
+      const std::string at = absl::StrCat(path, ".", field);
+      if (CheckIsArm(at, has, name) && check.has_metric()) CheckMeasured(path + ".metric", check.metric(), name);
+    };
+    arm("treatment", check.has_treatment(), check.treatment());
+    arm("control", check.has_control(), check.control());
+    if (check.has_at_most() == check.has_at_least()) {
+      errors_.Add(path, absl::StrCat("has ", check.has_at_most() ? "both" : "none",
+                                     " of at_most and at_least; give one, "
+                                     "the ratio of the treatment's mean to the control's"));
+    }
+    for (const double ratio :
+         {check.has_at_most() ? check.at_most() : 1, check.has_at_least() ? check.at_least() : 1}) {
+      if (!(ratio > 0 && std::isfinite(ratio))) {
+        errors_.Add(path, absl::StrCat("has the ratio ", ratio, "; must be a finite number above 0"));
+      }
+    }
   }
 
   void CheckMargin(const std::string& path, double margin) {
@@ -165,7 +219,8 @@ class ComparisonCheck {
   const std::set<std::string>& excluded_;
   std::vector<std::string> names_;  // of the arms
   AblationErrors& errors_;
-  std::map<std::string, int> contrasts_;  // by name
+  std::vector<std::pair<int32_t, std::string>> primary_;  // with their places
+  std::map<std::string, int> contrasts_;                  // by name
 };
 
 }  // namespace
@@ -228,6 +283,7 @@ void CheckComparisons(const Ablation& ablation, const std::vector<Arm>& arms, co
   ComparisonCheck check(ablation, arms, excluded, errors);
   for (int i = 0; i < ablation.comparison_size(); ++i) check.CheckComparison(i);
   for (int i = 0; i < ablation.contrast_size(); ++i) check.CheckContrast(i);
+  check.CheckPrimary();
 }
 
 }  // namespace prunelab

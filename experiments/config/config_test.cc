@@ -783,6 +783,38 @@ TEST(BadConfigTest, Comparisons) {
                                        "1 compares; keep one")));
 }
 
+TEST(BadConfigTest, PlansOfComparisons) {
+  const auto errors = [](const std::string& fields) {
+    return ErrorsWith([&](Pieces* p) {
+      p->comparison = absl::StrCat("comparison { treatment: \"half/test\" control: \"half/none\" ", fields, " }");
+    });
+  };
+  EXPECT_THAT(errors("primary: 1 claim: 0.0147 manipulation { metric: MEAN_ABS_RHO at_most: 0.5 }"), ElementsAre());
+  EXPECT_THAT(errors("primary: 2"), ElementsAre(HasSubstr("comparison[0].primary: is 2; the primary comparisons and "
+                                                          "contrasts have the numbers 1 to 1, each once")));
+  EXPECT_THAT(errors("claim: 0"), ElementsAre(HasSubstr("comparison[0].claim: is 0; must be a finite number above 0")));
+  EXPECT_THAT(errors("manipulation { at_most: 0.5 }"),
+              ElementsAre(HasSubstr("comparison[0].manipulation[0].metric: is not set; name a metric")));
+  EXPECT_THAT(errors("manipulation { metric: TEST_LOSS }"), ElementsAre(HasSubstr("has none of at_most and at_least")));
+  EXPECT_THAT(errors("manipulation { metric: TEST_LOSS at_most: 2 at_least: 1 }"),
+              ElementsAre(HasSubstr("has both of at_most and at_least")));
+  EXPECT_THAT(errors("manipulation { metric: TEST_LOSS at_most: -1 }"), ElementsAre(HasSubstr("has the ratio -1")));
+  EXPECT_THAT(errors("manipulation { metric: TEST_LOSS at_most: 1 treatment: 'x' }"),
+              ElementsAre(HasSubstr("comparison[0].manipulation[0].treatment: no arm is called \"x\"")));
+  EXPECT_THAT(
+      errors("metric: MASK_AGE"),
+      ElementsAre(HasSubstr("is MASK_AGE, which the arm \"half/test\" does not measure; set filter_measures: true"),
+                  HasSubstr("\"half/none\"")));
+  // A contrast has no arms to leave them to.
+  EXPECT_THAT(ErrorsWith([](Pieces* p) {
+                p->contrast =
+                    "contrast { name: \"c\" term { arm: \"half/test\" weight: 1 } term { arm: \"half/none\" "
+                    "weight: -1 } manipulation { metric: TEST_LOSS at_most: 1 } }";
+              }),
+              ElementsAre(HasSubstr("contrast[0].manipulation[0].treatment: is not set"),
+                          HasSubstr("contrast[0].manipulation[0].control: is not set")));
+}
+
 TEST(BadConfigTest, ValidationThatIsNotMeasured) {
   const std::string validated = "training { epochs: 2 batch_size: 10 validation_fraction: 0.1 }";
   const std::string comparison =

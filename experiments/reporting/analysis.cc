@@ -39,6 +39,7 @@ Analysis Analyse(const Ablation& ablation, const std::vector<RunResult>& results
   for (ComparisonResult& comparison : analysis.comparisons) {
     comparison.added_later = planned != nullptr && !WasPlanned(comparison, *planned);
     comparison.obstacle = Obstacle(comparison, arms);
+    MeasureManipulations(comparison, results);
     for (const RunResult& result : results) {
       const bool own = std::any_of(comparison.terms.begin(), comparison.terms.end(),
                                    [&](const auto& term) { return term.first == result.arm; });

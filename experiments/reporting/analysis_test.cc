@@ -15,10 +15,12 @@
 #include "experiments/reporting/summary_latex.h"
 #include "experiments/reporting/summary_markdown.h"
 #include "google/protobuf/text_format.h"
+#include "ml/statistics/power.h"
 
 namespace prunelab {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using Json = nlohmann::json;
@@ -112,34 +114,189 @@ TEST(AnalysisTest, WithoutAMarginNothingIsEquivalent) {
   EXPECT_FALSE(result.judgement.p_equivalence.has_value());
 }
 
-TEST(AnalysisTest, NoConclusionSaysHowManySeedsWouldDecide) {
+TEST(AnalysisTest, NoConclusionSaysHowManySeedsWouldFindTheClaim) {
+  // The margin, half a point, is what is to be found where nothing is claimed; d = 0.005 / 0.0205.
   const ComparisonResult result = JudgeOne(Plus(kControl, 0.002, 0.02), kControl);
   EXPECT_EQ(result.judgement.verdict, "no conclusion");
-  ASSERT_TRUE(result.seeds_to_decide.has_value());
-  EXPECT_GT(*result.seeds_to_decide, 10);
-  EXPECT_THAT(result.sentence, HasSubstr("would decide"));
+  EXPECT_EQ(result.seeds_to_decide, SeedsToDetect(0.005, *result.judgement.sd, 0.05, 0.8));
+  EXPECT_THAT(result.sentence, HasSubstr("seeds would find a difference of 0.50 points with probability 0.8"));
+  const ComparisonResult claim = JudgeOne(Plus(kControl, 0.002, 0.02), kControl,
+                                          "comparison { treatment: 'b' control: 'a' margin: 0.005 claim: 0.0147 }");
+  EXPECT_EQ(claim.seeds_to_decide, SeedsToDetect(0.0147, *claim.judgement.sd, 0.05, 0.8));
+  EXPECT_LT(*claim.seeds_to_decide, *result.seeds_to_decide);
+  EXPECT_THAT(claim.sentence, HasSubstr("would find a difference of 1.47 points"));
+  // The difference that happens to have come out says nothing about how many seeds there should be.
+  const ComparisonResult neither =
+      JudgeOne(Plus(kControl, 0.002, 0.02), kControl, "comparison { treatment: 'b' control: 'a' }");
+  EXPECT_EQ(neither.judgement.verdict, "no conclusion");
+  EXPECT_FALSE(neither.seeds_to_decide.has_value());
 }
 
-// One of six pairs contradicts the others: with their spread six seeds would mostly decide, but these have not.
-TEST(AnalysisTest, TheSeedsThatWouldDecideAreMoreThanThereAre) {
-  const std::string text = R"pb(comparison { treatment: "b" control: "a" })pb";
-  const ComparisonResult six =
-      JudgeOne({0.81, 0.82, 0.83, 0.84, 0.85, 0.859}, {0.80, 0.81, 0.82, 0.83, 0.84, 0.86}, text);
-  EXPECT_EQ(six.judgement.verdict, "no conclusion");
-  EXPECT_EQ(six.seeds_to_decide, 7);
-  EXPECT_THAT(six.sentence, HasSubstr("About 7 seeds would decide"));
-  int64_t undecided = 0;
-  for (uint64_t sample = 0; sample < 300; ++sample) {
-    std::vector<double> treatment = kControl;
-    for (size_t i = 0; i < treatment.size(); ++i) {
-      treatment[i] += 0.004 * static_cast<double>((sample * 7919 + i * i * 104729 + i * sample) % 13) / 4 - 0.003;
+Ablation Chain() {
+  return Parse(R"pb(
+    comparison { treatment: "b" control: "a" primary: 2 }
+    comparison { treatment: "c" control: "a" primary: 1 }
+    comparison { treatment: "d" control: "a" }
+    contrast {
+      name: "both"
+      primary: 3
+      term { arm: "b" weight: 1 }
+      term { arm: "c" weight: 1 }
+      term { arm: "a" weight: -2 }
     }
-    const ComparisonResult result = JudgeOne(treatment, kControl);
-    if (!result.seeds_to_decide) continue;
-    ++undecided;
-    EXPECT_GT(*result.seeds_to_decide, result.judgement.pairs) << result.sentence;
+    contrast {
+      name: "other"
+      term { arm: "b" weight: 1 }
+      term { arm: "d" weight: -1 }
+    })pb");
+}
+
+std::vector<std::string> Verdicts(const Analysis& analysis) {
+  std::vector<std::string> verdicts;
+  for (const ComparisonResult& comparison : analysis.comparisons) verdicts.push_back(comparison.judgement.verdict);
+  return verdicts;
+}
+
+// Six seeds can decide one comparison, and not two that share 0.05: the primary ones do not.
+TEST(AnalysisTest, PrimaryComparisonsAreTestedInTheirOrderEachAtTheFullLevel) {
+  const std::vector<double> six(kControl.begin(), kControl.begin() + 6);
+  std::vector<RunResult> results;
+  Add(results, "a", six);
+  Add(results, "b", Plus(six, 0.02, 0.001));
+  Add(results, "c", Plus(six, -0.01, 0.001));
+  Add(results, "d", Plus(six, 0.01, 0.001));
+  const Analysis analysis = Analyse(Chain(), results, Facts({"a", "b", "c", "d"}), nullptr);
+  EXPECT_THAT(Verdicts(analysis), ElementsAre("better", "worse", "no conclusion", "better", "no conclusion"));
+  for (const int primary : {0, 1, 3}) {
+    const Judgement& judgement = analysis.comparisons[primary].judgement;
+    EXPECT_EQ(judgement.p_holm, 2.0 / 64);
+    EXPECT_EQ(judgement.holm_divisor, 1);
+    EXPECT_THAT(analysis.comparisons[primary].sentence, HasSubstr("p = 0.031, primary;"));
   }
-  EXPECT_GT(undecided, 20);
+  for (const int other : {2, 4}) EXPECT_EQ(analysis.comparisons[other].judgement.p_holm, 2 * 2.0 / 64);
+}
+
+TEST(AnalysisTest, APrimaryComparisonThatIsNotDecidedClosesTheGate) {
+  std::vector<RunResult> results;
+  Add(results, "a", kControl);
+  Add(results, "b", Plus(kControl, 0.0001, 0.02));  // the second
+  Add(results, "c", Plus(kControl, 0.02, 0.001));
+  Add(results, "d", Plus(kControl, 0.02, 0.001));
+  const Analysis analysis = Analyse(Chain(), results, Facts({"a", "b", "c", "d"}), nullptr);
+  EXPECT_THAT(Verdicts(analysis),
+              ElementsAre("no conclusion", "better", "no conclusion", "no conclusion", "no conclusion"));
+  EXPECT_EQ(analysis.comparisons[0].judgement.closed_by, "");
+  for (const int closed : {2, 3, 4}) EXPECT_EQ(analysis.comparisons[closed].judgement.closed_by, "b vs. a");
+  EXPECT_EQ(analysis.comparisons[2].judgement.p_sign_flip, 2.0 / 1024);  // its numbers are there all the same
+  EXPECT_THAT(analysis.comparisons[2].sentence,
+              HasSubstr("not tested: b vs. a, which comes before it, was not decided"));
+  const Json json = Json::parse(ComparisonsJson(analysis));
+  EXPECT_EQ(json[2]["closed_by"], "b vs. a");
+  EXPECT_EQ(json[0]["primary"], 2);
+}
+
+TEST(AnalysisTest, AnEquivalenceOpensTheGate) {
+  std::vector<RunResult> results;
+  Add(results, "a", kControl);
+  Add(results, "b", Plus(kControl, 0.0001, 0.001));
+  Add(results, "c", Plus(kControl, 0.02, 0.001));
+  const Ablation ablation = Parse(R"pb(comparison { treatment: "b" control: "a" primary: 1 margin: 0.005 }
+                                       comparison { treatment: "c" control: "a" primary: 2 })pb");
+  EXPECT_THAT(Verdicts(Analyse(ablation, results, Facts({"a", "b", "c"}), nullptr)),
+              ElementsAre("equivalent", "better"));
+}
+
+TEST(AnalysisTest, AManipulationThatFailedLeavesTheQuestionUntested) {
+  std::vector<RunResult> results;
+  Add(results, "a", kControl);
+  Add(results, "b", Plus(kControl, 0.02, 0.001));
+  for (RunResult& result : results) {
+    result.measures.set_mean_abs_rho(result.arm == "a" ? 0.4 : 0.3 + 0.001 * static_cast<double>(result.seed));
+  }
+  const auto judged = [&](const std::string& check) {
+    return Analyse(
+               Parse("comparison { treatment: 'b' control: 'a' manipulation { metric: MEAN_ABS_RHO " + check + " } }"),
+               results, Facts({"a", "b"}), nullptr)
+        .comparisons[0];
+  };
+  const ComparisonResult held = judged("at_most: 0.8");
+  EXPECT_EQ(held.judgement.verdict, "better");
+  EXPECT_NEAR(*held.manipulations[0].ratio, 0.3055 / 0.4, 1e-12);
+  const ComparisonResult failed = judged("at_most: 0.5");
+  EXPECT_EQ(failed.judgement.verdict, "could not be tested");
+  EXPECT_THAT(failed.sentence,
+              HasSubstr("mean |rho| of b is 0.764 times that of a over 10 seeds; at most 0.5 was asked"));
+  EXPECT_EQ(judged("at_least: 0.7").judgement.verdict, "better");
+  EXPECT_EQ(judged("at_least: 0.8").judgement.verdict, "could not be tested");
+  // Other arms than those compared; and values that are missing.
+  EXPECT_EQ(judged("at_most: 1.5 treatment: 'a' control: 'b'").judgement.verdict, "better");
+  for (RunResult& result : results) result.measures.clear_mean_abs_rho();
+  const ComparisonResult unknown = judged("at_most: 0.8");
+  EXPECT_EQ(unknown.judgement.verdict, "could not be tested");
+  EXPECT_THAT(unknown.sentence, HasSubstr("mean |rho| of b and a is not known"));
+}
+
+TEST(AnalysisTest, MeasuresThatAreNeitherGoodNorBad) {
+  std::vector<RunResult> results;
+  Add(results, "a", kControl);
+  Add(results, "b", kControl);
+  for (RunResult& result : results) {
+    result.measures.set_live_filter_norm((result.arm == "a" ? 1 : 3) + 0.01 * static_cast<double>(result.seed));
+  }
+  const std::string text = "comparison { treatment: 'b' control: 'a' metric: LIVE_FILTER_NORM }";
+  const ComparisonResult result = Analyse(Parse(text), results, Facts({"a", "b"}), nullptr).comparisons[0];
+  EXPECT_EQ(result.judgement.verdict, "higher");
+  EXPECT_THAT(result.sentence, HasSubstr("b is higher than a in norm of live filters"));
+}
+
+// Three equivalences at p = 0.03 and below share 0.05.
+TEST(AnalysisTest, EquivalencesAreCorrectedOverAllOfThem) {
+  const std::string one = "comparison { treatment: 'b' control: 'a' margin: 0.005 }";
+  const std::string three = one + " comparison { treatment: 'c' control: 'a' margin: 0.005 }" +
+                            " comparison { treatment: 'd' control: 'a' margin: 0.005 }";
+  std::vector<RunResult> results;
+  Add(results, "a", kControl);
+  for (const char* arm : {"b", "c", "d"}) Add(results, arm, Plus(kControl, 0.0005, 0.0068));
+  const std::vector<ArmFacts> facts = Facts({"a", "b", "c", "d"});
+  const ComparisonResult alone = Analyse(Parse(one), results, facts, nullptr).comparisons[0];
+  const double p = *alone.judgement.p_equivalence;
+  ASSERT_TRUE(p > 0.05 / 3 && p < 0.05) << p;
+  EXPECT_EQ(alone.judgement.verdict, "equivalent");
+  for (const ComparisonResult& result : Analyse(Parse(three), results, facts, nullptr).comparisons) {
+    EXPECT_EQ(*result.judgement.p_equivalence, p);
+    EXPECT_NEAR(result.judgement.p_equivalence_holm, 3 * p, 1e-12);
+    EXPECT_EQ(result.judgement.verdict, "no conclusion");
+  }
+}
+
+// A comparison of three pairs, or of different measures of sparsity, cannot be decided: it costs the others nothing.
+TEST(AnalysisTest, WhatCannotBeDecidedSpendsNothingOfTheLevel) {
+  const std::vector<double> six(kControl.begin(), kControl.begin() + 6), three(kControl.begin(), kControl.begin() + 3);
+  std::vector<RunResult> results;
+  Add(results, "a", six);
+  Add(results, "b", Plus(six, 0.02, 0.001));
+  Add(results, "c", Plus(three, 0.02, 0.001));
+  Add(results, "d", Plus(six, 0.02, 0.001));
+  std::vector<ArmFacts> facts = Facts({"a", "b", "c", "d"});
+  facts[3].masks = MaskKind::kWeights;
+  const Ablation ablation = Parse(R"pb(comparison { treatment: "c" control: "a" }
+                                       comparison { treatment: "b" control: "a" }
+                                       comparison { treatment: "d" control: "a" })pb");
+  const Analysis analysis = Analyse(ablation, results, facts, nullptr);
+  EXPECT_THAT(Verdicts(analysis), ElementsAre("no conclusion", "better", "no conclusion"));
+  EXPECT_EQ(analysis.comparisons[1].judgement.p_holm, 2.0 / 64);
+  EXPECT_EQ(analysis.comparisons[0].judgement.p_holm, 2.0 / 8);
+}
+
+TEST(AnalysisTest, AnotherPlanIsNoPlan) {
+  const Ablation ablation = Chain();
+  for (const ComparisonResult& comparison : WantedComparisons(ablation)) EXPECT_TRUE(WasPlanned(comparison, ablation));
+  Ablation planned = ablation;
+  planned.mutable_comparison(0)->clear_primary();
+  EXPECT_FALSE(WasPlanned(WantedComparisons(ablation)[0], planned));
+  planned = ablation;
+  planned.mutable_contrast(1)->add_manipulation()->set_at_most(0.5);
+  EXPECT_FALSE(WasPlanned(WantedComparisons(ablation)[4], planned));
 }
 
 // A comparison that Holm's procedure does not reach has an interval that says so, too.
@@ -198,13 +355,13 @@ TEST(AnalysisTest, FewSeedsNeverDecide) {
 
 TEST(AnalysisTest, HolmCountsAllComparisonsAndContrasts) {
   std::string text;
-  for (const char* metric : {"TEST_TOP1", "TEST_LOSS", "FILTER_SPARSITY", "TEST_TOP5"}) {
+  for (const char* metric : {"TEST_TOP1", "TEST_LOSS", "FILTER_SPARSITY"}) {
     text += std::string("comparison { treatment: 'b' control: 'a' margin: 0.005 metric: ") + metric + " }\n";
   }
   const std::vector<double> six(kControl.begin(), kControl.begin() + 6);
   const ComparisonResult result = JudgeOne(Plus(six, 0.1, 0.0001), six, text);
-  EXPECT_EQ(result.judgement.holm_divisor, 4);
-  EXPECT_EQ(result.judgement.p_holm, 4 * 2.0 / 64);
+  EXPECT_EQ(result.judgement.holm_divisor, 3);
+  EXPECT_EQ(result.judgement.p_holm, 3 * 2.0 / 64);
   EXPECT_EQ(result.judgement.verdict, "no conclusion");
   EXPECT_TRUE(std::isinf(result.judgement.interval->high));
   EXPECT_FALSE(std::isinf(result.judgement.interval_95->high));

@@ -22,6 +22,41 @@ const char* MaskWords(MaskKind kind) {
   }
 }
 
+// What a comparison and a contrast say alike.
+template <typename Wanted>
+void SetPlan(const Wanted& wanted, ComparisonResult& result) {
+  result.primary = wanted.primary();
+  if (wanted.has_claim()) {
+    result.claim = wanted.claim();
+  } else if (wanted.margin() > 0) {
+    result.claim = wanted.margin();
+  }
+  for (const ManipulationCheck& check : wanted.manipulation()) {
+    Manipulation& manipulation = result.manipulations.emplace_back();
+    manipulation.metric = check.metric();
+    manipulation.treatment = check.has_treatment() || result.is_contrast ? check.treatment() : result.terms[0].first;
+    manipulation.control = check.has_control() || result.is_contrast ? check.control() : result.terms[1].first;
+    if (check.has_at_most()) manipulation.at_most = check.at_most();
+    if (check.has_at_least()) manipulation.at_least = check.at_least();
+  }
+}
+
+// Whether what decides about a verdict is the same.
+template <typename Wanted>
+bool IsSamePlan(const ComparisonResult& comparison, const Wanted& planned) {
+  ComparisonResult other;
+  other.is_contrast = comparison.is_contrast;
+  other.terms = comparison.terms;
+  SetPlan(planned, other);
+  const auto same = [](const Manipulation& a, const Manipulation& b) {
+    return a.metric == b.metric && a.treatment == b.treatment && a.control == b.control && a.at_most == b.at_most &&
+           a.at_least == b.at_least;
+  };
+  return comparison.primary == other.primary &&
+         std::equal(comparison.manipulations.begin(), comparison.manipulations.end(), other.manipulations.begin(),
+                    other.manipulations.end(), same);
+}
+
 }  // namespace
 
 std::vector<ComparisonResult> WantedComparisons(const Ablation& ablation) {
@@ -32,6 +67,7 @@ std::vector<ComparisonResult> WantedComparisons(const Ablation& ablation) {
     result.terms = {{comparison.treatment(), 1.0}, {comparison.control(), -1.0}};
     result.metric = comparison.metric();
     result.margin = comparison.margin();
+    SetPlan(comparison, result);
   }
   for (const Contrast& contrast : ablation.contrast()) {
     if (contrast.term().empty()) continue;
@@ -41,6 +77,7 @@ std::vector<ComparisonResult> WantedComparisons(const Ablation& ablation) {
     for (const Contrast::Term& term : contrast.term()) result.terms.emplace_back(term.arm(), term.weight());
     result.metric = contrast.metric();
     result.margin = contrast.margin();
+    SetPlan(contrast, result);
   }
   return wanted;
 }
@@ -49,7 +86,7 @@ bool WasPlanned(const ComparisonResult& comparison, const Ablation& planned) {
   for (const Comparison& other : planned.comparison()) {
     if (!comparison.is_contrast && other.treatment() == comparison.terms[0].first &&
         other.control() == comparison.terms[1].first && other.metric() == comparison.metric &&
-        other.margin() == comparison.margin) {
+        other.margin() == comparison.margin && IsSamePlan(comparison, other)) {
       return true;
     }
   }
@@ -57,7 +94,8 @@ bool WasPlanned(const ComparisonResult& comparison, const Ablation& planned) {
     if (!comparison.is_contrast || other.metric() != comparison.metric || other.margin() != comparison.margin) continue;
     std::map<std::string, double> terms;
     for (const Contrast::Term& term : other.term()) terms[term.arm()] = term.weight();
-    if (terms == std::map<std::string, double>(comparison.terms.begin(), comparison.terms.end())) return true;
+    const bool same_terms = terms == std::map<std::string, double>(comparison.terms.begin(), comparison.terms.end());
+    if (same_terms && IsSamePlan(comparison, other)) return true;
   }
   return false;
 }

@@ -34,8 +34,21 @@ struct Judgement {
   double p_sign_flip = 1, p_standard_error = 0, p_holm = 1;
   int64_t holm_divisor = 1;
   std::optional<double> p_paired_t, p_welch, hedges_g, p_equivalence;
-  // better, worse (each also "... by less than the margin"), equivalent, no conclusion
+  double p_equivalence_holm = 1;  // p_equivalence, adjusted over all of the ablation's equivalences
+  // better, worse (of a measure that is neither: higher, lower; each also "... by less than the margin"), equivalent,
+  // could not be tested, no conclusion
   std::string verdict;
+  std::string closed_by;  // the primary comparison that was not decided, so that this one is not tested; or ""
+};
+
+// What a ManipulationCheck came to.
+struct Manipulation {
+  Metric metric = TEST_TOP1;
+  std::string treatment, control;
+  std::optional<double> at_most, at_least;
+  int64_t pairs = 0;            // seeds that both arms have
+  std::optional<double> ratio;  // of their means; no value without pairs
+  bool Held() const { return ratio && (!at_most || *ratio <= *at_most) && (!at_least || *ratio >= *at_least); }
 };
 
 struct ComparisonResult {
@@ -44,13 +57,16 @@ struct ComparisonResult {
   std::vector<std::pair<std::string, double>> terms;  // arm, weight; for a comparison treatment 1, control -1
   Metric metric = TEST_TOP1;
   double margin = 0;
+  int32_t primary = 0;          // its place among the primary ones, from 1; 0: none of them
+  std::optional<double> claim;  // the difference whose finding is planned for: the claim, or the margin above 0
+  std::vector<Manipulation> manipulations;
   bool added_later = false;                   // written down after the first run
   int64_t diverged = 0;                       // runs of its arms
   bool lost_below_chance = false;             // diverged runs count as the worst that finished, which is below chance
   std::string obstacle;                       // why no verdict can be given whatever the numbers are, or ""
   Judgement judgement;                        // diverged runs count as chance, or worse (judgement.h)
   std::optional<Judgement> without_diverged;  // if there are any
-  std::optional<int64_t> seeds_to_decide;     // more than there are; if there is no conclusion and the spread is known
+  std::optional<int64_t> seeds_to_decide;  // to find the claim with kPower; if no conclusion, and the spread is known
   std::string sentence;
 };
 

@@ -41,6 +41,7 @@ void AddJudgement(Json& json, const Judgement& judgement, double margin) {
   json["hedges_g"] = Number(judgement.hedges_g);
   json["margin"] = margin;
   json["p_equivalence"] = Number(judgement.p_equivalence);
+  if (judgement.p_equivalence) json["p_equivalence_holm"] = Number(judgement.p_equivalence_holm);
   json["verdict"] = judgement.verdict;
 }
 
@@ -63,6 +64,21 @@ std::string ComparisonsJson(const Analysis& analysis) {
     AddJudgement(json, comparison.judgement, comparison.margin);
     json["sentence"] = comparison.sentence;
     json["seeds_to_decide"] = comparison.seeds_to_decide ? Json(*comparison.seeds_to_decide) : Json(nullptr);
+    if (comparison.claim) json["claim"] = *comparison.claim;
+    if (comparison.primary > 0) json["primary"] = comparison.primary;
+    if (!comparison.judgement.closed_by.empty()) json["closed_by"] = comparison.judgement.closed_by;
+    for (const Manipulation& manipulation : comparison.manipulations) {
+      Json check;
+      check["metric"] = MeasureOf(manipulation.metric).name();
+      check["treatment"] = manipulation.treatment;
+      check["control"] = manipulation.control;
+      check["n_pairs"] = manipulation.pairs;
+      check["ratio"] = Number(manipulation.ratio);
+      if (manipulation.at_most) check["at_most"] = *manipulation.at_most;
+      if (manipulation.at_least) check["at_least"] = *manipulation.at_least;
+      check["held"] = manipulation.Held();
+      json["manipulations"].push_back(check);
+    }
     json["diverged"] = comparison.diverged;
     json["added_after_first_run"] = comparison.added_later;
     if (!comparison.obstacle.empty()) json["obstacle"] = comparison.obstacle;

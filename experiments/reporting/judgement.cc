@@ -110,25 +110,68 @@ Judgement Judge(const ComparisonResult& comparison, const std::vector<SeedValues
   return judgement;
 }
 
-// The interval and the verdict, after Holm's correction.
+// The word for a difference of this sign.
+const char* Direction(Metric metric, bool higher) {
+  switch (MeasureOf(metric).options().better()) {
+    case MeasureOptions::HIGHER:
+      return higher ? "better" : "worse";
+    case MeasureOptions::LOWER:
+      return higher ? "worse" : "better";
+    case MeasureOptions::NEITHER:
+      break;
+  }
+  return higher ? "higher" : "lower";
+}
+
+// The interval and the verdict, after Holm's correction. `equivalence`: the adjusted p of TOST. `closed_by`: the
+// primary comparison that kept this one from being tested, or "".
 void Conclude(const ComparisonResult& comparison, const std::vector<SeedValues>& values, const HolmAdjusted& holm,
-              Judgement& judgement) {
+              double equivalence, const std::string& closed_by, Judgement& judgement) {
   judgement.p_holm = holm.p;
   judgement.holm_divisor = holm.divisor;
+  judgement.p_equivalence_holm = equivalence;
+  judgement.closed_by = closed_by;
   judgement.verdict = "no conclusion";
   if (judgement.pairs == 0) return;
   judgement.interval =
       SignFlipInterval(PairedDifferences(comparison, values), 1 - kAlpha / static_cast<double>(holm.divisor));
-  if (!comparison.obstacle.empty()) return;
+  if (!comparison.obstacle.empty() || !closed_by.empty()) return;
+  const auto failed = [](const Manipulation& manipulation) { return !manipulation.Held(); };
+  if (std::any_of(comparison.manipulations.begin(), comparison.manipulations.end(), failed)) {
+    judgement.verdict = "could not be tested";
+    return;
+  }
   if (judgement.p_holm <= kAlpha) {
-    const bool higher = *judgement.difference > 0;
-    judgement.verdict = higher == HigherIsBetter(comparison.metric) ? "better" : "worse";
+    judgement.verdict = Direction(comparison.metric, *judgement.difference > 0);
     if (judgement.interval->low > -comparison.margin && judgement.interval->high < comparison.margin) {
       judgement.verdict += " by less than the margin";
     }
-  } else if (judgement.p_equivalence && *judgement.p_equivalence <= kAlpha) {
+  } else if (judgement.p_equivalence && equivalence <= kAlpha) {
     judgement.verdict = "equivalent";
   }
+}
+
+bool IsDecided(const Judgement& judgement) {
+  return judgement.verdict != "no conclusion" && judgement.verdict != "could not be tested";
+}
+
+// Whether a comparison can come out better or worse at all, whatever its seeds show: then it has a part in Holm's
+// correction, else none is spent on it.
+bool CanDecide(const ComparisonResult& comparison, const Judgement& judgement) {
+  return judgement.pairs > 0 && comparison.obstacle.empty() && SmallestSignFlipP(judgement.pairs) <= kAlpha;
+}
+
+// Holm's correction over those that `takes_part`; the others' p are left as they are.
+std::vector<HolmAdjusted> HolmOfSome(const std::vector<double>& p, const std::vector<bool>& takes_part) {
+  std::vector<double> some;
+  for (size_t i = 0; i < p.size(); ++i) {
+    if (takes_part[i]) some.push_back(p[i]);
+  }
+  const std::vector<HolmAdjusted> adjusted = Holm(some, kAlpha);
+  std::vector<HolmAdjusted> all;
+  size_t next = 0;
+  for (size_t i = 0; i < p.size(); ++i) all.push_back(takes_part[i] ? adjusted[next++] : HolmAdjusted{p[i], 1});
+  return all;
 }
 
 }  // namespace
@@ -200,23 +243,58 @@ std::vector<Judgement> JudgeAll(const std::vector<ComparisonResult>& comparisons
     judgements.push_back(Judge(comparison, values.back()));
     p.push_back(judgements.back().p_sign_flip);
   }
-  const std::vector<HolmAdjusted> holm = Holm(p, kAlpha);
-  for (size_t i = 0; i < comparisons.size(); ++i) Conclude(comparisons[i], values[i], holm[i], judgements[i]);
+  // First the primary ones in their order, each at the full level, as long as the one before is decided.
+  std::vector<size_t> primary;
+  for (size_t i = 0; i < comparisons.size(); ++i) {
+    if (comparisons[i].primary > 0) primary.push_back(i);
+  }
+  std::stable_sort(primary.begin(), primary.end(),
+                   [&](size_t a, size_t b) { return comparisons[a].primary < comparisons[b].primary; });
+  std::string closed_by;
+  for (const size_t i : primary) {
+    Conclude(comparisons[i], values[i], {p[i], 1}, judgements[i].p_equivalence.value_or(1), closed_by, judgements[i]);
+    if (closed_by.empty() && !IsDecided(judgements[i])) closed_by = comparisons[i].title;
+  }
+  // Then all others together, differences and equivalences.
+  std::vector<bool> differs, is_equivalent;
+  std::vector<double> p_equivalence;
+  for (size_t i = 0; i < comparisons.size(); ++i) {
+    const bool other = comparisons[i].primary == 0;
+    differs.push_back(other && CanDecide(comparisons[i], judgements[i]));
+    is_equivalent.push_back(other && judgements[i].p_equivalence.has_value() && comparisons[i].obstacle.empty());
+    p_equivalence.push_back(judgements[i].p_equivalence.value_or(1));
+  }
+  const std::vector<HolmAdjusted> holm = HolmOfSome(p, differs), equivalence = HolmOfSome(p_equivalence, is_equivalent);
+  for (size_t i = 0; i < comparisons.size(); ++i) {
+    if (comparisons[i].primary > 0) continue;
+    Conclude(comparisons[i], values[i], holm[i], equivalence[i].p, closed_by, judgements[i]);
+  }
   return judgements;
 }
 
 std::optional<int64_t> SeedsToDecide(const ComparisonResult& comparison) {
   const Judgement& judgement = comparison.judgement;
-  if (judgement.verdict != "no conclusion" || !comparison.obstacle.empty() || !judgement.sd) return std::nullopt;
-  const double alpha = kAlpha / static_cast<double>(judgement.holm_divisor);
-  // The existing seeds have not decided, although with their spread another sample of as many might.
-  const int64_t least = judgement.pairs + 1;
-  const std::optional<int64_t> different = SeedsToDetect(*judgement.difference, *judgement.sd, alpha, kPower);
-  const std::optional<int64_t> equivalent =
-      SeedsForEquivalence(*judgement.difference, comparison.margin, *judgement.sd, kPower);
-  if (!different && !equivalent) return std::nullopt;
-  const int64_t fewest = !different ? *equivalent : !equivalent ? *different : std::min(*different, *equivalent);
-  return std::max(least, fewest);
+  if (judgement.verdict != "no conclusion" || !comparison.obstacle.empty()) return std::nullopt;
+  if (!judgement.sd || !comparison.claim) return std::nullopt;
+  return SeedsToDetect(*comparison.claim, *judgement.sd, kAlpha / static_cast<double>(judgement.holm_divisor), kPower);
+}
+
+void MeasureManipulations(ComparisonResult& comparison, const std::vector<RunResult>& results) {
+  for (Manipulation& manipulation : comparison.manipulations) {
+    ComparisonResult of;
+    of.metric = manipulation.metric;
+    of.terms = {{manipulation.treatment, 1.0}, {manipulation.control, -1.0}};
+    const std::vector<SeedValues> values = DoneValues(of, results);
+    double treatment = 0, control = 0;
+    for (const auto& [seed, value] : values[0]) {
+      const auto other = values[1].find(seed);
+      if (other == values[1].end()) continue;
+      treatment += value;
+      control += other->second;
+      ++manipulation.pairs;
+    }
+    if (manipulation.pairs > 0 && control != 0) manipulation.ratio = treatment / control;
+  }
 }
 
 }  // namespace prunelab

@@ -1,5 +1,5 @@
-// The statistics of comparisons: paired by seed, exact sign-flip test, Holm over all of them; Welch, bootstrap and TOST
-// in addition. docs/statistics.md says why.
+// The statistics of comparisons: paired by seed, exact sign-flip test, primary ones in their order, then Holm over all
+// others; Welch, bootstrap and TOST in addition. docs/statistics.md says why.
 #pragma once
 
 #include <cstdint>
@@ -44,7 +44,11 @@ bool IsLostBelowChance(const ComparisonResult& comparison, const std::vector<Run
 std::vector<Judgement> JudgeAll(const std::vector<ComparisonResult>& comparisons, const std::vector<RunResult>& results,
                                 const std::vector<ArmFacts>& arms, bool with_diverged);
 
-// The seeds that would decide a comparison without conclusion, more than there are, or no value.
+// The seeds with which a comparison without conclusion would find the difference that it claims, with power kPower and
+// the spread that it has; no value where that is not known.
 std::optional<int64_t> SeedsToDecide(const ComparisonResult& comparison);
+
+// What the comparison's manipulation checks come to, by the runs that are done.
+void MeasureManipulations(ComparisonResult& comparison, const std::vector<RunResult>& results);
 
 }  // namespace prunelab

@@ -19,11 +19,19 @@ std::string PowerText(const Ablation& ablation, int64_t seeds, const std::vector
                       double expected_sd) {
   const std::vector<ComparisonResult> wanted = WantedComparisons(ablation);
   if (wanted.empty()) return "";
-  const double m = static_cast<double>(wanted.size());
+  const auto primary = static_cast<size_t>(
+      std::count_if(wanted.begin(), wanted.end(), [](const ComparisonResult& c) { return c.primary > 0; }));
+  const size_t others = wanted.size() - primary;
+  const double m = static_cast<double>(std::max<size_t>(others, 1));
   const double smallest = std::min(1.0, m * SmallestSignFlipP(seeds));
-  std::string text = absl::StrCat(
-      "With ", SeedCount(seeds), " and Holm over ", wanted.size(), wanted.size() == 1 ? " comparison" : " comparisons",
-      " the smallest adjusted p that a comparison can reach is ", PValueText(smallest), ".\n");
+  std::string text;
+  if (primary > 0) {
+    absl::StrAppend(&text, primary, primary == 1 ? " primary comparison is" : " primary comparisons are",
+                    " tested first, in their order, each at 0.05. ");
+  }
+  absl::StrAppend(&text, "With ", SeedCount(seeds), " and Holm over ", others, primary > 0 ? " other" : "",
+                  others == 1 ? " comparison" : " comparisons",
+                  " the smallest adjusted p that a comparison can reach is ", PValueText(smallest), ".\n");
   if (smallest > kAlpha) {
     absl::StrAppend(&text, "That is above 0.05: no comparison can come out better or worse, whatever the runs show. ",
                     SeedsToReach(kAlpha / m), " seeds are the least that can.\n");
@@ -43,15 +51,16 @@ std::string PowerText(const Ablation& ablation, int64_t seeds, const std::vector
       source = absl::StrCat(DistanceText(measure, *sd), " by --expected_sd");
     }
     // The least favourable rank in Holm's order.
-    const std::optional<double> in_deviations = DetectableDifference(seeds, 1, kAlpha / m, kPower);
+    const double alpha = comparison.primary > 0 ? kAlpha : kAlpha / m;
+    const std::optional<double> in_deviations = DetectableDifference(seeds, 1, alpha, kPower);
     PRUNELAB_CHECK(in_deviations.has_value());
     rows.push_back(
         {comparison.title, measure.options().label(),
          sd ? DistanceText(measure, *in_deviations * *sd) : absl::StrFormat("%.2f standard deviations", *in_deviations),
          DistanceText(measure, comparison.margin), sd ? source : "unknown: give --expected_sd"});
   }
-  absl::StrAppend(&text, "\n", Aligned(rows), "\nDetectable: found with probability 0.8 at 0.05 / ", wanted.size(),
-                  " (the first place in Holm's order).\n");
+  absl::StrAppend(&text, "\n", Aligned(rows), "\nDetectable: found with probability 0.8 at 0.05 / ", m,
+                  " (the first place in Holm's order)", primary > 0 ? ", primary ones at 0.05" : "", ".\n");
   return text;
 }
 

@@ -302,7 +302,7 @@
   const redraw = {};
   // Filters and weights are counted in different units, so they are never drawn together.
   const kinds = ['filters', 'weights'].filter((kind) => data.arms.some((arm) => arm.masks === kind));
-  // A measure whose plot the page has no card for gets one of its own.
+  // A measure with values whose plot the page has no card for gets one of its own.
   const card = (m) => {
     if (document.getElementById(m.curve.plot)) return;
     const make = (tag, className) => Object.assign(document.createElement(tag), {className});
@@ -316,6 +316,7 @@
   const drawCurves = (id) => {
     const all = data.measures.filter((m) => m.curve && m.curve.plot === id);
     const some = all.filter((m) => has(m.column) && (!m.curve.unlessZero || changes(m.column)));
+    if (!some.length && !document.getElementById(id)) return;
     card(all[0]);
     const chosen = all.length > 1 && some.length ?
         choose(id, 'Show', some.map((m) => [m.column, m.label]), () => redraw[id]()) :
@@ -444,7 +445,8 @@
     holder.className = 'plot forest';
     holder.id = `forest-${metric}`;
     document.getElementById('forests').append(holder);
-    const verdictColour = {better: '--good', worse: '--bad', equivalent: '--same', no: '--open'};
+    const verdictColour = {better: '--good', worse: '--bad', higher: '--same', lower: '--same', equivalent: '--same', no: '--open',
+                           could: '--open'};
     plot(holder.id, () => {
       const traces = [], shapes = [];
       const unit = m.unit === '%' ? 'points' : m.unit;

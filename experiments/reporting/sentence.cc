@@ -31,7 +31,7 @@ std::string Numbers(const ComparisonResult& comparison) {
   const Judgement& judgement = comparison.judgement;
   return absl::StrCat(DifferenceText(measure, *judgement.difference), " (", LevelText(judgement.holm_divisor), " ",
                       IntervalText(measure, judgement.interval), "; p = ", PValueText(judgement.p_holm),
-                      " after Holm; ", SeedCount(judgement.pairs), ")");
+                      comparison.primary > 0 ? ", primary; " : " after Holm; ", SeedCount(judgement.pairs), ")");
 }
 
 std::string Margin(const ComparisonResult& comparison) {
@@ -44,13 +44,13 @@ std::string Equivalent(const ComparisonResult& comparison) {
           ? absl::StrCat(Subject(comparison), " of ", Label(comparison), " is equivalent to 0 within ")
           : absl::StrCat(Subject(comparison), " is equivalent to ", Control(comparison), " in ", Label(comparison),
                          " within ");
-  return absl::StrCat(what, Margin(comparison), " (TOST p = ", PValueText(*comparison.judgement.p_equivalence),
-                      "): ", Numbers(comparison), ".");
+  return absl::StrCat(what, Margin(comparison), " (TOST p = ", PValueText(comparison.judgement.p_equivalence_holm),
+                      comparison.primary > 0 ? "): " : " after Holm): ", Numbers(comparison), ".");
 }
 
 std::string BetterOrWorse(const ComparisonResult& comparison) {
   const Judgement& judgement = comparison.judgement;
-  const char* verdict = judgement.verdict[0] == 'b' ? "better" : "worse";
+  const std::string verdict = judgement.verdict.substr(0, judgement.verdict.find(' '));
   const bool less = absl::StrContains(judgement.verdict, "by less");
   const std::string beside = less ? absl::StrCat(", by less than ", Margin(comparison)) : "";
   if (!comparison.is_contrast) {
@@ -68,17 +68,45 @@ std::string NoConclusion(const ComparisonResult& comparison) {
   std::string text =
       absl::StrCat("No conclusion on ", comparison.title, " in ", Label(comparison), ": ", Numbers(comparison), ".");
   const double alpha = kAlpha / static_cast<double>(judgement.holm_divisor);
-  if (!comparison.obstacle.empty()) {
+  if (!judgement.closed_by.empty()) {
+    absl::StrAppend(&text, " It was not tested: ", judgement.closed_by, ", which comes before it, was not decided.");
+  } else if (!comparison.obstacle.empty()) {
     absl::StrAppend(&text, " No number of seeds would decide: ", comparison.obstacle, ".");
   } else if (SmallestSignFlipP(judgement.pairs) > alpha) {
     absl::StrAppend(&text, " ", SeedCount(judgement.pairs), " cannot decide whatever they show; ", SeedsToReach(alpha),
                     " is the least that can.");
   }
   if (comparison.seeds_to_decide) {
-    absl::StrAppend(&text, " About ", SeedCount(*comparison.seeds_to_decide),
-                    " would decide, if difference and spread stay as they are.");
+    absl::StrAppend(&text, " ", SeedCount(*comparison.seeds_to_decide), " would find a difference of ",
+                    DistanceText(MeasureIn(comparison), *comparison.claim), " with probability 0.8, at this spread.");
   }
   return text;
+}
+
+// "mean |rho| of a is 0.99 times that of b over 10 seeds; at most 0.5 was asked"
+std::string ManipulationText(const Manipulation& manipulation) {
+  std::string text = absl::StrCat(MeasureOf(manipulation.metric).options().label(), " of ", manipulation.treatment);
+  if (manipulation.ratio) {
+    absl::StrAppend(&text, " is ", absl::StrFormat("%.3g", *manipulation.ratio), " times that of ",
+                    manipulation.control, " over ", SeedCount(manipulation.pairs));
+  } else {
+    absl::StrAppend(&text, " and ", manipulation.control, " is not known");
+  }
+  if (manipulation.at_most) absl::StrAppend(&text, "; at most ", absl::StrFormat("%.3g", *manipulation.at_most));
+  if (manipulation.at_least) absl::StrAppend(&text, "; at least ", absl::StrFormat("%.3g", *manipulation.at_least));
+  return text + " was asked";
+}
+
+std::string CouldNotBeTested(const ComparisonResult& comparison) {
+  std::string text = absl::StrCat(comparison.title, " in ", Label(comparison),
+                                  " could not be tested: ", Numbers(comparison), ", but ");
+  bool first = true;
+  for (const Manipulation& manipulation : comparison.manipulations) {
+    if (manipulation.Held()) continue;
+    absl::StrAppend(&text, first ? "" : ", and ", ManipulationText(manipulation));
+    first = false;
+  }
+  return text + ".";
 }
 
 std::string Diverged(const ComparisonResult& comparison) {
@@ -104,6 +132,7 @@ std::string Conclusion(const ComparisonResult& comparison) {
                         ": no seed has a result in every arm of it yet.");
   }
   if (judgement.verdict == "equivalent") return Equivalent(comparison);
+  if (judgement.verdict == "could not be tested") return CouldNotBeTested(comparison);
   return judgement.verdict == "no conclusion" ? NoConclusion(comparison) : BetterOrWorse(comparison);
 }
 

@@ -22,6 +22,14 @@ from small_ablation import Checks, SmallAblation, children  # noqa: E402
 KILLS, KILLS_OUTSIDE, KILLS_IN_WRITES = 50, 20, 10
 
 
+def command_line(process):
+    """Of a process by its number; nothing of one that has ended."""
+    try:
+        return pathlib.Path("/proc", process, "cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
 def main():
     program, shim = sys.argv[1], pathlib.Path(sys.argv[2]).resolve()
     folder = tempfile.mkdtemp(dir=os.environ.get("TEST_TMPDIR"))
@@ -163,8 +171,7 @@ def main():
             process.communicate()
             finished = process.returncode == 0
             # Workers die with their coordinator; until then they hold the locks on their runs.
-            while any(str(output).encode() in pathlib.Path("/proc", p, "cmdline").read_bytes()
-                      for p in os.listdir("/proc") if p.isdigit() and pathlib.Path("/proc", p, "cmdline").exists()):
+            while any(str(output).encode() in command_line(p) for p in os.listdir("/proc") if p.isdigit()):
                 time.sleep(0.01)
         status, _, err = ablation.run(output, *flags)
         kills = outside + shim_kills() - kills_before

@@ -16,8 +16,8 @@ void AddToBias(WeightedNetwork& network, const Operator& op, Node& node, const a
   op.AddBias(node);
 }
 
-// The constant inputs of node i that are folded into what it computes: bool [inputs]. Of several groups none are, unless
-// each group can lose an input then.
+// The constant inputs of node i that are folded into what it computes: bool [inputs]. Of several groups none are,
+// unless each group can lose an input then.
 at::Tensor Folded(const ChannelAnalysis& analysis, int i) {
   const int input = analysis.info.inputs(i)[0];
   const at::Tensor constant = analysis.live[input].logical_not();

@@ -8,8 +8,8 @@
 //
 // Groups are found on the network. Operators whose output channels are made of single channels (BN, ReLU, pooling,
 // sums, flatten, scatter, ...) tie these. A grouped convolution keeps its groups, and each loses the same channels: it
-// ties the channels in the same place of all groups. If its groups have one channel on either side, it ties whole groups
-// instead (a depthwise one single channels). Channels of the images and of the outputs are in no group.
+// ties the channels in the same place of all groups. If its groups have one channel on either side, it ties whole
+// groups instead (a depthwise one single channels). Channels of the images and of the outputs are in no group.
 #pragma once
 
 #include <cstdint>

@@ -34,7 +34,8 @@
 #include "ml/safetensors/safetensors.h"
 
 DEFINE_string(checkpoint, "", "A .safetensors file with its network and masks: those of a real run.");
-DEFINE_string(network, "[type.googleapis.com/prunelab.ResNetCifar] { depth: 56 }", "Without --checkpoint: the network.");
+DEFINE_string(network, "[type.googleapis.com/prunelab.ResNetCifar] { depth: 56 }",
+              "Without --checkpoint: the network.");
 DEFINE_double(rate, 0.6, "Without --checkpoint: share of the filters of each layer that are dead.");
 DEFINE_int64(batch_size, 64, "Images.");
 DEFINE_int64(runs, 20, "Of each network.");
@@ -63,7 +64,8 @@ absl::Status Main() {
   if (!(FLAGS_rate >= 0 && FLAGS_rate < 1)) {
     return absl::InvalidArgumentError(absl::StrCat("--rate=", FLAGS_rate, ": must be at least 0 and below 1"));
   }
-  PRUNELAB_RETURN_IF_ERROR(CheckOutputs({{"--checkpoint", FLAGS_checkpoint}}, {{"--export", FLAGS_export}, {"--export_dense", FLAGS_export_dense}}));
+  PRUNELAB_RETURN_IF_ERROR(CheckOutputs({{"--checkpoint", FLAGS_checkpoint}},
+                                        {{"--export", FLAGS_export}, {"--export_dense", FLAGS_export_dense}}));
   at::set_num_threads(FLAGS_threads);
   const at::NoGradGuard no_gradients;
   PRUNELAB_ASSIGN_OR_RETURN(const Model masked, FLAGS_checkpoint.empty()

@@ -154,8 +154,7 @@ TEST(ConstantInputsTest, ConvolutionsMeetConstants) {
               ++folded;
               // The weights by input, of two groups as well.
               const auto of = [&](int64_t input) {
-                return groups == 1 ? weight.select(1, input)
-                                   : weight.narrow(0, input / 2 * 3, 3).select(1, input % 2);
+                return groups == 1 ? weight.select(1, input) : weight.narrow(0, input / 2 * 3, 3).select(1, input % 2);
               };
               EXPECT_FALSE(of(0).ne(0).any().item<bool>()) << what;
               EXPECT_FALSE(of(3).ne(0).any().item<bool>()) << what;
@@ -433,9 +432,9 @@ TEST(ShrinkTest, GroupsBecomeNarrower) {
     const auto at = [](std::vector<int64_t> index) { return at::tensor(index, at::kLong); };
     EXPECT_TRUE(at::equal(network.Get("a", "weight"), a.index_select(0, at({0, 1, 3, 4, 5, 6}))));
     d.narrow(0, 0, 3).select(1, 0).zero_();
-    EXPECT_TRUE(at::equal(network.Get("d", "weight"),
-                          at::cat({d.index_select(0, at({0, 2})).index_select(1, at({0, 1, 3})),
-                                   d.index_select(0, at({3, 4})).index_select(1, at({0, 1, 2}))})));
+    EXPECT_TRUE(
+        at::equal(network.Get("d", "weight"), at::cat({d.index_select(0, at({0, 2})).index_select(1, at({0, 1, 3})),
+                                                       d.index_select(0, at({3, 4})).index_select(1, at({0, 1, 2}))})));
   }
 }
 

@@ -37,8 +37,8 @@ std::optional<DepthwiseShape> DepthwiseOf(const Conv2d& conv, const at::Tensor& 
 
 at::Tensor Depthwise(const DepthwiseShape& shape, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                      DepthwiseOutput output = {}) {
-  const at::Tensor y = at::empty({shape.images, shape.channels, shape.down.outputs, shape.across.outputs}, x.options(),
-                                 kChannelsLast);
+  const at::Tensor y =
+      at::empty({shape.images, shape.channels, shape.down.outputs, shape.across.outputs}, x.options(), kChannelsLast);
   const at::Tensor from = x.contiguous(kChannelsLast), taps = weight.contiguous();
   output.bias = Data<float>(bias);
   DepthwiseForward(shape, from.const_data_ptr<float>(), taps.const_data_ptr<float>(), output,

@@ -1,5 +1,5 @@
-// A convolution by itself, forward and backward: by the project's own kernels if they can compute it (ml/kernels), else by
-// the library, as run_node.h does.
+// A convolution by itself, forward and backward: by the project's own kernels if they can compute it (ml/kernels), else
+// by the library, as run_node.h does.
 #pragma once
 
 #include <cstdint>

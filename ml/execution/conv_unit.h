@@ -26,7 +26,7 @@ struct ConvUnit {
 
 // How a unit's output may be given. It counts only where a ReLU follows BN at once.
 struct OutputForm {
-  bool compact = false;   // all consumers take an Activation without all channels
+  bool compact = false;  // all consumers take an Activation without all channels
   // The only consumer is a unit, by its convolution: BN and ReLU may be left to it, unless the ReLU has a ceiling.
   bool deferred = false;
 };

@@ -95,11 +95,7 @@ void InitializeParameters(Model& model, uint64_t seed) {
     const at::Tensor& tensor = parameter.tensor;
     RandomStream stream(seed, absl::StrCat("weights/", parameter.name));
     if (node.op_case() == Node::kConv2D && tensor.dim() == 4) {
-      // He et al. 2015 (fan-out): out * kh * kw / groups products read each output.
-      const double fan_out =
-          static_cast<double>(tensor.size(0) * tensor.size(2) * tensor.size(3)) / node.conv2d().groups();
-      const double stddev =
-          node.conv2d().has_initial_deviation() ? node.conv2d().initial_deviation() : std::sqrt(2 / fan_out);
+      const double stddev = info.InitialDeviation(info.Index(parameter.node));
       Fill(tensor, [&] { return stddev * stream.Normal(); });
     } else if (node.op_case() == Node::kConvTranspose2D && tensor.dim() == 4) {
       // PyTorch's default, which counts the pixels that each input is added to.

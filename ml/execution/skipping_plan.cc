@@ -110,8 +110,8 @@ class UnitFinder {
 
   void AddFoldedConv(int conv) {
     const int reader = OnlyReader(conv);
-    if (reader >= 0 && CanClip(info_.node(conv).conv2d(), info_.shape(info_.inputs(conv)[0]).channels,
-                               info_.node(reader))) {
+    if (reader >= 0 &&
+        CanClip(info_.node(conv).conv2d(), info_.shape(info_.inputs(conv)[0]).channels, info_.node(reader))) {
       units_.inside[conv] = true;
       units_.clipped_at[reader] = conv;
       return;

@@ -256,9 +256,9 @@ TEST(SkippingPlanTest, DepthwiseConvolutionsWithTheirClipEqualTheReferencePlan) 
                              "dilation: 2 padding: 2", "kernel_height: 1 kernel_width: 1"}) {
     for (const char* after : {"relu {}", clip, "elementwise { function: SILU }"}) {
       for (const bool bias : {false, true}) {
-        const std::string conv = NodeOf("a", "input: 'x'",
-                                        std::string("conv2d { out_channels: 8 groups: 8 bias: ") +
-                                            (bias ? "true " : "false ") + window + " }");
+        const std::string conv = NodeOf(
+            "a", "input: 'x'",
+            std::string("conv2d { out_channels: 8 groups: 8 bias: ") + (bias ? "true " : "false ") + window + " }");
         ExpectSameInference(image + conv + NodeOf("b", "input: 'a'", after) + Tail("b"));
         // Two readers.
         ExpectSameInference(image + conv + NodeOf("b", "input: 'a'", after) +

@@ -1,6 +1,7 @@
 #include "ml/network/network.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -168,6 +169,15 @@ NodeView NetworkInfo::View(int index) const {
 int NetworkInfo::Index(const std::string& name) const {
   const auto found = index_.find(name);
   return found == index_.end() ? -1 : found->second;
+}
+
+double NetworkInfo::InitialDeviation(int index) const {
+  const Conv2d& conv = node(index).conv2d();
+  if (conv.has_initial_deviation()) return conv.initial_deviation();
+  // out * kh * kw / groups products read each output.
+  const double fan_out =
+      static_cast<double>(conv.out_channels() * conv.kernel_height() * conv.kernel_width()) / conv.groups();
+  return std::sqrt(2 / fan_out);
 }
 
 int64_t NetworkInfo::ParameterCount() const {

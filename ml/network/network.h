@@ -100,6 +100,8 @@ class NetworkInfo {
   // In the order of the nodes; within a node weight, bias, then buffers, as in PyTorch's state_dict.
   const std::vector<ParameterSpec>& parameters() const { return parameters_; }
   const std::vector<ConvInfo>& convs() const { return convs_; }
+  // Of the fresh weights of the convolution `index`: what the node says, else He et al. 2015 (fan-out).
+  double InitialDeviation(int index) const;
 
   int64_t ParameterCount() const;       // weights and biases, without buffers
   int64_t StoredConstantCount() const;  // numbers stored in constant nodes

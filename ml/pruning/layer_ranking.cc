@@ -1,14 +1,16 @@
 #include "ml/pruning/layer_ranking.h"
 
-#include <ATen/ops/mul.h>
+#include <ATen/ATen.h>
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "ml/base/check.h"
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
 #include "ml/pruning/layers.h"
 #include "ml/pruning/ranking.h"
+#include "ml/pruning/readers.h"
 
 namespace prunelab {
 
@@ -31,17 +33,44 @@ absl::StatusOr<std::map<std::string, at::Tensor>> RankScores(const Ranking& rank
 absl::StatusOr<LayerRanking> LayerRanking::Create(LayerRankingOptions options, const NetworkInfo& network) {
   PRUNELAB_RETURN_IF_ERROR(InField("ranking", ValidateRanking(options.ranking)));
   PRUNELAB_ASSIGN_OR_RETURN(std::set<std::string> nodes, ChosenLayers(options.layers, network));
-  return LayerRanking(std::move(options), std::move(nodes));
+  if (options.scores.of_filters && options.granularity != Granularity::kFilter) {
+    return FieldError("granularity", "is WEIGHT, and this importance is one of filters; must be FILTER");
+  }
+  LayerRanking ranking(std::move(options), std::move(nodes));
+  if (!ranking.needs_probe()) return ranking;
+  for (const std::string& node : std::set<std::string>(ranking.nodes_)) {
+    const std::string batch_norm = OwnBatchNorm(network, node);
+    if (batch_norm.empty()) {
+      ranking.nodes_.erase(node);
+    } else {
+      ranking.batch_norms_[node] = batch_norm;
+    }
+  }
+  if (ranking.nodes_.empty()) {
+    return FieldError(
+        "importance",
+        "is BATCH_NORM_SCALE, and none of the layers has a batch norm that reads it alone; choose another");
+  }
+  return ranking;
+}
+
+absl::StatusOr<at::Tensor> LayerRanking::ScoresOf(const PrunableLayer& layer, const NetworkProbe* probe) const {
+  if (needs_probe()) {
+    PRUNELAB_CHECK(probe != nullptr) << "no probe";
+    return probe->Tensor(absl::StrCat(batch_norms_.at(layer.node), ".weight")).abs().view({-1, 1, 1, 1});
+  }
+  PrunableLayer read = layer;
+  if (options_.of_masked_weights) read.weight = at::mul(layer.weight, layer.mask);
+  return LayerScores(options_.scores, options_.granularity, read);
 }
 
 absl::StatusOr<std::map<std::string, at::Tensor>> LayerRanking::Masks(double rate,
-                                                                      const std::vector<PrunableLayer>& layers) const {
+                                                                      const std::vector<PrunableLayer>& layers,
+                                                                      const NetworkProbe* probe) const {
   std::map<std::string, at::Tensor> scores;
   for (const PrunableLayer& layer : layers) {
     if (!nodes_.count(layer.node)) continue;
-    PrunableLayer read = layer;
-    if (options_.of_masked_weights) read.weight = at::mul(layer.weight, layer.mask);
-    PRUNELAB_ASSIGN_OR_RETURN(scores[layer.node], LayerScores(options_.scores, options_.granularity, read));
+    PRUNELAB_ASSIGN_OR_RETURN(scores[layer.node], ScoresOf(layer, probe));
   }
   PRUNELAB_CHECK(scores.size() == nodes_.size()) << scores.size() << " of " << nodes_.size() << " layers given";
   return RankScores(options_.ranking, rate, scores, layers);

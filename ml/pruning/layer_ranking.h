@@ -40,23 +40,28 @@ struct LayerRankingOptions {
 
 class LayerRanking {
  public:
-  // Field errors of the fields `layers` and `ranking`.
+  // Field errors of the fields `layers`, `ranking`, `granularity` and `importance`.
   static absl::StatusOr<LayerRanking> Create(LayerRankingOptions options, const NetworkInfo& network);
 
   Granularity granularity() const { return options_.granularity; }
   bool needs_gradients() const { return options_.scores.needs_gradients; }
+  bool needs_probe() const { return options_.scores.of_batch_norm; }
   const std::set<std::string>& nodes() const { return nodes_; }  // the layers chosen
 
   // Masks of the chosen layers at `rate`, in [0, 1), in the weights' dtype: see ranking.h. `layers` are all of the
-  // network's.
-  absl::StatusOr<std::map<std::string, at::Tensor>> Masks(double rate, const std::vector<PrunableLayer>& layers) const;
+  // network's. `probe` is read if needs_probe().
+  absl::StatusOr<std::map<std::string, at::Tensor>> Masks(double rate, const std::vector<PrunableLayer>& layers,
+                                                          const NetworkProbe* probe = nullptr) const;
 
  private:
   LayerRanking(LayerRankingOptions options, std::set<std::string> nodes)
       : options_(std::move(options)), nodes_(std::move(nodes)) {}
 
+  absl::StatusOr<at::Tensor> ScoresOf(const PrunableLayer& layer, const NetworkProbe* probe) const;
+
   LayerRankingOptions options_;
   std::set<std::string> nodes_;
+  std::map<std::string, std::string> batch_norms_;  // by convolution, if needs_probe()
 };
 
 }  // namespace prunelab

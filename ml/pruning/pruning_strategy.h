@@ -72,6 +72,18 @@ struct StepPosition {
   bool in_last_epoch() const { return epochs.Are(epoch + 1); }
 };
 
+// What becomes of the straight-through gradient of a masked filter before the filter learns from it. A masked filter's
+// output is 0 and so is its variance, so a BatchNorm after it divides the gradient by the root of epsilon: by hundreds
+// of times less than for a live filter (ml/execution/conv_unit.h).
+struct DeadGradient {
+  double scale = 1;  // it is multiplied by this,
+  // and, where a BatchNorm is the convolution's only consumer, by sqrt(epsilon) / sigma: then it is what it would be if
+  // BatchNorm divided by sigma, the root of epsilon and the mean running variance of the layer's live filters.
+  bool as_live = false;
+
+  bool changes() const { return scale != 1 || as_live; }
+};
+
 // What a strategy must remember across a restart.
 struct StrategyState {
   std::map<std::string, at::Tensor> tensors;
@@ -84,6 +96,9 @@ class PruningStrategy {
 
   virtual Granularity granularity() const = 0;
   virtual GradientPolicy gradient_policy() const = 0;
+
+  // With kStraightThrough: what masked filters, and weights, learn of their gradients.
+  virtual DeadGradient dead_gradient() const { return {}; }
 
   // Whether what is off is meant to come on again: the strategy chooses again among all, whatever masks are in force.
   // Else what was masked before its training, in a phase before or in the weights that training starts from, stays

@@ -4,12 +4,15 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "ml/network/masks.h"
 #include "ml/pruning/layer_ranking.h"
 #include "ml/pruning/pruning_strategy.h"
+#include "ml/pruning/ranking.pb.h"
 
 namespace prunelab {
 
@@ -23,6 +26,11 @@ struct RankedPruningOptions {
   RateAt rate_at;
   GradientPolicy gradient_policy = GradientPolicy::kMasked;
   bool regrows = false;  // see PruningStrategy
+  DeadGradient dead_gradient = {};
+  OnReturn::Kind on_return = OnReturn::KEEP;  // of filters
+  // For REINITIALISE: the run's seed, and the deviation of fresh weights by convolution.
+  uint64_t seed = 0;
+  std::map<std::string, double> deviations = {};
 };
 
 std::unique_ptr<PruningStrategy> MakeRankedPruning(RankedPruningOptions options, LayerRanking ranking);

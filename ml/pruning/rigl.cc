@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
 #include <set>
 #include <string>
@@ -13,9 +14,11 @@
 #include "ml/base/field_error.h"
 #include "ml/base/random.h"
 #include "ml/base/status_macros.h"
+#include "ml/pruning/fresh_weights.h"
 #include "ml/pruning/layers.h"
 #include "ml/pruning/parameter_checks.h"
 #include "ml/pruning/pruning_strategy.h"
+#include "ml/pruning/ranking.h"
 #include "ml/pruning/rigl.pb.h"
 
 namespace prunelab {
@@ -31,10 +34,11 @@ at::Tensor LargestEntries(const at::Tensor& values, int64_t k) {
 
 class RigLPruning : public PruningStrategy {
  public:
-  RigLPruning(const Rigl& parameters, std::set<std::string> nodes, uint64_t seed)
-      : parameters_(parameters), nodes_(std::move(nodes)), seed_(seed) {}
+  // `deviations`: of fresh weights, by convolution.
+  RigLPruning(const Rigl& parameters, std::map<std::string, double> deviations, uint64_t seed)
+      : parameters_(parameters), deviations_(std::move(deviations)), seed_(seed) {}
 
-  Granularity granularity() const override { return Granularity::kWeight; }
+  Granularity granularity() const override { return ToGranularity(parameters_.granularity()); }
   GradientPolicy gradient_policy() const override { return GradientPolicy::kMasked; }
   bool regrows() const override { return true; }
   bool needs_gradients() const override { return true; }
@@ -48,14 +52,20 @@ class RigLPruning : public PruningStrategy {
     const double fraction = parameters_.drop_fraction() / 2 * (1 + std::cos(kPi * t / end));
     MaskUpdate update;
     for (const PrunableLayer& layer : layers) {
-      if (!nodes_.count(layer.node)) continue;
+      if (!deviations_.count(layer.node)) continue;
       // The optimizer may have lost the weights before any ranking by other strategies would see it.
       if (!at::isfinite(layer.weight.sum()).item<bool>()) {
         return absl::DataLossError(absl::StrCat(layer.node,
                                                 ": weights are infinite or not a number; the training has "
                                                 "diverged (a smaller learning rate may help)"));
       }
-      update.masks[layer.node] = DropAndGrow(layer, fraction);
+      const at::Tensor mask = DropAndGrow(layer, fraction);
+      update.masks[layer.node] = mask;
+      if (parameters_.grown() != Rigl::FRESH) continue;
+      RandomStream stream(seed_, absl::StrCat("rigl/grown/", layer.node), position.step());
+      const at::Tensor fresh = FreshWeights(deviations_.at(layer.node), layer.weight, stream);
+      update.new_weights[absl::StrCat(layer.node, ".weight")] =
+          at::where(mask.ne(0) & layer.mask.eq(0), fresh, layer.weight);
     }
     update.weights = MaskUpdate::Weights::kZeroGrown;
     update.momentum = MaskUpdate::Momentum::kZeroGrown;
@@ -63,57 +73,71 @@ class RigLPruning : public PruningStrategy {
   }
 
  private:
-  static at::Tensor DropAndGrow(const PrunableLayer& layer, double fraction) {
-    const at::Tensor mask = layer.mask.expand_as(layer.weight).reshape({-1});
+  bool OfFilters() const { return granularity() == Granularity::kFilter; }
+
+  // The shape of a mask: [out, 1, 1, 1], or the weight's.
+  std::vector<int64_t> MaskShape(const at::Tensor& weight) const {
+    return OfFilters() ? std::vector<int64_t>{weight.size(0), 1, 1, 1} : weight.sizes().vec();
+  }
+
+  // |values| of the entries of a mask, flat: means over filters, or single ones.
+  at::Tensor Magnitudes(const at::Tensor& values) const {
+    return OfFilters() ? values.abs().flatten(1).mean(1) : values.reshape({-1}).abs();
+  }
+
+  at::Tensor DropAndGrow(const PrunableLayer& layer, double fraction) const {
+    const std::vector<int64_t> shape = MaskShape(layer.weight);
+    const at::Tensor in_force = OfFilters() ? MaskByFilter(layer) : layer.mask.expand_as(layer.weight);
+    const at::Tensor mask = in_force.reshape({-1});
     const int64_t live = mask.sum().item<int64_t>();
     const int64_t dropped = static_cast<int64_t>(static_cast<double>(live) * fraction);
-    // Masked weights rank below all live ones.
-    const at::Tensor magnitudes =
-        at::where(mask.gt(0), layer.weight.reshape({-1}).abs(), at::full({}, -1, mask.options()));
+    // Masked entries rank below all live ones.
+    const at::Tensor magnitudes = at::where(mask.gt(0), Magnitudes(layer.weight), at::full({}, -1, mask.options()));
     const at::Tensor kept = LargestEntries(magnitudes, live - dropped);
-    const at::Tensor gradients = layer.gradient.reshape({-1}).abs().masked_fill(kept, -1);
+    const at::Tensor gradients = Magnitudes(layer.gradient).masked_fill(kept, -1);
     const at::Tensor grown = LargestEntries(gradients, dropped);
-    return at::logical_or(kept, grown).to(layer.weight.scalar_type()).reshape(layer.weight.sizes());
+    return at::logical_or(kept, grown).to(layer.weight.scalar_type()).reshape(shape);
   }
 
   absl::StatusOr<std::optional<MaskUpdate>> RandomMasks(const std::vector<PrunableLayer>& layers) const {
     std::vector<std::vector<int64_t>> shapes;
     for (const PrunableLayer& layer : layers) {
-      if (nodes_.count(layer.node)) shapes.push_back(layer.weight.sizes().vec());
+      if (deviations_.count(layer.node)) shapes.push_back(layer.weight.sizes().vec());
     }
     std::vector<double> densities(shapes.size(), 1 - parameters_.rate());
     if (parameters_.distribution() == Rigl::ERDOS_RENYI_KERNEL) {
-      densities = ErdosRenyiKernelDensities(shapes, parameters_.rate());
+      densities = ErdosRenyiKernelDensities(shapes, parameters_.rate(), OfFilters());
     }
     MaskUpdate update;
-    double exact = 0;  // live weights up to the layer
+    double exact = 0;  // live entries up to the layer
     int64_t rounded = 0;
     size_t index = 0;
     for (const PrunableLayer& layer : layers) {
-      if (!nodes_.count(layer.node)) continue;
-      const int64_t weights = layer.weight.numel();
-      exact += densities[index++] * static_cast<double>(weights);
-      const int64_t live = std::clamp<int64_t>(std::llround(exact) - rounded, 0, weights);
+      if (!deviations_.count(layer.node)) continue;
+      const int64_t entries = OfFilters() ? layer.weight.size(0) : layer.weight.numel();
+      exact += densities[index++] * static_cast<double>(entries);
+      const int64_t live = std::clamp<int64_t>(std::llround(exact) - rounded, OfFilters() ? 1 : 0, entries);
       rounded += live;
       RandomStream stream(seed_, absl::StrCat("rigl/", layer.node));
-      const std::vector<int64_t> order = RandomPermutation(weights, stream);
-      at::Tensor mask = at::zeros({weights}, at::kDouble);
+      const std::vector<int64_t> order = RandomPermutation(entries, stream);
+      at::Tensor mask = at::zeros({entries}, at::kDouble);
       double* values = mask.mutable_data_ptr<double>();
       for (int64_t i = 0; i < live; ++i) values[order[i]] = 1;
-      update.masks[layer.node] = mask.reshape(layer.weight.sizes()).to(layer.weight.options().requires_grad(false));
+      update.masks[layer.node] = mask.reshape(MaskShape(layer.weight)).to(layer.weight.options().requires_grad(false));
     }
     return update;
   }
 
   const Rigl parameters_;
-  const std::set<std::string> nodes_;
+  const std::map<std::string, double> deviations_;
   const uint64_t seed_;
 };
 
 }  // namespace
 
-std::vector<double> ErdosRenyiKernelDensities(const std::vector<std::vector<int64_t>>& shapes, double rate) {
-  std::vector<double> sizes, sums;
+std::vector<double> ErdosRenyiKernelDensities(const std::vector<std::vector<int64_t>>& shapes, double rate,
+                                              bool of_filters) {
+  std::vector<double> sizes, sums, entries;
   for (const std::vector<int64_t>& shape : shapes) {
     double size = 1, sum = 0;
     for (const int64_t extent : shape) {
@@ -122,17 +146,18 @@ std::vector<double> ErdosRenyiKernelDensities(const std::vector<std::vector<int6
     }
     sizes.push_back(size);
     sums.push_back(sum);
+    entries.push_back(of_filters ? static_cast<double>(shape[0]) : size);
   }
-  const double live = (1 - rate) * std::accumulate(sizes.begin(), sizes.end(), 0.0);
+  const double live = (1 - rate) * std::accumulate(entries.begin(), entries.end(), 0.0);
   std::vector<double> densities(shapes.size(), 0);
   std::vector<bool> dense(shapes.size(), false);
   while (true) {
     double left = live, divisor = 0, most = 0;
     for (size_t i = 0; i < shapes.size(); ++i) {
       if (dense[i]) {
-        left -= sizes[i];
+        left -= entries[i];
       } else {
-        divisor += sums[i];
+        divisor += of_filters ? entries[i] * sums[i] / sizes[i] : sums[i];
         most = std::max(most, sums[i] / sizes[i]);
       }
     }
@@ -155,8 +180,10 @@ absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateRigl(const Rigl& paramete
   if (!(parameters.last() > 0 && parameters.last() <= 1)) {
     return FieldError("last", absl::StrCat("is ", parameters.last(), "; must be in (0, 1]"));
   }
-  PRUNELAB_ASSIGN_OR_RETURN(std::set<std::string> nodes, ChosenLayers(parameters.layers(), *setup.network));
-  return std::make_unique<RigLPruning>(parameters, std::move(nodes), setup.seed);
+  PRUNELAB_ASSIGN_OR_RETURN(const std::set<std::string> nodes, ChosenLayers(parameters.layers(), *setup.network));
+  std::map<std::string, double> deviations;
+  for (const std::string& node : nodes) deviations[node] = setup.network->InitialDeviation(setup.network->Index(node));
+  return std::make_unique<RigLPruning>(parameters, std::move(deviations), setup.seed);
 }
 const bool registered = RegisterPruningStrategy(&CreateRigl);
 

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "ml/base/field_error.h"
 #include "ml/pruning/pruning_strategy.h"
 #include "ml/pruning/rigl.pb.h"
@@ -87,6 +89,53 @@ TEST(RiglTest, ByHand) {
   const auto update = *(*Create(parameters))->Update({0, 5, 10, 1}, layers);
   const at::Tensor live = update->masks.at("block.downsample").view({-1}).nonzero().view({-1});
   EXPECT_TRUE(live.equal(at::tensor({0, 1, 2, 3, 4, 5, 7, 60}, at::kLong))) << live;
+}
+
+// Four live filters of eight, of which half are dropped: by mean |w|; as many grow by mean |gradient|.
+TEST(RiglTest, FiltersByHand) {
+  for (const Rigl::Grown grown : {Rigl::ZERO, Rigl::FRESH}) {
+    Rigl parameters;
+    parameters.set_granularity(MaskUnit::FILTER);
+    parameters.set_drop_fraction(1);
+    parameters.set_last(1);
+    parameters.set_period(5);
+    parameters.set_grown(grown);
+    parameters.mutable_layers()->set_include("block.downsample");
+    std::vector<PrunableLayer> layers = ReferenceLayers(Granularity::kFilter);
+    PrunableLayer& layer = layers[3];
+    for (int64_t filter = 0; filter < 8; ++filter) {
+      layer.mask[filter].fill_(filter < 4);
+      layer.weight[filter].fill_(filter % 2 ? 4 - filter : filter - 4);  // |w| of the live ones: 4, 3, 2, 1
+      layer.gradient[filter].fill_(0);
+    }
+    layer.gradient[6][0].fill_(-80);
+    layer.gradient[3].fill_(2);   // dropped, and grown again
+    layer.gradient[0].fill_(99);  // stays anyway
+    const auto update = *(*Create(parameters))->Update({0, 5, 10, 1}, layers);
+    EXPECT_TRUE(
+        at::equal(update->masks.at("block.downsample").flatten(), at::tensor({1, 1, 0, 1, 0, 0, 1, 0}).to(at::kFloat)));
+    EXPECT_EQ(update->weights, MaskUpdate::Weights::kZeroGrown);
+    if (grown == Rigl::ZERO) {
+      EXPECT_TRUE(update->new_weights.empty());
+      continue;
+    }
+    const at::Tensor weight = update->new_weights.at("block.downsample.weight");
+    EXPECT_TRUE(at::equal(weight.slice(0, 0, 6), layer.weight.slice(0, 0, 6)));
+    EXPECT_FALSE(at::equal(weight[6], layer.weight[6]));
+    EXPECT_LT(weight[6].abs().max().item<double>(), 5 * std::sqrt(2.0 / 8));
+  }
+}
+
+TEST(RiglTest, EachLayerStartsWithAFilter) {
+  Rigl parameters;
+  parameters.set_granularity(MaskUnit::FILTER);
+  parameters.set_rate(0.97);
+  const auto update = *(*Create(parameters))->Update({0, 0, 100, 10}, ReferenceLayers(Granularity::kFilter));
+  ASSERT_EQ(update->masks.size(), 4u);
+  for (const auto& [node, mask] : update->masks) {
+    EXPECT_EQ(mask.dim() == 4 ? mask.size(1) : 0, 1) << node;
+    EXPECT_GE(mask.sum().item<double>(), 1) << node;
+  }
 }
 
 TEST(RiglTest, RefusesBadFractions) {

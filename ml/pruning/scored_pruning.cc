@@ -1,6 +1,7 @@
 #include "ml/pruning/scored_pruning.h"
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <string>
 
@@ -111,6 +112,19 @@ absl::StatusOr<Times> TimesOf(const Fields& fields, const std::string& message, 
   return fields.Has("begin_epoch") ? RisingTimes(fields, rate) : PeriodicTimes(fields, rate);
 }
 
+absl::StatusOr<DeadGradient> DeadGradientOf(const Fields& fields, GradientPolicy policy) {
+  const auto wanted = fields.Sub<DeadGradientScale>("dead_gradient");
+  if (!wanted) return DeadGradient();
+  if (!(wanted->scale() >= 0 && std::isfinite(wanted->scale()))) {
+    return FieldError("dead_gradient.scale", absl::StrCat("is ", wanted->scale(), "; must be at least 0 and finite"));
+  }
+  const DeadGradient gradient = {wanted->scale(), wanted->as_live()};
+  if (gradient.changes() && policy != GradientPolicy::kStraightThrough) {
+    return FieldError("dead_gradient", "scales straight-through gradients; gradient must be STRAIGHT_THROUGH");
+  }
+  return gradient;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateScoredPruning(const Message& parameters,
@@ -133,12 +147,35 @@ absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateScoredPruning(const Messa
                                    "step has given one; ",
                                    times.remedy));
   }
+  if (options.scores.of_batch_norm && times.before_step && setup.fresh_weights && rate > 0) {
+    return FieldError(times.field,
+                      absl::StrCat("lets the first ranking come before any step, where the weights are fresh and all "
+                                   "scales of batch norms are 1; ",
+                                   times.remedy));
+  }
   PRUNELAB_ASSIGN_OR_RETURN(LayerRanking ranking, LayerRanking::Create(std::move(options), *setup.network));
 
-  const auto gradient = fields.EnumValue<MaskGradient::Policy>("gradient");
-  const GradientPolicy own = times.again ? GradientPolicy::kStraightThrough : GradientPolicy::kMasked;
-  return MakeRankedPruning({times.rate_at, gradient ? ToGradientPolicy(*gradient) : own, times.again},
-                           std::move(ranking));
+  RankedPruningOptions ranked;
+  ranked.rate_at = times.rate_at;
+  ranked.regrows = times.again;
+  ranked.gradient_policy = times.again ? GradientPolicy::kStraightThrough : GradientPolicy::kMasked;
+  if (const auto gradient = fields.EnumValue<MaskGradient::Policy>("gradient")) {
+    ranked.gradient_policy = ToGradientPolicy(*gradient);
+  }
+  PRUNELAB_ASSIGN_OR_RETURN(ranked.dead_gradient, DeadGradientOf(fields, ranked.gradient_policy));
+  if (const auto on_return = fields.EnumValue<OnReturn::Kind>("on_return")) ranked.on_return = *on_return;
+  if (ranked.on_return != OnReturn::KEEP && ranking.granularity() != Granularity::kFilter) {
+    return FieldError("on_return", absl::StrCat("is ", OnReturn::Kind_Name(ranked.on_return),
+                                                ", which changes filters, and weights are masked; must be KEEP, or "
+                                                "granularity FILTER"));
+  }
+  ranked.seed = setup.seed;
+  if (ranked.on_return == OnReturn::REINITIALISE) {
+    for (const std::string& node : ranking.nodes()) {
+      ranked.deviations[node] = setup.network->InitialDeviation(setup.network->Index(node));
+    }
+  }
+  return MakeRankedPruning(std::move(ranked), std::move(ranking));
 }
 
 }  // namespace prunelab

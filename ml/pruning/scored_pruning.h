@@ -20,6 +20,8 @@
 //                without it the masks are fixed then
 //   granularity  MaskUnit.Kind: where FILTER, scores of single weights are averaged over the filter
 //   gradient     MaskGradient.Policy: what masked weights learn
+//   dead_gradient  DeadGradientScale: what of it, where it is straight-through
+//   on_return    OnReturn.Kind: what becomes of the weights of filters that return; KEEP without it
 //   importance   Importance.Kind: which scores
 //   layers       LayerSelection: which convolutions; every one without it
 //   ranking      Ranking: scope and limits; GLOBAL without it

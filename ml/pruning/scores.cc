@@ -2,10 +2,27 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "ml/base/check.h"
 
 namespace prunelab {
+namespace {
+
+// 1 - mean |cosine| to the other rows of weight [out, ...], in its dtype, as [out, 1, 1, 1].
+at::Tensor DirectionScores(const at::Tensor& weight) {
+  const at::Tensor rows = weight.flatten(1).to(at::kDouble);
+  const int64_t filters = rows.size(0);
+  const at::Tensor norms = rows.norm(2, /*dim=*/1, /*keepdim=*/true);
+  const at::Tensor unit = at::where(norms.gt(0), rows / norms, at::zeros({}, rows.options()));
+  const at::Tensor cosines = at::mm(unit, unit.t()).abs();
+  const at::Tensor others = (cosines.sum(1) - cosines.diagonal()) / std::max<int64_t>(filters - 1, 1);
+  const at::Tensor scores = (1 - others).clamp_min(0) * norms.flatten().gt(0);
+  return scores.to(weight.scalar_type()).view({-1, 1, 1, 1});
+}
+
+}  // namespace
 
 Scores ImportanceScores(Importance::Kind kind) {
   switch (kind) {
@@ -18,6 +35,17 @@ Scores ImportanceScores(Importance::Kind kind) {
     case Importance::WEIGHT_TIMES_GRADIENT:
       return {[](const at::Tensor& weight, const at::Tensor& gradient) { return at::mul(weight, gradient).abs_(); },
               true};
+    case Importance::BATCH_NORM_SCALE: {
+      Scores scores;
+      scores.of_filters = scores.of_batch_norm = true;
+      return scores;
+    }
+    case Importance::DIRECTION: {
+      Scores scores;
+      scores.of = [](const at::Tensor& weight, const at::Tensor&) { return DirectionScores(weight); };
+      scores.of_filters = true;
+      return scores;
+    }
   }
   PRUNELAB_CHECK(false) << "importance " << static_cast<int>(kind);
   return {};

@@ -18,6 +18,8 @@ struct Scores {
   // undefined where the scores do not need it.
   std::function<at::Tensor(const at::Tensor& weight, const at::Tensor& gradient)> of;
   bool needs_gradients = false;
+  bool of_filters = false;     // there are none of single weights
+  bool of_batch_norm = false;  // instead of `of`: |gamma| of the BatchNorm that reads the filter alone
 };
 
 // Those that the field `importance` of the strategies' parameters names.

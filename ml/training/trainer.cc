@@ -14,6 +14,7 @@
 #include "ml/base/status_macros.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/device_arithmetic.h"
+#include "ml/pruning/readers.h"
 #include "ml/training/precision.h"
 #include "ml/training/schedule.h"
 #include "ml/training/step_plan.h"
@@ -74,6 +75,21 @@ std::map<std::string, size_t> ConvWeights(const Model& model) {
   return weights;
 }
 
+// What the gradient of a masked convolution's weight is multiplied by: 1 where the mask is on. It waits for no device.
+at::Tensor DeadGradientFactor(const Model& model, const std::string& conv, const DeadGradient& dead) {
+  const at::Tensor& mask = model.masks().at(conv);
+  at::Tensor off = at::full({}, dead.scale, mask.options());
+  const std::string norm = dead.as_live ? OwnBatchNorm(model.info(), conv) : "";
+  if (!norm.empty()) {
+    const double epsilon = model.info().node(model.info().Index(norm)).batch_norm2d().epsilon();
+    const at::Tensor live = mask.flatten(1).ne(0).any(1).to(mask.scalar_type());
+    const at::Tensor variances = model.Get(absl::StrCat(norm, ".running_var")).detach();
+    const at::Tensor mean = (variances * live).sum() / live.sum().clamp_min(1);
+    off = off * (epsilon / (mean + epsilon)).sqrt();
+  }
+  return mask + (1 - mask) * off;
+}
+
 // Parameters and buffers, by name.
 std::map<std::string, at::Tensor> CopiesOf(const Model& model) {
   std::map<std::string, at::Tensor> copies;
@@ -108,6 +124,7 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(TrainingSetup setup) {
     PRUNELAB_RETURN_IF_ERROR(LoadIntoModel(*state, "the training before", trainer->model_));
     state.reset();
     trainer->start_masks_ = StartMasksOf(trainer->model_, *trainer->setup_.strategy);
+    if (trainer->filter_measures_) trainer->filter_measures_.emplace(trainer->model_);
   }
   return trainer;
 }
@@ -141,6 +158,7 @@ Trainer::Trainer(TrainingSetup setup, ValidationSplit split, Model model)
     setup_.strategy->Attach(*probe_);
   }
   if (setup_.rewind_to_start) start_ = CopiesOf(model_);
+  if (setup_.config.filter_measures()) filter_measures_.emplace(model_);
 }
 
 StepPosition Trainer::Position(int64_t back) const {
@@ -163,6 +181,7 @@ absl::Status Trainer::UpdateMasks(const absl::StatusOr<std::optional<MaskUpdate>
   ApplyMaskUpdate(**update, start_masks_, model_, optimizer_.momentum());
   epoch_so_far_.measures.set_mask_updates(epoch_so_far_.measures.mask_updates() + 1);
   sums_.AddMaskChanges(model_, before);
+  if (filter_measures_) filter_measures_->CountChanges(before, model_.masks(), Position().step());
   return absl::OkStatus();
 }
 
@@ -171,6 +190,7 @@ void Trainer::Rewind() {
     if (model_.Has(name)) model_.Get(name).detach().copy_(tensor);  // no masks
   }
   start_masks_.Zero(model_);
+  if (filter_measures_) filter_measures_.emplace(model_);
 }
 
 GradientPolicy Trainer::StepPolicy() const {
@@ -207,6 +227,16 @@ void Trainer::Learn(const Model& model, bool last_step, StepTensors& step) {
       gradients[index] = at::mul(gradients[index], mask);
       if (activations.gradients.empty() || !activations.gradients[index].defined()) continue;
       activations.gradients[index] = at::mul(activations.gradients[index], mask);
+    }
+  }
+  const DeadGradient dead = setup_.strategy->dead_gradient();
+  if (dead.changes() && setup_.strategy->gradient_policy() == GradientPolicy::kStraightThrough) {
+    for (const auto& [node, mask] : model.masks()) {
+      const size_t index = conv_weights_.at(node);
+      const at::Tensor factor = DeadGradientFactor(model, node, dead);
+      gradients[index] = at::mul(gradients[index], factor);
+      if (activations.gradients.empty() || !activations.gradients[index].defined()) continue;
+      activations.gradients[index] = at::mul(activations.gradients[index], factor);
     }
   }
   PenaltyMeasures measures;
@@ -303,6 +333,7 @@ absl::StatusOr<EpochRecord> Trainer::RunEpoch() {
     Diverge("the training loss is not finite", record);
   if (!record.diverged) EvaluateEpoch(record);
   MeasureNetwork(model_, record.measures);
+  if (filter_measures_) filter_measures_->EndEpoch(model_, Position().step(), record.measures);
   ++epoch_;
   iteration_ = 0;
   return record;

@@ -41,6 +41,7 @@
 #include "ml/safetensors/safetensors.h"
 #include "ml/training/epoch_measures.h"
 #include "ml/training/epoch_record.h"
+#include "ml/training/filter_measures.h"
 #include "ml/training/penalty.h"
 #include "ml/training/prunable_layers.h"
 #include "ml/training/sgd.h"
@@ -161,6 +162,7 @@ class Trainer {
   // Masks by conv node, of those in a saved state.
   std::map<std::string, at::Tensor> TakeMasks(SavedState::Group group, StateReader& reader) const;
   void TakeGradients(StateReader& reader);
+  void TakeFilterMeasures(StateReader& reader);
   // The place in the training, and what is known of the epoch so far.
   SavedState Progress() const;
   void SetProgress(const SavedState& saved);
@@ -188,6 +190,7 @@ class Trainer {
   mutable bool total_epochs_read_ = false;  // by the strategy
   EpochRecord epoch_so_far_;                // without what sums_ has until the epoch ends
   EpochSums sums_;
+  std::optional<FilterMeasures> filter_measures_;  // if the config asks for them
 };
 
 }  // namespace prunelab

@@ -35,6 +35,10 @@ Safetensors Trainer::SaveState() const {
     add(SavedState::MOMENTUM, parameters[i].name, optimizer_.momentum()[i]);
   }
   for (const auto& [node, gradient] : last_gradients_) add(SavedState::GRADIENT, node, gradient);
+  if (filter_measures_) {
+    for (const auto& [node, weight] : filter_measures_->start()) add(SavedState::EPOCH_START, node, weight);
+    for (const auto& [node, steps] : filter_measures_->changed()) add(SavedState::MASK_CHANGED, node, steps);
+  }
   const StrategyState strategy = setup_.strategy->SaveState();
   for (const auto& [name, tensor] : strategy.tensors) add(SavedState::STRATEGY, name, tensor);
   state.message = Progress();
@@ -82,6 +86,7 @@ absl::Status Trainer::LoadState(const Safetensors& file, const std::string& name
   const std::map<std::string, at::Tensor> masks = TakeMasks(SavedState::MASK, reader);
   std::map<std::string, at::Tensor> start_masks = TakeMasks(SavedState::START_MASK, reader);
   TakeGradients(reader);
+  TakeFilterMeasures(reader);
   StrategyState strategy;
   for (const auto& [key, tensor] : reader.Group(SavedState::STRATEGY)) {
     strategy.tensors[key] = reader.Take(SavedState::STRATEGY, key, tensor).to(setup_.device);
@@ -123,6 +128,20 @@ void Trainer::TakeGradients(StateReader& reader) {
     const at::Tensor gradient = reader.Take(SavedState::GRADIENT, node, weight);
     if (gradient.defined()) last_gradients_[node] = LaidOutAs(gradient.to(setup_.device), weight);
   }
+}
+
+void Trainer::TakeFilterMeasures(StateReader& reader) {
+  if (!filter_measures_) return;
+  const auto taken = [&](SavedState::Group group, const std::map<std::string, at::Tensor>& like) {
+    std::map<std::string, at::Tensor> tensors;
+    for (const auto& [node, tensor] : like) {
+      const at::Tensor saved = reader.Take(group, node, tensor);
+      tensors[node] = saved.defined() ? LaidOutAs(saved.to(setup_.device), tensor) : tensor;
+    }
+    return tensors;
+  };
+  filter_measures_->Set(taken(SavedState::EPOCH_START, filter_measures_->start()),
+                        taken(SavedState::MASK_CHANGED, filter_measures_->changed()));
 }
 
 void Trainer::SetProgress(const SavedState& saved) {

@@ -64,8 +64,10 @@ class ScriptedStrategy : public PruningStrategy {
     update.masks["conv"] = mask;
     return std::optional<MaskUpdate>(update);
   }
+  DeadGradient dead_gradient() const override { return dead; }
   MaskUpdate::Weights weights = MaskUpdate::Weights::kKeep;
   MaskUpdate::Momentum momentum = MaskUpdate::Momentum::kKeep;
+  DeadGradient dead;
   std::vector<bool> shown_gradient;
 };
 
@@ -160,11 +162,16 @@ TrainingSetup SmallSetup(const Dataset& data, std::unique_ptr<PruningStrategy> s
   return setup;
 }
 
-// The same two epochs written out: SGD of torch.optim.SGD, the penalty's gradient, the masks of the scripted strategy.
-TEST(TrainerTest, EqualsTheLoopWrittenOut) {
+// The same two epochs written out: SGD of torch.optim.SGD, the penalty's gradient, the masks of the scripted strategy,
+// what masked filters learn of their gradient, and the measures of filters.
+void ExpectTheLoopWrittenOut(const DeadGradient& dead) {
+  SCOPED_TRACE(absl::StrCat("dead gradient times ", dead.scale, dead.as_live ? ", as live" : ""));
   const Dataset data = SmallData();
-  const std::unique_ptr<Trainer> trainer =
-      *Trainer::Create(SmallSetup(data, std::make_unique<ScriptedStrategy>(), 0.05));
+  auto strategy = std::make_unique<ScriptedStrategy>();
+  strategy->dead = dead;
+  TrainingSetup setup = SmallSetup(data, std::move(strategy), 0.05);
+  setup.config.set_filter_measures(true);
+  const std::unique_ptr<Trainer> trainer = *Trainer::Create(std::move(setup));
   Model model = Model::Create(SmallNetwork(), at::kDouble, at::kCPU);
   InitializeParameters(model, 3);
   ReferencePlan plan;
@@ -172,6 +179,7 @@ TEST(TrainerTest, EqualsTheLoopWrittenOut) {
   std::vector<at::Tensor> parameters, momentum;
   for (const NamedTensor& p : model.parameters()) parameters.push_back(p.tensor);
   for (int64_t epoch = 0; epoch < 2; ++epoch) {
+    const at::Tensor before = model.Get("conv.weight").detach().clone().flatten(1);
     const absl::StatusOr<EpochRecord> record = trainer->RunEpoch();
     ASSERT_TRUE(record.ok()) << record.status();
     double loss_sum = 0;
@@ -191,7 +199,14 @@ TEST(TrainerTest, EqualsTheLoopWrittenOut) {
       for (size_t p = 0; p < parameters.size(); ++p) {
         const at::Tensor w = parameters[p].detach();
         at::Tensor g = gradients[p].clone();
-        if (model.parameters()[p].name == "conv.weight") g += 0.05 * 2 * w;
+        const bool conv = model.parameters()[p].name == "conv.weight";
+        if (conv && step > 0) {
+          const at::Tensor variances = model.Get("bn.running_var");
+          const int64_t off = step == 1 ? 1 : 2;
+          const double live = (variances.sum() - variances[off]).item<double>() / 3;
+          g[off] *= dead.scale * (dead.as_live ? std::sqrt(1e-5 / (live + 1e-5)) : 1);
+        }
+        if (conv) g += 0.05 * 2 * w;
         g += 0.01 * w;
         if (momentum.size() <= p) {
           momentum.push_back(g.clone());
@@ -207,10 +222,48 @@ TEST(TrainerTest, EqualsTheLoopWrittenOut) {
     EXPECT_EQ(record->measures.returned_filters(), epoch == 0 ? 1 : 0);
     EXPECT_EQ(record->measures.filter_sparsity(), 0.25);
     EXPECT_EQ(record->measures.live_filters().at("conv"), 3);
+    // Filters 0, 1 and 3 are live; 1 and 2 changed before step 2, 1 before step 1, too.
+    const at::Tensor now = model.Get("conv.weight").detach().flatten(1), norms = now.norm(2, 1);
+    const at::Tensor cosines = (now * before).sum(1) / norms / before.norm(2, 1);
+    const auto of_live = [](const at::Tensor& x) { return ((x.sum() - x[2]) / 3).item<double>(); };
+    EXPECT_NEAR(record->measures.live_filter_norm(), of_live(norms), 1e-10);
+    EXPECT_NEAR(record->measures.dead_filter_norm(), norms[2].item<double>(), 1e-10);
+    EXPECT_NEAR(record->measures.turned_degrees(), of_live(cosines.acos()) * 180 / M_PI, 1e-6);
+    const double steps = 3 * static_cast<double>(epoch + 1);
+    EXPECT_NEAR(record->measures.mask_age(), (2 * steps + 2 * (steps - 2)) / 4, 1e-12);
   }
   for (size_t p = 0; p < parameters.size(); ++p) {
     const NamedTensor& own = trainer->model().parameters()[p];
     EXPECT_LT((own.tensor - parameters[p]).abs().max().item<double>(), 1e-10) << own.name;
+  }
+}
+
+TEST(TrainerTest, EqualsTheLoopWrittenOut) {
+  for (const DeadGradient& dead : {DeadGradient{}, {0.25, false}, {0, false}, {1, true}, {0.5, true}}) {
+    ExpectTheLoopWrittenOut(dead);
+  }
+}
+
+// Stopped in the middle of an epoch, a training goes on with the measures of filters that it had.
+TEST(TrainerTest, FilterMeasuresOutliveARestart) {
+  const Dataset data = SmallData();
+  const auto create = [&] {
+    TrainingSetup setup = SmallSetup(data, std::make_unique<ScriptedStrategy>(), 0.05);
+    setup.config.set_filter_measures(true);
+    return setup;
+  };
+  const std::unique_ptr<Trainer> whole = *Trainer::Create(create());
+  TrainingSetup stopped = create();
+  int steps = 0;
+  stopped.stop = [&] { return ++steps == 2; };
+  const std::unique_ptr<Trainer> first = *Trainer::Create(std::move(stopped));
+  ASSERT_EQ(first->RunEpoch().status().code(), absl::StatusCode::kCancelled);
+  const std::unique_ptr<Trainer> second = *Trainer::Create(create());
+  ASSERT_TRUE(second->LoadState(first->SaveState(), "state").ok());
+  for (int epoch = 0; epoch < 2; ++epoch) {
+    const EpochRecord expected = *whole->RunEpoch(), record = *second->RunEpoch();
+    EXPECT_TRUE(record.measures.has_turned_degrees() && record.measures.has_mask_age());
+    EXPECT_EQ(record.measures.SerializeAsString(), expected.measures.SerializeAsString()) << epoch;
   }
 }
 

@@ -460,8 +460,13 @@ def table(records):
 
 def totals(records, count):
     ok = [passes(record) for record in records]
-    return {key: f"{sum(row[key] for row in ok)} of {count}" for key in
-            ("script", "dynamo", "float32", "float64", "removed", "onnxruntime", "coupled")}
+    result = {key: f"{sum(row[key] for row in ok)} of {count}" for key in
+              ("script", "dynamo", "float32", "float64", "removed", "onnxruntime")}
+    managed = ["torch_pruning_parameters" in record.get("coupled", {}) for record in records]
+    result["coupled"] = f"{sum(row['coupled'] for row in ok)} of {sum(managed)}"
+    every = [all(value for key, value in row.items() if key != "coupled" or by_peer) for row, by_peer in zip(ok, managed)]
+    result["every"] = f"{sum(every)} of {count}"
+    return result
 
 
 TOTALS = {
@@ -470,7 +475,8 @@ TOTALS = {
     "float64": "outputs equal in float64 (BN kept)",
     "removed": "half of each convolution's filters removed, outputs equal in float32 and float64",
     "onnxruntime": "what is left, exported again, equal in onnxruntime",
-    "coupled": "half of each group removed: parameters, MACs and outputs equal Torch-Pruning's",
+    "coupled": "half of each group removed: parameters, MACs and outputs equal Torch-Pruning's, where it manages the network",
+    "every": "all of this",
 }
 
 

@@ -18,6 +18,7 @@ from scipy import stats
 
 CLASSES = 10  # of the data: a diverged run counts as chance, or as the worst finished run where that is worse
 LOWER_IS_BETTER = {"test_loss", "live_parameters", "live_macs"}
+NEITHER = {"mean_abs_rho", "live_filter_norm", "dead_filter_norm", "turned_degrees", "mask_age"}
 
 
 def blocks(text, name):
@@ -35,15 +36,55 @@ def field(text, name, default):
     return match.group(1) if match else default
 
 
+def plan(block, terms):
+    """Its place among the primary ones (0: none), and its manipulation checks."""
+    checks = []
+    for check in re.findall(r"manipulation {([^}]*)}", block):
+        checks.append(
+            (field(check, "metric", "").lower(), field(check, "treatment", terms[0][0]), field(check, "control", terms[1][0]),
+             float(field(check, "at_most", math.inf)), float(field(check, "at_least", -math.inf)))
+        )
+    rest = re.sub(r"manipulation {[^}]*}", "", block)
+    return int(field(rest, "primary", 0)), checks
+
+
+def held(rows, checks):
+    for metric, treatment, control, at_most, at_least in checks:
+        values = [values_of([row for row in rows if row["status"] == "done"], arm, metric, None) for arm in (treatment, control)]
+        seeds = [seed for seed in values[0] if seed in values[1]]
+        if not seeds:
+            return False
+        ratio = sum(values[0][seed] for seed in seeds) / sum(values[1][seed] for seed in seeds)
+        if not at_least <= ratio <= at_most:
+            return False
+    return True
+
+
+def holm(p):
+    """The adjusted p of each, and its divisor."""
+    order = sorted(range(len(p)), key=lambda i: p[i])
+    largest, divisor, ended_by, result = 0, len(p), None, [None] * len(p)
+    for rank, i in enumerate(order):
+        if rank == 0 or p[i] != p[order[rank - 1]]:
+            divisor = len(p) - rank
+        largest = max(largest, min(1, divisor * p[i]))
+        if largest > 0.05 and ended_by is None:
+            ended_by = divisor
+        # Holm stops at the first that is not rejected; a later one that its own divisor would reject gets its divisor.
+        ended = largest > 0.05 and divisor * p[i] <= 0.05
+        result[i] = (largest, ended_by if ended else divisor)
+    return result
+
+
 def wanted(text):
     for block in blocks(text, "comparison"):
         terms = [(field(block, "treatment", ""), 1.0), (field(block, "control", ""), -1.0)]
-        yield None, terms, field(block, "metric", "TEST_TOP1").lower(), float(field(block, "margin", 0))
+        yield None, terms, field(block, "metric", "TEST_TOP1").lower(), float(field(block, "margin", 0)), plan(block, terms)
     for block in blocks(text, "contrast"):
         terms = [(field(t, "arm", ""), float(field(t, "weight", 0))) for t in re.findall(r"term {([^}]*)}", block)]
         yield field(block, "name", ""), terms, field(block, "metric", "TEST_TOP1").lower(), float(
             field(block, "margin", 0)
-        )
+        ), plan(block, terms)
 
 
 def lost_value(rows, arms, metric):
@@ -139,28 +180,41 @@ def main():
     with open(os.path.join(folder, "comparisons.json")) as file:
         reported = json.load(file)
     assert len(reported) == len(comparisons) > 0, (len(reported), len(comparisons))
-    judged = [judge(rows, terms, metric, margin) for _, terms, metric, margin in comparisons]
-    p = [result["p_sign_flip"] for _, result in judged]
-    order = sorted(range(len(p)), key=lambda i: p[i])
-    largest, divisor, ended_by = 0, len(p), None
-    for rank, i in enumerate(order):
-        if rank == 0 or p[i] != p[order[rank - 1]]:
-            divisor = len(p) - rank
-        largest = max(largest, min(1, divisor * p[i]))
-        if largest > 0.05 and ended_by is None:
-            ended_by = divisor
-        # Holm stops at the first that is not rejected; a later one that its own divisor would reject gets its divisor.
-        ended = largest > 0.05 and divisor * p[i] <= 0.05
-        judged[i][1].update(p_holm=largest, holm_divisor=ended_by if ended else divisor)
-    for (name, terms, metric, margin), (d, result), report in zip(comparisons, judged, reported):
+    judged = [judge(rows, terms, metric, margin) for _, terms, metric, margin, _ in comparisons]
+    # No verdict across measures of sparsity, which these files do not tell: taken as reported.
+    decidable = [2 / 2 ** len(d) <= 0.05 and "obstacle" not in report for (d, _), report in zip(judged, reported)]
+    primary = sorted((i for i, c in enumerate(comparisons) if c[4][0]), key=lambda i: comparisons[i][4][0])
+    others = [i for i in range(len(comparisons)) if i not in primary]
+    for _, result in judged:
+        result.update(p_holm=result["p_sign_flip"], holm_divisor=1)
+        if "p_equivalence" in result:
+            result["p_equivalence_holm"] = result["p_equivalence"]
+    budget = [i for i in others if decidable[i]]
+    for i, (p, divisor) in zip(budget, holm([judged[i][1]["p_sign_flip"] for i in budget])):
+        judged[i][1].update(p_holm=p, holm_divisor=divisor)
+    budget = [i for i in others if "p_equivalence" in judged[i][1] and "obstacle" not in reported[i]]
+    for i, (p, _) in zip(budget, holm([judged[i][1]["p_equivalence"] for i in budget])):
+        judged[i][1]["p_equivalence_holm"] = p
+    closed = False
+    for i in primary + others:
+        name, terms, metric, margin, (place, checks) = comparisons[i]
+        (d, result), report = judged[i], reported[i]
         result["ci_low"], result["ci_high"] = interval(d, 0.05 / result["holm_divisor"])
         verdict = "no conclusion"
-        if result["p_holm"] <= 0.05:
-            verdict = "better" if (result["difference"] > 0) != (metric in LOWER_IS_BETTER) else "worse"
+        if closed or "obstacle" in report:
+            pass
+        elif not held(rows, checks):
+            verdict = "could not be tested"
+        elif result["p_holm"] <= 0.05:
+            above = result["difference"] > 0
+            verdict = "better" if above != (metric in LOWER_IS_BETTER) else "worse"
+            if metric in NEITHER:
+                verdict = "higher" if above else "lower"
             if -margin < result["ci_low"] and result["ci_high"] < margin:
                 verdict += " by less than the margin"
-        elif result.get("p_equivalence", 1) <= 0.05:
+        elif result.get("p_equivalence_holm", 1) <= 0.05:
             verdict = "equivalent"
+        closed = closed or (place > 0 and verdict in ("no conclusion", "could not be tested"))
         result["verdict"] = verdict
         for key, value in result.items():
             other = report[key]

@@ -27,10 +27,9 @@ constexpr MaskKind kMaskKinds[] = {MaskKind::kNone,       MaskKind::kUniform,   
                                    MaskKind::kDeadLayers, MaskKind::kDeadBlocks, MaskKind::kLastOfBlock,
                                    MaskKind::kOneAlive};
 // Also those of gates, branches and groups.
-constexpr MaskKind kAllMaskKinds[] = {MaskKind::kNone,        MaskKind::kUniform,      MaskKind::kWeights,
-                                      MaskKind::kDeadLayers,  MaskKind::kDeadBlocks,   MaskKind::kLastOfBlock,
-                                      MaskKind::kOneAlive,    MaskKind::kDeadGates,    MaskKind::kDeadBranches,
-                                      MaskKind::kDeadGroups};
+constexpr MaskKind kAllMaskKinds[] = {
+    MaskKind::kNone,        MaskKind::kUniform,  MaskKind::kWeights,   MaskKind::kDeadLayers,   MaskKind::kDeadBlocks,
+    MaskKind::kLastOfBlock, MaskKind::kOneAlive, MaskKind::kDeadGates, MaskKind::kDeadBranches, MaskKind::kDeadGroups};
 
 // Initial weights. BN scales, shifts and running statistics have both signs and are far from their initial values, with
 // some scales exactly zero if `zero_scales`. Biases and stored constants are random.

@@ -158,7 +158,7 @@ void BatchNormReference(int64_t rows, int64_t channels, const double* y, const d
 
 #define PRUNELAB_INSTANTIATE(T)                                                                                       \
   template void BatchNormStatistics(const BatchNormLayout&, const T*, double*, double*);                              \
-  template void BatchNormForward(const BatchNormLayout&, const T*, const T*, const T*, const T*, Rectifier, T*);           \
+  template void BatchNormForward(const BatchNormLayout&, const T*, const T*, const T*, const T*, Rectifier, T*);      \
   template void BatchNormBackward(const BatchNormLayout&, const T*, const T*, const T*, const T*, const T*, const T*, \
                                   const double*, Rectifier, T*, double*, double*, T*, T*)
 PRUNELAB_INSTANTIATE(float);

@@ -207,7 +207,8 @@ void Forward(const BatchNormLayout& layout, const T* y, const T* scale, const T*
 
 template <typename T>
 void BackwardSums(const BatchNormLayout& layout, const T* gradient, const T* y, const T* out, const T* scale,
-                  const T* shift, const T* mean, const Rectifier& relu, T* gated, double* sum, double* product, T* scratch) {
+                  const T* shift, const T* mean, const Rectifier& relu, T* gated, double* sum, double* product,
+                  T* scratch) {
   const int64_t channels = layout.channels, size = BatchNormBlock(channels);
   for (int64_t begin = 0; begin < layout.rows; begin += size) {
     const int64_t count = layout.rows - begin < size ? layout.rows - begin : size;
@@ -253,7 +254,8 @@ void BackwardSums(const BatchNormLayout& layout, const T* gradient, const T* y, 
 
 template <typename T>
 void BackwardInput(const BatchNormLayout& layout, const T* gradient, const T* y, const T* scale, const T* shift,
-                   const T* mean, const T* of_y, const T* constant, const Rectifier& relu, T* dy, T* dy_stored, T* scratch) {
+                   const T* mean, const T* of_y, const T* constant, const Rectifier& relu, T* dy, T* dy_stored,
+                   T* scratch) {
   const int64_t channels = layout.channels, size = BatchNormBlock(channels);
   for (int64_t begin = 0; begin < layout.rows; begin += size) {
     const int64_t count = layout.rows - begin < size ? layout.rows - begin : size;

@@ -15,12 +15,14 @@ namespace prunelab {
 template <typename T>
 struct BatchNormRows {
   void (*statistics)(const T* y, int64_t rows, int64_t channels, const T* pivot, double* sum, double* square);
-  void (*forward)(const BatchNormLayout& layout, const T* y, const T* scale, const T* shift, const T* addend, const Rectifier& relu,
-                  T* out, T* scratch);
+  void (*forward)(const BatchNormLayout& layout, const T* y, const T* scale, const T* shift, const T* addend,
+                  const Rectifier& relu, T* out, T* scratch);
   void (*backward_sums)(const BatchNormLayout& layout, const T* gradient, const T* y, const T* out, const T* scale,
-                        const T* shift, const T* mean, const Rectifier& relu, T* gated, double* sum, double* product, T* scratch);
+                        const T* shift, const T* mean, const Rectifier& relu, T* gated, double* sum, double* product,
+                        T* scratch);
   void (*backward_input)(const BatchNormLayout& layout, const T* gradient, const T* y, const T* scale, const T* shift,
-                         const T* mean, const T* of_y, const T* constant, const Rectifier& relu, T* dy, T* dy_stored, T* scratch);
+                         const T* mean, const T* of_y, const T* constant, const Rectifier& relu, T* dy, T* dy_stored,
+                         T* scratch);
 };
 
 // Rows that are handled at a time, and the scratch that they need: y in full width, and dy.

@@ -41,8 +41,7 @@ int64_t PieceRows(int64_t values) { return std::max<int64_t>(1, 16384 / std::max
 template <typename Work>
 void ForPieces(int64_t rows, int64_t values, const Work& work) {
   const int64_t piece = PieceRows(values);
-  ParallelFor((rows + piece - 1) / piece,
-              [&](int64_t i) { work(i * piece, std::min(piece, rows - i * piece)); });
+  ParallelFor((rows + piece - 1) / piece, [&](int64_t i) { work(i * piece, std::min(piece, rows - i * piece)); });
 }
 
 void Run(const DepthwiseShape& shape, const float* x, const std::vector<float>& taps, const DepthwiseOutput& output,

@@ -87,8 +87,14 @@ void BM_LibraryWeightGradient(benchmark::State& state) {
 }
 
 void Shapes(benchmark::internal::Benchmark* benchmark) {
-  for (const auto& shape : {std::array<int64_t, 4>{96, 32, 3, 1}, {144, 32, 3, 2}, {192, 16, 3, 1}, {384, 8, 3, 1},
-                            {576, 8, 3, 2}, {960, 4, 3, 1}, {240, 28, 5, 1}, {672, 14, 5, 2}}) {
+  for (const auto& shape : {std::array<int64_t, 4>{96, 32, 3, 1},
+                            {144, 32, 3, 2},
+                            {192, 16, 3, 1},
+                            {384, 8, 3, 1},
+                            {576, 8, 3, 2},
+                            {960, 4, 3, 1},
+                            {240, 28, 5, 1},
+                            {672, 14, 5, 2}}) {
     benchmark->Args({shape[0], shape[1], shape[2], shape[3]});
   }
   benchmark->Unit(benchmark::kMillisecond)->UseRealTime();

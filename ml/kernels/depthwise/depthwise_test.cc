@@ -44,7 +44,8 @@ std::vector<DepthwiseShape> Shapes() {
       for (const int64_t stride : {1, 2}) {
         for (const int64_t padding : {int64_t{0}, kernel / 2, kernel - 1}) {
           for (const int64_t size : {7, 8, 19}) {
-            shapes.push_back({2, channels, Axis(size + 1, kernel, stride, padding), Axis(size, kernel, stride, padding)});
+            shapes.push_back(
+                {2, channels, Axis(size + 1, kernel, stride, padding), Axis(size, kernel, stride, padding)});
           }
         }
         shapes.push_back({3, channels, Axis(2, kernel, stride, kernel / 2), Axis(1, kernel, stride, kernel / 2)});
@@ -70,7 +71,8 @@ TEST(DepthwiseTest, EqualsLibTorchInFloat64) {
       const int64_t channels = shape.channels;
       const std::vector<int64_t> of_x = {shape.images, shape.down.size, shape.across.size, channels};
       const std::vector<int64_t> of_y = {shape.images, shape.down.outputs, shape.across.outputs, channels};
-      const at::Tensor x = Values(of_x, 1.3), weight = Values({channels, 1, shape.down.kernel, shape.across.kernel}, 0.7);
+      const at::Tensor x = Values(of_x, 1.3),
+                       weight = Values({channels, 1, shape.down.kernel, shape.across.kernel}, 0.7);
       const at::Tensor dy = Values(of_y, 2.1);
       const std::vector<int64_t> strides = {shape.down.stride, shape.across.stride};
       const std::vector<int64_t> pads = {shape.down.padding, shape.across.padding};
@@ -88,9 +90,9 @@ TEST(DepthwiseTest, EqualsLibTorchInFloat64) {
       const at::Tensor of_clip = (expected + bias.to(at::kDouble).view({1, -1, 1, 1})).clamp(-0.25, 0.75);
       EXPECT_LT((Image(clipped) - of_clip).abs().max().item<double>(), 1e-5);
 
-      const auto [of_input, of_weight, unused] = at::convolution_backward(
-          Image(dy), Image(x), weight.to(at::kDouble), at::OptionalIntArrayRef(), strides, pads, {1, 1}, false, {0, 0},
-          channels, {true, true, false});
+      const auto [of_input, of_weight, unused] =
+          at::convolution_backward(Image(dy), Image(x), weight.to(at::kDouble), at::OptionalIntArrayRef(), strides,
+                                   pads, {1, 1}, false, {0, 0}, channels, {true, true, false});
       const at::Tensor dx = at::full(of_x, NAN), dweight = at::full(weight.sizes(), NAN);
       DepthwiseInputGradient(shape, dy.data_ptr<float>(), weight.data_ptr<float>(), dx.data_ptr<float>());
       EXPECT_LT((Image(dx) - of_input).abs().max().item<double>(), 1e-5);

@@ -193,8 +193,8 @@ void InputGradient(const DepthwiseShape& shape, const float* dy, const float* ta
   }
 }
 
-// As ForChannels, but each channel's sums exist once: body(V{}, c, kept), where the block's sums are at `kept`. The last
-// block has those of 8 channels, of which only the ones that no other block has are used.
+// As ForChannels, but each channel's sums exist once: body(V{}, c, kept), where the block's sums are at `kept`. The
+// last block has those of 8 channels, of which only the ones that no other block has are used.
 template <typename Body>
 inline __attribute__((always_inline)) void ForSums(int64_t channels, const Body& body) {
   int64_t c = 0;
@@ -272,8 +272,8 @@ constexpr ForWindow Of() {
   return {&Forward<kKernel, kStride>, &AddWeightGradient<kKernel, kStride>};
 }
 const ForWindow& Find(const DepthwiseAxis& across) {
-  static constexpr ForWindow kWindows[3][2] = {{Of<3, 1>(), Of<3, 2>()}, {Of<5, 1>(), Of<5, 2>()},
-                                               {Of<7, 1>(), Of<7, 2>()}};
+  static constexpr ForWindow kWindows[3][2] = {
+      {Of<3, 1>(), Of<3, 2>()}, {Of<5, 1>(), Of<5, 2>()}, {Of<7, 1>(), Of<7, 2>()}};
   return kWindows[across.kernel / 2 - 1][across.stride - 1];
 }
 
