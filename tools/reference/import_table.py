@@ -348,9 +348,9 @@ def run_network(name, arguments, folder):
         try:
             record[key] = function()
         except Failed as failure:
-            record[key] = {"error": str(failure)}
+            record[key] = {"error": str(failure).replace(f"{folder}/", "")}
         except Exception:  # a fault of this script or of a library: the row says so
-            record[key] = {"error": traceback.format_exc()[-1500:]}
+            record[key] = {"error": traceback.format_exc()[-1500:].replace(f"{folder}/", "")}
         seconds[key] = round(time.time() - start)
 
     def import_and_compare(exporter, path, dtypes):
@@ -481,7 +481,8 @@ TOTALS = {
 
 
 def reasons(records):
-    """Why columns are empty: the first lines of the errors, with the networks that have them."""
+    """Why columns are empty: the first lines of the errors, with the networks that have them. An error that stops
+    several steps is told of the first."""
     found = {}
     for record in records:
         for key in STEPS:
@@ -490,10 +491,12 @@ def reasons(records):
                 if kind in entry:
                     text = entry[kind]
                     text = text.strip().split("\n")[-1] if "Traceback" in text else first_line(text)
-                    text = re.sub(r"/\S*/(network\.onnx)", r"\1", text)
+                    text = re.sub(r"\S*/(network\.onnx)", r"\1", text)
                     where = {"error": key, "onnxruntime_error": "onnxruntime", "torch_pruning": "Torch-Pruning"}[kind]
-                    found.setdefault((where, text), []).append(record["network"])
-    return [f"- {where}: `{text}` ({', '.join(names)})" for (where, text), names in found.items()]
+                    first, names = found.setdefault(text, (where, []))
+                    if record["network"] not in names:
+                        names.append(record["network"])
+    return [f"- {where}: `{text}` ({', '.join(names)})" for text, (where, names) in found.items()]
 
 
 def page(records, template):
