@@ -73,7 +73,7 @@ class ComparisonCheck {
     if (treatment) CheckMeasured(path + ".metric", comparison.metric(), comparison.treatment());
     if (control) CheckMeasured(path + ".metric", comparison.metric(), comparison.control());
     CheckMargin(path + ".margin", comparison.margin());
-    CheckPlan(comparison, path, /*has_arms=*/true);
+    CheckPlan(comparison, path, treatment ? comparison.treatment() : "", control ? comparison.control() : "");
     for (int j = 0; j < i; ++j) {
       const Comparison& other = ablation_.comparison(j);
       if (other.treatment() == comparison.treatment() && other.control() == comparison.control() &&
@@ -92,7 +92,7 @@ class ComparisonCheck {
               "say what the contrast is called, e.g. name: \"interaction\"", errors_);
     CheckOnce(path + ".name", contrast.name(), "contrast", i, &contrasts_, errors_);
     CheckMargin(path + ".margin", contrast.margin());
-    CheckPlan(contrast, path, /*has_arms=*/false);
+    CheckPlan(contrast, path, "", "");
     if (contrast.term_size() < 2) {
       errors_.Add(path, absl::StrCat("has ", contrast.term_size(), contrast.term_size() == 1 ? " term" : " terms",
                                      "; must have at least two, e.g. term { arm: ",
@@ -145,27 +145,36 @@ class ComparisonCheck {
                              "or compare another metric"));
   }
 
-  // What comparisons and contrasts say alike. `has_arms`: a check of manipulation may leave its arms to the comparison.
+  // What comparisons and contrasts say alike. `treatment` and `control`: the arms of a comparison, to which a check of
+  // manipulation may leave its own; "" if it has none, or a wrong one.
   template <typename Wanted>
-  void CheckPlan(const Wanted& wanted, const std::string& path, bool has_arms) {
+  void CheckPlan(const Wanted& wanted, const std::string& path, const std::string& treatment,
+                 const std::string& control) {
     if (wanted.has_claim() && !(wanted.claim() > 0 && std::isfinite(wanted.claim()))) {
       errors_.Add(path + ".claim", absl::StrCat("is ", wanted.claim(), "; must be a finite number above 0"));
     }
     if (wanted.has_primary()) primary_.emplace_back(wanted.primary(), path + ".primary");
     for (int m = 0; m < wanted.manipulation_size(); ++m) {
-      CheckManipulation(wanted.manipulation(m), absl::StrCat(path, ".manipulation[", m, "]"), has_arms);
+      CheckManipulation(wanted.manipulation(m), absl::StrCat(path, ".manipulation[", m, "]"), treatment, control);
     }
   }
 
-  void CheckManipulation(const ManipulationCheck& check, const std::string& path, bool has_arms) {
+  void CheckManipulation(const ManipulationCheck& check, const std::string& path, const std::string& treatment,
+                         const std::string& control) {
     if (!check.has_metric()) errors_.Add(path + ".metric", "is not set; name a metric, e.g. MEAN_ABS_RHO");
-    const auto arm = [&](const char* field, bool has, const std::string& name) {
-      if (!has && has_arms) return;
-      const std::string at = absl::StrCat(path, ".", field);
-      if (CheckIsArm(at, has, name) && check.has_metric()) CheckMeasured(path + ".metric", check.metric(), name);
+    // The arm that is meant; "" if none can be.
+    const auto arm = [&](const char* field, bool has, const std::string& own, const std::string& otherwise) {
+      const bool left = !has && !otherwise.empty();
+      if (!left && !CheckIsArm(absl::StrCat(path, ".", field), has, own)) return std::string();
+      const std::string& name = left ? otherwise : own;
+      if (check.has_metric()) CheckMeasured(path + ".metric", check.metric(), name);
+      return name;
     };
-    arm("treatment", check.has_treatment(), check.treatment());
-    arm("control", check.has_control(), check.control());
+    const std::string of = arm("treatment", check.has_treatment(), check.treatment(), treatment);
+    const std::string to = arm("control", check.has_control(), check.control(), control);
+    if (!of.empty() && of == to) {
+      errors_.Add(path, absl::StrCat("compares ", Quote(of), " with itself; name two different arms"));
+    }
     if (check.has_at_most() == check.has_at_least()) {
       errors_.Add(path, absl::StrCat("has ", check.has_at_most() ? "both" : "none",
                                      " of at_most and at_least; give one, "

@@ -801,6 +801,10 @@ TEST(BadConfigTest, PlansOfComparisons) {
   EXPECT_THAT(errors("manipulation { metric: TEST_LOSS at_most: -1 }"), ElementsAre(HasSubstr("has the ratio -1")));
   EXPECT_THAT(errors("manipulation { metric: TEST_LOSS at_most: 1 treatment: 'x' }"),
               ElementsAre(HasSubstr("comparison[0].manipulation[0].treatment: no arm is called \"x\"")));
+  EXPECT_THAT(errors("manipulation { metric: TEST_LOSS at_most: 1 treatment: 'half/none' }"),
+              ElementsAre(HasSubstr("comparison[0].manipulation[0]: compares \"half/none\" with itself")));
+  EXPECT_THAT(errors("manipulation { metric: LIVE_FILTER_NORM at_most: 1 }"),
+              ElementsAre(HasSubstr("the arm \"half/test\" does not measure"), HasSubstr("\"half/none\"")));
   EXPECT_THAT(
       errors("metric: MASK_AGE"),
       ElementsAre(HasSubstr("is MASK_AGE, which the arm \"half/test\" does not measure; set filter_measures: true"),

@@ -33,6 +33,8 @@ struct Judgement {
   std::optional<Interval> student_95, bootstrap_95;
   double p_sign_flip = 1, p_standard_error = 0, p_holm = 1;
   int64_t holm_divisor = 1;
+  int64_t planning_divisor =
+      1;  // with more seeds: holm_divisor, or, where these can decide nothing, all others' number
   std::optional<double> p_paired_t, p_welch, hedges_g, p_equivalence;
   double p_equivalence_holm = 1;  // p_equivalence, adjusted over all of the ablation's equivalences
   // better, worse (of a measure that is neither: higher, lower; each also "... by less than the margin"), equivalent,

@@ -151,8 +151,11 @@ void Conclude(const ComparisonResult& comparison, const std::vector<SeedValues>&
   }
 }
 
-bool IsDecided(const Judgement& judgement) {
-  return judgement.verdict != "no conclusion" && judgement.verdict != "could not be tested";
+// Whether a primary comparison opens the gate to the next: only by a difference. Where none was found, also if it is
+// equivalent, the 0.05 of the sequence is spent.
+bool OpensTheGate(const Judgement& judgement) {
+  return judgement.verdict != "no conclusion" && judgement.verdict != "could not be tested" &&
+         judgement.verdict != "equivalent";
 }
 
 // Whether a comparison can come out better or worse at all, whatever its seeds show: then it has a part in Holm's
@@ -253,13 +256,15 @@ std::vector<Judgement> JudgeAll(const std::vector<ComparisonResult>& comparisons
   std::string closed_by;
   for (const size_t i : primary) {
     Conclude(comparisons[i], values[i], {p[i], 1}, judgements[i].p_equivalence.value_or(1), closed_by, judgements[i]);
-    if (closed_by.empty() && !IsDecided(judgements[i])) closed_by = comparisons[i].title;
+    if (closed_by.empty() && !OpensTheGate(judgements[i])) closed_by = comparisons[i].title;
   }
   // Then all others together, differences and equivalences.
   std::vector<bool> differs, is_equivalent;
   std::vector<double> p_equivalence;
+  int64_t others = 0;
   for (size_t i = 0; i < comparisons.size(); ++i) {
     const bool other = comparisons[i].primary == 0;
+    others += other && comparisons[i].obstacle.empty();
     differs.push_back(other && CanDecide(comparisons[i], judgements[i]));
     is_equivalent.push_back(other && judgements[i].p_equivalence.has_value() && comparisons[i].obstacle.empty());
     p_equivalence.push_back(judgements[i].p_equivalence.value_or(1));
@@ -268,6 +273,8 @@ std::vector<Judgement> JudgeAll(const std::vector<ComparisonResult>& comparisons
   for (size_t i = 0; i < comparisons.size(); ++i) {
     if (comparisons[i].primary > 0) continue;
     Conclude(comparisons[i], values[i], holm[i], equivalence[i].p, closed_by, judgements[i]);
+    // With more seeds it would share the level with the others.
+    judgements[i].planning_divisor = differs[i] ? holm[i].divisor : std::max<int64_t>(others, 1);
   }
   return judgements;
 }
@@ -275,8 +282,9 @@ std::vector<Judgement> JudgeAll(const std::vector<ComparisonResult>& comparisons
 std::optional<int64_t> SeedsToDecide(const ComparisonResult& comparison) {
   const Judgement& judgement = comparison.judgement;
   if (judgement.verdict != "no conclusion" || !comparison.obstacle.empty()) return std::nullopt;
-  if (!judgement.sd || !comparison.claim) return std::nullopt;
-  return SeedsToDetect(*comparison.claim, *judgement.sd, kAlpha / static_cast<double>(judgement.holm_divisor), kPower);
+  if (!judgement.sd || !comparison.claim || !judgement.closed_by.empty()) return std::nullopt;
+  const double alpha = kAlpha / static_cast<double>(judgement.planning_divisor);
+  return SeedsToDetect(*comparison.claim, *judgement.sd, alpha, kPower);
 }
 
 void MeasureManipulations(ComparisonResult& comparison, const std::vector<RunResult>& results) {

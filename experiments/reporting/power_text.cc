@@ -32,10 +32,12 @@ std::string PowerText(const Ablation& ablation, int64_t seeds, const std::vector
   absl::StrAppend(&text, "With ", SeedCount(seeds), " and Holm over ", others, primary > 0 ? " other" : "",
                   others == 1 ? " comparison" : " comparisons",
                   " the smallest adjusted p that a comparison can reach is ", PValueText(smallest), ".\n");
-  if (smallest > kAlpha) {
-    absl::StrAppend(&text, "That is above 0.05: no comparison can come out better or worse, whatever the runs show. ",
-                    SeedsToReach(kAlpha / m), " seeds are the least that can.\n");
-    return text;
+  const bool primary_can = primary > 0 && SmallestSignFlipP(seeds) <= kAlpha;
+  if (others > 0 && smallest > kAlpha) {
+    absl::StrAppend(&text, "That is above 0.05: no ", primary > 0 ? "other " : "",
+                    "comparison can come out better or worse, whatever the runs show. ", SeedsToReach(kAlpha / m),
+                    " seeds are the least that can.\n");
+    if (!primary_can) return text;
   }
   std::vector<std::vector<std::string>> rows = {
       {"comparison", "metric", "detectable difference", "margin", "standard deviation of a difference"}};
@@ -50,6 +52,7 @@ std::string PowerText(const Ablation& ablation, int64_t seeds, const std::vector
       sd = expected_sd;
       source = absl::StrCat(DistanceText(measure, *sd), " by --expected_sd");
     }
+    if (comparison.primary == 0 && smallest > kAlpha) continue;
     // The least favourable rank in Holm's order.
     const double alpha = comparison.primary > 0 ? kAlpha : kAlpha / m;
     const std::optional<double> in_deviations = DetectableDifference(seeds, 1, alpha, kPower);

@@ -67,9 +67,10 @@ std::string NoConclusion(const ComparisonResult& comparison) {
   const Judgement& judgement = comparison.judgement;
   std::string text =
       absl::StrCat("No conclusion on ", comparison.title, " in ", Label(comparison), ": ", Numbers(comparison), ".");
-  const double alpha = kAlpha / static_cast<double>(judgement.holm_divisor);
+  const double alpha = kAlpha / static_cast<double>(judgement.planning_divisor);
   if (!judgement.closed_by.empty()) {
-    absl::StrAppend(&text, " It was not tested: ", judgement.closed_by, ", which comes before it, was not decided.");
+    absl::StrAppend(&text, " It was not tested: ", judgement.closed_by,
+                    ", which comes before it, showed no difference.");
   } else if (!comparison.obstacle.empty()) {
     absl::StrAppend(&text, " No number of seeds would decide: ", comparison.obstacle, ".");
   } else if (SmallestSignFlipP(judgement.pairs) > alpha) {
@@ -110,10 +111,13 @@ std::string CouldNotBeTested(const ComparisonResult& comparison) {
 }
 
 std::string Diverged(const ComparisonResult& comparison) {
-  std::string text = absl::StrCat(
-      " ", comparison.diverged, comparison.diverged == 1 ? " run" : " runs", " of its arms diverged and ",
-      comparison.diverged == 1 ? "counts" : "count", " as ",
-      comparison.lost_below_chance ? "the worst of its runs that finished, which is worse than chance" : "chance");
+  const bool has_chance = MeasureIn(comparison).options().chance() != MeasureOptions::NO_CHANCE;
+  const char* as = !has_chance                    ? "what it measured"
+                   : comparison.lost_below_chance ? "the worst of its runs that finished, which is worse than chance"
+                                                  : "chance";
+  std::string text =
+      absl::StrCat(" ", comparison.diverged, comparison.diverged == 1 ? " run" : " runs", " of its arms diverged and ",
+                   comparison.diverged == 1 ? "counts" : "count", " as ", as);
   if (comparison.without_diverged) {
     const Judgement& second = *comparison.without_diverged;
     absl::StrAppend(&text, "; without: ", second.verdict);
@@ -129,7 +133,7 @@ std::string Conclusion(const ComparisonResult& comparison) {
   const Judgement& judgement = comparison.judgement;
   if (judgement.pairs == 0) {
     return absl::StrCat("No conclusion on ", comparison.title, " in ", Label(comparison),
-                        ": no seed has a result in every arm of it yet.");
+                        ": no seed has a value in every arm of it.");
   }
   if (judgement.verdict == "equivalent") return Equivalent(comparison);
   if (judgement.verdict == "could not be tested") return CouldNotBeTested(comparison);

@@ -223,6 +223,10 @@ TEST_F(DynamicL1Test, RefusesWhatMakesNoSense) {
   parameters.set_granularity(MaskUnit::WEIGHT);
   parameters.set_on_return(OnReturn::RENORMALISE);
   EXPECT_EQ(ErrorField(Create(parameters).status()), "on_return");
+  parameters.clear_on_return();
+  EXPECT_TRUE(Create(parameters).ok());
+  parameters.mutable_dead_gradient()->set_as_live(true);
+  EXPECT_EQ(ErrorField(Create(parameters).status()), "dead_gradient.as_live");
 }
 
 TEST_F(DynamicL1Test, DeadGradientsAreToldToTheLoop) {

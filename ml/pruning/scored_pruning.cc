@@ -163,6 +163,11 @@ absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateScoredPruning(const Messa
     ranked.gradient_policy = ToGradientPolicy(*gradient);
   }
   PRUNELAB_ASSIGN_OR_RETURN(ranked.dead_gradient, DeadGradientOf(fields, ranked.gradient_policy));
+  if (ranked.dead_gradient.as_live && ranking.granularity() != Granularity::kFilter) {
+    return FieldError(
+        "dead_gradient.as_live",
+        "is about filters whose output is 0, and weights are masked; must be false, or granularity FILTER");
+  }
   if (const auto on_return = fields.EnumValue<OnReturn::Kind>("on_return")) ranked.on_return = *on_return;
   if (ranked.on_return != OnReturn::KEEP && ranking.granularity() != Granularity::kFilter) {
     return FieldError("on_return", absl::StrCat("is ", OnReturn::Kind_Name(ranked.on_return),

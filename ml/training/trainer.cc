@@ -84,7 +84,9 @@ at::Tensor DeadGradientFactor(const Model& model, const std::string& conv, const
     const double epsilon = model.info().node(model.info().Index(norm)).batch_norm2d().epsilon();
     const at::Tensor live = mask.flatten(1).ne(0).any(1).to(mask.scalar_type());
     const at::Tensor variances = model.Get(absl::StrCat(norm, ".running_var")).detach();
-    const at::Tensor mean = (variances * live).sum() / live.sum().clamp_min(1);
+    // Where no filter is live, the variance that fresh batch norms have.
+    const at::Tensor mean = at::where(live.sum().gt(0), (variances * live).sum() / live.sum().clamp_min(1),
+                                      at::ones({}, variances.options()));
     off = off * (epsilon / (mean + epsilon)).sqrt();
   }
   return mask + (1 - mask) * off;

@@ -214,7 +214,7 @@ def main():
                 verdict += " by less than the margin"
         elif result.get("p_equivalence_holm", 1) <= 0.05:
             verdict = "equivalent"
-        closed = closed or (place > 0 and verdict in ("no conclusion", "could not be tested"))
+        closed = closed or (place > 0 and verdict in ("no conclusion", "could not be tested", "equivalent"))
         result["verdict"] = verdict
         for key, value in result.items():
             other = report[key]
