@@ -1,5 +1,7 @@
 #include "ml/kernels/batch_norm/rows.h"
 
+#include "ml/kernels/vectors.h"
+
 #ifdef __AVX512F__
 #include <immintrin.h>
 #endif
@@ -10,7 +12,6 @@ namespace PRUNELAB_INSTRUCTION_SET {
 namespace {
 
 constexpr int kLanes = 8;
-typedef float Float8 __attribute__((vector_size(kLanes * sizeof(float))));
 typedef double Double8 __attribute__((vector_size(kLanes * sizeof(double))));
 
 template <typename T>
@@ -25,26 +26,14 @@ struct VectorOf<double> {
 };
 
 #ifdef __AVX512F__
-typedef float Float16 __attribute__((vector_size(16 * sizeof(float))));
 template <typename T>
 struct WideVectorOf : VectorOf<T> {};
 template <>
 struct WideVectorOf<float> {
-  using Type = Float16;
+  using Type = Widest;
 };
 #endif
 
-// V is a vector of T's, or T itself for the channels that are left over.
-template <typename V, typename T>
-inline __attribute__((always_inline)) V Load(const T* from) {
-  V value;
-  __builtin_memcpy(&value, from, sizeof(V));
-  return value;
-}
-template <typename V, typename T>
-inline __attribute__((always_inline)) void Store(T* to, V value) {
-  __builtin_memcpy(to, &value, sizeof(V));
-}
 template <typename V>
 inline __attribute__((always_inline)) V Zero() {
   return V{};
@@ -162,7 +151,7 @@ void Statistics(const T* y, int64_t rows, int64_t channels, const T* pivot, doub
         s += d;
         q += d * d;
       }
-      for (int lane = 0; lane < static_cast<int>(sizeof(V) / sizeof(T)); ++lane) {
+      for (int lane = 0; lane < Lanes<V, T>(); ++lane) {
         sum[c + lane] += Lane(s, lane);
         square[c + lane] += Lane(q, lane);
       }
@@ -244,7 +233,7 @@ void BackwardSums(const BatchNormLayout& layout, const T* gradient, const T* y, 
           p += g * (Load<V>(of_y + r) - m);
         }
       }
-      for (int lane = 0; lane < static_cast<int>(sizeof(V) / sizeof(T)); ++lane) {
+      for (int lane = 0; lane < Lanes<V, T>(); ++lane) {
         sum[c + lane] += Lane(s, lane);
         product[c + lane] += Lane(p, lane);
       }

@@ -1,34 +1,17 @@
 #include "ml/kernels/conv3x3/rows.h"
 
+#include "ml/kernels/vectors.h"
+
 // PRUNELAB_INSTRUCTION_SET is avx2 or avx512, according to the flags of this compilation.
 namespace prunelab {
 namespace PRUNELAB_INSTRUCTION_SET {
 namespace {
 
-typedef float Float8 __attribute__((vector_size(8 * sizeof(float))));
 #ifdef __AVX512F__
-typedef float Widest __attribute__((vector_size(16 * sizeof(float))));
 constexpr int kTiles = 8;  // or inputs, whose sums are in registers at a time
 #else
-using Widest = Float8;
 constexpr int kTiles = 4;
 #endif
-
-template <typename V>
-constexpr int Lanes() {
-  return static_cast<int>(sizeof(V) / sizeof(float));
-}
-
-template <typename V>
-inline __attribute__((always_inline)) V Load(const float* from) {
-  V value;
-  __builtin_memcpy(&value, from, sizeof value);
-  return value;
-}
-template <typename V>
-inline __attribute__((always_inline)) void Store(float* to, V value) {
-  __builtin_memcpy(to, &value, sizeof value);
-}
 
 // Calls body(V{}, c) for all channels c, a multiple of eight: vectors of the widest kind, then of eight.
 template <typename Body>

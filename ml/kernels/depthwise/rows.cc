@@ -14,14 +14,22 @@ constexpr int kMostPixels = 8;
 constexpr int kMostPixels = 4;
 #endif
 
-// Calls body(V{}, c) for blocks of channels, at least 8 in all: vectors of the widest kind, then of eight. If eight do
-// not divide the channels, the last block overlaps the one before it: channels are then computed twice, alike.
+// Calls body(V{}, c, kept) for blocks of channels, at least 8 in all: vectors of the widest kind, then of eight. If
+// eight do not divide the channels, the last block overlaps the one before it. Where each channel's sum must exist
+// once, the block's sums are at `kept`; the last block has those of 8 channels, of which only the ones that no other
+// has are used.
+template <typename Body>
+inline __attribute__((always_inline)) void ForSums(int64_t channels, const Body& body) {
+  int64_t c = 0;
+  for (; c + Lanes<Widest>() <= channels; c += Lanes<Widest>()) body(Widest{}, c, c);
+  for (; c + 8 <= channels; c += 8) body(Float8{}, c, c);
+  if (c < channels) body(Float8{}, channels - 8, c);
+}
+
+// Calls body(V{}, c) for these blocks: channels of the overlap are computed twice, alike.
 template <typename Body>
 inline __attribute__((always_inline)) void ForChannels(int64_t channels, const Body& body) {
-  int64_t c = 0;
-  for (; c + Lanes<Widest>() <= channels; c += Lanes<Widest>()) body(Widest{}, c);
-  for (; c + 8 <= channels; c += 8) body(Float8{}, c);
-  if (c < channels) body(Float8{}, channels - 8);
+  ForSums(channels, [&](auto zero, int64_t c, int64_t) { body(zero, c); });
 }
 
 struct Range {
@@ -191,16 +199,6 @@ void InputGradient(const DepthwiseShape& shape, const float* dy, const float* ta
       });
     }
   }
-}
-
-// As ForChannels, but each channel's sums exist once: body(V{}, c, kept), where the block's sums are at `kept`. The
-// last block has those of 8 channels, of which only the ones that no other block has are used.
-template <typename Body>
-inline __attribute__((always_inline)) void ForSums(int64_t channels, const Body& body) {
-  int64_t c = 0;
-  for (; c + Lanes<Widest>() <= channels; c += Lanes<Widest>()) body(Widest{}, c, c);
-  for (; c + 8 <= channels; c += 8) body(Float8{}, c, c);
-  if (c < channels) body(Float8{}, channels - 8, c);
 }
 
 template <int kKernel, int kStride>
