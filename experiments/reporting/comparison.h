@@ -40,7 +40,7 @@ struct Judgement {
   // better, worse (of a measure that is neither: higher, lower; each also "... by less than the margin"), equivalent,
   // could not be tested, no conclusion
   std::string verdict;
-  std::string closed_by;  // the primary comparison that was not decided, so that this one is not tested; or ""
+  std::string closed_by;  // the primary comparison that showed no difference, so that this one is not tested; or ""
 };
 
 // What a ManipulationCheck came to.

@@ -246,7 +246,7 @@ std::vector<Judgement> JudgeAll(const std::vector<ComparisonResult>& comparisons
     judgements.push_back(Judge(comparison, values.back()));
     p.push_back(judgements.back().p_sign_flip);
   }
-  // First the primary ones in their order, each at the full level, as long as the one before is decided.
+  // First the primary ones in their order, each at the full level, as long as the one before came out different.
   std::vector<size_t> primary;
   for (size_t i = 0; i < comparisons.size(); ++i) {
     if (comparisons[i].primary > 0) primary.push_back(i);
