@@ -57,7 +57,7 @@ holds "dry run, a bad device" "$text" "--device=gpu: must be auto, cpu or cuda"
 [ ! -e runs ] || { echo "FAIL a dry run left files" && failures=$((failures + 1)); }
 
 text=$("$ablation" --config=config.textproto --arms=none 2>&1)
-holds "partial ablation" "$text" "no seed has a result in every arm"
+holds "partial ablation" "$text" "no seed has a value in every arm"
 is_there runs/a/report.html
 text=$("$ablation" --config=config.textproto 2>&1)
 holds "verdict on the terminal" "$text" "2 seeds cannot decide whatever they show"
