@@ -17,6 +17,7 @@ levels=(
   "//ml/execution/..."
   "//ml/onnx/..."
   "//ml/compression/... //ml/pruning/... //ml/regularizers/..."
+  "//ml/quantization/..."
   "//ml/training/..."
   "//results/... //experiments/configs/..."
   "//experiments/config/..."

@@ -113,8 +113,23 @@ class RunCheck {
 
   void CheckTraining() {
     training_ok_ = Check(InField("training", ValidateTraining(config_.training())));
+    if (training_ok_ && config_.training().has_quantization()) CheckQuantization();
     if (training_ok_ && dataset_.ok() && *dataset_) {
       Check(InField("training", CheckTrainingFitsData(config_.training(), **dataset_)));
+    }
+  }
+
+  // What it must agree on with the rest of the run.
+  void CheckQuantization() {
+    const int64_t start = config_.training().quantization().start_epoch(), epochs = config_.training().epochs();
+    if (start >= epochs) {
+      Check(FieldError("training.quantization.start_epoch",
+                       absl::StrCat("is ", start, "; must be from 0 to ", epochs - 1, ", an epoch of the run")));
+    }
+    if (config_.has_compression()) {
+      Check(FieldError("compression",
+                       "does not go with training.quantization: removal moves weights off the grids that were learnt; "
+                       "remove in a run before, and begin this one from its removed.safetensors by initial_weights"));
     }
   }
 

@@ -12,6 +12,7 @@
 #include "ml/data/validation_split.h"
 #include "ml/models/dataset_defaults.h"
 #include "ml/models/model_builder.h"
+#include "ml/network/value_grids.h"
 #include "ml/onnx/checkpoint_file.h"
 #include "ml/training/training_config.h"
 
@@ -78,6 +79,11 @@ absl::StatusOr<NetworkInfo> BuildRunNetwork(const RunConfig& config, const std::
   if (!network.ok()) return InField("network", network.status());
   absl::StatusOr<NetworkInfo> info = NetworkInfo::Create(*std::move(network));
   if (!info.ok()) return InField("network", info.status());
+  if (IsQuantized(info->network())) {
+    return FieldError(stored ? "initial_weights" : "network",
+                      "its network is quantized, and training moves weights off their grids; train the network from "
+                      "which //tools:quantize made it");
+  }
   if (dataset) PRUNELAB_RETURN_IF_ERROR(CheckNetworkFitsData(*info, *dataset, stored));
   return info;
 }

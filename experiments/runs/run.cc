@@ -23,14 +23,20 @@
 #include "ml/base/files.h"
 #include "ml/base/plugin.h"
 #include "ml/base/status_macros.h"
+#include "ml/compression/compressed_model.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/model.h"
 #include "ml/pruning/pruning_strategy.h"
+#include "ml/quantization/quantized_training.h"
 #include "ml/regularizers/regularizer.h"
+#include "ml/safetensors/safetensors.h"
 #include "ml/training/trainer.h"
 
 namespace prunelab {
 namespace {
+
+// In a run's folder.
+constexpr char kQuantizedFile[] = "quantized.safetensors";
 
 // A run with what it is computed from.
 struct RunSetup {
@@ -77,6 +83,7 @@ class RunTraining {
     RunResult result = Result();
     WarnOfNoMasks(result);
     PRUNELAB_RETURN_IF_ERROR(Remove(result));
+    PRUNELAB_RETURN_IF_ERROR(WriteQuantized(result));
     PRUNELAB_RETURN_IF_ERROR(Leave(result));
     return result;
   }
@@ -109,6 +116,7 @@ class RunTraining {
     setup.on_warning = [this](const std::string& warning) { run_.Warn(warning); };
     setup.stop = [this] { return !checkpointed_.ok() || (setup_.hooks.stop && setup_.hooks.stop()); };
     if (trainer_) setup.continued_from = NetworkState(trainer_->model());
+    if (trainer_ && trainer_->quantizer() != nullptr) setup.continued_ranges = trainer_->quantizer()->ranges();
     run_.set_phase(index);
     if (phase.rewind_to_epoch == 0) {
       setup.rewind_to_start = true;  // every trainer initializes the network as before any training
@@ -217,6 +225,15 @@ class RunTraining {
     result.status = absl::IsDataLoss(removed) ? "diverged" : "failed";
     result.message = std::string(removed.message());
     return absl::OkStatus();
+  }
+
+  // The quantized network, where the config asks for one: that of which the last evaluation is.
+  absl::Status WriteQuantized(RunResult& result) const {
+    if (result.status != "done" || trainer_->quantizer() == nullptr) return absl::OkStatus();
+    PRUNELAB_ASSIGN_OR_RETURN(const WeightedNetwork network, trainer_->quantizer()->Quantized(trainer_->model()));
+    const std::string bytes = SerializeSafetensors(ModelToSafetensors(ToModel(network, at::kCPU)));
+    result.measures.set_quantized_bytes(static_cast<int64_t>(bytes.size()));
+    return WriteFileAtomically(run_.Path(kQuantizedFile), bytes);
   }
 
   // Writes the run's files. Its result comes last, and after that its checkpoints are not needed any more.

@@ -66,9 +66,8 @@ void DropDropout(WeightedNetwork& network) {
   rewriter.Finish();
 }
 
-}  // namespace
-
-void FoldBatchNorm(WeightedNetwork& network) {
+// `direct`: only where BN stands right after the convolution.
+void Fold(WeightedNetwork& network, bool direct) {
   DropDropout(network);
   const NetworkInfo info = network.Info();
   NetworkRewriter rewriter(network);
@@ -76,7 +75,7 @@ void FoldBatchNorm(WeightedNetwork& network) {
   for (int i = 0; i < info.network().node_size(); ++i) {
     const Node& node = info.node(i);
     const Before before = node.op_case() == Node::kBatchNorm2D ? Find(info, info.inputs(i)[0]) : Before();
-    if (before.conv < 0) {
+    if (before.conv < 0 || (direct && before.conv != info.inputs(i)[0])) {
       written[node.name()] = rewriter.AppendCopy(node);
       continue;
     }
@@ -102,5 +101,11 @@ void FoldBatchNorm(WeightedNetwork& network) {
   }
   rewriter.Finish();
 }
+
+}  // namespace
+
+void FoldBatchNorm(WeightedNetwork& network) { Fold(network, /*direct=*/false); }
+
+void FoldBatchNormAfterConvolutions(WeightedNetwork& network) { Fold(network, /*direct=*/true); }
 
 }  // namespace prunelab

@@ -13,4 +13,7 @@ namespace prunelab {
 
 void FoldBatchNorm(WeightedNetwork& network);
 
+// The same only where BN stands right after the convolution.
+void FoldBatchNormAfterConvolutions(WeightedNetwork& network);
+
 }  // namespace prunelab

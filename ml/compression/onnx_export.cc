@@ -11,7 +11,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "ml/network/channel_pictures.h"
+#include "ml/network/fake_quantize.h"
 #include "ml/network/resampling.h"
+#include "ml/network/value_grids.h"
 #include "ml/network/window.h"
 
 namespace prunelab {
@@ -23,7 +25,10 @@ constexpr char kInput[] = "images";
 class Exporter {
  public:
   explicit Exporter(const WeightedNetwork& network)
-      : network_(network), info_(network.Info()), has_batch_(info_.network().node_size(), false) {
+      : network_(network),
+        info_(network.Info()),
+        grids_(ValueGrids(info_)),
+        has_batch_(info_.network().node_size(), false) {
     model_.set_ir_version(kIrVersion);
     model_.set_producer_name("prunelab");
     onnx::OperatorSetIdProto* opset = model_.add_opset_import();
@@ -165,6 +170,58 @@ class Exporter {
     const std::string name = absl::StrCat(info_.node(i).name(), ".", suffix);
     Initialize(name, onnx::TensorProto::FLOAT, at::full({size}, value, at::kFloat));
     return name;
+  }
+
+  // A whole number for each of the values, and what they are multiplied by; `output` is named after the parameter.
+  std::string Dequantized(const std::string& output, onnx::TensorProto::DataType type, const at::Tensor& levels,
+                          const at::Tensor& scale) {
+    const std::string stored = absl::StrCat(output, ".levels"), scales = absl::StrCat(output, ".scale"),
+                      zeros = absl::StrCat(output, ".zero_point");
+    Initialize(stored, type, levels);
+    Initialize(scales, onnx::TensorProto::FLOAT, scale.to(at::kFloat));
+    Initialize(zeros, type, at::zeros_like(scale, levels.scalar_type()));
+    Int(Append("DequantizeLinear", output, {stored, scales, zeros}, output), "axis", 0);
+    return output;
+  }
+
+  // Weight and bias of a layer, in whole numbers where they are quantized.
+  void AppendParameters(int i, bool has_bias, int64_t weight_bits, std::vector<std::string>& in) {
+    const Node& node = info_.node(i);
+    const int grid = grids_[info_.inputs(i)[0]];
+    if (weight_bits == 0) {
+      in.push_back(Parameter(node, "weight"));
+      if (has_bias) in.push_back(Parameter(node, "bias"));
+      return;
+    }
+    const at::Tensor scale = network_.Get(node.name(), "weight_scale").to(at::kDouble);
+    in.push_back(Dequantized(absl::StrCat(node.name(), ".weight"), onnx::TensorProto::INT8,
+                             WeightLevels(network_.Get(node.name(), "weight"), scale, weight_bits), scale));
+    if (!has_bias) return;
+    if (grid < 0) {
+      in.push_back(Parameter(node, "bias"));
+      return;
+    }
+    const at::Tensor step = scale * network_.Get(info_.node(grid).name(), "scale").to(at::kDouble);
+    const double bound = std::numeric_limits<int32_t>::max();
+    const at::Tensor levels = (network_.Get(node.name(), "bias").to(at::kDouble) / step).round().clamp(-bound, bound);
+    in.push_back(Dequantized(absl::StrCat(node.name(), ".bias"), onnx::TensorProto::INT32, levels.to(at::kInt), step));
+  }
+
+  // Onto the grid and back. Grids of less than 8 bits end before bytes do.
+  void WriteFakeQuantize(int i, std::string x) {
+    const Node& node = info_.node(i);
+    const double scale = network_.Get(node.name(), "scale").item<double>();
+    const at::Tensor zero_point = network_.Get(node.name(), "zero_point");
+    const std::string zero = absl::StrCat(node.name(), ".zero_point");
+    Initialize(zero, onnx::TensorProto::UINT8, zero_point.to(at::kByte));
+    const int64_t last = LastPlace(node.fake_quantize());
+    if (last < std::numeric_limits<uint8_t>::max()) {
+      const double at = zero_point.item<double>();
+      x = Step(i, "Clip", {x, Number(i, -at * scale), Number(i, (static_cast<double>(last) - at) * scale)});
+    }
+    const std::string scales = Parameter(node, "scale");
+    const std::string places = Step(i, "QuantizeLinear", {x, scales, zero});
+    Step(i, "DequantizeLinear", {places, scales, zero}, /*last=*/true);
   }
 
   // Of the values `in` that node i reads, those with a batch of one get the batch of another.
@@ -418,8 +475,7 @@ class Exporter {
         return;
       case Node::kConv2D: {
         const Conv2d& conv = node.conv2d();
-        in.push_back(Parameter(node, "weight"));
-        if (conv.bias()) in.push_back(Parameter(node, "bias"));
+        AppendParameters(i, conv.bias(), conv.weight_bits(), in);
         onnx::NodeProto* next = Append("Conv", name, in, Value(i));
         const Window window = WindowOf(conv);
         Windows(next, window, {window.down.before, window.across.before, window.down.after, window.across.after});
@@ -443,8 +499,12 @@ class Exporter {
       case Node::kElementwise:
         WriteElementwise(i, in[0]);
         return;
+      case Node::kFakeQuantize:
+        WriteFakeQuantize(i, in[0]);
+        return;
       case Node::kAdd:
-        Append("Sum", name, in, Value(i));
+        // Engines have more ways to be fast for sums of two.
+        Append(in.size() == 2 ? "Add" : "Sum", name, in, Value(i));
         return;
       case Node::kMaxPool2D:
         WritePool(i, WindowOf(node.max_pool2d()), PoolKind::kMax, in[0]);
@@ -480,8 +540,7 @@ class Exporter {
         Int(Append("Flatten", name, in, Value(i)), "axis", 1);
         return;
       case Node::kLinear:
-        in.push_back(Parameter(node, "weight"));
-        if (node.linear().bias()) in.push_back(Parameter(node, "bias"));
+        AppendParameters(i, node.linear().bias(), node.linear().weight_bits(), in);
         Int(Append("Gemm", name, in, Value(i)), "transB", 1);
         return;
       case Node::kScatter: {
@@ -564,6 +623,7 @@ class Exporter {
 
   const WeightedNetwork& network_;
   const NetworkInfo info_;
+  const std::vector<int> grids_;
   // By node: whether its value has the images' batch; what depends on no image has a batch of one.
   std::vector<bool> has_batch_;
   onnx::ModelProto model_;

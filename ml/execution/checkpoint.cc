@@ -20,6 +20,7 @@
 #include "ml/base/glob.h"
 #include "ml/base/status_macros.h"
 #include "ml/execution/saved_state.h"
+#include "ml/network/fake_quantize.h"
 
 namespace prunelab {
 namespace {
@@ -95,6 +96,17 @@ struct Differences {
   bool quantized = false;            // a weight has a small integer type
 };
 
+// Bits of the weights of a node; 0: they are any numbers.
+int64_t WeightBits(const Node& node) {
+  return node.has_conv2d() ? node.conv2d().weight_bits() : node.has_linear() ? node.linear().weight_bits() : 0;
+}
+
+// Whether the file has whole numbers for a weight, which are multiplied by the layer's weight_scale.
+bool IsLevels(const Safetensors& file, const NetworkInfo& info, const ParameterSpec& spec) {
+  return file.tensors.at(spec.name).scalar_type() == at::kChar && absl::EndsWith(spec.name, kWeightSuffix) &&
+         WeightBits(info.node(info.Index(spec.node))) > 0;
+}
+
 // `fresh`: the tensors that may be missing.
 Differences DifferencesOf(const Safetensors& file, const NetworkInfo& info, const Names& fresh) {
   Differences differences;
@@ -120,7 +132,7 @@ Differences DifferencesOf(const Safetensors& file, const NetworkInfo& info, cons
       differences.lines.push_back(absl::StrCat(spec.name, " is ", Shape(found->second.sizes()), "; the network needs ",
                                                Shape(spec.shape), LayoutHint(found->second.sizes(), spec.shape)));
       differences.nodes.insert(spec.node);
-    } else if (!spec.is_integer && !c10::isFloatingType(found->second.scalar_type())) {
+    } else if (!spec.is_integer && !c10::isFloatingType(found->second.scalar_type()) && !IsLevels(file, info, spec)) {
       must_float(TypeName(found->second.scalar_type()));
       differences.quantized = differences.quantized || (found->second.scalar_type() != at::kBool);
     }
@@ -527,6 +539,35 @@ bool LikelyOfFilters(const std::map<std::string, at::Tensor>& masks) {
   return std::all_of(masks.begin(), masks.end(), [](const auto& mask) { return SameInEachFilter(mask.second); });
 }
 
+// By number.
+at::Tensor IsAllowed(Allowed allowed, const at::Tensor& values) {
+  switch (allowed) {
+    case Allowed::kAny:
+      break;
+    case Allowed::kNotNegative:
+      return values >= 0;
+    case Allowed::kPositive:
+      return values > 0;
+    case Allowed::kByte:
+      return (values >= 0) & (values <= 255) & (values == values.round());
+  }
+  return at::ones_like(values, at::kBool);
+}
+
+const char* Text(Allowed allowed) {
+  switch (allowed) {
+    case Allowed::kAny:
+      return "a number";
+    case Allowed::kNotNegative:
+      return "at least 0";
+    case Allowed::kPositive:
+      return "above 0";
+    case Allowed::kByte:
+      return "a whole number from 0 to 255";
+  }
+  return "";
+}
+
 }  // namespace
 
 std::string NetworkText(const Network& network) {
@@ -542,6 +583,15 @@ Safetensors ModelToSafetensors(const Model& model) {
   file.metadata[kNetworkKey] = NetworkText(model.info().network());
   for (const NamedTensor& parameter : model.parameters()) file.tensors[parameter.name] = parameter.tensor;
   for (const NamedTensor& buffer : model.buffers()) file.tensors[buffer.name] = buffer.tensor;
+  for (const Node& node : model.info().network().node()) {
+    if (WeightBits(node) == 0) continue;
+    const at::Tensor weight = model.Get(absl::StrCat(node.name(), kWeightSuffix)).detach();
+    const at::Tensor& scale = model.Get(absl::StrCat(node.name(), ".weight_scale"));
+    const at::Tensor levels = WeightLevels(weight, scale, WeightBits(node));
+    // A quarter of the bytes, where nothing is lost.
+    const bool exact = at::equal(WeightsOfLevels(levels, scale).to(weight.scalar_type()), weight);
+    if (exact) file.tensors[absl::StrCat(node.name(), kWeightSuffix)] = levels;
+  }
   const bool likely_of_filters = LikelyOfFilters(model.masks());
   bool as_likely = true;
   std::vector<std::string> of_filters;
@@ -583,17 +633,15 @@ absl::Status CheckValues(const Safetensors& file, const std::string& name, const
     const auto found = file.tensors.find(spec.name);
     if (spec.is_integer || found == file.tensors.end()) continue;
     const at::Tensor values = found->second.flatten(), rounded = values.to(at::kFloat);
-    const bool is_variance =
-        info.node(info.Index(spec.node)).op_case() == Node::kBatchNorm2D && absl::EndsWith(spec.name, ".running_var");
     at::Tensor bad = at::isfinite(rounded).logical_not();
     const bool finite = !bad.any().item<bool>();
-    if (finite && is_variance) bad = rounded < 0;
+    if (finite) bad = IsAllowed(spec.allowed, rounded).logical_not();
     const at::Tensor places = bad.nonzero();
     if (places.size(0) == 0) continue;
     const int64_t first = places[0][0].item<int64_t>();
     std::string line =
-        absl::StrCat(spec.name, Index(first, found->second.sizes()), " is ", values[first].item<double>(),
-                     finite ? "; must be at least 0" : "; must be finite in float32");
+        absl::StrCat(spec.name, Index(first, found->second.sizes()), " is ", values[first].item<double>(), "; must be ",
+                     finite ? Text(spec.allowed) : "finite in float32");
     if (places.size(0) > 1) absl::StrAppend(&line, " (and ", places.size(0) - 1, " more of it)");
     faults.push_back(std::move(line));
   }
@@ -607,7 +655,10 @@ absl::Status LoadIntoModel(const Safetensors& file, const std::string& name, Mod
   PRUNELAB_RETURN_IF_ERROR(CheckFits(file, name, model.info()));
   const auto copy = [&](const NamedTensor& wanted) {
     const auto found = file.tensors.find(wanted.name);
-    if (found != file.tensors.end()) wanted.tensor.detach().copy_(found->second);
+    if (found == file.tensors.end()) return;
+    const auto scale = file.tensors.find(absl::StrCat(wanted.node, ".weight_scale"));
+    const bool levels = found->second.scalar_type() == at::kChar && scale != file.tensors.end();
+    wanted.tensor.detach().copy_(levels ? WeightsOfLevels(found->second, scale->second) : found->second);
   };
   for (const NamedTensor& parameter : model.parameters()) copy(parameter);
   for (const NamedTensor& buffer : model.buffers()) copy(buffer);

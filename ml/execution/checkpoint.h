@@ -1,7 +1,8 @@
 // A checkpoint of a model: one .safetensors file with parameters and buffers under their PyTorch names, masks as
 // "<conv>.mask" (float32 0 and 1 in the weight's shape), and the network as text proto under the metadata key
-// "network", so that it can always be loaded. This file also handles weights from elsewhere, with the names that other
-// people's files use.
+// "network", so that it can always be loaded. The weights of a layer with weight_bits that are whole multiples of
+// weight_scale are stored as those whole numbers, int8. This file also handles weights from elsewhere, with the names
+// that other people's files use.
 #pragma once
 
 #include <map>

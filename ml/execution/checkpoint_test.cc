@@ -64,6 +64,70 @@ TEST(CheckpointTest, TheFileHoldsMasksInTheWeightsShape) {
   EXPECT_EQ(file.tensors.count("conv2.mask"), 0u);
 }
 
+// conv and fc with weights of 4 bits, and a grid between them.
+Model QuantizedModel() {
+  NetworkWriter net;
+  net.Image(1, 3, 3);
+  net.Conv("conv", "image", {2});
+  net.Append("grid", {"conv"})->mutable_fake_quantize();
+  net.Flatten("flat", "grid");
+  net.Linear("fc", "flat", 2);
+  Network network = net.Take();
+  network.mutable_node(1)->mutable_conv2d()->set_weight_bits(4);
+  network.mutable_node(4)->mutable_linear()->set_weight_bits(4);
+  Model model = Model::Create(*NetworkInfo::Create(network), at::kFloat, at::kCPU);
+  model.Get("conv.weight_scale").copy_(at::tensor({0.1f, 0.3f}));
+  model.Get("conv.weight")
+      .detach()
+      .copy_((at::arange(18) % 15 - 7).view({2, 1, 3, 3}) * model.Get("conv.weight_scale").view({2, 1, 1, 1}));
+  model.Get("fc.weight").detach().copy_(at::tensor({1.f, -2.f, 0.f, 7.f}).view({2, 2}));
+  model.Get("grid.scale").fill_(0.01);
+  model.Get("grid.zero_point").fill_(3);
+  return model;
+}
+
+TEST(CheckpointTest, QuantizedWeightsAreStoredAsWholeNumbers) {
+  Model model = QuantizedModel();
+  const std::string path = Temporary("quantized.safetensors");
+  const Safetensors file = ModelToSafetensors(model);
+  EXPECT_EQ(file.tensors.at("conv.weight").scalar_type(), at::kChar);
+  EXPECT_EQ(file.tensors.at("fc.weight").scalar_type(), at::kChar);
+  ASSERT_TRUE(WriteSafetensors(path, file).ok());
+  for (const at::ScalarType dtype : {at::kFloat, at::kDouble}) {
+    absl::StatusOr<Model> loaded = LoadModel(path, dtype, at::kCPU);
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    for (const std::vector<NamedTensor>* tensors : {&model.parameters(), &model.buffers()}) {
+      for (const NamedTensor& tensor : *tensors) {
+        EXPECT_TRUE(at::equal(loaded->Get(tensor.name).to(at::kFloat), tensor.tensor)) << tensor.name;
+      }
+    }
+  }
+  // Weights between the whole numbers are not rounded.
+  model.Get("conv.weight").detach()[1][0][2][2] += 0.05f;
+  EXPECT_EQ(ModelToSafetensors(model).tensors.at("conv.weight").scalar_type(), at::kFloat);
+}
+
+TEST(CheckpointTest, GridsThatAreNoneAreRefused) {
+  const Safetensors good = ModelToSafetensors(QuantizedModel());
+  const NetworkInfo info = *StoredNetwork(good.metadata, "x");
+  const auto refusal = [&](const char* tensor, const at::Tensor& value) {
+    Safetensors bad = good;
+    bad.tensors[tensor] = value;
+    return std::string(TakeWeights(bad, "x", info, {}).status().message());
+  };
+  EXPECT_EQ(refusal("grid.scale", at::scalar_tensor(0.0f)), "x: grid.scale is 0; must be above 0");
+  EXPECT_EQ(refusal("grid.zero_point", at::scalar_tensor(2.5f)),
+            "x: grid.zero_point is 2.5; must be a whole number from 0 to 255");
+  EXPECT_EQ(refusal("conv.weight_scale", at::tensor({0.1f, -1.0f})), "x: conv.weight_scale[1] is -1; must be above 0");
+  // Whole numbers for a layer whose weights are any numbers.
+  Network network = info.network();
+  network.mutable_node(4)->mutable_linear()->clear_weight_bits();
+  Safetensors bad = good;
+  bad.tensors.erase("fc.weight_scale");
+  EXPECT_THAT(TakeWeights(bad, "x", *NetworkInfo::Create(network), {}).status().message(),
+              AllOf(HasSubstr("fc.weight is int8"), HasSubstr("must be a floating type")));
+}
+
 TEST(CheckpointTest, AMaskOfWeightsStaysOneThatLooksLikeOneOfFilters) {
   const at::Tensor filters = at::tensor({1.f, 0.f, 1.f}).view({3, 1, 1, 1});
   const at::Tensor as_weights = filters.expand({3, 2, 3, 3}).contiguous();

@@ -1,6 +1,7 @@
 #include "ml/execution/plan.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -302,6 +303,33 @@ void CheckOperator(const std::function<void(Node*)>& fill, int inputs,
 }
 
 using Values = std::function<at::Tensor(const std::string&)>;
+
+TEST(ReferencePlanTest, FakeQuantizeIsPyTorchs) {
+  for (const int64_t bits : {2, 5, 8}) {
+    NetworkWriter net;
+    net.Image(4, 3, 3);
+    net.Append("op", {"image"})->mutable_fake_quantize()->set_bits(bits);
+    net.Flatten("flat", "op");
+    Model model = Model::Create(*NetworkInfo::Create(net.Take()), at::kDouble, at::kCPU);
+    const double scale = 1.25 / static_cast<double>(1 << bits);  // PyTorch multiplies in float32: without rounding here
+    const int64_t zero_point = (1 << bits) / 3, last = (1 << bits) - 1;
+    model.Get("op.scale").fill_(scale);
+    model.Get("op.zero_point").fill_(zero_point);
+    const at::Tensor x = at::linspace(-2, 2.3, 72, at::kDouble).mul(17).sin().view({2, 4, 3, 3}).requires_grad_();
+    const at::Tensor factor = at::linspace(-1, 2, 72, at::kDouble).view({2, 36});
+    ForwardOptions train;
+    train.mode = Mode::kTrain;
+    const at::Tensor y = ReferencePlan().Forward(model, x, train).logits;
+    const at::Tensor reference = at::fake_quantize_per_tensor_affine(x, scale, zero_point, 0, last).flatten(1);
+    EXPECT_LT((y - reference).abs().max().item<double>(), 1e-14) << bits;
+    const at::Tensor gradient = torch::autograd::grad({(y * factor).sum()}, {x})[0];
+    const at::Tensor of_reference = torch::autograd::grad({(reference * factor).sum()}, {x})[0];
+    EXPECT_TRUE(at::equal(gradient, of_reference)) << bits;
+    EXPECT_GT(gradient.eq(0).sum().item<int64_t>(), 0);  // some values were cut off
+    const at::NoGradGuard no_gradients;
+    EXPECT_TRUE(at::equal(ReferencePlan().Forward(model, x, {}).logits, y));
+  }
+}
 
 TEST(ReferencePlanTest, ArithmeticIsTheFormula) {
   const auto check = [](Arithmetic::Function function, const auto& formula) {

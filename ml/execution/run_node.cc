@@ -8,6 +8,7 @@
 #include "ml/base/check.h"
 #include "ml/execution/dropout.h"
 #include "ml/execution/sampled_conv.h"
+#include "ml/execution/straight_through.h"
 #include "ml/kernels/scatter_channels/scatter_channels.h"
 #include "ml/network/arithmetic.h"
 #include "ml/network/elementwise.h"
@@ -84,27 +85,27 @@ at::Tensor ConvWeight(Model& model, const Node& node, GradientPolicy policy) {
   return MaskFunction::apply(weight, mask->second, policy == GradientPolicy::kMasked);
 }
 
+at::Tensor RunConv(const Conv2d& conv, at::Tensor x, const at::Tensor& weight, const at::Tensor& bias) {
+  // The dilation of a kernel of one pixel, for which oneDNN (of torch 2.11) reads past the image, is 1 here.
+  Window window = WindowOf(conv);
+  if (!window.HasEqualPads()) {
+    x = Padded(window, x);
+    window = WithoutPads(window);
+  }
+  if (at::GradMode::is_enabled() && weight.requires_grad() && NeedsSampling(window, weight)) {
+    x = Sampled(window, x);
+    window.down.stride = window.across.stride = 1;
+  }
+  return RunConv2d(window, x, weight, bias, conv.groups());
+}
+
 at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>& in, const ForwardOptions& options,
                    bool overwrite) {
   const auto parameter = [&](const char* suffix) { return model.Get(absl::StrCat(node.name(), ".", suffix)); };
   switch (node.op_case()) {
-    case Node::kConv2D: {
-      const Conv2d& conv = node.conv2d();
-      const at::Tensor weight = ConvWeight(model, node, options.policy);
-      const at::Tensor bias = conv.bias() ? parameter("bias") : at::Tensor();
-      // The dilation of a kernel of one pixel, for which oneDNN (of torch 2.11) reads past the image, is 1 here.
-      Window window = WindowOf(conv);
-      at::Tensor x = in[0];
-      if (!window.HasEqualPads()) {
-        x = Padded(window, x);
-        window = WithoutPads(window);
-      }
-      if (at::GradMode::is_enabled() && weight.requires_grad() && NeedsSampling(window, weight)) {
-        x = Sampled(window, x);
-        window.down.stride = window.across.stride = 1;
-      }
-      return RunConv2d(window, x, weight, bias, conv.groups());
-    }
+    case Node::kConv2D:
+      return RunConv(node.conv2d(), in[0], ConvWeight(model, node, options.policy),
+                     node.conv2d().bias() ? parameter("bias") : at::Tensor());
     case Node::kBatchNorm2D: {
       const bool train = options.mode == Mode::kTrain;
       // LibTorch would continue with a NaN running variance.
@@ -164,6 +165,8 @@ at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>
       return Concatenated(in);
     case Node::kElementwise:
       return ApplyElementwise(node.elementwise(), in[0], overwrite);
+    case Node::kFakeQuantize:
+      return RoundedToGrid(node.fake_quantize(), in[0], parameter("scale"), parameter("zero_point"));
     case Node::kResize:
       return RunResize(node.resize(), in[0]);
     case Node::kPad:

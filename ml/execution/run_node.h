@@ -16,6 +16,9 @@ namespace prunelab {
 // the policy says.
 at::Tensor ConvWeight(Model& model, const Node& node, GradientPolicy policy);
 
+// The convolution by any weight; `bias` may be undefined.
+at::Tensor RunConv(const Conv2d& conv, at::Tensor x, const at::Tensor& weight, const at::Tensor& bias);
+
 // The output of `node` (not the image node) for the inputs `in`. In kTrain a BN node's running statistics change.
 // `overwrite`: the first input has no other consumer and may become the output.
 at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>& in, const ForwardOptions& options,

@@ -13,6 +13,15 @@ _FLAGS = {
         "-mavx512dq",
         "-mavx512bw",
     ],
+    "avx512_vnni": [
+        "-mavx2",
+        "-mfma",
+        "-mavx512f",
+        "-mavx512vl",
+        "-mavx512dq",
+        "-mavx512bw",
+        "-mavx512vnni",
+    ],
     "generic": [],
 }
 
@@ -24,7 +33,7 @@ def instruction_set_libraries(name, instruction_sets, deps = []):
 
     Args:
       name: of the library that links all of them.
-      instruction_sets: some of avx2, avx512 and generic (no flags: what every processor has).
+      instruction_sets: some of avx2, avx512, avx512_vnni and generic (no flags: what every processor has).
       deps: of the source.
     """
     for instruction_set in instruction_sets:

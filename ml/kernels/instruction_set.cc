@@ -17,6 +17,13 @@ bool& Bfloat16() {
   return has;
 }
 
+bool ProcessorHasVnni() { return HasInstructionSet(InstructionSet::kAvx512) && __builtin_cpu_supports("avx512vnni"); }
+
+bool& Vnni() {
+  static bool has = ProcessorHasVnni();
+  return has;
+}
+
 }  // namespace
 
 InstructionSet BestInstructionSet() { return Chosen(); }
@@ -37,6 +44,13 @@ bool HasInstructionSet(InstructionSet set) {
 void SetInstructionSet(InstructionSet set) {
   PRUNELAB_CHECK(HasInstructionSet(set)) << "this processor has no " << Name(set);
   Chosen() = set;
+}
+
+bool HasVnni() { return Vnni(); }
+
+void SetHasVnni(bool has) {
+  PRUNELAB_CHECK(!has || ProcessorHasVnni()) << "this processor has no avx512_vnni";
+  Vnni() = has;
 }
 
 bool HasBfloat16() { return Bfloat16(); }

@@ -35,6 +35,11 @@ void SetInstructionSet(InstructionSet set);
 // amx_bf16 has, too. On others the libraries emulate it.
 bool HasBfloat16();
 
+// Whether the processor multiplies 8-bit numbers and adds them in 32 bits by one instruction, avx512_vnni, or what was
+// set. It has avx512, too.
+bool HasVnni();
+void SetHasVnni(bool has);  // for tests; true only where it has (checked)
+
 // For tests: sets the result of HasBfloat16. The libraries ask the processor.
 void SetHasBfloat16(bool has);
 

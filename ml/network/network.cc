@@ -92,7 +92,8 @@ absl::Status NetworkInfo::Infer(int index) {
   shapes_[index] = view.shape;
   for (NodeParameter& parameter : op->Parameters(view)) {
     parameters_.push_back({absl::StrCat(node.name(), ".", parameter.suffix), node.name(), std::move(parameter.shape),
-                           parameter.is_buffer, parameter.is_integer, parameter.is_constant, parameter.initial});
+                           parameter.is_buffer, parameter.is_integer, parameter.is_constant, parameter.initial,
+                           parameter.allowed});
   }
   return absl::OkStatus();
 }

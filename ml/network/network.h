@@ -21,6 +21,14 @@ struct NodeShape {
   bool flat = false;
 };
 
+// The finite numbers that a parameter or buffer may hold.
+enum class Allowed {
+  kAny,
+  kNotNegative,  // a variance
+  kPositive,     // the scale of a grid
+  kByte,         // a whole number from 0 to 255
+};
+
 // One parameter or buffer of a node.
 struct NodeParameter {
   std::string suffix;          // PyTorch's, e.g. "running_mean"
@@ -30,6 +38,7 @@ struct NodeParameter {
   bool is_constant = false;    // a stored value: counted by StoredConstantCount
   double initial = 0;          // the value of fresh ones, unless they are drawn at random
   bool is_shared = false;      // one number for all channels, as [1]
+  Allowed allowed = Allowed::kAny;
 };
 
 // The same of a network.
@@ -41,6 +50,7 @@ struct ParameterSpec {
   bool is_integer = false;
   bool is_constant = false;
   double initial = 0;
+  Allowed allowed = Allowed::kAny;
 };
 
 // A node with the shapes of its inputs and its own.

@@ -185,6 +185,13 @@ TEST(NetworkTest, RefusesByNodeName) {
        "\"x\": probability is 1.5; must be from 0 to 1"},
       {"node { name: 'i' image {} } node { name: 'x' input: 'i' dropout { probability: nan } }",
        "\"x\": probability is nan; must be from 0 to 1"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'i' fake_quantize { bits: 9 } }",
+       "\"x\": bits is 9; must be from 2 to 8"},
+      {"node { name: 'i' image {} } node { name: 'x' input: 'i' conv2d { out_channels: 4 padding: 1 weight_bits: 1 } }",
+       "\"x\": weight_bits is 1; must be from 2 to 8"},
+      {"node { name: 'i' image { height: 1 width: 1 } } node { name: 'f' input: 'i' flatten {} } "
+       "node { name: 'x' input: 'f' linear { out_features: 4 weight_bits: 16 } }",
+       "\"x\": weight_bits is 16; must be from 2 to 8"},
       {"node { name: 'i' image { channels: 99999999999 } }", "channels is 99999999999"},
       {"node { name: 'i' image {} } node { name: 'x' input: 'i' conv2d { out_channels: 4 } } "
        "node { name: 'y' input: 'i' input: 'x' add {} }",

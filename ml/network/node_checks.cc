@@ -43,6 +43,18 @@ absl::Status CheckDeviation(const Node& node, absl::string_view field, double va
   return NodeError(node, absl::StrCat(field, " is ", value, "; must be from 0 to ", kLargest, ", e.g. 0.01"));
 }
 
+absl::Status CheckBits(const Node& node, absl::string_view field, int64_t value) {
+  if (value >= 2 && value <= 8) return absl::OkStatus();
+  return NodeError(node, absl::StrCat(field, " is ", value, "; must be from 2 to 8"));
+}
+
+NodeParameter WeightScale(int64_t channels) {
+  NodeParameter scale = {"weight_scale", {channels}, /*is_buffer=*/true};
+  scale.initial = 1;
+  scale.allowed = Allowed::kPositive;
+  return scale;
+}
+
 absl::Status CheckPads(const Node& node, const google::protobuf::RepeatedField<int64_t>& pads) {
   if (!pads.empty() && pads.size() != 4) {
     return NodeError(node, absl::StrCat("has ", pads.size(), " pads; needs 4: top, left, bottom, right"));

@@ -32,6 +32,12 @@ absl::Status CheckPads(const Node& node, const google::protobuf::RepeatedField<i
 // A standard deviation: from 0 to 1000.
 absl::Status CheckDeviation(const Node& node, absl::string_view field, double value);
 
+// Bits of a grid: from 2 to 8.
+absl::Status CheckBits(const Node& node, absl::string_view field, int64_t value);
+
+// The buffer weight_scale of a layer with weight_bits, by output channel.
+NodeParameter WeightScale(int64_t channels);
+
 // The output size of a sliding window, as in PyTorch.
 absl::StatusOr<int64_t> WindowOutput(const Node& node, int64_t size, const WindowAxis& window);
 

@@ -103,6 +103,10 @@ class Operator {
   // read that.
   virtual bool PassesOn(const Node& node, int64_t input_channels) const { return false; }
 
+  // Whether, in evaluation, each number that the node returns is 0 or one of its only input: numbers on a grid stay on
+  // it (value_grids.h).
+  virtual bool KeepsValues(const Node& node) const { return false; }
+
   // Of kMixed: the parameter "weight" as [outputs, inputs / groups, ...], for operators that store it in another order,
   // and back. What knows weights by their outputs and inputs (the analysis of channels, removal, folding) asks for
   // this.

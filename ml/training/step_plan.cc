@@ -18,6 +18,7 @@ std::unique_ptr<Plan> MakeStepPlan(const Training& config, c10::Device device) {
 }
 
 std::string StepPlanName(const Training& config, c10::Device device) {
+  if (config.has_quantization()) return "quantized";
   if (!config.skipping() || config.precision() == Training::BFLOAT16) return "reference";
   return device.is_cuda() ? "fused" : "skipping";
 }

@@ -12,6 +12,7 @@
 #include "ml/base/check.h"
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
+#include "ml/compression/compressed_model.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/device_arithmetic.h"
 #include "ml/pruning/readers.h"
@@ -59,8 +60,18 @@ void Diverge(std::string why, EpochRecord& record) {
 // What captures steps; null where none are.
 std::unique_ptr<Recorder> RecorderOf(TrainingSetup& setup) {
   if (setup.recorder != nullptr) return std::move(setup.recorder);
-  const bool graphs = setup.device.is_cuda() && setup.config.cuda_graphs();
+  // The steps of a quantized training change when rounding begins.
+  const bool graphs = setup.device.is_cuda() && setup.config.cuda_graphs() && !setup.config.has_quantization();
   return graphs ? MakeCudaGraphRecorder(setup.device) : nullptr;
+}
+
+TrainingQuantization QuantizationOf(const Training& config) {
+  TrainingQuantization options;
+  options.weight_bits = config.quantization().weight_bits();
+  options.activation_bits = config.quantization().activation_bits();
+  options.per_channel = config.quantization().per_channel();
+  options.range_momentum = config.quantization().range_momentum();
+  return options;
 }
 
 // By conv node, the index of its weight among the model's parameters.
@@ -161,6 +172,12 @@ Trainer::Trainer(TrainingSetup setup, ValidationSplit split, Model model)
   }
   if (setup_.rewind_to_start) start_ = CopiesOf(model_);
   if (setup_.config.filter_measures()) filter_measures_.emplace(model_);
+  if (setup_.config.has_quantization()) {
+    auto quantizer = std::make_unique<QuantizedTrainingPlan>(model_, QuantizationOf(setup_.config));
+    quantizer_ = quantizer.get();
+    step_plan_ = std::move(quantizer);
+    for (const auto& [node, range] : setup_.continued_ranges) quantizer_->ranges().at(node).copy_(range);
+  }
 }
 
 StepPosition Trainer::Position(int64_t back) const {
@@ -325,6 +342,9 @@ absl::Status Trainer::RunSteps() {
 absl::StatusOr<EpochRecord> Trainer::RunEpoch() {
   const DeviceArithmetic arithmetic(DeviceArithmetic::Float32::kIeee);
   epoch_so_far_.epoch = setup_.first_epoch + epoch_;
+  if (quantizer_ != nullptr) {
+    quantizer_->set_rounding(epoch_so_far_.epoch >= setup_.config.quantization().start_epoch());
+  }
   PRUNELAB_RETURN_IF_ERROR(RunSteps());
   if (!epoch_so_far_.diverged) {
     PRUNELAB_RETURN_IF_ERROR(UpdateMasks(setup_.strategy->EndEpoch(Position(1), layers_.Of(last_gradients_))));
@@ -341,14 +361,23 @@ absl::StatusOr<EpochRecord> Trainer::RunEpoch() {
   return record;
 }
 
+absl::StatusOr<Model> Trainer::EvaluatedModel() const {
+  if (quantizer_ == nullptr || !quantizer_->rounding()) return model_;
+  PRUNELAB_ASSIGN_OR_RETURN(const WeightedNetwork network, quantizer_->Quantized(model_));
+  return ToModel(network, setup_.device);
+}
+
 void Trainer::EvaluateEpoch(EpochRecord& record) {
   const bool due = (record.epoch + 1) % setup_.config.evaluate_every() == 0 || epoch_ + 1 == setup_.config.epochs();
   if (due && setup_.config.bn_recalibration_batches() > 0) RecalibrateBatchNorm(record.epoch);
   // Also if the network is not run again: a weight that the last step lost, or one that a masked filter hides.
   record.divergence = LostTensor(model_);
+  absl::StatusOr<Model> evaluated = model_;
+  if (record.divergence.empty()) evaluated = EvaluatedModel();
+  if (!evaluated.ok()) record.divergence = std::string(evaluated.status().message());
   const auto evaluate = [&](absl::string_view part, const LabelledImages& images) {
     Evaluation evaluation =
-        Evaluate(model_, *plan_, images, setup_.dataset->normalization, setup_.config.evaluation_batch_size());
+        Evaluate(*evaluated, *plan_, images, setup_.dataset->normalization, setup_.config.evaluation_batch_size());
     const std::string fault = EvaluationFault(evaluation);
     if (!fault.empty() && record.divergence.empty()) record.divergence = absl::StrCat(part, ": ", fault);
     return evaluation;

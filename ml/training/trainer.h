@@ -37,6 +37,7 @@
 #include "ml/execution/saved_state.h"
 #include "ml/execution/start_masks.h"
 #include "ml/pruning/pruning_strategy.h"
+#include "ml/quantization/quantized_training.h"
 #include "ml/regularizers/regularizer.h"
 #include "ml/safetensors/safetensors.h"
 #include "ml/training/epoch_measures.h"
@@ -77,6 +78,8 @@ struct TrainingSetup {
   // initial_weights).
   int64_t first_epoch = 0;
   std::optional<Safetensors> continued_from;
+  // With quantization: the ranges at the end of the previous stretch (QuantizedTrainingPlan::ranges).
+  std::map<std::string, at::Tensor> continued_ranges;
   // Weights and buffers that the network is rewound to after the strategy's first update, or, instead of these, those
   // of the run's start; masks stay.
   std::optional<Safetensors> rewind_to;
@@ -127,6 +130,8 @@ class Trainer {
 
   const Model& model() const { return model_; }
   Model& model() { return model_; }
+  // The plan that observes ranges and rounds, if the config asks for quantization; else null.
+  const QuantizedTrainingPlan* quantizer() const { return quantizer_; }
   int64_t iterations_per_epoch() const { return batches_.batches_per_epoch(); }
   int64_t train_images() const { return train().size(); }  // an epoch's
 
@@ -156,6 +161,8 @@ class Trainer {
   // To the epoch's end, to where it diverges, or to where `setup.stop` says so (Cancelled).
   absl::Status RunSteps();
   void RecalibrateBatchNorm(int64_t epoch);
+  // The network that evaluations are of: the trained one, or the quantized one that it stands for.
+  absl::StatusOr<Model> EvaluatedModel() const;
   // Evaluates the epoch in `record` if that is due; values that are not finite make it a diverged epoch.
   void EvaluateEpoch(EpochRecord& record);
 
@@ -163,6 +170,7 @@ class Trainer {
   std::map<std::string, at::Tensor> TakeMasks(SavedState::Group group, StateReader& reader) const;
   void TakeGradients(StateReader& reader);
   void TakeFilterMeasures(StateReader& reader);
+  void TakeRanges(StateReader& reader);
   // The place in the training, and what is known of the epoch so far.
   SavedState Progress() const;
   void SetProgress(const SavedState& saved);
@@ -172,9 +180,10 @@ class Trainer {
   Model model_;
   StartMasks start_masks_;
   PrunableLayers layers_;
-  std::optional<ModelProbe> probe_;  // if the strategy looks at the network
-  std::unique_ptr<Plan> step_plan_;  // in the precision of the config
-  std::unique_ptr<Plan> plan_;       // in the model's own precision: for evaluation
+  std::optional<ModelProbe> probe_;             // if the strategy looks at the network
+  std::unique_ptr<Plan> step_plan_;             // in the precision of the config
+  QuantizedTrainingPlan* quantizer_ = nullptr;  // that plan, with quantization
+  std::unique_ptr<Plan> plan_;                  // in the model's own precision: for evaluation
   StepPenalty penalty_;
   TrainingBatches batches_;
   StepDropout dropout_;

@@ -39,6 +39,9 @@ Safetensors Trainer::SaveState() const {
     for (const auto& [node, weight] : filter_measures_->start()) add(SavedState::EPOCH_START, node, weight);
     for (const auto& [node, steps] : filter_measures_->changed()) add(SavedState::MASK_CHANGED, node, steps);
   }
+  if (quantizer_ != nullptr) {
+    for (const auto& [node, range] : quantizer_->ranges()) add(SavedState::RANGE, node, range);
+  }
   const StrategyState strategy = setup_.strategy->SaveState();
   for (const auto& [name, tensor] : strategy.tensors) add(SavedState::STRATEGY, name, tensor);
   state.message = Progress();
@@ -87,6 +90,7 @@ absl::Status Trainer::LoadState(const Safetensors& file, const std::string& name
   std::map<std::string, at::Tensor> start_masks = TakeMasks(SavedState::START_MASK, reader);
   TakeGradients(reader);
   TakeFilterMeasures(reader);
+  TakeRanges(reader);
   StrategyState strategy;
   for (const auto& [key, tensor] : reader.Group(SavedState::STRATEGY)) {
     strategy.tensors[key] = reader.Take(SavedState::STRATEGY, key, tensor).to(setup_.device);
@@ -128,6 +132,11 @@ void Trainer::TakeGradients(StateReader& reader) {
     const at::Tensor gradient = reader.Take(SavedState::GRADIENT, node, weight);
     if (gradient.defined()) last_gradients_[node] = LaidOutAs(gradient.to(setup_.device), weight);
   }
+}
+
+void Trainer::TakeRanges(StateReader& reader) {
+  if (quantizer_ == nullptr) return;
+  for (const auto& [node, range] : quantizer_->ranges()) reader.Load(SavedState::RANGE, node, range);
 }
 
 void Trainer::TakeFilterMeasures(StateReader& reader) {

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -87,6 +88,29 @@ absl::Status ValidateSchedule(const Schedule& schedule, int64_t epochs) {
   return absl::OkStatus();
 }
 
+absl::Status ValidateQuantization(const Training& training) {
+  const Quantization& quantization = training.quantization();
+  for (const auto& [field, bits] : {std::make_pair("quantization.weight_bits", quantization.weight_bits()),
+                                    std::make_pair("quantization.activation_bits", quantization.activation_bits())}) {
+    if (bits < 2 || bits > 8) return FieldError(field, absl::StrCat("is ", bits, "; must be from 2 to 8"));
+  }
+  PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("quantization.start_epoch", quantization.start_epoch(), 0));
+  const double momentum = quantization.range_momentum();
+  if (!(momentum > 0 && momentum <= 1)) {
+    return FieldError("quantization.range_momentum", absl::StrCat("is ", momentum, "; must be above 0 and at most 1"));
+  }
+  if (training.precision() != Training::FLOAT32) {
+    return FieldError("quantization", absl::StrCat("goes with precision FLOAT32, not ",
+                                                   Training::Precision_Name(training.precision())));
+  }
+  if (training.bn_recalibration_batches() > 0) {
+    return FieldError("quantization",
+                      "does not go with bn_recalibration_batches: the rounding of weights depends on BatchNorm's "
+                      "statistics, and was learnt with those of training");
+  }
+  return absl::OkStatus();
+}
+
 std::string ImagesText(const Training& training, int64_t images) {
   return absl::StrCat(images, images == 1 ? " training image" : " training images",
                       training.validation_fraction() > 0 ? " beside the validation data" : "");
@@ -112,6 +136,7 @@ absl::Status ValidateTraining(const Training& training) {
     return FieldError("validation_fraction",
                       absl::StrCat("is ", training.validation_fraction(), "; must be in [0, 1)"));
   }
+  if (training.has_quantization()) PRUNELAB_RETURN_IF_ERROR(ValidateQuantization(training));
   return CheckAtLeast("validation_seed", training.validation_seed(), 0);
 }
 

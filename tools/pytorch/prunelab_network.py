@@ -51,11 +51,11 @@ MESSAGES = {
         elementwise: Elementwise, conv_transpose2d: ConvTranspose2d, arithmetic: Arithmetic, prelu: PRelu,
         softmax: Softmax, channel_scale: ChannelScale, layer_norm: LayerNorm, group_norm: GroupNorm,
         instance_norm: InstanceNorm, select: Select, resize: Resize, pad: Pad, adaptive_pool2d: AdaptivePool2d,
-        dropout: Dropout, unflatten: Unflatten""",
+        dropout: Dropout, unflatten: Unflatten, fake_quantize: FakeQuantize""",
     "InputOp": "channels: int64 = 3, height: int64 = 32, width: int64 = 32",
     "Conv2d": """out_channels: int64, kernel_height: int64 = 3, kernel_width: int64 = 3, stride: int64 = 1,
         padding: int64 = 0, dilation: int64 = 1, groups: int64 = 1, bias: bool = false, stride_width: int64,
-        dilation_width: int64, pads: int64*, initial_deviation: double""",
+        dilation_width: int64, pads: int64*, initial_deviation: double, weight_bits: int64""",
     "BatchNorm2d": "epsilon: double = 1e-5, momentum: double = 0.1",
     "Relu": "",
     "Add": "",
@@ -65,7 +65,7 @@ MESSAGES = {
         stride_width: int64, pads: int64*, ceil_mode: bool = false, count_include_pad: bool = true""",
     "GlobalAveragePool": "",
     "Flatten": "",
-    "Linear": "out_features: int64, bias: bool = true, initial_deviation: double",
+    "Linear": "out_features: int64, bias: bool = true, initial_deviation: double, weight_bits: int64",
     "Scatter": "channels: int64, index: int64*",
     "Elementwise": """function: UNSET|CLIP|LEAKY_RELU|SIGMOID|HARD_SIGMOID|HARD_SWISH|SILU|GELU|GELU_TANH|TANH,
         low: double = 0, high: double = 6, slope: double = 0.01""",
@@ -88,6 +88,7 @@ MESSAGES = {
     "AdaptivePool2d": "function: UNSET|AVERAGE|MAX, height: int64 = 1, width: int64 = 1",
     "Dropout": "probability: double = 0.5, unit: ELEMENT|CHANNEL|IMAGE|BATCH = ELEMENT",
     "Unflatten": "",
+    "FakeQuantize": "bits: int64 = 8",
 }
 
 
@@ -686,6 +687,36 @@ class Unflatten(nn.Module):
         return x[:, :, None, None]
 
 
+class _OnGrid(torch.autograd.Function):
+    @staticmethod
+    def forward(context, x, scale, zero_point, last):
+        places = torch.round(x / scale) + zero_point
+        context.save_for_backward((places >= 0) & (places <= last))
+        return (places.clamp(0, last) - zero_point) * scale
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient * context.saved_tensors[0], None, None, None
+
+
+class FakeQuantize(nn.Module):
+    """Rounds to the numbers scale (q - zero_point), q = 0 ... 2^bits - 1. What is not cut off passes gradients on."""
+
+    def __init__(self, bits):
+        super().__init__()
+        if not 2 <= bits <= 8:
+            raise NetworkError(f"bits is {bits}; must be from 2 to 8")
+        self.last = 2 ** bits - 1
+        self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("zero_point", torch.zeros(()))
+
+    def forward(self, x):
+        return _OnGrid.apply(x, self.scale, self.zero_point, self.last)
+
+    def extra_repr(self):
+        return f"places={self.last + 1}"
+
+
 # ---- From the network to modules -------------------------------------------------------------------------------------
 
 
@@ -698,6 +729,14 @@ def _pads(op):
     if op.pads and len(op.pads) != 4:
         raise NetworkError(f"has {len(op.pads)} pads; must be 4: top, left, bottom, right")
     return tuple(op.pads) or (op.padding,) * 4
+
+
+def _with_weight_scale(op, layer):
+    """What the weights of a layer with weight_bits are whole multiples of, by output channel. (Training changes the
+    weights, and they are whole multiples no longer.)"""
+    if op.weight_bits is not None:
+        layer.register_buffer("weight_scale", torch.ones(layer.weight.shape[0]))
+    return layer
 
 
 def _conv2d(op, inputs, mask):
@@ -713,7 +752,7 @@ def _conv2d(op, inputs, mask):
     if mask is not None:
         kind = MaskedConv2d if even else PaddedMaskedConv2d
         options["mask"] = mask
-    module = kind(inputs[0].shape[1], op.out_channels, kernel, **options)
+    module = _with_weight_scale(op, kind(inputs[0].shape[1], op.out_channels, kernel, **options))
     if not even:
         module.pads = (top, left, bottom, right)
     return module
@@ -814,7 +853,7 @@ _MODULES = {
     "average_pool2d": _pool2d,
     "global_average_pool": lambda op, inputs: nn.AdaptiveAvgPool2d(1),
     "flatten": lambda op, inputs: nn.Flatten(),
-    "linear": lambda op, inputs: nn.Linear(_channels(inputs), op.out_features, op.bias),
+    "linear": lambda op, inputs: _with_weight_scale(op, nn.Linear(_channels(inputs), op.out_features, op.bias)),
     "scatter": lambda op, inputs: Scatter(op.index, op.channels),
     "constant": _constant,
     "elementwise": _elementwise,
@@ -831,6 +870,7 @@ _MODULES = {
     "adaptive_pool2d": _adaptive_pool2d,
     "dropout": _dropout,
     "unflatten": lambda op, inputs: Unflatten(),
+    "fake_quantize": lambda op, inputs: FakeQuantize(op.bits),
 }
 
 
@@ -930,6 +970,10 @@ def load(path, keep_masks=True):
     """
     metadata, tensors = read_tensors(path)
     network = _network_of(path, metadata)
+    for node in network.node:
+        weight, scale = node.name + ".weight", tensors.get(node.name + ".weight_scale")
+        if scale is not None and weight in tensors and tensors[weight].dtype == torch.int8:
+            tensors[weight] = tensors[weight] * scale.reshape([-1] + [1] * (tensors[weight].dim() - 1))
     convolutions = {node.name for node in network.node if node.operator == "conv2d"}
     masks = {name[:-len(".mask")]: tensor for name, tensor in tensors.items()
              if name.endswith(".mask") and name[:-len(".mask")] in convolutions}

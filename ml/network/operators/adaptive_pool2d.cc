@@ -38,6 +38,8 @@ class AdaptivePool2dOperator : public Operator {
     return ComputedPictures(inputs[0], pooled(inputs[0].rows, pool.height()), pooled(inputs[0].columns, pool.width()),
                             [&](const at::Tensor& x) { return RunAdaptivePool2d(pool, x); });
   }
+
+  bool KeepsValues(const Node& node) const override { return node.adaptive_pool2d().function() == AdaptivePool2d::MAX; }
 };
 
 PRUNELAB_OPERATOR(Node::kAdaptivePool2D, AdaptivePool2dOperator);

@@ -30,6 +30,7 @@ class BatchNorm2dOperator : public Operator {
     NodeParameter weight = {"weight", {channels}};
     NodeParameter running_var = {"running_var", {channels}, /*is_buffer=*/true};
     weight.initial = running_var.initial = 1;
+    running_var.allowed = Allowed::kNotNegative;
     return {weight,
             {"bias", {channels}},
             {"running_mean", {channels}, /*is_buffer=*/true},

@@ -30,6 +30,9 @@ class Conv2dOperator : public Operator {
     PRUNELAB_RETURN_IF_ERROR(CheckPads(node, conv.pads()));
     PRUNELAB_RETURN_IF_ERROR(CheckSize(node, "groups", conv.groups()));
     PRUNELAB_RETURN_IF_ERROR(CheckDeviation(node, "initial_deviation", conv.initial_deviation()));
+    if (conv.has_weight_bits()) {
+      PRUNELAB_RETURN_IF_ERROR(CheckBits(node, "weight_bits", conv.weight_bits()));
+    }
     if (in.channels % conv.groups() != 0 || conv.out_channels() % conv.groups() != 0) {
       return NodeError(node, absl::StrCat("groups ", conv.groups(), " must divide the ", in.channels,
                                           " input channels and the ", conv.out_channels(), " output channels"));
@@ -47,6 +50,7 @@ class Conv2dOperator : public Operator {
         {"weight",
          {conv.out_channels(), view.inputs[0].channels / conv.groups(), conv.kernel_height(), conv.kernel_width()}}};
     if (conv.bias()) parameters.push_back({"bias", {conv.out_channels()}});
+    if (conv.has_weight_bits()) parameters.push_back(WeightScale(conv.out_channels()));
     return parameters;
   }
 

@@ -19,6 +19,8 @@ class DropoutOperator : public Operator {
     }
     return inputs[0];
   }
+
+  bool KeepsValues(const Node& node) const override { return true; }
 };
 
 PRUNELAB_OPERATOR(Node::kDropout, DropoutOperator);

@@ -31,6 +31,8 @@ class FlattenOperator : public Operator {
                             const std::vector<ChannelPictures>& inputs) const override {
     return PixelPictures(FullSize(inputs[0]).flatten());
   }
+
+  bool KeepsValues(const Node& node) const override { return true; }
 };
 
 PRUNELAB_OPERATOR(Node::kFlatten, FlattenOperator);

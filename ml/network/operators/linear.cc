@@ -16,6 +16,9 @@ class LinearOperator : public Operator {
   absl::StatusOr<NodeShape> Shape(const Node& node, const std::vector<NodeShape>& inputs) const override {
     PRUNELAB_RETURN_IF_ERROR(CheckSize(node, "out_features", node.linear().out_features()));
     PRUNELAB_RETURN_IF_ERROR(CheckDeviation(node, "initial_deviation", node.linear().initial_deviation()));
+    if (node.linear().has_weight_bits()) {
+      PRUNELAB_RETURN_IF_ERROR(CheckBits(node, "weight_bits", node.linear().weight_bits()));
+    }
     return NodeShape{node.linear().out_features(), 1, 1, true};
   }
 
@@ -23,6 +26,7 @@ class LinearOperator : public Operator {
     const int64_t features = view.shape.channels;
     std::vector<NodeParameter> parameters = {{"weight", {features, view.inputs[0].channels}}};
     if (view.node.linear().bias()) parameters.push_back({"bias", {features}});
+    if (view.node.linear().has_weight_bits()) parameters.push_back(WeightScale(features));
     return parameters;
   }
 

@@ -24,6 +24,8 @@ class MaxPool2dOperator : public Operator {
     return Pooled(view, WindowOf(pool), Computed::kByKind, /*outside=*/false, inputs[0],
                   [&](const at::Tensor& x) { return RunMaxPool2d(pool, x); });
   }
+
+  bool KeepsValues(const Node& node) const override { return true; }
 };
 
 PRUNELAB_OPERATOR(Node::kMaxPool2D, MaxPool2dOperator);

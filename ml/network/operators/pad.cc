@@ -55,6 +55,10 @@ class PadOperator : public Operator {
     }
     return true;
   }
+
+  bool KeepsValues(const Node& node) const override {
+    return node.pad().function() != Pad::CONSTANT || node.pad().value() == 0;
+  }
 };
 
 PRUNELAB_OPERATOR(Node::kPad, PadOperator);

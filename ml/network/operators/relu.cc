@@ -18,6 +18,8 @@ class ReluOperator : public Operator {
                             const std::vector<ChannelPictures>& inputs) const override {
     return {inputs[0].values.clamp_min(0), inputs[0].rows, inputs[0].columns};
   }
+
+  bool KeepsValues(const Node& node) const override { return true; }
 };
 
 PRUNELAB_OPERATOR(Node::kRelu, ReluOperator);

@@ -41,6 +41,8 @@ class ResizeOperator : public Operator {
                             Resized(resize.function(), inputs[0].columns, resize.width()),
                             [&](const at::Tensor& x) { return RunResize(resize, x); });
   }
+
+  bool KeepsValues(const Node& node) const override { return node.resize().function() == Resize::NEAREST; }
 };
 
 PRUNELAB_OPERATOR(Node::kResize, ResizeOperator);

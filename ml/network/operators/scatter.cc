@@ -61,6 +61,8 @@ class ScatterOperator : public Operator {
     for (int k = 0; k < scatter.index_size(); ++k) same_order = same_order && scatter.index(k) == k;
     return same_order;
   }
+
+  bool KeepsValues(const Node& node) const override { return true; }
 };
 
 PRUNELAB_OPERATOR(Node::kScatter, ScatterOperator);

@@ -49,6 +49,8 @@ class SelectOperator : public Operator {
     for (int k = 0; k < node.select().index_size(); ++k) is_identity = is_identity && node.select().index(k) == k;
     return is_identity;
   }
+
+  bool KeepsValues(const Node& node) const override { return true; }
 };
 
 PRUNELAB_OPERATOR(Node::kSelect, SelectOperator);

@@ -12,6 +12,8 @@ class UnflattenOperator : public Operator {
   absl::StatusOr<NodeShape> Shape(const Node& node, const std::vector<NodeShape>& inputs) const override {
     return NodeShape{inputs[0].channels, 1, 1, false};
   }
+
+  bool KeepsValues(const Node& node) const override { return true; }
 };
 
 PRUNELAB_OPERATOR(Node::kUnflatten, UnflattenOperator);

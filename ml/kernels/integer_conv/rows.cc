@@ -1,0 +1,268 @@
+#include "ml/kernels/integer_conv/rows.h"
+
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
+
+namespace prunelab {
+namespace PRUNELAB_INSTRUCTION_SET {
+namespace {
+
+#define PRUNELAB_INLINE inline __attribute__((always_inline))
+
+#if defined(__AVX512F__)
+
+// 16 sums of outputs.
+using Sums = __m512i;
+constexpr int kOutputs = 16;
+
+PRUNELAB_INLINE Sums LoadSums(const int32_t* from) { return _mm512_loadu_si512(from); }
+
+// The first `count` of the sums, of which the last vector of a pixel may have fewer than 16.
+PRUNELAB_INLINE void StoreSums(int32_t* to, Sums sums, int64_t count) {
+  _mm512_mask_storeu_epi32(to, static_cast<__mmask16>(count >= kOutputs ? 0xffff : (1 << count) - 1), sums);
+}
+
+PRUNELAB_INLINE __m256i RescaledHalf(__m256i sums, const IntegerRescaling& r, int64_t at) {
+  const __m512i product = _mm512_mul_epi32(_mm512_cvtepi32_epi64(sums), _mm512_loadu_si512(r.multiplier + at));
+  const __m512i raised = _mm512_add_epi64(product, _mm512_loadu_si512(r.half + at));
+  return _mm512_cvtsepi64_epi32(_mm512_srav_epi64(raised, _mm512_loadu_si512(r.shift + at)));
+}
+
+PRUNELAB_INLINE void StorePlaces(uint8_t* to, Sums sums, const IntegerRescaling& r, int64_t at, int64_t count) {
+  const __m256i low = RescaledHalf(_mm512_castsi512_si256(sums), r, at);
+  const __m256i high = RescaledHalf(_mm512_extracti64x4_epi64(sums, 1), r, at + 8);
+  // A place may be 2^31 away from the grid: cut off before the zero point is added.
+  const __m512i bound_low = _mm512_set1_epi32(r.first - r.zero_point),
+                bound_high = _mm512_set1_epi32(r.last - r.zero_point);
+  __m512i places = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+  places = _mm512_min_epi32(_mm512_max_epi32(places, bound_low), bound_high);
+  places = _mm512_add_epi32(places, _mm512_set1_epi32(r.zero_point));
+  _mm512_mask_cvtepi32_storeu_epi8(to, static_cast<__mmask16>(count >= kOutputs ? 0xffff : (1 << count) - 1), places);
+}
+
+#ifdef __AVX512VNNI__
+constexpr int kInputs = 4;
+PRUNELAB_INLINE Sums AddProducts(Sums sums, __m512i x, __m512i weights) {
+  return _mm512_dpbusd_epi32(sums, x, weights);
+}
+#else
+constexpr int kInputs = 2;
+PRUNELAB_INLINE Sums AddProducts(Sums sums, __m512i x, __m512i weights) {
+  return _mm512_add_epi32(sums, _mm512_madd_epi16(x, weights));
+}
+#endif
+
+PRUNELAB_INLINE __m512i Repeated(const uint8_t* x) {
+  int32_t inputs;
+  __builtin_memcpy(&inputs, x, sizeof inputs);
+  return _mm512_set1_epi32(inputs);
+}
+PRUNELAB_INLINE __m512i LoadWeights(const uint8_t* from) { return _mm512_loadu_si512(from); }
+
+// 16 channels of a pixel as 32-bit numbers.
+PRUNELAB_INLINE __m512i Widened(const uint8_t* x) {
+  return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x)));
+}
+// Of numbers below 2^15: their upper halves are zero, so that each sum of two products is one product.
+PRUNELAB_INLINE Sums AddProduct(Sums sums, __m512i x, __m512i weights) {
+  return _mm512_add_epi32(sums, _mm512_madd_epi16(x, weights));
+}
+
+#elif defined(__AVX2__)
+
+using Sums = __m256i;
+constexpr int kOutputs = 8, kInputs = 2;
+
+PRUNELAB_INLINE Sums LoadSums(const int32_t* from) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+}
+
+PRUNELAB_INLINE void StoreSums(int32_t* to, Sums sums, int64_t count) {
+  alignas(32) int32_t values[kOutputs];
+  _mm256_store_si256(reinterpret_cast<__m256i*>(values), sums);
+  for (int64_t i = 0; i < count && i < kOutputs; ++i) to[i] = values[i];
+}
+
+// Four places, without zero point, in 64 bits each. Shifts of this instruction set bring in zeros, so the number is
+// made positive first: it is above -2^62.
+PRUNELAB_INLINE __m256i RescaledQuarter(__m128i sums, const IntegerRescaling& r, int64_t at) {
+  const auto load = [at](const int64_t* from) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + at));
+  };
+  const __m256i offset = _mm256_set1_epi64x(int64_t{1} << 62), shift = load(r.shift);
+  const __m256i product = _mm256_mul_epi32(_mm256_cvtepi32_epi64(sums), load(r.multiplier));
+  const __m256i raised = _mm256_add_epi64(_mm256_add_epi64(product, load(r.half)), offset);
+  return _mm256_sub_epi64(_mm256_srlv_epi64(raised, shift), _mm256_srlv_epi64(offset, shift));
+}
+
+PRUNELAB_INLINE void StorePlaces(uint8_t* to, Sums sums, const IntegerRescaling& r, int64_t at, int64_t count) {
+  alignas(32) int64_t values[kOutputs];
+  _mm256_store_si256(reinterpret_cast<__m256i*>(values), RescaledQuarter(_mm256_castsi256_si128(sums), r, at));
+  _mm256_store_si256(reinterpret_cast<__m256i*>(values + 4),
+                     RescaledQuarter(_mm256_extracti128_si256(sums, 1), r, at + 4));
+  for (int64_t i = 0; i < count && i < kOutputs; ++i) {
+    const int64_t place = values[i] + r.zero_point;
+    to[i] = static_cast<uint8_t>(place < r.first ? r.first : place > r.last ? r.last : place);
+  }
+}
+
+PRUNELAB_INLINE Sums AddProducts(Sums sums, __m256i x, __m256i weights) {
+  return _mm256_add_epi32(sums, _mm256_madd_epi16(x, weights));
+}
+PRUNELAB_INLINE __m256i Repeated(const uint8_t* x) {
+  int32_t inputs;
+  __builtin_memcpy(&inputs, x, sizeof inputs);
+  return _mm256_set1_epi32(inputs);
+}
+PRUNELAB_INLINE __m256i LoadWeights(const uint8_t* from) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+}
+PRUNELAB_INLINE __m256i Widened(const uint8_t* x) {
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(x)));
+}
+PRUNELAB_INLINE Sums AddProduct(Sums sums, __m256i x, __m256i weights) {
+  return _mm256_add_epi32(sums, _mm256_madd_epi16(x, weights));
+}
+
+#else
+
+using Sums = int32_t;
+constexpr int kOutputs = 1, kInputs = 1;
+
+PRUNELAB_INLINE Sums LoadSums(const int32_t* from) { return *from; }
+PRUNELAB_INLINE void StoreSums(int32_t* to, Sums sums, int64_t count) { *to = sums; }
+PRUNELAB_INLINE void StorePlaces(uint8_t* to, Sums sums, const IntegerRescaling& r, int64_t at, int64_t count) {
+  const int64_t place = ((sums * r.multiplier[at] + r.half[at]) >> r.shift[at]) + r.zero_point;
+  *to = static_cast<uint8_t>(place < r.first ? r.first : place > r.last ? r.last : place);
+}
+// A sum may leave 32 bits on the way and come back, as those of vectors may.
+PRUNELAB_INLINE Sums AddProducts(Sums sums, int32_t x, int32_t weights) {
+  return static_cast<int32_t>(static_cast<uint32_t>(sums) + static_cast<uint32_t>(x * weights));
+}
+PRUNELAB_INLINE int32_t Repeated(const uint8_t* x) { return *x; }
+PRUNELAB_INLINE int32_t LoadWeights(const uint8_t* from) { return static_cast<int8_t>(*from); }
+PRUNELAB_INLINE int32_t Widened(const uint8_t* x) { return *x; }
+PRUNELAB_INLINE Sums AddProduct(Sums sums, int32_t x, int32_t weights) { return AddProducts(sums, x, weights); }
+
+#endif
+
+// Bytes of one number of the inputs, and of a vector of weights.
+constexpr int64_t kInputBytes = kInputs == 2 ? 2 : 1;
+constexpr int64_t kStepBytes = kInputs * kInputBytes, kWeightBytes = kOutputs * kStepBytes;
+
+PRUNELAB_INLINE void StoreResult(const IntegerConvRow& row, int64_t pixel, int64_t channel, Sums sums) {
+  const int64_t count = row.channels - channel;
+  if (row.y != nullptr) {
+    StorePlaces(row.y + pixel * row.stride + channel, sums, row.rescaling, channel, count);
+  } else {
+    StoreSums(row.sums + pixel * row.stride + channel, sums, count);
+  }
+}
+
+// `Pixels` pixels from `pixel` on, and `Blocks` vectors of outputs from `block` on: all sums stay in registers.
+template <int Pixels, int Blocks>
+PRUNELAB_INLINE void Tile(const IntegerConvRow& row, int64_t pixel, int64_t block) {
+  Sums sums[Pixels][Blocks];
+#pragma GCC unroll 4
+  for (int b = 0; b < Blocks; ++b) {
+    const Sums bias = LoadSums(row.bias + (block + b) * kOutputs);
+#pragma GCC unroll 16
+    for (int p = 0; p < Pixels; ++p) sums[p][b] = bias;
+  }
+  const int64_t block_bytes = row.tap_count * row.steps * kWeightBytes;
+  const uint8_t* weights = row.weights + block * block_bytes;
+  const uint8_t* first = row.x + pixel * row.pixel;
+  for (int64_t tap = 0; tap < row.tap_count; ++tap) {
+    const uint8_t* x = first + row.taps[tap];
+    for (int64_t step = 0; step < row.steps; ++step, x += kStepBytes, weights += kWeightBytes) {
+      decltype(LoadWeights(weights)) w[Blocks];
+#pragma GCC unroll 4
+      for (int b = 0; b < Blocks; ++b) w[b] = LoadWeights(weights + b * block_bytes);
+#pragma GCC unroll 16
+      for (int p = 0; p < Pixels; ++p) {
+        const auto inputs = Repeated(x + p * row.pixel);
+#pragma GCC unroll 4
+        for (int b = 0; b < Blocks; ++b) sums[p][b] = AddProducts(sums[p][b], inputs, w[b]);
+      }
+    }
+  }
+#pragma GCC unroll 16
+  for (int p = 0; p < Pixels; ++p) {
+#pragma GCC unroll 4
+    for (int b = 0; b < Blocks; ++b) StoreResult(row, pixel + p, (block + b) * kOutputs, sums[p][b]);
+  }
+}
+
+// All pixels of the row for some vectors of outputs: tiles of `Most` pixels, then halves of that.
+template <int Most, int Blocks>
+void Pixels(const IntegerConvRow& row, int64_t block) {
+  int64_t pixel = 0;
+  for (; pixel + Most <= row.pixels; pixel += Most) Tile<Most, Blocks>(row, pixel, block);
+  if constexpr (Most > 8) {
+    if (pixel + 8 <= row.pixels) {
+      Tile<8, Blocks>(row, pixel, block);
+      pixel += 8;
+    }
+  }
+  if constexpr (Most > 4) {
+    if (pixel + 4 <= row.pixels) {
+      Tile<4, Blocks>(row, pixel, block);
+      pixel += 4;
+    }
+  }
+  if constexpr (Most > 2) {
+    if (pixel + 2 <= row.pixels) {
+      Tile<2, Blocks>(row, pixel, block);
+      pixel += 2;
+    }
+  }
+  if (pixel < row.pixels) Tile<1, Blocks>(row, pixel, block);
+}
+
+// With 32 registers there are 16 sums beside weights and inputs, with 16 registers 8.
+#ifdef __AVX512F__
+constexpr int kMostSums = 16;
+#else
+constexpr int kMostSums = 8;
+#endif
+
+void Row(const IntegerConvRow& row) {
+  const int64_t blocks = (row.channels + kOutputs - 1) / kOutputs;
+  int64_t block = 0;
+  for (; block + 4 <= blocks; block += 4) Pixels<kMostSums / 4, 4>(row, block);
+  for (; block + 2 <= blocks; block += 2) Pixels<kMostSums / 2, 2>(row, block);
+  for (; block < blocks; ++block) Pixels<kMostSums, 1>(row, block);
+}
+
+template <int Count>
+PRUNELAB_INLINE void DepthwiseTile(const IntegerConvRow& row, int64_t pixel, int64_t channel) {
+  Sums sums[Count];
+#pragma GCC unroll 8
+  for (int p = 0; p < Count; ++p) sums[p] = LoadSums(row.bias + channel);
+  const uint8_t* first = row.x + pixel * row.pixel + channel;
+  const int64_t vectors = (row.channels + kOutputs - 1) / kOutputs;
+  for (int64_t tap = 0; tap < row.tap_count; ++tap) {
+    const uint8_t* x = first + row.taps[tap];
+    const Sums weights = LoadSums(reinterpret_cast<const int32_t*>(row.weights) + tap * vectors * kOutputs + channel);
+#pragma GCC unroll 8
+    for (int p = 0; p < Count; ++p) sums[p] = AddProduct(sums[p], Widened(x + p * row.pixel), weights);
+  }
+#pragma GCC unroll 8
+  for (int p = 0; p < Count; ++p) StoreResult(row, pixel + p, channel, sums[p]);
+}
+
+void Depthwise(const IntegerConvRow& row) {
+  for (int64_t channel = 0; channel < row.channels; channel += kOutputs) {
+    int64_t pixel = 0;
+    for (; pixel + 8 <= row.pixels; pixel += 8) DepthwiseTile<8>(row, pixel, channel);
+    for (; pixel < row.pixels; ++pixel) DepthwiseTile<1>(row, pixel, channel);
+  }
+}
+
+}  // namespace
+
+IntegerConvRows FindIntegerConv() { return {kInputs, kOutputs, &Row, &Depthwise}; }
+
+}  // namespace PRUNELAB_INSTRUCTION_SET
+}  // namespace prunelab
