@@ -171,7 +171,9 @@ std::function<void()> IntegerEngine::PrepareConv(const IntegerStep& step, const 
 std::function<void()> IntegerEngine::PrepareSum(const IntegerStep& step, const IntegerSum& sum) {
   const Value& value = values_[step.node];
   bool same = step.inputs.size() <= PlacesSum::kMostInputs;
-  for (const int input : step.inputs) same = same && values_[input].numbers() == value.numbers();
+  for (const int input : step.inputs) {
+    same = same && values_[input].numbers() == value.numbers() && values_[input].channels == value.channels;
+  }
   if (!same) return PreparePlain(step);
   PlacesSum places;
   places.inputs = static_cast<int64_t>(step.inputs.size());

@@ -90,7 +90,10 @@ void CompareOperators(const WeightedNetwork& network, const at::Tensor& images, 
   for (int call = 0; call < 2; ++call) {
     const std::vector<at::Tensor> fast = engine.Run(images.to(at::kFloat));
     const std::vector<at::Tensor> defined = integers->Run(images.to(at::kFloat), {}).results;
-    for (size_t k = 0; k < fast.size(); ++k) EXPECT_TRUE(at::equal(fast[k], defined[k])) << k;
+    for (size_t k = 0; k < fast.size(); ++k) {
+      EXPECT_TRUE(at::equal(fast[k], defined[k])) << "output " << k << ", call " << call << "\n"
+                                                  << fast[k] - defined[k] << info.network().DebugString();
+    }
   }
   for (size_t k = 0; k < info.outputs().size(); ++k) {
     const at::Tensor wanted = values[info.outputs()[k]];

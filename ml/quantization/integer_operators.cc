@@ -79,9 +79,14 @@ Rescaling RescalingOf(const at::Tensor& factors) {
   at::Tensor multiplier = at::empty_like(flat, at::kLong), shift = at::empty_like(flat, at::kLong);
   for (int64_t i = 0; i < flat.numel(); ++i) {
     const double factor = flat.data_ptr<double>()[i];
-    const int bits = std::min(kMultiplierBits - Exponent(factor), kLongestShift);
+    int bits = std::min(kMultiplierBits - Exponent(factor), kLongestShift);
+    int64_t number = MultiplierOf(factor, bits);
+    if (number == int64_t{1} << kMultiplierBits) {  // rounded up to what 32 bits do not hold
+      number /= 2;
+      --bits;
+    }
     shift.data_ptr<int64_t>()[i] = bits;
-    multiplier.data_ptr<int64_t>()[i] = MultiplierOf(factor, bits);
+    multiplier.data_ptr<int64_t>()[i] = number;
   }
   return {multiplier.view(factors.sizes()), shift.view(factors.sizes())};
 }

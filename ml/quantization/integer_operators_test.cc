@@ -44,7 +44,7 @@ TEST(IntegerOperatorsTest, RescalingIsWithinItsBoundAndRoundsHalvesUp) {
     const Rescaling rescaling = RescalingOf(at::scalar_tensor(factor, at::kDouble));
     const int64_t multiplier = rescaling.multiplier.item<int64_t>(), shift = rescaling.shift.item<int64_t>();
     EXPECT_GE(multiplier, int64_t{1} << 30);
-    EXPECT_LE(multiplier, int64_t{1} << 31);
+    EXPECT_LT(multiplier, int64_t{1} << 31);
     EXPECT_NEAR(std::ldexp(static_cast<double>(multiplier), -static_cast<int>(shift)) / factor, 1, std::ldexp(1, -31));
     const int64_t x = Between(stream, -(int64_t{1} << 31) + 1, (int64_t{1} << 31) - 1);
     EXPECT_EQ(Rescaled(rescaling, at::scalar_tensor(x, at::kLong)).item<int64_t>(),
@@ -54,6 +54,12 @@ TEST(IntegerOperatorsTest, RescalingIsWithinItsBoundAndRoundsHalvesUp) {
   const at::Tensor rounded = Rescaled(half, at::arange(-5, 6, at::kLong));
   EXPECT_TRUE(at::equal(rounded, at::tensor(std::vector<int64_t>{-2, -2, -1, -1, 0, 0, 1, 1, 2, 2, 3}, at::kLong)))
       << rounded;
+}
+
+TEST(IntegerOperatorsTest, AMultiplierThatIsRoundedUpStaysBelowItsBound) {
+  const Rescaling rescaling = RescalingOf(at::scalar_tensor(1 - 1e-12, at::kDouble));
+  EXPECT_EQ(rescaling.multiplier.item<int64_t>(), int64_t{1} << 30);
+  EXPECT_EQ(rescaling.shift.item<int64_t>(), 30);
 }
 
 TEST(IntegerOperatorsTest, TinyFactorsBecomeZero) {

@@ -165,6 +165,7 @@ void IntegerConvPlan::RunRows(int64_t image, int64_t first, int64_t count, const
       row.taps = taps.data();
       row.tap_count = static_cast<int64_t>(taps.size());
       row.steps = steps_;
+      row.threes = across.kernel == 3 && across.stride == 1 && across.dilation == 1;
       row.weights = packed_.data() + g * blocks_ * block_bytes;
       row.bias = bias_.data() + at;
       row.pixels = output_.width;
@@ -198,6 +199,7 @@ void IntegerConvPlan::RunPixels(int64_t first, int64_t count, const uint8_t* x, 
   row.taps = &tap;
   row.tap_count = 1;
   row.steps = steps_;
+  row.threes = false;
   row.weights = packed_.data();
   row.bias = bias_.data();
   row.pixels = count;

@@ -27,7 +27,7 @@ struct IntegerConvWeights {
   std::vector<int8_t> levels;              // [out][in / groups][kernel height][kernel width], at least -127
   std::vector<int64_t> bias;               // [out]; with any products it stays within 32 bits
   int32_t input_zero_point = 0;            // 0 to 255; padding has this value
-  std::vector<int64_t> multiplier, shift;  // [out], below 2^31 + 1, 1 to 62; empty: only Accumulate is called
+  std::vector<int64_t> multiplier, shift;  // [out], below 2^31, 1 to 62; empty: only Accumulate is called
   int32_t zero_point = 0, first = 0, last = 255;
 };
 

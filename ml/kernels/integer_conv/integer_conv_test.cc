@@ -54,7 +54,7 @@ IntegerConvWeights RandomWeights(Draw& draw, Kind kind) {
   for (int64_t i = 0; i < weights; ++i) w.levels.push_back(static_cast<int8_t>(draw.Between(-127, 127)));
   for (int64_t o = 0; o < w.out_channels; ++o) {
     w.bias.push_back(draw.Between(-100000, 100000));
-    w.multiplier.push_back(draw.Between(int64_t{1} << 30, int64_t{1} << 31));
+    w.multiplier.push_back(draw.Between(int64_t{1} << 30, (int64_t{1} << 31) - 1));
     w.shift.push_back(draw.Between(36, 46));
   }
   w.input_zero_point = static_cast<int32_t>(draw.Between(0, 255));
@@ -145,7 +145,7 @@ TEST_P(IntegerConvTest, NothingOverflows) {
     w.out_channels = 17;
     w.levels.assign(w.in_channels * w.out_channels, static_cast<int8_t>(127 * sign));
     w.bias.assign(w.out_channels, sign * 2000000000LL);
-    w.multiplier.assign(w.out_channels, int64_t{1} << 31);
+    w.multiplier.assign(w.out_channels, (int64_t{1} << 31) - 1);
     w.shift.assign(w.out_channels, 56);
     w.zero_point = 128;
     std::vector<uint8_t> x(PlacesStride(w.in_channels) + 64, 255), y(PlacesStride(w.out_channels) + 64);
@@ -156,7 +156,7 @@ TEST_P(IntegerConvTest, NothingOverflows) {
     const int64_t sum = sign * (2000000000LL + 255LL * 127 * 3000);
     for (int64_t o = 0; o < w.out_channels; ++o) {
       EXPECT_EQ(sums[o], sum);
-      EXPECT_EQ(y[o], 128 + ((sum * (int64_t{1} << 31) + (int64_t{1} << 55)) >> 56));
+      EXPECT_EQ(y[o], 128 + ((sum * ((int64_t{1} << 31) - 1) + (int64_t{1} << 55)) >> 56));
     }
   }
 }

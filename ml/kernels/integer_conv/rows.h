@@ -19,6 +19,7 @@ struct IntegerConvRow {
   int64_t pixel;             // bytes from there to that of the next pixel
   const int64_t* taps;       // bytes from there to each tap's, [tap_count]
   int64_t tap_count, steps;  // steps: vectors of inputs of each tap
+  bool threes;               // taps 3 k, 3 k + 1 and 3 k + 2 read neighbouring pixels, those of `pixel`
   const uint8_t* weights;    // [blocks][taps][steps][outputs][inputs]; depthwise: [taps][channels] int32
   const int32_t* bias;       // [blocks][outputs]
   int64_t pixels, channels;  // of the row, and outputs of each pixel
