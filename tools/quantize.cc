@@ -27,6 +27,7 @@
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/plan.h"
 #include "ml/models/dataset_defaults.h"
+#include "ml/network/value_grids.h"
 #include "ml/quantization/integer_network.h"
 #include "ml/training/evaluate.h"
 #include "tools/command_line.h"
@@ -144,6 +145,20 @@ int64_t FileBytes(const WeightedNetwork& network) {
   return static_cast<int64_t>(SerializeSafetensors(ModelToSafetensors(ToModel(network, at::kCPU))).size());
 }
 
+// What is quantized is exported and compared, and keeps its grids.
+absl::Status CheckNothingToChoose(const std::string& path) {
+  const auto refuse = [&](absl::string_view flag) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": is quantized already, so --", flag, " has no effect; --onnx exports it as it is"));
+  };
+  if (!FLAGS_output.empty()) return refuse("output");
+  for (const char* flag :
+       {"weight_bits", "activation_bits", "weight_scales", "ranges", "percentile", "calibration_images"}) {
+    if (!gflags::GetCommandLineFlagInfoOrDie(flag).is_default) return refuse(flag);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Main() {
   ProtectWhatIsRead();
   PRUNELAB_RETURN_IF_ERROR(CheckFlags());
@@ -155,28 +170,34 @@ absl::Status Main() {
   absl::StatusOr<WeightedNetwork> given = ToWeightedNetwork(model);
   if (!given.ok()) return WithPrefix(path, given.status());
   WeightedNetwork network = *given;
-  for (auto& [name, tensor] : network.tensors) tensor = tensor.clone();
-
-  QuantizeOptions options;
-  options.weight_bits = FLAGS_weight_bits;
-  options.activation_bits = FLAGS_activation_bits;
-  options.per_channel = FLAGS_weight_scales == "channel";
-  options.ranges = {*ParseRangeMethod(FLAGS_ranges), FLAGS_percentile};
-  const absl::StatusOr<QuantizationReport> report =
-      Quantize(network, CalibrationImages(data, network.DType()), options);
-  if (!report.ok()) return WithPrefix(path, report.status());
+  QuantizationReport report;
+  const bool already = IsQuantized(network.network);
+  if (already) {
+    PRUNELAB_RETURN_IF_ERROR(CheckNothingToChoose(path));
+    report = ReportOf(network);
+  } else {
+    for (auto& [name, tensor] : network.tensors) tensor = tensor.clone();
+    QuantizeOptions options;
+    options.weight_bits = FLAGS_weight_bits;
+    options.activation_bits = FLAGS_activation_bits;
+    options.per_channel = FLAGS_weight_scales == "channel";
+    options.ranges = {*ParseRangeMethod(FLAGS_ranges), FLAGS_percentile};
+    absl::StatusOr<QuantizationReport> done = Quantize(network, CalibrationImages(data, network.DType()), options);
+    if (!done.ok()) return WithPrefix(path, done.status());
+    report = *std::move(done);
+  }
   const absl::StatusOr<IntegerNetwork> integers = IntegerNetwork::Create(network);
-  if (!integers.ok() && report->in_float.empty()) return WithPrefix(path, integers.status());
+  if (!integers.ok() && report.in_float.empty()) return WithPrefix(path, integers.status());
 
   if (!FLAGS_output.empty()) {
     PRUNELAB_RETURN_IF_ERROR(WriteSafetensors(UserPath(FLAGS_output), ModelToSafetensors(ToModel(network, at::kCPU))));
   }
   if (!FLAGS_onnx.empty()) PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(UserPath(FLAGS_onnx), ToOnnx(network)));
 
-  std::cout << absl::StrFormat("%d layers with weights of %d bits, %d activations on grids of %d bits\n",
-                               report->quantized_layers, options.weight_bits, report->grids, options.activation_bits);
-  if (!report->in_float.empty()) {
-    std::cout << "in floating point, between grids: " << absl::StrJoin(report->in_float, ", ")
+  std::cout << absl::StrFormat("%d layers with weights on grids, %d activations on grids\n", report.quantized_layers,
+                               report.grids);
+  if (!report.in_float.empty()) {
+    std::cout << "in floating point, between grids: " << absl::StrJoin(report.in_float, ", ")
               << "; so integers alone cannot compute this network\n";
   }
   const Comparison comparison = Compare(*given, network, integers.ok() ? &*integers : nullptr, data);

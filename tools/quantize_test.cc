@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -61,7 +62,7 @@ TEST(QuantizeToolTest, ASmallerCheckpointThatTheOtherToolsRead) {
   const ProgramResult result =
       RunProgram(kQuantize, {"--checkpoint=" + dense, "--output=" + small, "--onnx=" + onnx, kDigits});
   ASSERT_EQ(result.status, 0) << result.err;
-  EXPECT_THAT(result.out, AllOf(HasSubstr("10 layers with weights of 8 bits"), HasSubstr("top-1 of 359 test images"),
+  EXPECT_THAT(result.out, AllOf(HasSubstr("10 layers with weights on grids"), HasSubstr("top-1 of 359 test images"),
                                 HasSubstr("wrote " + small), HasSubstr("wrote " + onnx)));
   EXPECT_LT(std::stod(After(result.out, "largest difference of a logit / largest logit: ")), 0.05);
   EXPECT_LT(Bytes(small), 0.35 * Bytes(dense));
@@ -70,8 +71,12 @@ TEST(QuantizeToolTest, ASmallerCheckpointThatTheOtherToolsRead) {
   // The checkpoint is the network whose accuracy was printed.
   const ProgramResult evaluated = RunProgram("tools/evaluate", {"--checkpoint=" + small, kDigits});
   ASSERT_EQ(evaluated.status, 0) << evaluated.err;
-  const std::string top1 = After(evaluated.out, "top-1  ");
-  EXPECT_THAT(result.out, HasSubstr(absl::StrCat(top1.substr(0, top1.size() - 4), " %")));
+  // before, quantized, in integers
+  std::istringstream row(After(result.out, "top-1 of 359 test images"));
+  double before = 0, quantized = 0;
+  std::string percent;
+  row >> before >> percent >> quantized;
+  EXPECT_NEAR(quantized, std::stod(After(evaluated.out, "top-1  ")), 0.006);
 
   const ProgramResult inspected = RunProgram("tools/inspect", {"--checkpoint=" + small});
   ASSERT_EQ(inspected.status, 0) << inspected.err;
@@ -83,8 +88,14 @@ TEST(QuantizeToolTest, ASmallerCheckpointThatTheOtherToolsRead) {
   EXPECT_THAT(compressed.err, AllOf(HasSubstr("is quantized"), HasSubstr("compress first, then quantize")));
   const ProgramResult twice = RunProgram(kQuantize, {"--checkpoint=" + small, "--output=" + again, kDigits});
   EXPECT_EQ(twice.status, 2);
-  EXPECT_THAT(twice.err, AllOf(HasSubstr(small), HasSubstr("quantized already")));
+  EXPECT_THAT(twice.err, AllOf(HasSubstr(small), HasSubstr("quantized already, so --output has no effect")));
   EXPECT_FALSE(PathExists(again));
+
+  // As it is, it is exported once more.
+  const std::string onnx_again = Temporary("again.onnx");
+  const ProgramResult exported = RunProgram(kQuantize, {"--checkpoint=" + small, "--onnx=" + onnx_again, kDigits});
+  ASSERT_EQ(exported.status, 0) << exported.err;
+  EXPECT_EQ(*ReadFile(onnx_again), *ReadFile(onnx));
 }
 
 TEST(QuantizeToolTest, FewerBitsAreCoarser) {

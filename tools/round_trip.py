@@ -10,6 +10,9 @@ smaller network for one epoch with dynamic_l1, compresses it again and exports i
 Python that has onnx, onnxruntime and numpy, tools/reference/onnx_runtime.py compares the export's logits;
 //tools:round_trip_test leaves this out.
 
+With --quantize=PROGRAM (//tools:quantize) the smaller network then learns to be quantized, is exported with
+QuantizeLinear, and its predictions are compared, too.
+
 With --config=FILE it does this with the ablation of that file instead: it trains all of its runs into --output, removes
 what each has masked, exports it, and compares the logits of the export, e.g.
 --config=experiments/configs/mobilenet_digits.textproto.
@@ -52,8 +55,19 @@ base {
 }
 seeds { count: 1 }
 """
+TRAIN_QUANTIZED = """
+name: "quantized"
+base {
+  initial_weights: "%s"
+  dataset { [type.googleapis.com/prunelab.Digits] {} }
+  training { epochs: 3 batch_size: 64 sgd { learning_rate: 0.01 momentum: 0.9 weight_decay: 1e-4 }
+             quantization { start_epoch: 1 } }
+}
+seeds { count: 1 }
+"""
 DIGITS = "--dataset=[type.googleapis.com/prunelab.Digits] {}"
 IMAGES = 10
+PREDICTED_IMAGES = 200
 
 
 def run(*command):
@@ -69,11 +83,11 @@ def check(what, holds):
         sys.exit(1)
 
 
-def write_images(path, channels, size):
+def write_images(path, channels, size, count=IMAGES):
     generator = random.Random(1)
-    numbers = [generator.gauss(0, 1) for _ in range(IMAGES * channels * size * size)]
+    numbers = [generator.gauss(0, 1) for _ in range(count * channels * size * size)]
     data = struct.pack("<%df" % len(numbers), *numbers)
-    header = json.dumps({"images": {"dtype": "F32", "shape": [IMAGES, channels, size, size],
+    header = json.dumps({"images": {"dtype": "F32", "shape": [count, channels, size, size],
                                     "data_offsets": [0, len(data)]}}).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header + data)
 
@@ -92,6 +106,37 @@ def export_agrees(arguments, checkpoint, onnx, folder, channels, size):
         text = run(arguments.onnxruntime_python, script, onnx, "--images=%s" % images, "--logits=%s" % logits)
         print(text.strip())
         check("onnxruntime agrees to 1e-4", True)
+
+
+def quantized(arguments, train, small, folder):
+    """Trains the network of `small` further so that it can be quantized; exports and compares it."""
+    config = folder / "quantized.textproto"
+    config.write_text(TRAIN_QUANTIZED % small)
+    run(*train, "--config=%s" % config, "--output=%s" % (folder / "quantized"))
+    base = folder / "quantized/base/1"
+    result = json.loads((base / "result.json").read_text())
+    checkpoint, onnx = base / "quantized.safetensors", folder / "quantized.onnx"
+    check("the smaller network learns to be quantized",
+          result["status"] == "done" and result["quantized_bytes"] == checkpoint.stat().st_size
+          and checkpoint.stat().st_size < (base / "last.safetensors").stat().st_size)
+    top1 = float(re.search(r"top-1\s+(\S+)", run(arguments.evaluate, "--checkpoint=%s" % checkpoint, DIGITS)).group(1))
+    check("and is evaluated quantized: top-1 %.2f %%" % top1, abs(top1 - 100 * result["test_top1"]) < 0.3)
+    text = run(arguments.quantize, "--checkpoint=%s" % checkpoint, "--onnx=%s" % onnx, DIGITS)
+    row = re.search(r"top-1 of 359 test images\s+\S+ %\s+(\S+) %\s+(\S+) %", text)
+    check("integers are as accurate: %s %%" % row.group(2), abs(float(row.group(2)) - top1) < 0.3)
+    by_range, text = folder / "by_range.safetensors", run(
+        arguments.quantize, "--checkpoint=%s" % small, "--output=%s" % (folder / "by_range.safetensors"), DIGITS)
+    row = re.search(r"top-1 of 359 test images\s+(\S+) %\s+(\S+) %", text)
+    check("quantized without training: %s %%, before %s %%" % (row.group(2), row.group(1)), by_range.exists())
+    if not arguments.onnxruntime_python:
+        return
+    images, logits = folder / "more_images.safetensors", folder / "more_logits.safetensors"
+    write_images(images, 1, 8, PREDICTED_IMAGES)
+    run(arguments.evaluate, "--checkpoint=%s" % checkpoint, "--input=%s" % images, "--output=%s" % logits)
+    script = pathlib.Path(__file__).resolve().parent / "reference/onnx_runtime.py"
+    print(run(arguments.onnxruntime_python, script, onnx, "--images=%s" % images, "--logits=%s" % logits,
+              "--predictions=0.98").strip())
+    check("onnxruntime in int8 predicts the same", True)
 
 
 def image_shape(checkpoint):
@@ -135,6 +180,7 @@ def main():
     for program in ("ablation", "compress", "evaluate"):
         parser.add_argument(program, type=lambda p: pathlib.Path(p).resolve())
     parser.add_argument("--onnxruntime_python")
+    parser.add_argument("--quantize", type=lambda p: pathlib.Path(p).resolve())
     parser.add_argument("--config", type=lambda p: pathlib.Path(p).resolve())
     parser.add_argument("--output", type=lambda p: pathlib.Path(p).resolve())
     arguments = parser.parse_args()
@@ -199,6 +245,8 @@ def main():
     check("and becomes smaller again", later < before and onnx.stat().st_size > 0)
 
     export_agrees(arguments, again, onnx, folder, 1, 8)
+    if arguments.quantize:
+        quantized(arguments, train, small, folder)
     print("a round trip: all well")
 
 
