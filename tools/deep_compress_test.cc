@@ -127,8 +127,7 @@ TEST(DeepCompressToolTest, ADamagedFileIsRefusedByEveryProgram) {
     for (const ProgramResult& result : {RunProgram(kDeepCompress, {"--decode=" + path, "--output=" + never}),
                                         RunProgram("tools/evaluate", {"--checkpoint=" + path, kDigits})}) {
       EXPECT_EQ(result.status, 2);
-      EXPECT_THAT(result.err, AllOf(HasSubstr(path + ": not a valid .pdc file: tensor \""), HasSubstr(message)))
-          << path;
+      EXPECT_THAT(result.err, AllOf(HasSubstr(path + ": not a valid .pdc file: "), HasSubstr(message))) << path;
     }
   }
   EXPECT_FALSE(PathExists(never));

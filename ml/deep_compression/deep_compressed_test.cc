@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "ml/base/files.h"
 #include "ml/base/random.h"
 #include "ml/deep_compression/weight_sharing.h"
 #include "ml/execution/checkpoint.h"
@@ -21,6 +22,7 @@
 namespace prunelab {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 // Normal weights, of which about one in `sparsity` is not zero.
@@ -365,6 +367,54 @@ TEST(DeepCompressedTest, HostileBytesAreRefusedOrRead) {
   }
   EXPECT_GT(read, 1000);
   EXPECT_GT(refused, 1000);
+}
+
+std::string CorpusFile(const std::string& name) {
+  const absl::StatusOr<std::string> bytes = ReadFile("ml/deep_compression/deep_compressed_corpus/" + name);
+  EXPECT_TRUE(bytes.ok()) << bytes.status();
+  return bytes.ok() ? *bytes : "";
+}
+
+// tools/reference/pdc_files.py writes the format by a second implementation.
+TEST(DeepCompressedTest, DecodesWhatPythonWrote) {
+  const absl::StatusOr<Safetensors> decoded = DecodeDeepCompressed(CorpusFile("written_by_python.pdc"), "python.pdc");
+  ASSERT_TRUE(decoded.ok()) << decoded.status();
+  const absl::StatusOr<Safetensors> wanted = ReadSafetensors("ml/deep_compression/written_by_python.safetensors");
+  ASSERT_TRUE(wanted.ok()) << wanted.status();
+  EXPECT_EQ(wanted->tensors.size(), 11u);
+  ExpectSame(*decoded, *wanted);
+}
+
+// It also writes files that are wrong in one place each, with right checksums.
+TEST(DeepCompressedTest, RefusesWhatPythonBroke) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"empty", "it is cut off: it has 0 bytes"},
+      {"version_2", "it is of version 2; version 1 can be read"},
+      {"cut_off", "tensor \"steps\": is cut off: its section has 8 bytes, 0 are there"},
+      {"header_of_exabytes", "it is cut off: its header has 9223372036854775808 bytes, "},
+      {"shape_that_overflows", "tensor \"conv.weight\": its shape has more than 2^40 elements"},
+      {"zeros_of_a_terabyte", "its tensors take 10995116"},
+      {"zeros_of_200_megabytes", "its tensors take 209716"},
+      {"too_few_weights", "tensor \"alone.weight\": it has 3 entries; its shape has 2 weights"},
+      {"a_place_behind_the_last", "tensor \"alone.weight\": entry 2 is weight 23; its shape has 20"},
+      {"layer_that_is_int64", "tensor \"zero.weight\": is stored as weights or as a mask, but is no float32"},
+      {"storage_9", "tensor \"zero.weight\": is stored in way 9; there are 0 to 4"},
+      {"mask_of_no_weight", "tensor \"filters.mask\": \"filters.weight\" is not in the file"},
+      {"mask_of_other_shape", "tensor \"conv.mask\": is [144], but \"conv.weight\" is [8, 2, 3, 3]"},
+      {"mask_exceptions_behind_the_end", "tensor \"conv.mask\": place 0 of its exceptions lies after its last element"},
+      {"mask_with_bits_after_its_end", "tensor \"filters.mask\": bits are set after the end of its mask"},
+      {"bool_of_2", "tensor \"flags\": is bool, and has a byte other than 0 and 1"},
+      {"codebook_that_descends", "tensor \"conv.weight\": value 1 of its codebook, -1, is not above the one before it"},
+      {"symbol_that_is_none", "the table of its code of indices has symbol 131071 alone; there are 9"},
+      {"code_that_is_not_complete", "the table of its code of indices has lengths that are no complete code"},
+      {"gap_bits_17", "tensor \"conv.weight\": its gaps have 17 bits; must have 1 to 16"},
+      {"last_entry_is_a_filler", "tensor \"alone.weight\": its last entry is a filler, which nothing follows"},
+  };
+  for (const auto& [file, message] : cases) {
+    const absl::Status status = DecodeDeepCompressed(CorpusFile(file), "x.pdc").status();
+    EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("x.pdc: not a valid .pdc file: "), HasSubstr(message)))
+        << file;
+  }
 }
 
 // Sizes that a header claims are refused before memory is allocated for them.

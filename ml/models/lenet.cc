@@ -1,6 +1,7 @@
 #include "ml/models/lenet.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -14,16 +15,36 @@ namespace {
 
 constexpr int64_t kKernel = 5, kLargestPadding = 2;
 
-// A fully connected layer of an input of one pixel.
-std::string FullyConnected(NetworkWriter& net, const std::string& name, const std::string& input, int64_t features) {
-  return net.Conv(name, input, {features, /*kernel=*/1, /*stride=*/1, /*padding=*/0, /*bias=*/true});
+// What a layer reads: a node, and its channels.
+struct Input {
+  std::string node;
+  int64_t channels = 0;
+};
+
+// A convolution with the initial weights of Caffe's "xavier", which is even there and normal with the same variance
+// here: one over the number of products in an output.
+Input Convolution(NetworkWriter& net, const std::string& name, const Input& input, int64_t filters, int64_t kernel,
+                  int64_t padding) {
+  net.Conv(name, input.node, {filters, kernel, /*stride=*/1, padding, /*bias=*/true});
+  net.last().mutable_conv2d()->set_initial_deviation(1 /
+                                                     std::sqrt(static_cast<double>(input.channels * kernel * kernel)));
+  return {name, filters};
 }
 
-// Each pixel of each channel as a channel of one pixel.
-std::string OnePixel(NetworkWriter& net, const std::string& input) {
-  const std::string flat = net.Flatten("flatten", input);
+// A fully connected layer of an input of one pixel.
+Input FullyConnected(NetworkWriter& net, const std::string& name, const Input& input, int64_t features) {
+  return Convolution(net, name, input, features, /*kernel=*/1, /*padding=*/0);
+}
+
+Input Relu(NetworkWriter& net, const std::string& name, const Input& input) {
+  return {net.Relu(name, input.node), input.channels};
+}
+
+// Each of the input's `pixels` in each channel as a channel of one pixel.
+Input OnePixel(NetworkWriter& net, const Input& input, int64_t pixels) {
+  const std::string flat = net.Flatten("flatten", input.node);
   net.Append("features", {flat})->mutable_unflatten();
-  return "features";
+  return {"features", input.channels * pixels};
 }
 
 // Pixels of a side after a convolution and a pooling.
@@ -63,22 +84,25 @@ absl::Status CheckImageSize(const LeNet& parameters, const ImageSizes& image) {
                                      : ""));
 }
 
-void Write300100(NetworkWriter& net, const std::string& image, int64_t classes) {
-  std::string x = FullyConnected(net, "fc1", OnePixel(net, image), 300);
-  x = FullyConnected(net, "fc2", net.Relu("relu1", x), 100);
-  x = FullyConnected(net, "fc3", net.Relu("relu2", x), classes);
-  net.Flatten("logits", x);
+void Write300100(NetworkWriter& net, const ImageSizes& image) {
+  const Input pixels = {net.Image(image.channels, image.height, image.width), image.channels};
+  Input x = FullyConnected(net, "fc1", OnePixel(net, pixels, image.height * image.width), 300);
+  x = FullyConnected(net, "fc2", Relu(net, "relu1", x), 100);
+  x = FullyConnected(net, "fc3", Relu(net, "relu2", x), image.classes);
+  net.Flatten("logits", x.node);
 }
 
-void Write5(NetworkWriter& net, const std::string& image, int64_t padding, int64_t classes) {
-  const auto conv = [&](const std::string& name, const std::string& input, int64_t filters) {
-    return net.Conv(name, input, {filters, kKernel, /*stride=*/1, padding, /*bias=*/true});
+void Write5(NetworkWriter& net, const ImageSizes& image, int64_t padding) {
+  const auto pooled = [&](const std::string& name, const Input& input) {
+    return Input{net.MaxPool(name, input.node, 2, 2), input.channels};
   };
-  std::string x = net.MaxPool("pool1", conv("conv1", image, 20), 2, 2);
-  x = net.MaxPool("pool2", conv("conv2", x, 50), 2, 2);
-  x = FullyConnected(net, "fc1", OnePixel(net, x), 500);
-  x = FullyConnected(net, "fc2", net.Relu("relu1", x), classes);
-  net.Flatten("logits", x);
+  const auto left = [&](int64_t side) { return SideAfter(SideAfter(side, padding), padding); };
+  Input x = {net.Image(image.channels, image.height, image.width), image.channels};
+  x = pooled("pool1", Convolution(net, "conv1", x, 20, kKernel, padding));
+  x = pooled("pool2", Convolution(net, "conv2", x, 50, kKernel, padding));
+  x = FullyConnected(net, "fc1", OnePixel(net, x, left(image.height) * left(image.width)), 500);
+  x = FullyConnected(net, "fc2", Relu(net, "relu1", x), image.classes);
+  net.Flatten("logits", x.node);
 }
 
 }  // namespace
@@ -89,11 +113,10 @@ absl::StatusOr<Network> CreateLeNet(const LeNet& parameters, const ImageDefaults
   const bool convolutions = parameters.kind() == LeNet::LENET_5;
   if (convolutions) PRUNELAB_RETURN_IF_ERROR(CheckImageSize(parameters, image));
   NetworkWriter net;
-  const std::string x = net.Image(image.channels, image.height, image.width);
   if (convolutions) {
-    Write5(net, x, parameters.padding(), image.classes);
+    Write5(net, image, parameters.padding());
   } else {
-    Write300100(net, x, image.classes);
+    Write300100(net, image);
   }
   return net.Take();
 }

@@ -7,8 +7,12 @@
 // relu1, fc2; there is no nonlinearity but the pooling between its convolutions. On 28x28 pixels and for ten classes
 // they have 266,610 and 431,080 parameters.
 //
+// Fresh weights have the variance of Caffe's "xavier", which its LeNet starts from: one over the inputs of an output.
+//
 // Masks belong to convolutions here, so the fully connected layers are 1x1 convolutions of one pixel, and their weights
-// [out, in, 1, 1]. The weights [out, in] of an nn.Linear are read in their place (ml/execution/checkpoint.h).
+// [out, in, 1, 1]. The weights [out, in] of an nn.Linear are read in their place (ml/execution/checkpoint.h). The
+// filters of the last layer are the classes: a strategy that masks filters should leave it out, by layers { exclude:
+// "fc3" } or "fc2".
 #pragma once
 
 #include "absl/status/statusor.h"

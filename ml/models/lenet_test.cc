@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -69,6 +70,16 @@ TEST(LeNetTest, SizesComeFromTheParametersFirst) {
   const NetworkInfo info = Build(parameters, Digits());
   EXPECT_EQ(info.classes(), 3);
   EXPECT_EQ(info.shape("features").channels, 2 * 4 * 4);
+}
+
+// Caffe's "xavier": a variance of one over the inputs of an output.
+TEST(LeNetTest, InitialWeightsAreCaffes) {
+  const NetworkInfo info = Build(Kind(LeNet::LENET_5, 2), Digits());
+  EXPECT_DOUBLE_EQ(info.InitialDeviation(info.Index("conv1")), 1 / std::sqrt(25.0));
+  EXPECT_DOUBLE_EQ(info.InitialDeviation(info.Index("conv2")), 1 / std::sqrt(500.0));
+  EXPECT_DOUBLE_EQ(info.InitialDeviation(info.Index("fc1")), 1 / std::sqrt(200.0));
+  const NetworkInfo fully_connected = Build({}, Digits());
+  EXPECT_DOUBLE_EQ(fully_connected.InitialDeviation(fully_connected.Index("fc1")), 1 / std::sqrt(64.0));
 }
 
 TEST(LeNetTest, RefusesBadParameters) {
