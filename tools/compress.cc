@@ -4,7 +4,6 @@
 #include <sys/stat.h>
 
 #include <iostream>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,7 +17,6 @@
 #include "ml/base/freed_memory.h"
 #include "ml/base/output_guard.h"
 #include "ml/base/parse_plugin.h"
-#include "ml/base/plugin.h"
 #include "ml/base/random.h"
 #include "ml/base/status_macros.h"
 #include "ml/base/with_prefix.h"
@@ -36,6 +34,7 @@
 #include "ml/training/agreement.h"
 #include "ml/training/one_shot.h"
 #include "tools/command_line.h"
+#include "tools/data_flag.h"
 
 DEFINE_string(checkpoint, "", "The trained network, a .safetensors file; its masks say which filters are dead.");
 DEFINE_string(network, "",
@@ -81,27 +80,13 @@ std::string Milliseconds(const Latency& latency) {
   return absl::StrFormat("%.3f +- %.3f", 1e3 * latency.median, 1e3 * latency.spread());
 }
 
-// The path that the data set's parameters contain, if any.
-std::string PathOfDataset(const google::protobuf::Any& dataset) {
-  const absl::StatusOr<std::unique_ptr<google::protobuf::Message>> parameters = UnpackAny(dataset);
-  if (!parameters.ok()) return "";
-  const google::protobuf::FieldDescriptor* path = (*parameters)->GetDescriptor()->FindFieldByName("path");
-  const bool text =
-      path != nullptr && !path->is_repeated() && path->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_STRING;
-  return text ? (*parameters)->GetReflection()->GetString(**parameters, path) : "";
-}
-
 absl::Status CheckFlags() {
   const auto refuse = [](auto... text) { return absl::InvalidArgumentError(absl::StrCat(text...)); };
   if (FLAGS_checkpoint.empty()) return refuse("--checkpoint is missing: a .safetensors file");
   if (FLAGS_output.empty() && FLAGS_onnx.empty()) {
     return refuse("give --output=F.safetensors or --onnx=F.onnx, or both");
   }
-  std::string data;
-  if (!FLAGS_dataset.empty()) {
-    PRUNELAB_ASSIGN_OR_RETURN(const google::protobuf::Any plugin, ParsePlugin("--dataset", FLAGS_dataset));
-    data = PathOfDataset(plugin);
-  }
+  PRUNELAB_ASSIGN_OR_RETURN(const std::string data, PathOfDataset(FLAGS_dataset));
   PRUNELAB_RETURN_IF_ERROR(CheckOutputs({{"--checkpoint", FLAGS_checkpoint}, {"--dataset's path", data}},
                                         {{"--output", FLAGS_output}, {"--onnx", FLAGS_onnx}}));
   if (FLAGS_mode != "exact" && FLAGS_mode != "coupled") {
@@ -221,29 +206,6 @@ std::vector<PassSaving> RemoveExactly(WeightedNetwork& network, CompressionOptio
   return plain_savings;
 }
 
-// The data set of --dataset, or none.
-absl::StatusOr<std::optional<Dataset>> OpenData() {
-  if (FLAGS_dataset.empty()) return std::optional<Dataset>();
-  PRUNELAB_ASSIGN_OR_RETURN(const google::protobuf::Any plugin, ParsePlugin("--dataset", FLAGS_dataset));
-  absl::StatusOr<Dataset> opened = OpenDataset(plugin);
-  if (!opened.ok()) return WithPrefix("--dataset", opened.status());
-  for (const std::string& note : opened->notes) std::cerr << note << "\n";
-  return std::optional<Dataset>(*std::move(opened));
-}
-
-absl::Status CheckDataFit(const NetworkInfo& info, const ImageDefaults& data) {
-  PRUNELAB_RETURN_IF_ERROR(info.CheckLogits());
-  const NodeShape& shape = info.input_shape();
-  if (shape.channels == data.channels && shape.height == data.height && shape.width == data.width &&
-      info.classes() == data.classes) {
-    return absl::OkStatus();
-  }
-  return absl::InvalidArgumentError(absl::StrCat("--dataset: has images of ", *data.channels, "x", *data.height, "x",
-                                                 *data.width, " and ", *data.classes, " classes; the network takes ",
-                                                 shape.channels, "x", shape.height, "x", shape.width,
-                                                 " (channels, height, width) and has ", info.classes()));
-}
-
 // The network before --pruning, and as it is to be compressed.
 struct Networks {
   WeightedNetwork given, pruned;
@@ -333,11 +295,11 @@ void SaySizesAndLatencies(const WeightedNetwork& before, const WeightedNetwork& 
 absl::Status Main() {
   ProtectWhatIsRead();
   PRUNELAB_RETURN_IF_ERROR(CheckFlags());
-  PRUNELAB_ASSIGN_OR_RETURN(const std::optional<Dataset> dataset, OpenData());
+  PRUNELAB_ASSIGN_OR_RETURN(const std::optional<Dataset> dataset, OpenDataFlag(FLAGS_dataset));
   const Dataset* const data = dataset ? &*dataset : nullptr;
   const ImageDefaults defaults = data != nullptr ? DefaultsOf(data->info) : ImageDefaults();
   PRUNELAB_ASSIGN_OR_RETURN(Model model, OpenCheckpoint(FLAGS_checkpoint, FLAGS_network, defaults, at::kCPU));
-  if (data != nullptr) PRUNELAB_RETURN_IF_ERROR(CheckDataFit(model.info(), defaults));
+  if (data != nullptr) PRUNELAB_RETURN_IF_ERROR(CheckDataFit(model.info(), data->info));
   PRUNELAB_ASSIGN_OR_RETURN(const Networks networks, Pruned(model, data));
 
   WeightedNetwork network = networks.pruned;

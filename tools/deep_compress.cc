@@ -34,6 +34,7 @@
 #include "ml/training/evaluate.h"
 #include "ml/training/one_shot.h"
 #include "tools/command_line.h"
+#include "tools/data_flag.h"
 
 DEFINE_string(checkpoint, "", "The trained and pruned network, a .safetensors file; masked weights count as zero.");
 DEFINE_string(network, "",
@@ -86,7 +87,9 @@ absl::Status CheckFlags() {
   if (FLAGS_checkpoint.empty()) {
     return Refuse("give --checkpoint=F.safetensors, to make a .pdc file, or --decode=F.pdc, to read one");
   }
-  PRUNELAB_RETURN_IF_ERROR(CheckOutputs({{"--checkpoint", FLAGS_checkpoint}}, {{"--output", FLAGS_output}}));
+  PRUNELAB_ASSIGN_OR_RETURN(const std::string data, PathOfDataset(FLAGS_dataset));
+  PRUNELAB_RETURN_IF_ERROR(
+      CheckOutputs({{"--checkpoint", FLAGS_checkpoint}, {"--dataset's path", data}}, {{"--output", FLAGS_output}}));
   PRUNELAB_RETURN_IF_ERROR(CheckBits("conv_bits", FLAGS_conv_bits));
   PRUNELAB_RETURN_IF_ERROR(CheckBits("linear_bits", FLAGS_linear_bits));
   if (FLAGS_gap_bits < 0 || FLAGS_gap_bits > 16) {
@@ -124,28 +127,6 @@ absl::Status Decode() {
   PRUNELAB_RETURN_IF_ERROR(WriteSafetensors(output, file));
   std::cout << file.tensors.size() << " tensors\nwrote " << output << "\n";
   return absl::OkStatus();
-}
-
-// The data set of --dataset, or none.
-absl::StatusOr<std::optional<Dataset>> OpenData() {
-  if (FLAGS_dataset.empty()) return std::optional<Dataset>();
-  PRUNELAB_ASSIGN_OR_RETURN(const google::protobuf::Any plugin, ParsePlugin("--dataset", FLAGS_dataset));
-  absl::StatusOr<Dataset> opened = OpenDataset(plugin);
-  if (!opened.ok()) return WithPrefix("--dataset", opened.status());
-  for (const std::string& note : opened->notes) std::cerr << note << "\n";
-  return std::optional<Dataset>(*std::move(opened));
-}
-
-absl::Status CheckDataFit(const NetworkInfo& info, const DatasetInfo& data) {
-  PRUNELAB_RETURN_IF_ERROR(info.CheckLogits());
-  const NodeShape& shape = info.input_shape();
-  if (shape.channels == data.channels && shape.height == data.height && shape.width == data.width &&
-      info.classes() == data.classes) {
-    return absl::OkStatus();
-  }
-  return Refuse(absl::StrCat("--dataset: has images of ", data.channels, "x", data.height, "x", data.width, " and ",
-                             data.classes, " classes; the network takes ", shape.channels, "x", shape.height, "x",
-                             shape.width, " (channels, height, width) and has ", info.classes()));
 }
 
 // The model's checkpoint, with what else the file says in its metadata.
@@ -271,7 +252,7 @@ absl::Status SaySizes(const DeepCompressed& small) {
 
 absl::Status Encode() {
   const std::string name = UserPath(FLAGS_checkpoint), output = UserPath(FLAGS_output);
-  PRUNELAB_ASSIGN_OR_RETURN(const std::optional<Dataset> dataset, OpenData());
+  PRUNELAB_ASSIGN_OR_RETURN(const std::optional<Dataset> dataset, OpenDataFlag(FLAGS_dataset));
   const Dataset* const data = dataset ? &*dataset : nullptr;
   PRUNELAB_ASSIGN_OR_RETURN(Model model,
                             OpenCheckpoint(FLAGS_checkpoint, FLAGS_network,
