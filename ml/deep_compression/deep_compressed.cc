@@ -16,6 +16,7 @@
 #include "ml/base/digest.h"
 #include "ml/base/status_macros.h"
 #include "ml/deep_compression/byte_stream.h"
+#include "ml/deep_compression/huffman.h"
 #include "ml/deep_compression/layer_coding.h"
 #include "ml/deep_compression/weight_sharing.h"
 #include "ml/execution/checkpoint.h"
@@ -28,7 +29,7 @@ constexpr absl::string_view kMagic("\x89PDC\r\n\x1a\n", 8);
 constexpr uint32_t kVersion = 1;
 constexpr size_t kBeforeHeader = 8 + 4 + 8 + 4;  // magic, version, length, checksum
 constexpr char kMaskSuffix[] = ".mask", kWeightSuffix[] = ".weight";
-constexpr size_t kMostSizes = 64;
+constexpr size_t kMostSizes = 64, kByteValues = 256;
 
 // A type's place in this list is its number in a file.
 constexpr at::ScalarType kStoredTypes[] = {at::kDouble, at::kFloat, at::kHalf, at::kBFloat16, at::kLong,
@@ -202,13 +203,29 @@ absl::Status CheckExpansion(uint64_t decoded, uint64_t file_bytes, uint64_t most
                                                  " are allowed for a .pdc file of ", file_bytes, " bytes"));
 }
 
+// The metadata as the header has them.
+std::string CodedMetadata(const std::map<std::string, std::string>& metadata) {
+  ByteWriter plain, out;
+  for (const auto& [key, value] : metadata) {
+    plain.Text(key);
+    plain.Text(value);
+  }
+  out.Number(plain.bytes().size());
+  if (metadata.empty()) return out.bytes();
+  std::vector<uint64_t> counts(kByteValues, 0);
+  for (const char byte : plain.bytes()) ++counts[static_cast<unsigned char>(byte)];
+  const HuffmanCode code = CodeFor(counts);
+  BitWriter bits;
+  WriteCode(code, bits);
+  const HuffmanEncoder encoder(code);
+  for (const char byte : plain.bytes()) encoder.Write(static_cast<unsigned char>(byte), bits);
+  out.Text(bits.bytes());
+  return out.bytes();
+}
+
 std::string Header(const Safetensors& file, const std::map<std::string, Section>& sections) {
   ByteWriter header;
-  header.Number(file.metadata.size());
-  for (const auto& [key, value] : file.metadata) {
-    header.Text(key);
-    header.Text(value);
-  }
+  header.Bytes(CodedMetadata(file.metadata));
   header.Number(file.tensors.size());
   for (const auto& [name, tensor] : file.tensors) {
     const Section& section = sections.at(name);
@@ -343,18 +360,41 @@ absl::StatusOr<std::pair<absl::string_view, absl::string_view>> SplitFile(absl::
   return std::make_pair(header, reader.Rest().substr(header_bytes));
 }
 
-absl::StatusOr<std::map<std::string, std::string>> ReadMetadata(absl::string_view name, ByteReader& reader) {
-  std::map<std::string, std::string> metadata;
+// The bytes that the metadata are, decoded.
+absl::StatusOr<std::string> ReadMetadataBytes(absl::string_view name, ByteReader& reader) {
   const uint64_t count = reader.Number();
-  for (uint64_t i = 0; i < count && reader.ok(); ++i) {
-    const std::string key(reader.Text());
+  const absl::string_view coded = count > 0 ? reader.Text() : absl::string_view();
+  if (!reader.ok()) return Broken(name, "its header ends within the metadata");
+  // A byte takes a bit at least: one that is alone cannot be many entries.
+  if (count > 8 * coded.size()) {
+    return Broken(name, absl::StrCat("its metadata have ", count, " bytes, in ", coded.size(), " coded ones"));
+  }
+  std::string bytes;
+  if (count == 0) return bytes;
+  BitReader bits(coded);
+  const absl::StatusOr<HuffmanDecoder> decoder = HuffmanDecoder::Read(kByteValues, bits);
+  if (!decoder.ok()) {
+    return Broken(name, absl::StrCat("the table of its metadata's code has ", decoder.status().message()));
+  }
+  bytes.reserve(count);
+  for (uint64_t i = 0; i < count; ++i) bytes.push_back(static_cast<char>(decoder->Next(bits)));
+  if (!bits.at_end()) return Broken(name, "its metadata end early, or bits follow them");
+  return bytes;
+}
+
+absl::StatusOr<std::map<std::string, std::string>> ReadMetadata(absl::string_view name, ByteReader& reader) {
+  PRUNELAB_ASSIGN_OR_RETURN(const std::string bytes, ReadMetadataBytes(name, reader));
+  std::map<std::string, std::string> metadata;
+  ByteReader entries(bytes);
+  while (entries.ok() && !entries.Rest().empty()) {
+    const std::string key(entries.Text()), value(entries.Text());
     if (!metadata.empty() && key <= metadata.rbegin()->first) {
       return Broken(
           name, absl::StrCat("the metadata \"", key, "\" follow \"", metadata.rbegin()->first, "\"; keys must ascend"));
     }
-    metadata[key] = std::string(reader.Text());
+    metadata[key] = value;
   }
-  if (!reader.ok()) return Broken(name, "its header ends within the metadata");
+  if (!entries.ok()) return Broken(name, "its metadata end within an entry");
   return metadata;
 }
 

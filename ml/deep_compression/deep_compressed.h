@@ -16,7 +16,9 @@
 //   4 bytes   version, 1
 //   8 bytes   length of the header
 //   4 bytes   CRC-32C of the version, the length and the header
-//   header    number of metadata entries; for each, ascending: text key, text value
+//   header    the metadata: number of bytes that they are, and unless it is 0: number of bytes that follow; the table
+//             of a Huffman code for 256 symbols (huffman.h), and the code of each byte. The bytes are, for each entry,
+//             ascending: text key, text value. (A network is some kilobytes of text, as large as a small layer.)
 //             number of tensors; for each, ascending by name: text name; 1 byte type, the place in kStoredTypes; 1 byte
 //             number of sizes, then each as a number; 1 byte storage (below); number of bytes of its section; 4 bytes
 //             CRC-32C of its section

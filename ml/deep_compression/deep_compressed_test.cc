@@ -391,6 +391,8 @@ TEST(DeepCompressedTest, RefusesWhatPythonBroke) {
       {"empty", "it is cut off: it has 0 bytes"},
       {"version_2", "it is of version 2; version 1 can be read"},
       {"cut_off", "tensor \"steps\": is cut off: its section has 8 bytes, 0 are there"},
+      {"metadata_of_a_megabyte", "its metadata have 1048576 bytes, in "},
+      {"metadata_that_end_within_an_entry", "its metadata end "},
       {"header_of_exabytes", "it is cut off: its header has 9223372036854775808 bytes, "},
       {"shape_that_overflows", "tensor \"conv.weight\": its shape has more than 2^40 elements"},
       {"zeros_of_a_terabyte", "its tensors take 10995116"},

@@ -109,9 +109,11 @@ def derived(mask, weights):
 
 def pdc(metadata, tensors):
     """`tensors`: name -> (type, shape, storage, section)."""
-    header = number(len(metadata))
-    for key, value in sorted(metadata.items()):
-        header += text(key) + text(value)
+    entries = b"".join(text(key) + text(value) for key, value in sorted(metadata.items()))
+    header = number(len(entries))
+    if entries:
+        bits, codes = table([entries.count(bytes([b])) for b in range(256)])
+        header += text(pack(bits + "".join(codes[b] for b in entries)))
     header += number(len(tensors))
     for name, (kind, shape, storage, section) in sorted(tensors.items()):
         header += text(name.encode()) + bytes([TYPES.index(kind), len(shape)]) + b"".join(map(number, shape))
@@ -184,6 +186,15 @@ def broken(metadata, stored):
     section = stored["conv.weight"][3]
     yield "version_2", MAGIC + b"\2" + whole[9:]
     yield "cut_off", whole[:-9]
+    start, length = 24, struct.unpack("<Q", whole[12:20])[0]
+    header, sections = whole[start:start + length], whole[start + length:]
+
+    def with_header(changed):
+        covered = struct.pack("<IQ", 1, len(changed)) + changed
+        return MAGIC + covered[:12] + struct.pack("<I", crc32c(covered)) + changed + sections
+
+    yield "metadata_of_a_megabyte", with_header(number(2**20) + header[1:])
+    yield "metadata_that_end_within_an_entry", with_header(number(header[0] - 1) + header[1:])
     yield "header_of_exabytes", MAGIC + struct.pack("<IQI", 1, 2**63, 0) + whole[24:]
     yield "shape_that_overflows", with_tensor("conv.weight", shape=[2**32, 2**32])
     yield "zeros_of_a_terabyte", with_tensor("zero.weight", shape=[2**20, 2**18])
@@ -275,10 +286,14 @@ def decode(data):
     version, length, checksum = struct.unpack("<IQI", data[8:24])
     assert version == 1 and crc32c(data[8:20] + data[24:24 + length]) == checksum
     header, sections = Reader(data[24:24 + length]), Reader(data[24 + length:])
-    metadata = {}
-    for _ in range(header.number()):
-        key = header.take(header.number())
-        metadata[key] = header.take(header.number())
+    metadata, count = {}, header.number()
+    if count:
+        bits = Bits(header.take(header.number()))
+        code = bits.code(256)
+        plain = Reader(bytes(bits.symbol(code) for _ in range(count)))
+        while plain.at < count:
+            key = plain.take(plain.number())
+            metadata[key] = plain.take(plain.number())
     entries = []
     for _ in range(header.number()):
         name = header.take(header.number()).decode()
