@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <utility>
 
@@ -12,7 +11,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
-#include "ml/base/check.h"
 #include "ml/base/digest.h"
 #include "ml/base/status_macros.h"
 #include "ml/deep_compression/byte_stream.h"

@@ -51,7 +51,6 @@ TEST(HuffmanTest, TheLimitHolds) {
   double taken = 0;
   for (const int length : code.lengths) taken += std::ldexp(1.0, -length);
   EXPECT_EQ(taken, 1);
-  BitReader reader("");
   std::vector<uint32_t> symbols(40);
   for (uint32_t i = 0; i < 40; ++i) symbols[i] = 39 - i;
   const std::string bytes = Coded(code, symbols);
