@@ -20,10 +20,9 @@ namespace prunelab {
 // The network that --network names; `defaults` fill in what it leaves unset.
 absl::StatusOr<NetworkInfo> ParseNetwork(absl::string_view text, const ImageDefaults& defaults);
 
-// A checkpoint, or an ONNX file, in float32 with the network that it contains or, if `network_text` is not empty, with
-// the network of
-// --network: a PyTorch state_dict contains none. It follows --strip_prefix and --ignore, which every program that links
-// this library has. Skipped tensors are listed on standard error.
+// A checkpoint, a .pdc file or an ONNX file, in float32 with the network that it contains or, if `network_text` is not
+// empty, with the network of --network: a PyTorch state_dict contains none. It follows --strip_prefix and --ignore,
+// which every program that links this library has. Skipped tensors are listed on standard error.
 absl::StatusOr<Model> OpenCheckpoint(const std::string& path, absl::string_view network_text,
                                      const ImageDefaults& defaults, at::Device device);
 

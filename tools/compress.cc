@@ -6,7 +6,6 @@
 #include <iostream>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -36,7 +35,7 @@
 #include "ml/training/agreement.h"
 #include "ml/training/one_shot.h"
 #include "tools/command_line.h"
-#include "tools/dataset_flag.h"
+#include "tools/data_flag.h"
 
 DEFINE_string(checkpoint, "", "The trained network, a .safetensors file; its masks say which filters are dead.");
 DEFINE_string(network, "",
@@ -88,10 +87,7 @@ absl::Status CheckFlags() {
   if (FLAGS_output.empty() && FLAGS_onnx.empty()) {
     return refuse("give --output=F.safetensors or --onnx=F.onnx, or both");
   }
-  std::string data;
-  if (!FLAGS_dataset.empty()) {
-    PRUNELAB_ASSIGN_OR_RETURN(data, PathOfDataset(FLAGS_dataset));
-  }
+  PRUNELAB_ASSIGN_OR_RETURN(const std::string data, PathOfDataset(FLAGS_dataset));
   PRUNELAB_RETURN_IF_ERROR(CheckOutputs({{"--checkpoint", FLAGS_checkpoint}, {"--dataset's path", data}},
                                         {{"--output", FLAGS_output}, {"--onnx", FLAGS_onnx}}));
   if (FLAGS_mode != "exact" && FLAGS_mode != "coupled") {
@@ -211,13 +207,6 @@ std::vector<PassSaving> RemoveExactly(WeightedNetwork& network, CompressionOptio
   return plain_savings;
 }
 
-// The data set of --dataset, or none.
-absl::StatusOr<std::optional<Dataset>> OpenData() {
-  if (FLAGS_dataset.empty()) return std::optional<Dataset>();
-  PRUNELAB_ASSIGN_OR_RETURN(Dataset opened, OpenDatasetFlag(FLAGS_dataset));
-  return std::optional<Dataset>(std::move(opened));
-}
-
 // The network before --pruning, and as it is to be compressed.
 struct Networks {
   WeightedNetwork given, pruned;
@@ -307,11 +296,11 @@ void SaySizesAndLatencies(const WeightedNetwork& before, const WeightedNetwork& 
 absl::Status Main() {
   ProtectWhatIsRead();
   PRUNELAB_RETURN_IF_ERROR(CheckFlags());
-  PRUNELAB_ASSIGN_OR_RETURN(const std::optional<Dataset> dataset, OpenData());
+  PRUNELAB_ASSIGN_OR_RETURN(const std::optional<Dataset> dataset, OpenDataFlag(FLAGS_dataset));
   const Dataset* const data = dataset ? &*dataset : nullptr;
   const ImageDefaults defaults = data != nullptr ? DefaultsOf(data->info) : ImageDefaults();
   PRUNELAB_ASSIGN_OR_RETURN(Model model, OpenCheckpoint(FLAGS_checkpoint, FLAGS_network, defaults, at::kCPU));
-  if (data != nullptr) PRUNELAB_RETURN_IF_ERROR(CheckDataFit(model.info(), defaults));
+  if (data != nullptr) PRUNELAB_RETURN_IF_ERROR(CheckDataFit(model.info(), data->info));
   if (IsQuantized(model.info().network())) {
     return absl::InvalidArgumentError(
         absl::StrCat(UserPath(FLAGS_checkpoint),

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <iostream>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,7 +32,7 @@
 #include "ml/quantization/integer_network.h"
 #include "ml/training/evaluate.h"
 #include "tools/command_line.h"
-#include "tools/dataset_flag.h"
+#include "tools/data_flag.h"
 
 DEFINE_string(checkpoint, "", "The trained network, .safetensors or .onnx; masks in it are applied.");
 DEFINE_string(network, "",
@@ -162,10 +163,11 @@ absl::Status CheckNothingToChoose(const std::string& path) {
 absl::Status Main() {
   ProtectWhatIsRead();
   PRUNELAB_RETURN_IF_ERROR(CheckFlags());
-  PRUNELAB_ASSIGN_OR_RETURN(const Dataset data, OpenDatasetFlag(FLAGS_dataset));
-  const ImageDefaults defaults = DefaultsOf(data.info);
-  PRUNELAB_ASSIGN_OR_RETURN(const Model model, OpenCheckpoint(FLAGS_checkpoint, FLAGS_network, defaults, at::kCPU));
-  PRUNELAB_RETURN_IF_ERROR(CheckDataFit(model.info(), defaults));
+  PRUNELAB_ASSIGN_OR_RETURN(const std::optional<Dataset> opened, OpenDataFlag(FLAGS_dataset));
+  const Dataset& data = *opened;
+  PRUNELAB_ASSIGN_OR_RETURN(const Model model,
+                            OpenCheckpoint(FLAGS_checkpoint, FLAGS_network, DefaultsOf(data.info), at::kCPU));
+  PRUNELAB_RETURN_IF_ERROR(CheckDataFit(model.info(), data.info));
   const std::string path = UserPath(FLAGS_checkpoint);
   absl::StatusOr<WeightedNetwork> given = ToWeightedNetwork(model);
   if (!given.ok()) return WithPrefix(path, given.status());

@@ -15,6 +15,7 @@ levels=(
   "//ml/data/..."
   "//ml/models/..."
   "//ml/execution/..."
+  "//ml/deep_compression/..."
   "//ml/onnx/..."
   "//ml/compression/... //ml/pruning/... //ml/regularizers/..."
   "//ml/quantization/..."

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -95,6 +96,22 @@ TEST(ConfigsTest, PaperSmallTuning) {
     tuned.mutable_regularization()->clear_weight();
     final.mutable_regularization()->clear_weight();
     EXPECT_EQ(ArmDifference(tuned, final), "") << arm.name;
+  }
+}
+
+// The two networks in which Deep Compression's authors prune first, at the digits' size; all their layers can be
+// pruned.
+TEST(ConfigsTest, DeepCompressionDigits) {
+  const LoadedAblation loaded = Load("deep_compression_digits");
+  EXPECT_EQ(loaded.arms.size(), 4u);
+  for (const auto& [arm, weights] : {std::pair("lenet_300_100/pruned", 50200), std::pair("lenet_5/pruned", 130500)}) {
+    const RunConfig& config = FindArm(loaded, arm).config;
+    EXPECT_EQ(AnyTypeName(config.pruning()), "prunelab.Unstructured");
+    const auto dataset = DescribeRunDataset(config);
+    ASSERT_TRUE(dataset.ok()) << dataset.status();
+    const auto network = BuildRunNetwork(config, *dataset);
+    ASSERT_TRUE(network.ok()) << network.status();
+    EXPECT_EQ(network->ConvWeightCount(), weights) << arm;
   }
 }
 

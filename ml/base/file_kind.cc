@@ -86,6 +86,7 @@ FoundKind KindOfBytes(absl::string_view head) {
       {"Rar!\x1a\x07", FileKind::kCompressed, "a rar archive"},
       {"\x93NUMPY", FileKind::kNumpy, "a NumPy array (.npy)"},
       {"\x89HDF\r\n\x1a\n", FileKind::kHdf5, "an HDF5 file (.h5)"},
+      {"\x89PDC\r\n", FileKind::kDeepCompressed, "a checkpoint made small by Deep Compression (.pdc)"},
       {"GGUF", FileKind::kGguf, "a GGUF file"},
       {"MATLAB", FileKind::kMatlab, "a Matlab file"},
       {"\x89PNG", FileKind::kPicture, "a PNG picture"},

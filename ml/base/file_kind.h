@@ -15,16 +15,17 @@ namespace prunelab {
 enum class FileKind {
   kUnknown,
   kEmpty,
-  kZeros,       // all of the first bytes are zero
-  kPyTorch,     // torch.save's, as a zip or as the older pickle
-  kPickle,      // any other Python pickle
-  kNumpy,       // .npz or .npy
-  kHdf5,        // .h5, old .keras, .mat of Matlab 7.3
-  kOnnx,        // also other protobufs that begin the same way
-  kGguf,        // llama.cpp's
-  kMatlab,      // .mat before 7.3
-  kZip,         // any other zip
-  kCompressed,  // gzip, bzip2, xz, zstd, lz4, 7z, rar
+  kZeros,           // all of the first bytes are zero
+  kPyTorch,         // torch.save's, as a zip or as the older pickle
+  kPickle,          // any other Python pickle
+  kNumpy,           // .npz or .npy
+  kHdf5,            // .h5, old .keras, .mat of Matlab 7.3
+  kDeepCompressed,  // .pdc, a checkpoint of this project
+  kOnnx,            // also other protobufs that begin the same way
+  kGguf,            // llama.cpp's
+  kMatlab,          // .mat before 7.3
+  kZip,             // any other zip
+  kCompressed,      // gzip, bzip2, xz, zstd, lz4, 7z, rar
   kTar,
   kGitLfs,   // a pointer instead of the file
   kWebPage,  // HTML or XML

@@ -43,6 +43,7 @@ TEST(FileKindTest, FirstBytes) {
       {"\x28\xb5\x2f\xfd", FileKind::kCompressed, "a zstd archive"},
       {"\x93NUMPY\x01", FileKind::kNumpy, "(.npy)"},
       {"\x89HDF\r\n\x1a\n", FileKind::kHdf5, "an HDF5 file"},
+      {"\x89PDC\r\n\x1a\n", FileKind::kDeepCompressed, "(.pdc)"},
       {tar, FileKind::kTar, "a tar archive"},
       {"\x08\x08\x12\x07pytorch", FileKind::kOnnx, "an ONNX file"},
       {"version https://git-lfs.github.com/spec/v1\noid", FileKind::kGitLfs, "a Git LFS pointer"},

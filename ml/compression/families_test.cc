@@ -19,6 +19,7 @@
 #include "ml/models/convnext.h"
 #include "ml/models/densenet.h"
 #include "ml/models/efficientnet.h"
+#include "ml/models/lenet.h"
 #include "ml/models/mnasnet.h"
 #include "ml/models/mobilenet_v3.h"
 #include "ml/models/regnet.h"
@@ -99,6 +100,11 @@ TEST(FamiliesTest, EfficientNet) {
 TEST(FamiliesTest, EfficientNetV2) {
   Check(CreateEfficientNet,
         "variant: V2_S stem: CIFAR width_multiplier: 0.1 depth_multiplier: 0.2 image_size: 8 classes: 5");
+}
+
+TEST(FamiliesTest, LeNet) {
+  Check(CreateLeNet, "image_size: 6 classes: 5");
+  Check(CreateLeNet, "kind: LENET_5 padding: 2 image_size: 8 classes: 5");
 }
 
 TEST(FamiliesTest, MnasNet) { Check(CreateMnasNet, "stem: CIFAR width_multiplier: 0.1 image_size: 8 classes: 5"); }

@@ -241,10 +241,6 @@ std::vector<std::string> NamesOf(const Safetensors& file) {
   return names;
 }
 
-// The metadata key of the nodes that have masks of filters, joined by commas. Files store every mask in the weight's
-// shape, so that a mask of weights may look like one of filters; the key is written where LikelyOfFilters is wrong.
-constexpr char kFilterMasksKey[] = "filter_masks";
-
 // A training's state, from which only the network's tensors are kept.
 void TakeNetworkOfState(Weights& weights, const std::string& name, const Names& wanted) {
   if (!IsTrainingState(weights.file)) return;

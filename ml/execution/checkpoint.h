@@ -18,6 +18,9 @@ namespace prunelab {
 
 // The metadata key for the network, and its value.
 constexpr char kNetworkKey[] = "network";
+// The metadata key of the nodes that have masks of filters, joined by commas. Files store every mask in the weight's
+// shape, so that a mask of weights may look like one of filters; the key is written where the file would be misread.
+constexpr char kFilterMasksKey[] = "filter_masks";
 std::string NetworkText(const Network& network);
 
 Safetensors ModelToSafetensors(const Model& model);

@@ -8,6 +8,7 @@
 #include "ml/base/file_kind.h"
 #include "ml/base/files.h"
 #include "ml/base/status_macros.h"
+#include "ml/deep_compression/deep_compressed.h"
 #include "ml/execution/checkpoint.h"
 
 namespace prunelab {
@@ -31,8 +32,18 @@ absl::StatusOr<Safetensors> Converted(absl::StatusOr<ImportedNetwork> imported, 
   return ImportedCheckpoint(*imported);
 }
 
-bool IsOnnxFile(const std::string& path) {
-  return PathExists(path) && !IsFolder(path) && LooksLikeOnnx(path, HeadOf(path));
+// What a file of weights is read as.
+enum class Format { kSafetensors, kDeepCompressed, kOnnx };
+
+// `head`: the file's first bytes.
+Format FormatOf(absl::string_view path, absl::string_view head) {
+  if (LooksLikeDeepCompressed(head) || absl::EndsWith(path, ".pdc")) return Format::kDeepCompressed;
+  return LooksLikeOnnx(path, head) ? Format::kOnnx : Format::kSafetensors;
+}
+
+// What is no file is left to the reader of safetensors files, which says so.
+Format FormatOfFile(const std::string& path) {
+  return PathExists(path) && !IsFolder(path) ? FormatOf(path, HeadOf(path)) : Format::kSafetensors;
 }
 
 }  // namespace
@@ -49,14 +60,31 @@ bool LooksLikeOnnx(absl::string_view path, absl::string_view head) {
 }
 
 absl::StatusOr<Safetensors> ReadCheckpointFile(const std::string& path, std::vector<std::string>* notes) {
-  if (!IsOnnxFile(path)) return ReadSafetensors(path);
+  switch (FormatOfFile(path)) {
+    case Format::kSafetensors:
+      return ReadSafetensors(path);
+    case Format::kDeepCompressed: {
+      PRUNELAB_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
+      return DecodeDeepCompressed(bytes, path);
+    }
+    case Format::kOnnx:
+      break;
+  }
   return Converted(ImportOnnx(path), notes, path);
 }
 
 absl::StatusOr<std::map<std::string, std::string>> CheckpointMetadata(const std::string& path) {
-  if (!IsOnnxFile(path)) {
-    PRUNELAB_ASSIGN_OR_RETURN(const SafetensorsHeader header, ReadSafetensorsHeader(path));
-    return header.metadata;
+  switch (FormatOfFile(path)) {
+    case Format::kSafetensors: {
+      PRUNELAB_ASSIGN_OR_RETURN(const SafetensorsHeader header, ReadSafetensorsHeader(path));
+      return header.metadata;
+    }
+    case Format::kDeepCompressed: {
+      PRUNELAB_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
+      return DeepCompressedMetadata(bytes, path);
+    }
+    case Format::kOnnx:
+      break;
   }
   PRUNELAB_ASSIGN_OR_RETURN(const ImportedNetwork imported, ImportOnnx(path));
   return ImportedCheckpoint(imported).metadata;
@@ -64,7 +92,14 @@ absl::StatusOr<std::map<std::string, std::string>> CheckpointMetadata(const std:
 
 absl::StatusOr<Safetensors> ParseCheckpointFile(absl::string_view bytes, const std::string& name,
                                                 const std::string& path, std::vector<std::string>* notes) {
-  if (!LooksLikeOnnx(path, bytes.substr(0, kKindBytes))) return ParseSafetensors(bytes, name);
+  switch (FormatOf(path, bytes.substr(0, kKindBytes))) {
+    case Format::kSafetensors:
+      return ParseSafetensors(bytes, name);
+    case Format::kDeepCompressed:
+      return DecodeDeepCompressed(bytes, name);
+    case Format::kOnnx:
+      break;
+  }
   return Converted(ImportOnnxBytes(bytes, name, FolderOf(path)), notes, name);
 }
 

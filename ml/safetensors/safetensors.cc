@@ -129,6 +129,9 @@ std::string Remedy(FileKind kind, absl::string_view name) {
     case FileKind::kOnnx:
       return absl::StrCat("make a checkpoint of it: bazel run //tools:import -- --onnx=", base,
                           " --output=weights.safetensors");
+    case FileKind::kDeepCompressed:
+      return absl::StrCat("make a safetensors file of it: bazel run //tools:deep_compress -- --decode=", base,
+                          " --output=weights.safetensors");
     case FileKind::kGguf:
       return "save the weights where they come from: safetensors.torch.save_file(model.state_dict(), "
              "\"weights.safetensors\")";
