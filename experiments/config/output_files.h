@@ -17,18 +17,10 @@ inline constexpr const char* kOutputFiles[] = {kAblationFile, kPlanFile,  kResul
                                                kMarkdownFile, kLatexFile, kReportFile};
 
 // In a run's folder, which also has events.out.tfevents.*.
-inline constexpr const char* kRunFiles[] = {"config.textproto",
-                                            "provenance.json",
-                                            "epochs.jsonl",
-                                            "timing.jsonl",
-                                            "last.safetensors",
-                                            "state.safetensors",
-                                            "removed.safetensors",
-                                            "quantized.safetensors",
-                                            "latency.json",
-                                            "result.json",
-                                            "checkpoint.safetensors",
-                                            "checkpoint.previous.safetensors"};
+inline constexpr const char* kRunFiles[] = {
+    "config.textproto", "provenance.json",   "epochs.jsonl",           "timing.jsonl",
+    "last.safetensors", "state.safetensors", "removed.safetensors",    "quantized.safetensors",
+    "latency.json",     "result.json",       "checkpoint.safetensors", "checkpoint.previous.safetensors"};
 
 // Whether a name is one of these. Some file systems do not distinguish upper and lower case.
 inline bool IsOutputFile(absl::string_view name) {

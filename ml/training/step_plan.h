@@ -14,8 +14,8 @@ namespace prunelab {
 // For what is run in the model's own type: evaluations.
 std::unique_ptr<Plan> MakePlan(const Training& config, c10::Device device);
 
-// For training steps, in the precision of the config. (Those of a network that learns to be quantized have a plan with a
-// state, which the trainer makes.)
+// For training steps, in the precision of the config. (Those of a network that learns to be quantized have a plan with
+// a state, which the trainer makes.)
 std::unique_ptr<Plan> MakeStepPlan(const Training& config, c10::Device device);
 
 // By which plan steps are computed: "skipping", "fused", "reference" or "quantized".
