@@ -46,6 +46,22 @@ IntegerConvWeights WeightsOf(const IntegerConv& conv) {
   return weights;
 }
 
+// The convolution, of one group, that writes its channels to their places in a stream; the others are zero.
+IntegerConv Scattered(const IntegerConv& conv, const Scatter& scatter) {
+  const at::Tensor rows = at::tensor(std::vector<int64_t>(scatter.index().begin(), scatter.index().end()), at::kLong);
+  const auto spread = [&](const at::Tensor& values, int64_t otherwise) {
+    std::vector<int64_t> shape = values.sizes().vec();
+    shape[0] = scatter.channels();
+    return at::full(shape, otherwise, values.options()).index_copy_(0, rows, values);
+  };
+  IntegerConv wide = conv;
+  wide.levels = spread(conv.levels, 0);
+  wide.bias = spread(conv.bias, 0);
+  wide.rescaling.multiplier = spread(conv.rescaling.multiplier, 0);
+  wide.rescaling.shift = spread(conv.rescaling.shift, 1);
+  return wide;
+}
+
 int64_t Rescaled(const Rescaling& rescaling, int64_t at, int64_t x) {
   const int64_t shift = rescaling.shift.data_ptr<int64_t>()[at];
   return (x * rescaling.multiplier.data_ptr<int64_t>()[at] + (int64_t{1} << (shift - 1))) >> shift;
@@ -70,12 +86,23 @@ IntegerEngine::IntegerEngine(const IntegerNetwork& network, int64_t images)
       values_(network.info().network().node_size()),
       sums_(network.info().network().node_size()) {
   PRUNELAB_CHECK(images >= 1) << "a batch of " << images;
+  FindScatteredConvs();
   // Buffers are taken by values and given back when nothing reads them any more.
   std::vector<int> free;
   std::vector<int64_t> sizes;
+  std::set<int> done;  // scatters
+  for (const auto& [conv, scatter] : scattered_) done.insert(scatter);
   for (const IntegerStep& step : network.steps()) {
     Plan(step);
-    Value& value = values_[step.node];
+    if (done.count(step.node) > 0) continue;
+    const auto scatter = scattered_.find(step.node);
+    const int written = scatter == scattered_.end() ? step.node : scatter->second;
+    if (written != step.node) {
+      values_[written] = values_[step.node];
+      values_[written].channels = network.info().shape(written).channels;
+      values_[written].stride = PlacesStride(values_[written].channels);
+    }
+    Value& value = values_[written];
     int chosen = -1;
     for (size_t k = 0; k < free.size(); ++k) {  // the one that has to grow least
       if (chosen < 0 || std::abs(sizes[free[k]] - value.numbers()) < std::abs(sizes[free[chosen]] - value.numbers())) {
@@ -93,12 +120,31 @@ IntegerEngine::IntegerEngine(const IntegerNetwork& network, int64_t images)
     for (const int node : step.last_read) free.push_back(values_[node].buffer);
   }
   for (const int64_t size : sizes) buffers_.emplace_back(size + kSpare, 0);
-  for (const IntegerStep& step : network.steps()) steps_.push_back(Prepare(step));
+  for (const IntegerStep& step : network.steps()) {
+    if (done.count(step.node) == 0) steps_.push_back(Prepare(step));
+  }
+}
+
+void IntegerEngine::FindScatteredConvs() {
+  const NetworkInfo& info = network_.info();
+  std::set<int> convs;
+  for (const IntegerStep& step : network_.steps()) {
+    const auto* conv = std::get_if<IntegerConv>(&step.operation);
+    // Zero must not be cut off, as it is by a clip above it.
+    if (conv != nullptr && conv->groups == 1 && conv->result.first <= conv->result.zero_point &&
+        conv->result.zero_point <= conv->result.last) {
+      convs.insert(step.node);
+    }
+    if (info.node(step.node).op_case() != Node::kScatter) continue;
+    const int from = step.inputs[0];
+    if (convs.count(from) > 0 && info.users(from).size() == 1 && !info.IsOutput(from)) scattered_[from] = step.node;
+  }
 }
 
 void IntegerEngine::Plan(const IntegerStep& step) {
   const NodeShape& shape = network_.info().shape(step.node);
   Value& value = values_[step.node];
+  if (value.buffer >= 0) return;  // a scatter that its convolution does
   value.images = images_;
   if (const auto* stored = std::get_if<StoredPlaces>(&step.operation)) value.images = stored->places.size(0);
   if (!step.inputs.empty()) {
@@ -140,8 +186,10 @@ std::function<void()> IntegerEngine::Prepare(const IntegerStep& step) {
   return [this, &step] { FromTensor(network_.RunStep(step, {}, input_), step.node); };
 }
 
-std::function<void()> IntegerEngine::PrepareConv(const IntegerStep& step, const IntegerConv& conv, bool sums) {
-  const int from = step.inputs[0], to = step.node;
+std::function<void()> IntegerEngine::PrepareConv(const IntegerStep& step, IntegerConv conv, bool sums) {
+  const auto scatter = scattered_.find(step.node);
+  const int from = step.inputs[0], to = scatter == scattered_.end() ? step.node : scatter->second;
+  if (to != step.node) conv = Scattered(conv, network_.info().node(to).scatter());
   const auto plan = std::make_shared<IntegerConvPlan>(WeightsOf(conv),
                                                       IntegerConvPlan::Size{values_[from].height, values_[from].width});
   if (!sums) {
@@ -170,11 +218,16 @@ std::function<void()> IntegerEngine::PrepareConv(const IntegerStep& step, const 
 
 std::function<void()> IntegerEngine::PrepareSum(const IntegerStep& step, const IntegerSum& sum) {
   const Value& value = values_[step.node];
-  bool same = step.inputs.size() <= PlacesSum::kMostInputs;
+  if (step.inputs.size() > PlacesSum::kMostInputs) return PreparePlain(step);
+  bool whole = true;
   for (const int input : step.inputs) {
-    same = same && values_[input].numbers() == value.numbers() && values_[input].channels == value.channels;
+    const Value& x = values_[input];
+    const bool pixel = x.height == 1 && x.width == 1;
+    if (x.channels != value.channels || (!pixel && (x.height != value.height || x.width != value.width))) {
+      return PreparePlain(step);
+    }
+    whole = whole && x.numbers() == value.numbers();
   }
-  if (!same) return PreparePlain(step);
   PlacesSum places;
   places.inputs = static_cast<int64_t>(step.inputs.size());
   for (int64_t k = 0; k < places.inputs; ++k) {
@@ -185,11 +238,33 @@ std::function<void()> IntegerEngine::PrepareSum(const IntegerStep& step, const I
   places.zero_point = static_cast<int32_t>(sum.result.zero_point);
   places.first = static_cast<int32_t>(sum.result.first);
   places.last = static_cast<int32_t>(sum.result.last);
+  if (whole) {
+    return [this, places, inputs = step.inputs, to = step.node] {
+      InPieces(values_[to].numbers(), [&](int64_t first, int64_t count) {
+        const uint8_t* x[PlacesSum::kMostInputs];
+        for (size_t k = 0; k < inputs.size(); ++k) x[k] = Places(inputs[k]) + first;
+        AddPlaces(places, count, x, Places(to) + first);
+      });
+    };
+  }
+  // Some are of one image, or of one pixel, which is repeated to a map first.
   return [this, places, inputs = step.inputs, to = step.node] {
-    InPieces(values_[to].numbers(), [&](int64_t first, int64_t count) {
+    const Value& value = values_[to];
+    const int64_t pixels = value.height * value.width, map = pixels * value.stride;
+    ParallelFor(value.images, [&](int64_t n) {
+      thread_local std::vector<uint8_t> repeated;
+      repeated.resize(map * inputs.size());
       const uint8_t* x[PlacesSum::kMostInputs];
-      for (size_t k = 0; k < inputs.size(); ++k) x[k] = Places(inputs[k]) + first;
-      AddPlaces(places, count, x, Places(to) + first);
+      for (size_t k = 0; k < inputs.size(); ++k) {
+        const Value& part = values_[inputs[k]];
+        const int64_t own = part.height * part.width * part.stride;
+        x[k] = Places(inputs[k]) + (part.images > 1 ? n * own : 0);
+        if (own == map) continue;
+        uint8_t* copies = repeated.data() + map * static_cast<int64_t>(k);
+        for (int64_t p = 0; p < pixels; ++p) std::memcpy(copies + p * value.stride, x[k], value.stride);
+        x[k] = copies;
+      }
+      AddPlaces(places, map, x, Places(to) + n * map);
     });
   };
 }

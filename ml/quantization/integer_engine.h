@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -42,10 +43,13 @@ class IntegerEngine {
     int64_t numbers() const { return pixels() * stride; }
   };
 
+  // Convolutions whose results are only scattered write the scattered channels themselves: those that nothing is put
+  // into have weights of zero. By convolution's step, the scatter's node.
+  void FindScatteredConvs();
   uint8_t* Places(int node) { return buffers_[values_[node].buffer].data(); }
   void Plan(const IntegerStep& step);
   std::function<void()> Prepare(const IntegerStep& step);
-  std::function<void()> PrepareConv(const IntegerStep& step, const IntegerConv& conv, bool sums);
+  std::function<void()> PrepareConv(const IntegerStep& step, IntegerConv conv, bool sums);
   std::function<void()> PrepareSum(const IntegerStep& step, const IntegerSum& sum);
   std::function<void()> PrepareProduct(const IntegerStep& step, const IntegerProduct& product);
   std::function<void()> PrepareConcat(const IntegerStep& step, const IntegerConcat& concat);
@@ -58,7 +62,8 @@ class IntegerEngine {
 
   const IntegerNetwork& network_;
   const int64_t images_;
-  std::vector<Value> values_;  // by node
+  std::map<int, int> scattered_;  // by the node of a convolution's step, that of the scatter that it does, too
+  std::vector<Value> values_;     // by node
   std::vector<std::vector<uint8_t>> buffers_;
   std::vector<std::function<void()>> steps_;
   std::vector<at::Tensor> sums_;  // by node, of those whose sums are results: float32

@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/text_format.h"
+#include "ml/compression/compress.h"
 #include "ml/compression/compressed_model.h"
 #include "ml/compression/testing/random_models.h"
 #include "ml/execution/run_node.h"
@@ -158,6 +159,27 @@ void CheckFamily(absl::StatusOr<Network> (*create)(const Parameters&, const Imag
 }
 
 TEST(IntegerNetworkTest, ResNet) { CheckFamily(CreateResNetCifar, "depth: 20 width: 6 image_size: 12"); }
+// What exact removal leaves: streams that some channels are scattered into, and stored constants.
+TEST(IntegerNetworkTest, RemovedResNet) {
+  ResNetCifar parameters;
+  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString("depth: 20 width: 6 image_size: 12", &parameters));
+  const NetworkInfo info = *NetworkInfo::Create(*CreateResNetCifar(parameters, {}));
+  Counts counts;
+  bool scatters = false;
+  for (uint64_t seed = 0; seed < 4; ++seed) {
+    Model model = RandomModel(info, at::kDouble, seed);
+    SetRandomMasks(model, MaskKind::kUniform, seed);
+    WeightedNetwork network = *ToWeightedNetwork(model);
+    Compress(network, {});
+    const absl::StatusOr<QuantizationReport> report = Quantize(network, {Images(info.input_shape(), 8, 0)}, {});
+    ASSERT_TRUE(report.ok()) << report.status();
+    for (const Node& node : network.network.node()) scatters = scatters || node.has_scatter();
+    CompareOperators(network, Images(info.input_shape(), 3, 1), counts);
+    EXPECT_THAT(IntegerEngine(*IntegerNetwork::Create(network), 2).plain_nodes(), testing::IsEmpty());
+  }
+  EXPECT_TRUE(scatters);
+}
+
 TEST(IntegerNetworkTest, Vgg) { CheckFamily(CreateVgg, "depth: 11 width: 4 image_size: 16"); }
 TEST(IntegerNetworkTest, MobileNetV2) {
   CheckFamily(CreateMobileNetV2, "stem: CIFAR width_multiplier: 0.1 image_size: 8 classes: 5");
