@@ -28,7 +28,10 @@ using ::testing::HasSubstr;
 // Prunes for two epochs, and quantizes what is left for two.
 constexpr char kPruneAndQuantize[] = R"pb(
   base {
-    training { quantization { start_epoch: 2 range_momentum: 0.1 } }
+    training {
+      skipping: false
+      quantization { start_epoch: 2 range_momentum: 0.1 }
+    }
     phase { name: "prune" epochs: 2 }
     phase {
       name: "quantize"
@@ -128,7 +131,7 @@ TEST(QuantizationTest, StoppedAtAnyStepItEndsWithTheSameFiles) {
 // The ablation's error, or "".
 std::string Refusal(const std::string& base) {
   const std::string path = JoinPath(FreshFolder("quantization_test_refusal"), "config.textproto");
-  EXPECT_TRUE(WriteFileAtomically(path, SmallAblation("")).ok());
+  EXPECT_TRUE(WriteFileAtomically(path, SmallAblation("epochs: 3")).ok());
   return std::string(LoadAblation(path, absl::StrCat("base { ", base, " }")).status().message());
 }
 
