@@ -973,7 +973,9 @@ def load(path, keep_masks=True):
     for node in network.node:
         weight, scale = node.name + ".weight", tensors.get(node.name + ".weight_scale")
         if scale is not None and weight in tensors and tensors[weight].dtype == torch.int8:
-            tensors[weight] = tensors[weight] * scale.reshape([-1] + [1] * (tensors[weight].dim() - 1))
+            # In float32, as prunelab itself.
+            levels = tensors[weight] * scale.float().reshape([-1] + [1] * (tensors[weight].dim() - 1))
+            tensors[weight] = levels.to(scale.dtype)
     convolutions = {node.name for node in network.node if node.operator == "conv2d"}
     masks = {name[:-len(".mask")]: tensor for name, tensor in tensors.items()
              if name.endswith(".mask") and name[:-len(".mask")] in convolutions}

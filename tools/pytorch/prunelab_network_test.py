@@ -300,7 +300,19 @@ class ModulesTest(unittest.TestCase):
                 self.check_training(path, module, values)
                 operators.update(node.operator for node in module.network.node)
         print("operators of the random networks:", ", ".join(sorted(operators)))
-        self.assertEqual(set(prunelab_network.OPERATORS), operators)
+        self.assertEqual(set(prunelab_network.OPERATORS) - {"fake_quantize"}, operators)
+
+    def test_quantized_networks(self):
+        for path, module, values in cases("quantized*"):
+            _, tensors = prunelab_network.read_tensors(path)
+            self.assertEqual(set(tensors), set(module.state_dict()))
+            self.assertEqual(tensors["conv1.weight"].dtype, torch.int8)
+            scale = tensors["conv1.weight_scale"].reshape(-1, 1, 1, 1).float()
+            weight = module.state_dict()["conv1.weight"]
+            self.assertTrue(torch.equal(weight, (tensors["conv1.weight"] * scale).to(weight.dtype)))
+            self.check_outputs(path, module, values)
+            self.check_training(path, module, values)
+            self.assertIn("fake_quantize", {node.operator for node in module.network.node})
 
 
 def network_of(nodes, image="channels: 4 height: 5 width: 6", output=()):

@@ -26,6 +26,7 @@
 #include "ml/models/regnet.h"
 #include "ml/models/resnet_cifar.h"
 #include "ml/models/resnet_imagenet.h"
+#include "ml/quantization/quantize.h"
 #include "ml/safetensors/safetensors.h"
 
 namespace prunelab {
@@ -128,6 +129,18 @@ void WriteFamily(CaseWriter& writer, const std::string& name, const NetworkInfo&
   }
 }
 
+void WriteQuantized(CaseWriter& writer) {
+  Model model = RandomModel(Build(CreateResNetCifar, "depth: 20 width: 8 image_size: 16"), at::kDouble, 7);
+  SetRandomMasks(model, MaskKind::kUniform, 2);
+  WeightedNetwork network = *ToWeightedNetwork(model);
+  QuantizeOptions options;
+  options.activation_bits = 7;
+  const absl::StatusOr<QuantizationReport> report =
+      Quantize(network, {RandomTensor({8, 3, 16, 16}, "calibration", at::kDouble)}, options);
+  PRUNELAB_CHECK(report.ok()) << report.status();
+  writer.Write("quantized_float64", ToModel(network, at::kCPU));
+}
+
 void WriteCases(const std::string& folder) {
   CaseWriter writer(folder);
   WriteFamily(writer, "resnet56", Build(CreateResNetCifar, "depth: 56"));
@@ -135,6 +148,7 @@ void WriteCases(const std::string& folder) {
   WriteFamily(writer, "mobilenet_v2", Build(CreateMobileNetV2, "image_size: 64"));
   WriteFamily(writer, "densenet", Build(CreateDenseNet, "depth: 121 image_size: 64"));
   WriteFamily(writer, "regnet", Build(CreateRegNet, "variant: Y_400MF image_size: 64"));
+  WriteQuantized(writer);
   constexpr uint64_t kNetworks = 150;
   constexpr uint64_t kMasks = std::size(kMaskKinds);
   for (uint64_t seed = 0; seed < kNetworks; ++seed) {
