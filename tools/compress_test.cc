@@ -65,12 +65,6 @@ Safetensors Read(const std::string& path) {
   return *std::move(file);
 }
 
-std::string After(const std::string& text, const std::string& what) {
-  const size_t at = text.find(what);
-  EXPECT_NE(at, std::string::npos) << what << " in " << text;
-  return text.substr(at + what.size(), text.find('\n', at) - at - what.size());
-}
-
 TEST(CompressToolTest, ASmallerCheckpointThatSaysTheSame) {
   const std::string dense = Write("dense.safetensors", ModelToSafetensors(Masked()));
   const std::string small = Temporary("small.safetensors"), onnx = Temporary("small.onnx");

@@ -52,13 +52,6 @@ Safetensors Read(const std::string& path) {
   return *std::move(file);
 }
 
-// The rest of the line after `what`.
-std::string After(const std::string& text, const std::string& what) {
-  const size_t at = text.find(what);
-  EXPECT_NE(at, std::string::npos) << what << " in " << text;
-  return at == std::string::npos ? "" : text.substr(at + what.size(), text.find('\n', at) - at - what.size());
-}
-
 TEST(DeepCompressToolTest, ThereAndBack) {
   const std::string dense = WriteLeNet("dense.safetensors");
   const std::string small = Temporary("small.pdc"), back = Temporary("back.safetensors");

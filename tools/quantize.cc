@@ -4,7 +4,6 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 #include <gflags/gflags.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <iostream>

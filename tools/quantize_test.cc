@@ -51,12 +51,6 @@ std::string Dense() {
 
 double Bytes(const std::string& path) { return static_cast<double>(ReadFile(path)->size()); }
 
-std::string After(const std::string& text, const std::string& what) {
-  const size_t at = text.find(what);
-  EXPECT_NE(at, std::string::npos) << what << " in " << text;
-  return text.substr(at + what.size(), text.find('\n', at) - at - what.size());
-}
-
 TEST(QuantizeToolTest, ASmallerCheckpointThatTheOtherToolsRead) {
   const std::string dense = Dense(), small = Temporary("int8.safetensors"), onnx = Temporary("int8.onnx");
   const ProgramResult result =

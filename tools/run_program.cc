@@ -1,6 +1,7 @@
 #include "tools/run_program.h"
 
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -52,6 +53,12 @@ ProgramResult RunProgram(const std::string& program, const std::vector<std::stri
   int status = 0;
   PRUNELAB_CHECK(waitpid(child, &status, 0) == child) << "cannot wait for " << program;
   return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, ReadFile(out).value_or(""), ReadFile(err).value_or("")};
+}
+
+std::string After(const std::string& text, const std::string& what) {
+  const size_t at = text.find(what);
+  EXPECT_NE(at, std::string::npos) << what << " in " << text;
+  return at == std::string::npos ? "" : text.substr(at + what.size(), text.find('\n', at) - at - what.size());
 }
 
 }  // namespace prunelab

@@ -24,4 +24,7 @@ struct ProgramSetting {
 ProgramResult RunProgram(const std::string& program, const std::vector<std::string>& arguments,
                          const ProgramSetting& setting = {});
 
+// The rest of the line in which `text` says `what`; the test fails if it does not.
+std::string After(const std::string& text, const std::string& what);
+
 }  // namespace prunelab

@@ -109,23 +109,8 @@ TEST(QuantizationTest, EvaluationsAreThoseOfTheQuantizedNetworkFromItsStartOn) {
 }
 
 TEST(QuantizationTest, StoppedAtAnyStepItEndsWithTheSameFiles) {
-  const LoadedAblation loaded = Load(kPruneAndQuantize);
-  const std::string undisturbed = Folder("undisturbed"), stopped = Folder("stopped");
-  ASSERT_TRUE(RunAll(loaded, undisturbed).ok());
-  int64_t calls = 0;
-  for (bool done = false; !done; ++calls) {
-    ASSERT_LT(calls, 100);
-    int64_t left = 5 + 4 * (calls % 5);
-    const absl::StatusOr<AblationOutcome> outcome = RunAll(loaded, stopped, [&left] { return --left < 0; });
-    ASSERT_TRUE(outcome.ok()) << outcome.status();
-    done = !outcome->stopped;
-  }
-  EXPECT_GT(calls, 4);
-  for (const char* file : {"epochs.jsonl", "result.json", "last.safetensors", "quantized.safetensors"}) {
-    EXPECT_EQ(*ReadFile(JoinPath(undisturbed, absl::StrCat("base/1/", file))),
-              *ReadFile(JoinPath(stopped, absl::StrCat("base/1/", file))))
-        << file;
-  }
+  ExpectTheSameFilesStoppedAtAnyStep(Load(kPruneAndQuantize), Folder("undisturbed"), Folder("stopped"),
+                                     {"epochs.jsonl", "result.json", "last.safetensors", "quantized.safetensors"});
 }
 
 // The ablation's error, or "".

@@ -51,4 +51,26 @@ absl::StatusOr<AblationOutcome> RunAll(const LoadedAblation& loaded, const std::
   return RunAblation(loaded, options);
 }
 
+void ExpectTheSameFilesStoppedAtAnyStep(const LoadedAblation& loaded, const std::string& undisturbed,
+                                        const std::string& stopped, const std::vector<std::string>& files) {
+  ASSERT_TRUE(RunAll(loaded, undisturbed).ok());
+  int64_t calls = 0;
+  for (bool done = false; !done; ++calls) {
+    ASSERT_LT(calls, 100);
+    // At another step each time: 12 steps make an epoch.
+    int64_t left = 5 + 4 * (calls % 5);
+    const absl::StatusOr<AblationOutcome> outcome = RunAll(loaded, stopped, [&left] { return --left < 0; });
+    ASSERT_TRUE(outcome.ok()) << outcome.status();
+    done = !outcome->stopped;
+  }
+  EXPECT_GT(calls, 4);
+  for (const std::string& file : files) {
+    const absl::StatusOr<std::string> whole = ReadFile(JoinPath(JoinPath(undisturbed, "base/1"), file));
+    const absl::StatusOr<std::string> resumed = ReadFile(JoinPath(JoinPath(stopped, "base/1"), file));
+    ASSERT_TRUE(whole.ok()) << whole.status();
+    ASSERT_TRUE(resumed.ok()) << resumed.status();
+    EXPECT_EQ(*whole, *resumed) << file;
+  }
+}
+
 }  // namespace prunelab

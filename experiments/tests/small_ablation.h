@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "experiments/config/load.h"
@@ -23,5 +24,10 @@ RunnerOptions AllRuns(const LoadedAblation& loaded, const std::string& output);
 // Runs them. `stop`: as RunnerOptions has it.
 absl::StatusOr<AblationOutcome> RunAll(const LoadedAblation& loaded, const std::string& output,
                                        std::function<bool()> stop = nullptr);
+
+// Trains the one run of arm "base" undisturbed, and again stopped at another step each time; the test fails unless both
+// leave the same bytes in these files of the run's folder.
+void ExpectTheSameFilesStoppedAtAnyStep(const LoadedAblation& loaded, const std::string& undisturbed,
+                                        const std::string& stopped, const std::vector<std::string>& files);
 
 }  // namespace prunelab

@@ -25,13 +25,6 @@ namespace {
 // Of a layer: the sum of products and bias stay below this.
 constexpr double kAccumulatorBound = 2147483648.0;
 
-bool IsClip(const Node& node) {
-  return node.op_case() == Node::kRelu ||
-         (node.op_case() == Node::kElementwise && node.elementwise().function() == Elementwise::CLIP);
-}
-
-bool HasWeights(const Node& node) { return node.op_case() == Node::kConv2D || node.op_case() == Node::kLinear; }
-
 at::Tensor AsMap(const at::Tensor& x) { return x.dim() == 4 ? x : x.unsqueeze(2).unsqueeze(3); }
 
 Window WindowOfLayer(const Node& node) { return node.has_conv2d() ? WindowOf(node.conv2d()) : Window(); }

@@ -74,6 +74,13 @@ bool HasIntegerForm(const Node& node) {
   }
 }
 
+bool HasWeights(const Node& node) { return node.op_case() == Node::kConv2D || node.op_case() == Node::kLinear; }
+
+bool IsClip(const Node& node) {
+  return node.op_case() == Node::kRelu ||
+         (node.op_case() == Node::kElementwise && node.elementwise().function() == Elementwise::CLIP);
+}
+
 Rescaling RescalingOf(const at::Tensor& factors) {
   const at::Tensor flat = factors.contiguous().flatten();
   at::Tensor multiplier = at::empty_like(flat, at::kLong), shift = at::empty_like(flat, at::kLong);

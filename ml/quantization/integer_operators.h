@@ -23,6 +23,12 @@ namespace prunelab {
 // Whether integers can express the operator: on grids, with at most a ReLU or Clip after it.
 bool HasIntegerForm(const Node& node);
 
+// A convolution or a linear layer.
+bool HasWeights(const Node& node);
+
+// A ReLU or a Clip: what may stand between an operator and its grid.
+bool IsClip(const Node& node);
+
 // x -> (x multiplier + 2^(shift - 1)) >> shift. int64, of one element or of a shape that is broadcast to x's.
 struct Rescaling {
   at::Tensor multiplier, shift;

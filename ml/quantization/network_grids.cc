@@ -7,19 +7,13 @@
 #include "ml/network/fake_quantize.h"
 #include "ml/network/operator.h"
 #include "ml/network/value_grids.h"
+#include "ml/quantization/integer_operators.h"
 
 namespace prunelab {
 namespace {
 
 // Of a channel: its bias is at most so many times the scale of its accumulators, which leaves them room in 32 bits.
 constexpr double kLargestBias = 1 << 30;
-
-bool HasWeights(const Node& node) { return node.op_case() == Node::kConv2D || node.op_case() == Node::kLinear; }
-
-bool IsClip(const Node& node) {
-  return node.op_case() == Node::kRelu ||
-         (node.op_case() == Node::kElementwise && node.elementwise().function() == Elementwise::CLIP);
-}
 
 }  // namespace
 

@@ -3,17 +3,14 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
-#include <algorithm>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "ml/base/check.h"
 #include "ml/base/status_macros.h"
 #include "ml/compression/compressed_model.h"
 #include "ml/compression/fold_batch_norm.h"
-#include "ml/execution/node_step.h"
 #include "ml/execution/run_node.h"
 #include "ml/execution/straight_through.h"
 #include "ml/network/fake_quantize.h"

@@ -204,16 +204,21 @@ PRUNELAB_INLINE void StoreResults(const IntegerConvRow& row, int64_t pixel, int6
   }
 }
 
-// `Pixels` pixels from `pixel` on, and `Blocks` vectors of outputs from `block` on: all sums stay in registers.
 template <int Pixels, int Blocks>
-PRUNELAB_INLINE void Tile(const IntegerConvRow& row, int64_t pixel, int64_t block) {
-  Sums sums[Blocks][Pixels];
+PRUNELAB_INLINE void StartWithBias(const IntegerConvRow& row, int64_t block, Sums (&sums)[Blocks][Pixels]) {
 #pragma GCC unroll 4
   for (int b = 0; b < Blocks; ++b) {
     const Sums bias = LoadSums(row.bias + (block + b) * kOutputs);
 #pragma GCC unroll 16
     for (int p = 0; p < Pixels; ++p) sums[b][p] = bias;
   }
+}
+
+// `Pixels` pixels from `pixel` on, and `Blocks` vectors of outputs from `block` on: all sums stay in registers.
+template <int Pixels, int Blocks>
+PRUNELAB_INLINE void Tile(const IntegerConvRow& row, int64_t pixel, int64_t block) {
+  Sums sums[Blocks][Pixels];
+  StartWithBias(row, block, sums);
   const int64_t block_bytes = row.tap_count * row.steps * kWeightBytes;
   const uint8_t* weights = row.weights + block * block_bytes;
   const uint8_t* first = row.x + pixel * row.pixel;
@@ -239,12 +244,7 @@ PRUNELAB_INLINE void Tile(const IntegerConvRow& row, int64_t pixel, int64_t bloc
 template <int Pixels, int Blocks>
 PRUNELAB_INLINE void TileOfThree(const IntegerConvRow& row, int64_t pixel, int64_t block) {
   Sums sums[Blocks][Pixels];
-#pragma GCC unroll 4
-  for (int b = 0; b < Blocks; ++b) {
-    const Sums bias = LoadSums(row.bias + (block + b) * kOutputs);
-#pragma GCC unroll 16
-    for (int p = 0; p < Pixels; ++p) sums[b][p] = bias;
-  }
+  StartWithBias(row, block, sums);
   const int64_t tap_bytes = row.steps * kWeightBytes, block_bytes = row.tap_count * tap_bytes;
   const uint8_t* weights = row.weights + block * block_bytes;
   const uint8_t* first = row.x + pixel * row.pixel;
