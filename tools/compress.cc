@@ -130,7 +130,8 @@ WeightedNetwork Widened(WeightedNetwork network) {
 }
 
 // How far apart the logits of two networks are on the images that the flags select.
-Agreement Compared(const WeightedNetwork& before, const WeightedNetwork& after, const Dataset* dataset) {
+absl::StatusOr<Agreement> Compared(const WeightedNetwork& before, const WeightedNetwork& after,
+                                   const Dataset* dataset) {
   constexpr int64_t kBatch = 64;
   Model a = ToModel(before, at::kCPU), b = ToModel(after, at::kCPU);
   ReferencePlan plan;
@@ -162,7 +163,7 @@ bool IsExact(const Agreement& agreement) {
 absl::Status CheckExact(const WeightedNetwork& before, const WeightedNetwork& after, const Agreement& agreement,
                         const Dataset* dataset) {
   if (IsExact(agreement)) return absl::OkStatus();
-  const Agreement in_float64 = Compared(Widened(before), Widened(after), dataset);
+  PRUNELAB_ASSIGN_OR_RETURN(const Agreement in_float64, Compared(Widened(before), Widened(after), dataset));
   if (IsExact(in_float64)) {
     std::cout << "in float64: " << Text(in_float64) << "\n";
     return absl::OkStatus();
@@ -319,7 +320,7 @@ absl::Status Main() {
     savings = RemoveExactly(network, options);
     for (const std::string& sentence : DeadChannelsThatStay(network)) std::cout << "stays: " << sentence << "\n";
   }
-  const Agreement agreement = Compared(networks.pruned, network, data);
+  PRUNELAB_ASSIGN_OR_RETURN(const Agreement agreement, Compared(networks.pruned, network, data));
   if (FLAGS_mode == "exact") PRUNELAB_RETURN_IF_ERROR(CheckExact(networks.pruned, network, agreement, data));
   PRUNELAB_RETURN_IF_ERROR(CheckFiniteLogits(agreement));
   if (!FLAGS_output.empty()) {
@@ -330,8 +331,8 @@ absl::Status Main() {
   SaySavings(savings);
   SaySizesAndLatencies(networks.pruned, network);
   if (!FLAGS_pruning.empty()) {
-    std::cout << "compared with the network as it was given, before --pruning: "
-              << Text(Compared(networks.given, network, data)) << "\n";
+    PRUNELAB_ASSIGN_OR_RETURN(const Agreement with_given, Compared(networks.given, network, data));
+    std::cout << "compared with the network as it was given, before --pruning: " << Text(with_given) << "\n";
   }
   std::cout << Text(agreement) << "\n";
   if (!FLAGS_output.empty()) std::cout << "wrote " << UserPath(FLAGS_output) << "\n";

@@ -175,7 +175,7 @@ absl::Status FineTune(Model& model, const Dataset& data, const DeepCompressionOp
 
 absl::StatusOr<Evaluation> Evaluated(Model& model, const Dataset& data) {
   ReferencePlan plan;
-  Evaluation evaluation = Evaluate(model, plan, data.test, data.normalization, kBatch);
+  PRUNELAB_ASSIGN_OR_RETURN(const Evaluation evaluation, Evaluate(model, plan, data.test, data.normalization, kBatch));
   const std::string fault = EvaluationFault(evaluation);
   if (!fault.empty()) return absl::DataLossError(absl::StrCat(UserPath(FLAGS_checkpoint), ": ", fault));
   return evaluation;

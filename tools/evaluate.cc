@@ -76,7 +76,8 @@ absl::Status EvaluateDataset(at::Device device) {
   }
   const LabelledImages& part = FLAGS_split == "train" ? dataset->train : dataset->test;
   ReferencePlan plan;
-  const Evaluation evaluation = Evaluate(model, plan, part, dataset->normalization, FLAGS_batch_size);
+  PRUNELAB_ASSIGN_OR_RETURN(const Evaluation evaluation,
+                            Evaluate(model, plan, part, dataset->normalization, FLAGS_batch_size));
   const std::string fault = EvaluationFault(evaluation);
   if (!fault.empty()) {
     return absl::DataLossError(absl::StrCat(UserPath(FLAGS_checkpoint), ": ", fault, " (", AnyTypeName(plugin), ", ",

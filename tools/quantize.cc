@@ -94,12 +94,14 @@ absl::Status CheckFlags() {
 }
 
 // The first images of the training part.
-std::vector<at::Tensor> CalibrationImages(const Dataset& data, at::ScalarType dtype) {
+absl::StatusOr<std::vector<at::Tensor>> CalibrationImages(const Dataset& data, at::ScalarType dtype) {
   std::vector<at::Tensor> batches;
   const int64_t count = std::min(FLAGS_calibration_images, data.train.size());
   for (int64_t begin = 0; begin < count; begin += kBatch) {
     const int64_t end = std::min(count, begin + kBatch);
-    batches.push_back(EvaluationBatch(data.train, data.normalization, begin, end, dtype, at::kCPU).images);
+    PRUNELAB_ASSIGN_OR_RETURN(const Batch batch,
+                              EvaluationBatch(data.train, data.normalization, begin, end, dtype, at::kCPU));
+    batches.push_back(batch.images);
   }
   return batches;
 }
@@ -112,8 +114,8 @@ struct Comparison {
   double largest_difference = 0;      // of a logit in integers from that in floating point, over the largest logit
 };
 
-Comparison Compare(const WeightedNetwork& before, const WeightedNetwork& after, const IntegerNetwork* integers,
-                   const Dataset& data) {
+absl::StatusOr<Comparison> Compare(const WeightedNetwork& before, const WeightedNetwork& after,
+                                   const IntegerNetwork* integers, const Dataset& data) {
   const at::NoGradGuard no_gradients;
   Model dense = ToModel(before, at::kCPU), rounded = ToModel(after, at::kCPU);
   ReferencePlan plan;
@@ -122,7 +124,8 @@ Comparison Compare(const WeightedNetwork& before, const WeightedNetwork& after, 
   double largest = 0;
   for (int64_t begin = 0; begin < comparison.images; begin += kBatch) {
     const int64_t end = std::min(comparison.images, begin + kBatch);
-    const Batch batch = EvaluationBatch(data.test, data.normalization, begin, end, dense.dtype(), at::kCPU);
+    PRUNELAB_ASSIGN_OR_RETURN(const Batch batch,
+                              EvaluationBatch(data.test, data.normalization, begin, end, dense.dtype(), at::kCPU));
     const auto right = [&](const at::Tensor& logits) {
       return (LabelRanks(logits, batch.labels) < 1).sum().item<int64_t>();
     };
@@ -183,7 +186,8 @@ absl::Status Main() {
     options.activation_bits = FLAGS_activation_bits;
     options.per_channel = FLAGS_weight_scales == "channel";
     options.ranges = {*ParseRangeMethod(FLAGS_ranges), FLAGS_percentile};
-    absl::StatusOr<QuantizationReport> done = Quantize(network, CalibrationImages(data, network.DType()), options);
+    PRUNELAB_ASSIGN_OR_RETURN(const std::vector<at::Tensor> calibration, CalibrationImages(data, network.DType()));
+    absl::StatusOr<QuantizationReport> done = Quantize(network, calibration, options);
     if (!done.ok()) return WithPrefix(path, done.status());
     report = *std::move(done);
   }
@@ -201,7 +205,8 @@ absl::Status Main() {
     std::cout << "in floating point, between grids: " << absl::StrJoin(report.in_float, ", ")
               << "; so integers alone cannot compute this network\n";
   }
-  const Comparison comparison = Compare(*given, network, integers.ok() ? &*integers : nullptr, data);
+  PRUNELAB_ASSIGN_OR_RETURN(const Comparison comparison,
+                            Compare(*given, network, integers.ok() ? &*integers : nullptr, data));
   const auto percent = [&](int64_t right) {
     return absl::StrFormat("%.2f %%", 100.0 * static_cast<double>(right) / static_cast<double>(comparison.images));
   };

@@ -14,6 +14,7 @@
 #include "ml/models/model_builder.h"
 #include "ml/network/value_grids.h"
 #include "ml/onnx/checkpoint_file.h"
+#include "ml/training/augmentation.h"
 #include "ml/training/training_config.h"
 
 namespace prunelab {
@@ -104,6 +105,7 @@ absl::Status CheckTrainingFitsData(const Training& training, const DatasetInfo& 
 absl::StatusOr<int64_t> CheckTrainingOnData(const Training& training, const NetworkInfo& network,
                                             const Dataset& dataset) {
   PRUNELAB_RETURN_IF_ERROR(CheckTrainingFitsData(training, dataset.info));
+  PRUNELAB_RETURN_IF_ERROR(CheckAugmentation(training, dataset.train));
   PRUNELAB_ASSIGN_OR_RETURN(const int64_t set_aside,
                             CountValidation(dataset.train, dataset.info.classes, training.validation_fraction()));
   const int64_t images = dataset.train.size() - set_aside;

@@ -99,14 +99,15 @@ absl::Status RemoveAfterTraining(const RemovalRequest& request, Model& trained, 
   const int64_t batch = request.config->training().evaluation_batch_size();
   ReferencePlan plan;
   const auto top1 = [&](Model& model) -> absl::StatusOr<double> {
-    const Evaluation evaluation = Evaluate(model, plan, data.test, data.normalization, batch);
+    PRUNELAB_ASSIGN_OR_RETURN(const Evaluation evaluation, Evaluate(model, plan, data.test, data.normalization, batch));
     const std::string fault = EvaluationFault(evaluation);
     if (!fault.empty()) return absl::DataLossError(absl::StrCat("after removal, test data: ", fault));
     return evaluation.top1;
   };
   if (compression.mode() == Compression::EXACT) {
-    const Agreement agreement = CompareOnData(trained, removed, plan, data.test, data.normalization, batch,
-                                              data.test.size(), kRemovalTolerance);
+    PRUNELAB_ASSIGN_OR_RETURN(const Agreement agreement,
+                              CompareOnData(trained, removed, plan, data.test, data.normalization, batch,
+                                            data.test.size(), kRemovalTolerance));
     if (agreement.not_finite > 0) {
       return absl::DataLossError(
           absl::StrCat("after removal, test data: ", NotFiniteText(agreement.not_finite, agreement.images)));

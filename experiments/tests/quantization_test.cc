@@ -75,7 +75,7 @@ TEST(QuantizationTest, EvaluationsAreThoseOfTheQuantizedNetworkFromItsStartOn) {
   any.set_type_url("type.googleapis.com/prunelab.Digits");
   const Dataset digits = *OpenDataset(any);
   ReferencePlan plan;
-  const Evaluation evaluation = Evaluate(*quantized, plan, digits.test, digits.normalization, 500);
+  const Evaluation evaluation = *Evaluate(*quantized, plan, digits.test, digits.normalization, 500);
   EXPECT_NEAR(evaluation.top1, result.measures.test_top1(), 1.5 / 359);
   EXPECT_NEAR(evaluation.loss, result.measures.test_loss(), 1e-3);
   // Weights that were masked are still zero, and the float network is left, too.

@@ -356,6 +356,40 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes
   return contents;
 }
 
+absl::StatusOr<std::string> ReadFilePart(const std::string& path, uint64_t offset, uint64_t bytes) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return SystemError("read", path, errno);
+  struct stat info = {};
+  if (fstat(fd, &info) == 0) NoteReadFile(info);
+  // No more is allocated than the file has.
+  const uint64_t there = static_cast<uint64_t>(std::max<off_t>(0, info.st_size));
+  if (offset > there || bytes > there - offset) {
+    close(fd);
+    return absl::OutOfRangeError(absl::StrCat(path, ": has ", there, " bytes, but bytes ", offset, " to ",
+                                              offset + bytes, " are wanted; it has been changed or cut off"));
+  }
+  std::string contents(bytes, '\0');
+  for (uint64_t done = 0; done < bytes;) {
+    const ssize_t n = pread(fd, &contents[done], bytes - done, static_cast<off_t>(offset + done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) {
+      const int error = n < 0 ? errno : EIO;  // it has become shorter meanwhile
+      close(fd);
+      return SystemError("read", path, error);
+    }
+    done += static_cast<uint64_t>(n);
+  }
+  close(fd);
+  return contents;
+}
+
+absl::StatusOr<FileStamp> StampOf(const std::string& path) {
+  struct stat info = {};
+  if (stat(path.c_str(), &info) != 0) return SystemError("read", path, errno);
+  return FileStamp{static_cast<uint64_t>(info.st_size),
+                   static_cast<int64_t>(info.st_mtim.tv_sec) * 1000000000 + info.st_mtim.tv_nsec};
+}
+
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view contents) {
   PRUNELAB_ASSIGN_OR_RETURN(const Target target, FindTarget(path));
   if (target.exists && WasRead(target.info)) {

@@ -31,6 +31,17 @@ bool IsFolder(const std::string& path);
 // The whole file. NotFound if there is none; ResourceExhausted if it is larger than `max_bytes`.
 absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes = uint64_t{1} << 32);
 
+// `bytes` bytes of the file from `offset` on. OutOfRange if it ends before them.
+absl::StatusOr<std::string> ReadFilePart(const std::string& path, uint64_t offset, uint64_t bytes);
+
+// What changes when a file's content does.
+struct FileStamp {
+  uint64_t size = 0;    // bytes
+  int64_t changed = 0;  // time of the last change of the content, in nanoseconds since 1970
+  bool operator==(const FileStamp& other) const { return size == other.size && changed == other.changed; }
+};
+absl::StatusOr<FileStamp> StampOf(const std::string& path);
+
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view contents);
 
 // Removes the temporary files that killed calls of WriteFileAtomically left in the folder. Only the owner of the folder

@@ -4,9 +4,12 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <type_traits>
+#include <utility>
 
 #include "ml/base/check.h"
 #include "ml/base/random.h"
+#include "ml/base/status_macros.h"
 
 namespace prunelab {
 namespace {
@@ -17,6 +20,12 @@ struct Placement {
   int64_t image = 0;
   int64_t dy = 0, dx = 0;
   bool flip = false;
+  // What is drawn for each sample besides. `crops`: a part of the whole picture, which these numbers choose, becomes
+  // the source.
+  bool crops = false;
+  RandomResizedCrop crop;
+  std::optional<RandomStream> crop_numbers;
+  std::optional<ColorChange> colors;
 };
 
 // Normalized values of one channel's pixels. For uint8 this is a table: one division for each of 256 values instead of
@@ -46,17 +55,25 @@ class ChannelValues<float, Out> {
   double scale_, mean_, stddev_;
 };
 
-struct ImageShape {
-  int64_t channels, height, width;
+// How far apart a source's values are: of [C, H, W] or of [H, W, C].
+struct Strides {
+  int64_t channel, row, column;
 };
 
-// One sample: `source` is [C, H, W], `out` is [H, W, C]. kChannels is the number of channels, or 0 for any number: if
-// it is known at compile time, a pixel's channels are written together without a loop.
+struct ImageShape {
+  int64_t channels, height, width;
+  Strides planar() const { return {height * width, width, 1}; }
+  Strides interleaved() const { return {1, width * channels, channels}; }
+  int64_t values() const { return channels * height * width; }
+};
+
+// One sample: `source` is [C, H, W] or [H, W, C], `out` is [H, W, C]. kChannels is the number of channels, or 0 for any
+// number: if it is known at compile time, a pixel's channels are written together without a loop.
 template <int64_t kChannels, typename Source, typename Out>
-void WriteSample(const Source* source, const ImageShape& shape, const Placement& place,
+void WriteSample(const Source* source, const Strides& strides, const ImageShape& shape, const Placement& place,
                  const std::vector<ChannelValues<Source, Out>>& values, Out* out) {
   const int64_t channels = kChannels > 0 ? kChannels : shape.channels;
-  const int64_t height = shape.height, width = shape.width, plane = height * width;
+  const int64_t height = shape.height, width = shape.width;
   // Output columns [begin, end) lie inside the source, which is read from `first` on in steps of `step`.
   int64_t begin = std::clamp<int64_t>(-place.dx, 0, width), end = std::clamp<int64_t>(width - place.dx, 0, width);
   if (place.flip) {
@@ -64,7 +81,7 @@ void WriteSample(const Source* source, const ImageShape& shape, const Placement&
     end = width - begin;
     begin = mirrored;
   }
-  const int64_t step = place.flip ? -1 : 1;
+  const int64_t step = place.flip ? -strides.column : strides.column;
   const int64_t first = place.flip ? width - 1 - begin + place.dx : begin + place.dx;
   const auto fill_black = [&](Out* pixel, int64_t count) {
     for (int64_t i = 0; i < count; ++i) {
@@ -78,10 +95,10 @@ void WriteSample(const Source* source, const ImageShape& shape, const Placement&
       continue;
     }
     fill_black(out, begin);
-    const Source* from = source + source_y * width + first;
+    const Source* from = source + source_y * strides.row + first * strides.column;
     Out* to = out + begin * channels;
     for (int64_t x = begin; x < end; ++x, from += step, to += channels) {
-      for (int64_t c = 0; c < channels; ++c) to[c] = values[c](from[c * plane]);
+      for (int64_t c = 0; c < channels; ++c) to[c] = values[c](from[c * strides.channel]);
     }
     fill_black(out + end * channels, width - end);
   }
@@ -90,68 +107,160 @@ void WriteSample(const Source* source, const ImageShape& shape, const Placement&
 // Threads share the samples in groups of at least this many pixel values.
 constexpr int64_t kValuesPerTask = 1 << 15;
 
+// Writes samples of one data set.
+class Samples {
+ public:
+  virtual ~Samples() = default;
+  // Writes a sample to its place in `out`, the images of a batch. Any thread may call it.
+  virtual absl::Status Write(const Placement& place, int64_t position, const at::Tensor& out) const = 0;
+};
+
 template <typename Source, typename Out>
-void WriteImages(const LabelledImages& data, const Normalization& normalization,
-                 const std::vector<Placement>& placements, bool parallel, const at::Tensor& out) {
-  const ImageShape shape = {data.images.size(1), data.images.size(2), data.images.size(3)};
-  std::vector<ChannelValues<Source, Out>> values;
-  values.reserve(shape.channels);
-  for (int64_t c = 0; c < shape.channels; ++c) {
-    values.emplace_back(normalization.scale, normalization.mean[c], normalization.stddev[c]);
-  }
-  const int64_t sample = shape.channels * shape.height * shape.width;
-  const Source* source = data.images.const_data_ptr<Source>();
-  Out* target = out.mutable_data_ptr<Out>();
-  const auto write = shape.channels == 3   ? &WriteSample<3, Source, Out>
-                     : shape.channels == 1 ? &WriteSample<1, Source, Out>
-                                           : &WriteSample<0, Source, Out>;
-  const auto write_some = [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      write(source + placements[i].image * sample, shape, placements[i], values, target + i * sample);
+class TypedSamples : public Samples {
+ public:
+  TypedSamples(const LabelledImages& data, const Normalization& normalization) : data_(data) {
+    const auto [channels, height, width] = ShapeOf(data);
+    shape_ = {channels, height, width};
+    for (int64_t c = 0; c < channels; ++c) {
+      values_.emplace_back(normalization.scale, normalization.mean[c], normalization.stddev[c]);
     }
-  };
-  const int64_t count = static_cast<int64_t>(placements.size());
-  if (parallel) {
-    at::parallel_for(0, count, std::max<int64_t>(1, kValuesPerTask / std::max<int64_t>(1, sample)), write_some);
-  } else {
-    write_some(0, count);
+    write_ = channels == 3   ? &WriteSample<3, Source, Out>
+             : channels == 1 ? &WriteSample<1, Source, Out>
+                             : &WriteSample<0, Source, Out>;
   }
+
+  absl::Status Write(const Placement& place, int64_t position, const at::Tensor& out) const override {
+    Out* target = out.mutable_data_ptr<Out>() + position * shape_.values();
+    if (data_.source == nullptr && !place.crops && !place.colors) {
+      const Source* image = data_.images.template const_data_ptr<Source>() + place.image * shape_.values();
+      write_(image, shape_.planar(), shape_, place, values_, target);
+      return absl::OkStatus();
+    }
+    if constexpr (std::is_same_v<Source, uint8_t>) return WriteBytes(place, target);
+    PRUNELAB_CHECK(false) << "images of floats are neither cropped to another size nor changed in colour";
+  }
+
+ private:
+  // The sample's image [H, W, C], cropped and changed in colour, before its flip.
+  absl::Status WriteBytes(const Placement& place, Out* target) const {
+    std::vector<uint8_t> image(shape_.values());
+    if (place.crops) {
+      PRUNELAB_ASSIGN_OR_RETURN(const HeldPicture picture, Whole(place.image));
+      RandomStream numbers = *place.crop_numbers;
+      const PixelBox box = DrawCrop(place.crop, picture.view.height, picture.view.width, numbers);
+      ResizeBilinear(Cut(picture.view, box), shape_.height, shape_.width, {0, 0, shape_.height, shape_.width},
+                     image.data());
+    } else if (!place.colors) {
+      PRUNELAB_RETURN_IF_ERROR(data_.source->Read(place.image, image.data()));
+      write_(reinterpret_cast<const Source*>(image.data()), shape_.planar(), shape_, place, values_, target);
+      return absl::OkStatus();
+    } else {
+      PRUNELAB_ASSIGN_OR_RETURN(const HeldPicture picture, Interleaved(place.image));
+      std::copy(picture.view.pixels, picture.view.pixels + shape_.values(), image.begin());
+    }
+    if (place.colors) ChangeColors(*place.colors, shape_.height * shape_.width, image.data());
+    write_(reinterpret_cast<const Source*>(image.data()), shape_.interleaved(), shape_, place, values_, target);
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<HeldPicture> Whole(int64_t image) const {
+    if (data_.source != nullptr && data_.source->has_whole_pictures()) return data_.source->ReadWhole(image);
+    return Interleaved(image);
+  }
+
+  // The image as a picture.
+  absl::StatusOr<HeldPicture> Interleaved(int64_t image) const {
+    std::vector<uint8_t> planes;
+    const uint8_t* from = nullptr;
+    if (data_.source != nullptr) {
+      planes.resize(shape_.values());
+      PRUNELAB_RETURN_IF_ERROR(data_.source->Read(image, planes.data()));
+      from = planes.data();
+    } else {
+      from = static_cast<const uint8_t*>(data_.images.const_data_ptr()) + image * shape_.values();
+    }
+    auto pixels = std::make_shared<std::vector<uint8_t>>(shape_.values());
+    const int64_t plane = shape_.height * shape_.width;
+    for (int64_t i = 0; i < plane; ++i) {
+      for (int64_t c = 0; c < shape_.channels; ++c) (*pixels)[i * shape_.channels + c] = from[c * plane + i];
+    }
+    const PixelView view = {pixels->data(), shape_.height, shape_.width, shape_.channels,
+                            shape_.width * shape_.channels};
+    return HeldPicture{view, std::move(pixels)};
+  }
+
+  const LabelledImages& data_;
+  ImageShape shape_ = {};
+  std::vector<ChannelValues<Source, Out>> values_;
+  void (*write_)(const Source*, const Strides&, const ImageShape&, const Placement&,
+                 const std::vector<ChannelValues<Source, Out>>&, Out*) = nullptr;
+};
+
+std::unique_ptr<const Samples> SamplesOf(const LabelledImages& data, const Normalization& normalization,
+                                         at::ScalarType computed) {
+  if (computed == at::kDouble) {
+    if (HasBytes(data)) return std::make_unique<TypedSamples<uint8_t, double>>(data, normalization);
+    return std::make_unique<TypedSamples<float, double>>(data, normalization);
+  }
+  if (HasBytes(data)) return std::make_unique<TypedSamples<uint8_t, float>>(data, normalization);
+  return std::make_unique<TypedSamples<float, float>>(data, normalization);
 }
 
-void Check(const LabelledImages& data, const Normalization& normalization) {
-  PRUNELAB_CHECK(data.images.dim() == 4 && data.images.is_contiguous() && data.images.is_cpu());
-  PRUNELAB_CHECK(data.images.scalar_type() == at::kByte || data.images.scalar_type() == at::kFloat)
-      << "images of type " << c10::toString(data.images.scalar_type());
+void Check(const LabelledImages& data, const Normalization& normalization, at::ScalarType dtype) {
+  if (data.source != nullptr) {
+    PRUNELAB_CHECK(!data.images.defined() && data.source->size() == data.size());
+  } else {
+    PRUNELAB_CHECK(data.images.dim() == 4 && data.images.is_contiguous() && data.images.is_cpu());
+    PRUNELAB_CHECK(data.images.scalar_type() == at::kByte || data.images.scalar_type() == at::kFloat)
+        << "images of type " << c10::toString(data.images.scalar_type());
+    PRUNELAB_CHECK(data.images.size(0) == data.size());
+  }
   PRUNELAB_CHECK(data.labels.scalar_type() == at::kLong && data.labels.is_contiguous() && data.labels.is_cpu());
-  PRUNELAB_CHECK(data.images.size(0) == data.size());
-  PRUNELAB_CHECK(static_cast<int64_t>(normalization.mean.size()) == data.images.size(1) &&
-                 static_cast<int64_t>(normalization.stddev.size()) == data.images.size(1))
+  const int64_t channels = ShapeOf(data)[0];
+  PRUNELAB_CHECK(static_cast<int64_t>(normalization.mean.size()) == channels &&
+                 static_cast<int64_t>(normalization.stddev.size()) == channels)
       << "normalization of " << normalization.mean.size() << " and " << normalization.stddev.size() << " channels for "
-      << data.images.size(1);
+      << channels;
+  PRUNELAB_CHECK(at::isFloatingType(dtype)) << c10::toString(dtype);
 }
 
-// On the host, to be copied to `device`.
-Batch Assemble(const LabelledImages& data, const Normalization& normalization, const std::vector<Placement>& placements,
-               at::ScalarType dtype, at::Device device, bool parallel) {
-  const int64_t n = static_cast<int64_t>(placements.size());
-  // Types narrower than float32 are rounded from float32.
-  const at::ScalarType computed = dtype == at::kDouble ? at::kDouble : at::kFloat;
-  // A GPU copies a batch from page-locked memory while the host continues; until the copy is done, LibTorch does not
-  // reuse that memory.
-  const bool pinned = device.is_cuda();
+// A batch on the host, which is being written.
+struct Draft {
+  Draft(const LabelledImages& data, const Normalization& normalization, std::vector<Placement> where,
+        at::ScalarType dtype, at::Device device)
+      : placements(std::move(where)) {
+    // Types narrower than float32 are rounded from float32.
+    const at::ScalarType computed = dtype == at::kDouble ? at::kDouble : at::kFloat;
+    // A GPU copies a batch from page-locked memory while the host continues; until the copy is done, LibTorch does not
+    // reuse that memory.
+    const bool pinned = device.is_cuda();
+    const int64_t n = static_cast<int64_t>(placements.size());
+    const auto [channels, height, width] = ShapeOf(data);
+    batch.images = at::empty({n, channels, height, width}, at::TensorOptions().dtype(computed).pinned_memory(pinned),
+                             at::MemoryFormat::ChannelsLast);
+    batch.labels = at::empty({n}, at::TensorOptions().dtype(at::kLong).pinned_memory(pinned));
+    const int64_t* source = data.labels.const_data_ptr<int64_t>();
+    int64_t* target = batch.labels.mutable_data_ptr<int64_t>();
+    for (const Placement& place : placements) *target++ = source[place.image];
+    samples = SamplesOf(data, normalization, computed);
+    per_group = std::max<int64_t>(1, kValuesPerTask / std::max<int64_t>(1, channels * height * width));
+  }
+
+  // Samples are written in groups.
+  int64_t groups() const { return (static_cast<int64_t>(placements.size()) + per_group - 1) / per_group; }
+  absl::Status WriteGroup(int64_t group) const {
+    const int64_t end = std::min(static_cast<int64_t>(placements.size()), (group + 1) * per_group);
+    for (int64_t i = group * per_group; i < end; ++i) {
+      PRUNELAB_RETURN_IF_ERROR(samples->Write(placements[i], i, batch.images));
+    }
+    return absl::OkStatus();
+  }
+
+  std::vector<Placement> placements;
+  std::unique_ptr<const Samples> samples;
   Batch batch;
-  batch.images = at::empty({n, data.images.size(1), data.images.size(2), data.images.size(3)},
-                           at::TensorOptions().dtype(computed).pinned_memory(pinned), at::MemoryFormat::ChannelsLast);
-  batch.labels = at::empty({n}, at::TensorOptions().dtype(at::kLong).pinned_memory(pinned));
-  const int64_t* source = data.labels.const_data_ptr<int64_t>();
-  int64_t* target = batch.labels.mutable_data_ptr<int64_t>();
-  for (const Placement& place : placements) *target++ = source[place.image];
-  const bool bytes = data.images.scalar_type() == at::kByte;
-  const auto write = computed == at::kDouble ? (bytes ? &WriteImages<uint8_t, double> : &WriteImages<float, double>)
-                                             : (bytes ? &WriteImages<uint8_t, float> : &WriteImages<float, float>);
-  write(data, normalization, placements, parallel, batch.images);
-  return batch;
-}
+  int64_t per_group = 1;
+};
 
 Batch OnDevice(const Batch& batch, at::ScalarType dtype, at::Device device) {
   const bool pinned = device.is_cuda();
@@ -159,7 +268,73 @@ Batch OnDevice(const Batch& batch, at::ScalarType dtype, at::Device device) {
           batch.labels.to(device, at::kLong, /*non_blocking=*/pinned)};
 }
 
+// Writes the draft by the threads of at::parallel_for.
+absl::StatusOr<Batch> Assemble(const Draft& draft, at::ScalarType dtype, at::Device device) {
+  std::vector<absl::Status> statuses(draft.groups());
+  at::parallel_for(0, draft.groups(), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t group = begin; group < end; ++group) statuses[group] = draft.WriteGroup(group);
+  });
+  for (const absl::Status& status : statuses) PRUNELAB_RETURN_IF_ERROR(status);
+  return OnDevice(draft.batch, dtype, device);
+}
+
 }  // namespace
+
+// The batches of an epoch, or of an evaluation, that threads are writing ahead.
+class BatchQueue {
+ public:
+  // For images of a source as many threads as LibTorch has, and as many batches ahead as its memory allows. For images
+  // in memory one of each.
+  BatchQueue(const LabelledImages& data, int64_t batch_size, at::ScalarType dtype)
+      : threads_(data.source != nullptr ? at::get_num_threads() : 1) {
+    constexpr int64_t kMostAhead = 4;
+    if (data.source == nullptr) return;
+    const auto [channels, height, width] = ShapeOf(data);
+    const int64_t bytes = batch_size * channels * height * width * (dtype == at::kDouble ? 8 : 4);
+    most_ahead_ = std::clamp<int64_t>(data.source->bytes_ahead() / std::max<int64_t>(1, bytes), 1, kMostAhead);
+  }
+
+  // Batch `index`, where `draft` makes any of `count`, of the epoch `epoch`; afterwards the following ones are being
+  // written.
+  absl::StatusOr<Batch> Get(int64_t epoch, int64_t index, int64_t count,
+                            const std::function<std::shared_ptr<Draft>(int64_t)>& draft, at::ScalarType dtype,
+                            at::Device device) {
+    if (epoch_ != epoch || pending_.empty() || pending_.front().index != index) {
+      ahead_.Clear();
+      pending_.clear();
+      epoch_ = epoch;
+      Start(index, draft);
+    }
+    const Pending first = std::move(pending_.front());
+    pending_.pop_front();
+    int64_t next = pending_.empty() ? index + 1 : pending_.back().index + 1;
+    for (; next < count && static_cast<int64_t>(pending_.size()) < most_ahead_; ++next) Start(next, draft);
+    PRUNELAB_RETURN_IF_ERROR(ahead_.Finish(*first.task));
+    return OnDevice(first.draft->batch, dtype, device);
+  }
+
+ private:
+  struct Pending {
+    int64_t index;
+    std::shared_ptr<Draft> draft;
+    std::shared_ptr<ReadAhead::Task> task;
+  };
+
+  void Start(int64_t index, const std::function<std::shared_ptr<Draft>(int64_t)>& draft) {
+    Pending pending;
+    pending.index = index;
+    pending.draft = draft(index);
+    pending.task = ahead_.Start(pending.draft->groups(),
+                                [draft = pending.draft](int64_t group) { return draft->WriteGroup(group); });
+    pending_.push_back(std::move(pending));
+  }
+
+  const int64_t threads_;
+  int64_t most_ahead_ = 1;
+  int64_t epoch_ = -1;
+  std::deque<Pending> pending_;
+  ReadAhead ahead_{threads_};
+};
 
 TrainingBatches::TrainingBatches(const LabelledImages& data, const Normalization& normalization,
                                  Augmentation augmentation, int64_t batch_size, uint64_t seed, at::ScalarType dtype,
@@ -170,76 +345,112 @@ TrainingBatches::TrainingBatches(const LabelledImages& data, const Normalization
       batch_size_(batch_size),
       seed_(seed),
       dtype_(dtype),
-      device_(device),
-      ahead_(ahead) {
-  Check(data, normalization);
+      device_(device) {
+  Check(data, normalization, dtype);
   PRUNELAB_CHECK(data.size() >= 1) << "no data";
   PRUNELAB_CHECK(batch_size >= 1) << "batch size " << batch_size;
   PRUNELAB_CHECK(augmentation.random_crop_padding >= 0) << "padding " << augmentation.random_crop_padding;
-  PRUNELAB_CHECK(at::isFloatingType(dtype)) << c10::toString(dtype);
+  PRUNELAB_CHECK(!augmentation.resized_crop || augmentation.random_crop_padding == 0) << "two crops";
+  PRUNELAB_CHECK(!augmentation.resized_crop || HasBytes(data)) << "images to crop are no bytes";
+  PRUNELAB_CHECK(!augmentation.color_jitter.changes() || (HasBytes(data) && ShapeOf(data)[0] == 3))
+      << "images are no colours";
+  if (ahead || data.source != nullptr) queue_ = std::make_unique<BatchQueue>(data, batch_size, dtype);
 }
+
+TrainingBatches::~TrainingBatches() = default;
 
 int64_t TrainingBatches::batches_per_epoch() const { return (data_.size() + batch_size_ - 1) / batch_size_; }
 
-Batch TrainingBatches::Assemble(int64_t epoch, int64_t index, const std::vector<int64_t>& order, bool parallel) const {
-  const int64_t begin = index * batch_size_, end = std::min(begin + batch_size_, data_.size());
-  const int64_t padding = augmentation_.random_crop_padding;
-  std::vector<Placement> placements;
-  placements.reserve(end - begin);
-  for (int64_t i = begin; i < end; ++i) {
-    RandomStream stream(seed_, "augmentation", epoch, order[i]);
-    Placement place;
-    place.image = order[i];
-    place.dy = static_cast<int64_t>(stream.Below(2 * padding + 1)) - padding;
-    place.dx = static_cast<int64_t>(stream.Below(2 * padding + 1)) - padding;
-    place.flip = stream.Below(2) == 1 && augmentation_.horizontal_flip;
-    placements.push_back(place);
-  }
-  return prunelab::Assemble(data_, normalization_, placements, dtype_, device_, parallel);
-}
-
-Batch TrainingBatches::Get(int64_t epoch, int64_t index) {
+absl::StatusOr<Batch> TrainingBatches::Get(int64_t epoch, int64_t index) {
   PRUNELAB_CHECK(epoch >= 0 && index >= 0 && index < batches_per_epoch()) << "batch " << index << " of epoch " << epoch;
   if (epoch != order_epoch_) {
     RandomStream stream(seed_, "shuffle", epoch);
-    order_ = std::make_shared<const std::vector<int64_t>>(RandomPermutation(data_.size(), stream));
+    order_ = RandomPermutation(data_.size(), stream);
     order_epoch_ = epoch;
   }
-  Batch batch;
-  if (next_.valid()) batch = next_.get();
-  if (epoch != next_epoch_ || index != next_index_) batch = Assemble(epoch, index, *order_, /*parallel=*/true);
-  next_epoch_ = next_index_ = -1;
-  if (ahead_ && index + 1 < batches_per_epoch()) {
-    next_epoch_ = epoch;
-    next_index_ = index + 1;
-    next_ = std::async(std::launch::async, [this, epoch, index, order = order_] {
-      return Assemble(epoch, index + 1, *order, /*parallel=*/false);
-    });
-  }
-  return OnDevice(batch, dtype_, device_);
+  const auto draft = [&](int64_t which) {
+    const int64_t begin = which * batch_size_, end = std::min(begin + batch_size_, data_.size());
+    const int64_t padding = augmentation_.random_crop_padding;
+    std::vector<Placement> placements;
+    placements.reserve(end - begin);
+    for (int64_t i = begin; i < end; ++i) {
+      RandomStream stream(seed_, "augmentation", epoch, order_[i]);
+      Placement place;
+      place.image = order_[i];
+      place.dy = static_cast<int64_t>(stream.Below(2 * padding + 1)) - padding;
+      place.dx = static_cast<int64_t>(stream.Below(2 * padding + 1)) - padding;
+      place.flip = stream.Below(2) == 1 && augmentation_.horizontal_flip;
+      if (augmentation_.resized_crop) {
+        place.crops = true;
+        place.crop = *augmentation_.resized_crop;
+        place.crop_numbers.emplace(seed_, "resized_crop", epoch, order_[i]);
+      }
+      if (augmentation_.color_jitter.changes()) {
+        RandomStream colors(seed_, "color_jitter", epoch, order_[i]);
+        place.colors = DrawColorChange(augmentation_.color_jitter, colors);
+      }
+      placements.push_back(std::move(place));
+    }
+    return std::make_shared<Draft>(data_, normalization_, std::move(placements), dtype_, device_);
+  };
+  if (queue_ == nullptr) return Assemble(*draft(index), dtype_, device_);
+  return queue_->Get(epoch, index, batches_per_epoch(), draft, dtype_, device_);
 }
 
-Batch EvaluationBatch(const LabelledImages& data, const Normalization& normalization, int64_t begin, int64_t end,
-                      at::ScalarType dtype, at::Device device) {
-  Check(data, normalization);
-  PRUNELAB_CHECK(0 <= begin && begin <= end && end <= data.size())
-      << "images " << begin << " to " << end << " of " << data.size();
-  PRUNELAB_CHECK(at::isFloatingType(dtype)) << c10::toString(dtype);
+namespace {
+
+std::shared_ptr<Draft> DraftOf(const LabelledImages& data, const Normalization& normalization, int64_t begin,
+                               int64_t end, at::ScalarType dtype, at::Device device) {
   std::vector<Placement> placements(end - begin);
   for (int64_t i = begin; i < end; ++i) placements[i - begin].image = i;
-  return OnDevice(Assemble(data, normalization, placements, dtype, device, /*parallel=*/true), dtype, device);
+  return std::make_shared<Draft>(data, normalization, std::move(placements), dtype, device);
 }
 
-Batch SelectedBatch(const LabelledImages& data, const Normalization& normalization, const std::vector<int64_t>& images,
-                    at::ScalarType dtype, at::Device device) {
-  Check(data, normalization);
-  PRUNELAB_CHECK(at::isFloatingType(dtype)) << c10::toString(dtype);
+}  // namespace
+
+EvaluationBatches::EvaluationBatches(const LabelledImages& data, const Normalization& normalization, int64_t count,
+                                     int64_t batch_size, at::ScalarType dtype, at::Device device)
+    : data_(data),
+      normalization_(normalization),
+      count_(count),
+      batch_size_(batch_size),
+      dtype_(dtype),
+      device_(device) {
+  Check(data, normalization, dtype);
+  PRUNELAB_CHECK(count >= 0 && count <= data.size()) << count << " images of " << data.size();
+  PRUNELAB_CHECK(batch_size >= 1) << "batch size " << batch_size;
+  if (data.source != nullptr) queue_ = std::make_unique<BatchQueue>(data, batch_size, dtype);
+}
+
+EvaluationBatches::~EvaluationBatches() = default;
+
+absl::StatusOr<Batch> EvaluationBatches::Get(int64_t index) {
+  PRUNELAB_CHECK(index >= 0 && index < batches()) << "batch " << index << " of " << batches();
+  const auto draft = [&](int64_t which) {
+    const int64_t begin = which * batch_size_;
+    return DraftOf(data_, normalization_, begin, std::min(begin + batch_size_, count_), dtype_, device_);
+  };
+  if (queue_ == nullptr) return Assemble(*draft(index), dtype_, device_);
+  return queue_->Get(0, index, batches(), draft, dtype_, device_);
+}
+
+absl::StatusOr<Batch> EvaluationBatch(const LabelledImages& data, const Normalization& normalization, int64_t begin,
+                                      int64_t end, at::ScalarType dtype, at::Device device) {
+  Check(data, normalization, dtype);
+  PRUNELAB_CHECK(0 <= begin && begin <= end && end <= data.size())
+      << "images " << begin << " to " << end << " of " << data.size();
+  return Assemble(*DraftOf(data, normalization, begin, end, dtype, device), dtype, device);
+}
+
+absl::StatusOr<Batch> SelectedBatch(const LabelledImages& data, const Normalization& normalization,
+                                    const std::vector<int64_t>& images, at::ScalarType dtype, at::Device device) {
+  Check(data, normalization, dtype);
   std::vector<Placement> placements(images.size());
   for (size_t i = 0; i < images.size(); ++i) {
     PRUNELAB_CHECK(images[i] >= 0 && images[i] < data.size()) << "image " << images[i] << " of " << data.size();
     placements[i].image = images[i];
   }
-  return OnDevice(Assemble(data, normalization, placements, dtype, device, /*parallel=*/true), dtype, device);
+  return Assemble(Draft(data, normalization, std::move(placements), dtype, device), dtype, device);
 }
 
 }  // namespace prunelab

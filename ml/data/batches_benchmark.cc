@@ -20,7 +20,7 @@ void Measure(benchmark::State& state, at::ScalarType source, bool augment) {
   TrainingBatches batches(data, normalization, {augment ? 4 : 0, augment}, kBatch, 1, at::kFloat, at::kCPU);
   int64_t index = 0;
   for (auto _ : state) {
-    benchmark::DoNotOptimize(batches.Get(0, index).images);
+    benchmark::DoNotOptimize(batches.Get(0, index)->images);
     index = (index + 1) % (kImages / kBatch);
   }
   state.SetItemsProcessed(state.iterations() * kBatch);

@@ -5,8 +5,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
+#include <memory>
 #include <set>
+#include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "ml/base/random.h"
 
 namespace prunelab {
@@ -56,7 +60,7 @@ void ExpectEpochEqualsPlainVersion(at::ScalarType source, at::ScalarType dtype, 
   RandomStream shuffle(99, "shuffle", 4);
   const std::vector<int64_t> order = RandomPermutation(23, shuffle);
   for (int64_t index = 0; index < 3; ++index) {
-    const Batch batch = batches.Get(4, index);
+    const Batch batch = *batches.Get(4, index);
     const int64_t size = index == 2 ? 3 : 10;
     ASSERT_EQ(batch.images.sizes(), at::IntArrayRef({size, channels, 5, 7}));
     EXPECT_TRUE(batch.images.is_contiguous(at::MemoryFormat::ChannelsLast));
@@ -96,7 +100,7 @@ TEST(TrainingBatchesTest, BatchesAssembledAheadAreTheSame) {
   const std::pair<int64_t, int64_t> places[] = {{0, 0}, {0, 1}, {0, 2}, {0, 3}, {0, 4}, {1, 0}, {1, 1},
                                                 {0, 2}, {0, 3}, {0, 3}, {7, 4}, {7, 0}, {7, 1}, {8, 2}};
   for (const auto& [epoch, index] : places) {
-    const Batch expected = plain.Get(epoch, index), ours = ahead.Get(epoch, index);
+    const Batch expected = *plain.Get(epoch, index), ours = *ahead.Get(epoch, index);
     EXPECT_TRUE(at::equal(ours.images, expected.images)) << epoch << ", " << index;
     EXPECT_TRUE(at::equal(ours.labels, expected.labels)) << epoch << ", " << index;
     EXPECT_TRUE(ours.images.is_contiguous(at::MemoryFormat::ChannelsLast));
@@ -108,7 +112,7 @@ TEST(TrainingBatchesTest, PaddingIsBlackBeforeNormalisation) {
   Normalization normalization;
   normalization.mean = normalization.stddev = {0.5};
   TrainingBatches batches(data, normalization, {2, false}, 50, 1, at::kFloat, at::kCPU);
-  const at::Tensor images = batches.Get(0, 0).images;
+  const at::Tensor images = batches.Get(0, 0)->images;
   EXPECT_TRUE(((images == -1) | (images == 1)).all().item<bool>());
   EXPECT_TRUE((images == -1).any().item<bool>());
 }
@@ -122,13 +126,13 @@ TEST(TrainingBatchesTest, CropsAndFlipsAreUniform) {
   normalization.stddev = {1};
   TrainingBatches crops(data, normalization, {1, false}, 4000, 1, at::kFloat, at::kCPU);
   // The middle pixel is the source's at the crop's offset; all nine offsets are equally likely.
-  const at::Tensor middle = crops.Get(0, 0).images.select(2, 1).select(2, 1).flatten().to(at::kLong);
+  const at::Tensor middle = crops.Get(0, 0)->images.select(2, 1).select(2, 1).flatten().to(at::kLong);
   const at::Tensor counts = at::bincount(middle, {}, 10).narrow(0, 1, 9).to(at::kDouble);
   EXPECT_GT(counts.min().item<double>(), 4000 / 9.0 - 100) << counts;
   EXPECT_LT(counts.max().item<double>(), 4000 / 9.0 + 100) << counts;
 
   TrainingBatches flips(data, normalization, {0, true}, 4000, 1, at::kFloat, at::kCPU);
-  const at::Tensor corner = flips.Get(0, 0).images.select(2, 0).select(2, 0).flatten();
+  const at::Tensor corner = flips.Get(0, 0)->images.select(2, 0).select(2, 0).flatten();
   EXPECT_TRUE(((corner == 1) | (corner == 3)).all().item<bool>());
   EXPECT_NEAR((corner == 3).to(at::kDouble).mean().item<double>(), 0.5, 0.04);
 }
@@ -141,8 +145,8 @@ TEST(TrainingBatchesTest, FlipsDoNotDependOnCropping) {
   TrainingBatches flipped(data, normalization, {0, true}, 64, 5, at::kFloat, at::kCPU);
   TrainingBatches cropped(data, normalization, {3, false}, 64, 5, at::kFloat, at::kCPU);
   TrainingBatches both(data, normalization, {3, true}, 64, 5, at::kFloat, at::kCPU);
-  const at::Tensor a = plain.Get(2, 0).images, b = flipped.Get(2, 0).images;
-  const at::Tensor c = cropped.Get(2, 0).images, d = both.Get(2, 0).images;
+  const at::Tensor a = plain.Get(2, 0)->images, b = flipped.Get(2, 0)->images;
+  const at::Tensor c = cropped.Get(2, 0)->images, d = both.Get(2, 0)->images;
   int64_t flips = 0;
   for (int64_t i = 0; i < 64; ++i) {
     const bool flip = !at::equal(a[i], b[i]);
@@ -160,7 +164,7 @@ TEST(TrainingBatchesTest, EverySampleOnceAnEpochAndTheLastBatchIsSmaller) {
   ASSERT_EQ(batches.batches_per_epoch(), 5);
   std::multiset<int64_t> seen;
   for (int64_t index = 0; index < 5; ++index) {
-    const at::Tensor labels = batches.Get(0, index).labels;
+    const at::Tensor labels = batches.Get(0, index)->labels;
     EXPECT_EQ(labels.size(0), index == 4 ? 3 : 25);
     for (int64_t i = 0; i < labels.size(0); ++i) seen.insert(labels[i].item<int64_t>());
   }
@@ -173,7 +177,7 @@ TEST(TrainingBatchesTest, BatchLargerThanTheDataIsOneSmallerBatch) {
   const Normalization normalization = ForChannels(1);
   TrainingBatches batches(data, normalization, {}, 25, 1, at::kFloat, at::kCPU);
   EXPECT_EQ(batches.batches_per_epoch(), 1);
-  EXPECT_EQ(batches.Get(0, 0).labels.size(0), 3);
+  EXPECT_EQ(batches.Get(0, 0)->labels.size(0), 3);
 }
 
 TEST(TrainingBatchesTest, EpochsAndSeedsDifferAndRepeat) {
@@ -182,13 +186,13 @@ TEST(TrainingBatchesTest, EpochsAndSeedsDifferAndRepeat) {
   TrainingBatches first(data, normalization, {2, true}, 64, 1, at::kFloat, at::kCPU);
   TrainingBatches again(data, normalization, {2, true}, 64, 1, at::kFloat, at::kCPU);
   TrainingBatches other(data, normalization, {2, true}, 64, 2, at::kFloat, at::kCPU);
-  const Batch batch = first.Get(3, 0);
-  EXPECT_FALSE(at::equal(first.Get(4, 0).labels, batch.labels));
-  EXPECT_FALSE(at::equal(other.Get(3, 0).labels, batch.labels));
+  const Batch batch = *first.Get(3, 0);
+  EXPECT_FALSE(at::equal(first.Get(4, 0)->labels, batch.labels));
+  EXPECT_FALSE(at::equal(other.Get(3, 0)->labels, batch.labels));
   // The order does not matter: epoch 3 after 4 is the same as epoch 3 first.
-  EXPECT_TRUE(at::equal(first.Get(3, 0).images, batch.images));
-  EXPECT_TRUE(at::equal(again.Get(3, 0).images, batch.images));
-  EXPECT_TRUE(at::equal(again.Get(3, 0).labels, batch.labels));
+  EXPECT_TRUE(at::equal(first.Get(3, 0)->images, batch.images));
+  EXPECT_TRUE(at::equal(again.Get(3, 0)->images, batch.images));
+  EXPECT_TRUE(at::equal(again.Get(3, 0)->labels, batch.labels));
 }
 
 // What is done to a sample depends on the sample, not on its place in a batch.
@@ -198,8 +202,8 @@ TEST(TrainingBatchesTest, AugmentationDoesNotDependOnTheBatchSize) {
   TrainingBatches whole(data, normalization, {2, true}, 30, 1, at::kFloat, at::kCPU);
   TrainingBatches parts(data, normalization, {2, true}, 7, 1, at::kFloat, at::kCPU);
   std::vector<at::Tensor> images;
-  for (int64_t i = 0; i < parts.batches_per_epoch(); ++i) images.push_back(parts.Get(1, i).images);
-  EXPECT_TRUE(at::equal(at::cat(images), whole.Get(1, 0).images));
+  for (int64_t i = 0; i < parts.batches_per_epoch(); ++i) images.push_back(parts.Get(1, i)->images);
+  EXPECT_TRUE(at::equal(at::cat(images), whole.Get(1, 0)->images));
 }
 
 TEST(TrainingBatchesTest, DoesNotDependOnTheThreads) {
@@ -208,9 +212,9 @@ TEST(TrainingBatchesTest, DoesNotDependOnTheThreads) {
   TrainingBatches batches(data, normalization, {4, true}, 257, 1, at::kFloat, at::kCPU);
   const int threads = at::get_num_threads();
   at::set_num_threads(1);
-  const at::Tensor one = batches.Get(0, 0).images;
+  const at::Tensor one = batches.Get(0, 0)->images;
   at::set_num_threads(4);
-  const at::Tensor four = batches.Get(0, 0).images;
+  const at::Tensor four = batches.Get(0, 0)->images;
   at::set_num_threads(threads);
   EXPECT_TRUE(at::equal(one, four));
 }
@@ -220,8 +224,8 @@ TEST(TrainingBatchesTest, NarrowTypesAreRoundedFromFloat) {
   const Normalization normalization = ForChannels(3);
   TrainingBatches narrow(data, normalization, {1, true}, 4, 1, at::kBFloat16, at::kCPU);
   TrainingBatches wide(data, normalization, {1, true}, 4, 1, at::kFloat, at::kCPU);
-  const at::Tensor images = narrow.Get(0, 0).images;
-  EXPECT_TRUE(at::equal(images, wide.Get(0, 0).images.to(at::kBFloat16)));
+  const at::Tensor images = narrow.Get(0, 0)->images;
+  EXPECT_TRUE(at::equal(images, wide.Get(0, 0)->images.to(at::kBFloat16)));
   EXPECT_TRUE(images.is_contiguous(at::MemoryFormat::ChannelsLast));
 }
 
@@ -229,12 +233,117 @@ TEST(EvaluationBatchTest, InOrderAndNotAugmented) {
   for (const at::ScalarType source : {at::kByte, at::kFloat}) {
     const LabelledImages data = Numbered(source, {20, 3, 5, 6});
     const Normalization normalization = ForChannels(3);
-    const Batch batch = EvaluationBatch(data, normalization, 7, 19, at::kDouble, at::kCPU);
+    const Batch batch = *EvaluationBatch(data, normalization, 7, 19, at::kDouble, at::kCPU);
     EXPECT_TRUE(at::allclose(batch.images, Normalised(data.images.narrow(0, 7, 12), normalization), 0, 1e-14));
     EXPECT_TRUE(batch.images.is_contiguous(at::MemoryFormat::ChannelsLast));
     EXPECT_TRUE(at::equal(batch.labels, at::arange(7, 19, at::kLong)));
-    EXPECT_EQ(EvaluationBatch(data, normalization, 5, 5, at::kFloat, at::kCPU).images.size(0), 0);
+    EXPECT_EQ(EvaluationBatch(data, normalization, 5, 5, at::kFloat, at::kCPU)->images.size(0), 0);
   }
+}
+
+// Images of one size as a source, of which one may be unreadable.
+class TensorSource : public ImageSource {
+ public:
+  explicit TensorSource(at::Tensor images) : images_(std::move(images)) {}
+  int64_t size() const override { return images_.size(0); }
+  std::array<int64_t, 3> shape() const override { return {images_.size(1), images_.size(2), images_.size(3)}; }
+  absl::Status Read(int64_t image, uint8_t* out) const override {
+    if (image == bad) return absl::UnavailableError(absl::StrCat("image ", image, " is gone"));
+    const at::Tensor pixels = images_[image].contiguous();
+    std::copy_n(pixels.const_data_ptr<uint8_t>(), pixels.numel(), out);
+    return absl::OkStatus();
+  }
+  bool has_whole_pictures() const override { return false; }
+  absl::StatusOr<HeldPicture> ReadWhole(int64_t) const override { return absl::InternalError("has none"); }
+  std::string DigestLine() const override { return "tensor"; }
+  int64_t bytes_ahead() const override { return 100000; }
+  int64_t bad = -1;
+
+ private:
+  const at::Tensor images_;
+};
+
+TEST(TrainingBatchesTest, ImagesOfASourceAreThoseInMemory) {
+  const LabelledImages data = Numbered(at::kByte, {53, 3, 8, 9});
+  const LabelledImages read = {at::Tensor(), data.labels, std::make_shared<TensorSource>(data.images)};
+  const Normalization normalization = ForChannels(3);
+  std::vector<Augmentation> augmentations(4);
+  augmentations[1] = {2, true};
+  augmentations[2].resized_crop.emplace();
+  augmentations[3] = {1, true, std::nullopt, {0.5, 0.5, 0.5, 0.5}};
+  for (const Augmentation& augmentation : augmentations) {
+    TrainingBatches plain(data, normalization, augmentation, 10, 5, at::kFloat, at::kCPU);
+    TrainingBatches ahead(read, normalization, augmentation, 10, 5, at::kFloat, at::kCPU);
+    // In order, again from the start, another epoch, and backwards.
+    const std::pair<int64_t, int64_t> order[] = {{0, 0}, {0, 1}, {0, 2}, {0, 3}, {0, 4}, {0, 5},
+                                                 {0, 0}, {1, 1}, {1, 2}, {3, 5}, {3, 4}, {3, 4}};
+    for (const auto& [epoch, index] : order) {
+      const Batch expected = *plain.Get(epoch, index), ours = *ahead.Get(epoch, index);
+      EXPECT_TRUE(at::equal(ours.images, expected.images));
+      EXPECT_TRUE(at::equal(ours.labels, expected.labels));
+    }
+  }
+  EvaluationBatches plain(data, normalization, 31, 8, at::kDouble, at::kCPU);
+  EvaluationBatches ahead(read, normalization, 31, 8, at::kDouble, at::kCPU);
+  ASSERT_EQ(ahead.batches(), 4);
+  for (int64_t i = 0; i < 4; ++i) {
+    EXPECT_TRUE(at::equal(ahead.Get(i)->images, plain.Get(i)->images));
+    EXPECT_TRUE(at::equal(
+        plain.Get(i)->images,
+        EvaluationBatch(data, normalization, 8 * i, std::min<int64_t>(31, 8 * i + 8), at::kDouble, at::kCPU)->images));
+  }
+  EXPECT_TRUE(at::equal(SelectedBatch(read, normalization, {7, 50, 7}, at::kFloat, at::kCPU)->images,
+                        SelectedBatch(data, normalization, {7, 50, 7}, at::kFloat, at::kCPU)->images));
+}
+
+TEST(TrainingBatchesTest, AnImageThatCannotBeReadIsItsBatchsError) {
+  const LabelledImages data = Numbered(at::kByte, {30, 1, 4, 4});
+  const auto source = std::make_shared<TensorSource>(data.images);
+  const LabelledImages read = {at::Tensor(), data.labels, source};
+  const Normalization normalization = ForChannels(1);
+  TrainingBatches batches(read, normalization, {}, 10, 5, at::kFloat, at::kCPU);
+  source->bad = (*batches.Get(0, 1)).labels[3].item<int64_t>();
+  TrainingBatches again(read, normalization, {}, 10, 5, at::kFloat, at::kCPU);
+  EXPECT_TRUE(again.Get(0, 0).ok());
+  const absl::Status status = again.Get(0, 1).status();
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_EQ(status.message(), absl::StrCat("image ", source->bad, " is gone"));
+  EXPECT_TRUE(again.Get(0, 2).ok());
+  source->bad = -1;
+  EXPECT_TRUE(again.Get(0, 1).ok());
+}
+
+// The same from the parts that picture_transforms_test holds to torchvision.
+TEST(TrainingBatchesTest, CropsFlipsAndColoursFollowEachOther) {
+  const LabelledImages data = Numbered(at::kByte, {20, 3, 12, 10});
+  const Normalization normalization = ForChannels(3);
+  Augmentation augmentation;
+  augmentation.resized_crop = RandomResizedCrop{0.2, 0.9, 0.5, 2};
+  augmentation.color_jitter = {0.4, 0.3, 0.2, 0.1};
+  augmentation.horizontal_flip = true;
+  TrainingBatches batches(data, normalization, augmentation, 20, 77, at::kDouble, at::kCPU);
+  const Batch batch = *batches.Get(6, 0);
+  int flipped = 0;
+  for (int64_t i = 0; i < 20; ++i) {
+    const int64_t sample = batch.labels[i].item<int64_t>();
+    RandomStream crop(77, "resized_crop", 6, sample), colors(77, "color_jitter", 6, sample);
+    RandomStream other(77, "augmentation", 6, sample);
+    other.Below(1);
+    other.Below(1);
+    const bool flip = other.Below(2) == 1;
+    const at::Tensor interleaved = data.images[sample].permute({1, 2, 0}).contiguous();
+    const PixelView view = {interleaved.const_data_ptr<uint8_t>(), 12, 10, 3, 30};
+    const at::Tensor out = at::empty({12, 10, 3}, at::kByte);
+    ResizeBilinear(Cut(view, DrawCrop(*augmentation.resized_crop, 12, 10, crop)), 12, 10, {0, 0, 12, 10},
+                   out.mutable_data_ptr<uint8_t>());
+    ChangeColors(DrawColorChange(augmentation.color_jitter, colors), 120, out.mutable_data_ptr<uint8_t>());
+    at::Tensor image = out.permute({2, 0, 1});
+    if (flip) image = image.flip({2});
+    EXPECT_TRUE(at::allclose(batch.images[i], Normalised(image.unsqueeze(0), normalization)[0], 1e-12, 1e-12)) << i;
+    flipped += flip;
+  }
+  EXPECT_GT(flipped, 3);
+  EXPECT_LT(flipped, 17);
 }
 
 }  // namespace

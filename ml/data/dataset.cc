@@ -1,8 +1,10 @@
 #include "ml/data/dataset.h"
 
+#include <ATen/ops/index_select.h>
 #include <c10/core/ScalarType.h>
 
 #include <memory>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/cord.h"
@@ -28,6 +30,32 @@ std::string TensorLine(const at::Tensor& tensor) {
   const absl::string_view bytes(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes());
   return absl::StrCat(type, " ", absl::StrJoin(tensor.sizes(), "x"), " ", Sha256(bytes), "\n");
 }
+
+std::string ImagesLine(const LabelledImages& data) {
+  return data.source != nullptr ? data.source->DigestLine() : TensorLine(data.images);
+}
+
+// Some images of a source.
+class SelectedImages : public ImageSource {
+ public:
+  SelectedImages(std::shared_ptr<const ImageSource> all, std::vector<int64_t> index)
+      : all_(std::move(all)), index_(std::move(index)) {}
+
+  int64_t size() const override { return static_cast<int64_t>(index_.size()); }
+  std::array<int64_t, 3> shape() const override { return all_->shape(); }
+  absl::Status Read(int64_t image, uint8_t* out) const override { return all_->Read(index_[image], out); }
+  bool has_whole_pictures() const override { return all_->has_whole_pictures(); }
+  absl::StatusOr<HeldPicture> ReadWhole(int64_t image) const override { return all_->ReadWhole(index_[image]); }
+  std::string DigestLine() const override {
+    const absl::string_view bytes(reinterpret_cast<const char*>(index_.data()), index_.size() * sizeof(int64_t));
+    return absl::StrCat("images ", Sha256(bytes), " of ", all_->DigestLine());
+  }
+  int64_t bytes_ahead() const override { return all_->bytes_ahead(); }
+
+ private:
+  const std::shared_ptr<const ImageSource> all_;
+  const std::vector<int64_t> index_;
+};
 
 // "; relative paths are taken from ...", if the data were looked for under a relative path and the error does not say
 // so.
@@ -66,17 +94,36 @@ absl::StatusOr<Dataset> OpenDataset(const google::protobuf::Any& parameters) {
   return with_folder;
 }
 
+std::array<int64_t, 3> ShapeOf(const LabelledImages& data) {
+  if (data.source != nullptr) return data.source->shape();
+  return {data.images.size(1), data.images.size(2), data.images.size(3)};
+}
+
+bool HasBytes(const LabelledImages& data) { return data.source != nullptr || data.images.scalar_type() == at::kByte; }
+
+LabelledImages SelectImages(const LabelledImages& data, const at::Tensor& index) {
+  LabelledImages selected = data;
+  selected.labels = data.labels.index_select(0, index);
+  if (data.source == nullptr) {
+    selected.images = data.images.index_select(0, index);
+    return selected;
+  }
+  const int64_t* images = index.const_data_ptr<int64_t>();
+  selected.source = std::make_shared<SelectedImages>(data.source, std::vector<int64_t>(images, images + index.numel()));
+  return selected;
+}
+
 std::string DataFingerprint(const LabelledImages& train, const LabelledImages& test) {
-  return Sha256(absl::StrCat(TensorLine(train.images), TensorLine(train.labels), TensorLine(test.images),
-                             TensorLine(test.labels)));
+  return Sha256(absl::StrCat(ImagesLine(train), TensorLine(train.labels), ImagesLine(test), TensorLine(test.labels)));
 }
 
 DatasetInfo InfoOf(int64_t classes, const LabelledImages& train, const LabelledImages& test) {
   DatasetInfo info;
   info.classes = classes;
-  info.channels = train.images.size(1);
-  info.height = train.images.size(2);
-  info.width = train.images.size(3);
+  const auto [channels, height, width] = ShapeOf(train);
+  info.channels = channels;
+  info.height = height;
+  info.width = width;
   info.train_images = train.size();
   info.test_images = test.size();
   return info;

@@ -1,4 +1,5 @@
-// A data set: images with labels, in memory, split into training and test data, and how to normalize a pixel.
+// A data set: images with labels, in memory or read when they are wanted, split into training and test data, and how to
+// normalize a pixel.
 //
 //   google.protobuf.Any parameters;  // dataset { [type.googleapis.com/prunelab.Digits] {} }
 //   PRUNELAB_ASSIGN_OR_RETURN(const Dataset digits, OpenDataset(parameters));
@@ -9,8 +10,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -19,6 +22,7 @@
 #include "google/protobuf/any.pb.h"
 #include "google/protobuf/message.h"
 #include "ml/base/plugin.h"
+#include "ml/data/image_source.h"
 
 namespace prunelab {
 
@@ -31,10 +35,22 @@ struct DatasetInfo {
 };
 
 struct LabelledImages {
-  at::Tensor images;  // [N, C, H, W] contiguous, uint8 or float32
+  at::Tensor images;  // [N, C, H, W] contiguous, uint8 or float32; or undefined, and `source` gives them
   at::Tensor labels;  // [N] int64, in [0, classes)
+  std::shared_ptr<const ImageSource> source = nullptr;
+  // The images were cut from pictures that `source` does not give: a random crop would not see all of them.
+  bool cut = false;
   int64_t size() const { return labels.defined() ? labels.size(0) : 0; }
 };
+
+// Channels, height and width of each image.
+std::array<int64_t, 3> ShapeOf(const LabelledImages& data);
+
+// Whether images are bytes; else they are float32.
+bool HasBytes(const LabelledImages& data);
+
+// The images that `index`, [n] int64, names, in its order. Of a source nothing is read.
+LabelledImages SelectImages(const LabelledImages& data, const at::Tensor& index);
 
 // A pixel x becomes (x * scale - mean[c]) / stddev[c].
 struct Normalization {
@@ -67,7 +83,8 @@ PluginRegistry<DatasetFactory>& Datasets();
 absl::StatusOr<DatasetInfo> DescribeDataset(const google::protobuf::Any& parameters);
 absl::StatusOr<Dataset> OpenDataset(const google::protobuf::Any& parameters);
 
-// SHA-256 (64 hexadecimal digits) over dtypes, shapes and bytes of images and labels, training data first.
+// SHA-256 (64 hexadecimal digits) over dtypes, shapes and bytes of images and labels, training data first. It is the
+// same whether images are in memory or come from a source.
 std::string DataFingerprint(const LabelledImages& train, const LabelledImages& test);
 
 // The training and test data's sizes and the images' shape, for Dataset::info.

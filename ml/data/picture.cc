@@ -97,8 +97,8 @@ void OnMessage(j_common_ptr jpeg, int level) {
 }
 
 // Contains no object with a destructor, because errors jump out of it. Returns false with `errors->message` set.
-bool DecodeJpegRows(absl::string_view bytes, JpegErrors* errors, Picture* picture, std::string* exif, bool* too_large,
-                    bool* too_short) {
+bool DecodeJpegRows(absl::string_view bytes, int64_t least_shorter_side, JpegErrors* errors, Picture* picture,
+                    std::string* exif, bool* too_large, bool* too_short) {
   jpeg_decompress_struct jpeg;
   std::memset(&jpeg, 0, sizeof(jpeg));
   jpeg.err = jpeg_std_error(&errors->base);
@@ -135,7 +135,17 @@ bool DecodeJpegRows(absl::string_view bytes, JpegErrors* errors, Picture* pictur
   }
   const bool four = jpeg.jpeg_color_space == JCS_CMYK || jpeg.jpeg_color_space == JCS_YCCK;
   jpeg.out_color_space = four ? JCS_CMYK : JCS_RGB;
+  if (least_shorter_side > 0) {
+    constexpr int kEighths = 8;
+    const int64_t shorter = std::min(picture->height, picture->width);
+    int eighths = 1;
+    while (eighths < kEighths && (shorter * eighths + kEighths - 1) / kEighths < least_shorter_side) ++eighths;
+    jpeg.scale_num = eighths;
+    jpeg.scale_denom = kEighths;
+  }
   jpeg_start_decompress(&jpeg);
+  picture->height = jpeg.output_height;
+  picture->width = jpeg.output_width;
   const int64_t row_bytes = picture->width * jpeg.output_components;
   const int64_t all_bytes = picture->height * row_bytes;
   while (jpeg.output_scanline < jpeg.output_height) {
@@ -161,13 +171,13 @@ bool DecodeJpegRows(absl::string_view bytes, JpegErrors* errors, Picture* pictur
   return true;
 }
 
-absl::StatusOr<Picture> DecodeJpeg(absl::string_view bytes) {
+absl::StatusOr<Picture> DecodeJpeg(absl::string_view bytes, int64_t least_shorter_side) {
   Picture picture;
   JpegErrors errors;
   errors.message[0] = '\0';
   std::string exif;
   bool too_large = false, too_short = false;
-  if (DecodeJpegRows(bytes, &errors, &picture, &exif, &too_large, &too_short)) {
+  if (DecodeJpegRows(bytes, least_shorter_side, &errors, &picture, &exif, &too_large, &too_short)) {
     if (!exif.empty()) ReadExif(exif, &picture);
     return picture;
   }
@@ -349,9 +359,9 @@ AxisWeights WeightsOf(int64_t in, int64_t out, int64_t from, int64_t count) {
 
 }  // namespace
 
-absl::StatusOr<Picture> DecodePicture(absl::string_view bytes) {
+absl::StatusOr<Picture> DecodePicture(absl::string_view bytes, int64_t least_shorter_side) {
   if (bytes.empty()) return absl::InvalidArgumentError("is empty");
-  if (absl::StartsWith(bytes, "\xFF\xD8")) return DecodeJpeg(bytes);
+  if (absl::StartsWith(bytes, "\xFF\xD8")) return DecodeJpeg(bytes, least_shorter_side);
   if (absl::StartsWith(bytes, "\x89PNG\r\n\x1a\n")) return DecodePng(bytes);
   const absl::string_view kind = KindOf(bytes);
   return absl::InvalidArgumentError(absl::StrCat("is neither JPEG nor PNG, ", kind.empty() ? "" : "but looks like ",

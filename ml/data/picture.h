@@ -37,7 +37,11 @@ struct Picture {
 // Errors, InvalidArgument: the bytes are neither of the two, are damaged or truncated (a picture that can be decoded
 // only in part is an error), or have more than 2^28 pixels. Memory is allocated only for what a file of this length can
 // contain.
-absl::StatusOr<Picture> DecodePicture(absl::string_view bytes);
+//
+// `least_shorter_side` above 0: a JPEG may be decoded at a smaller size, k eighths of its own for the smallest k from 1
+// to 8 whose shorter side still has so many pixels. That costs less, and its pixels are libjpeg-turbo's scaled ones
+// (the inverse transform of fewer frequencies), not means over areas.
+absl::StatusOr<Picture> DecodePicture(absl::string_view bytes, int64_t least_shorter_side = 0);
 
 // Turns and mirrors the picture as `orientation` says, which is 1 afterwards; same as Pillow's ImageOps.exif_transpose.
 void TurnUpright(Picture& picture);

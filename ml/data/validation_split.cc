@@ -47,10 +47,7 @@ absl::StatusOr<ValidationSplit> SplitOffValidation(const LabelledImages& data, i
   for (int64_t label = 0; label < classes; ++label) {
     for (int64_t i = 0; i < counts[label]; ++i) flags[members[label][i]] = true;
   }
-  const auto select = [&](const at::Tensor& chosen) {
-    const at::Tensor index = chosen.nonzero().flatten();
-    return LabelledImages{data.images.index_select(0, index), data.labels.index_select(0, index)};
-  };
+  const auto select = [&](const at::Tensor& chosen) { return SelectImages(data, chosen.nonzero().flatten()); };
   return ValidationSplit{select(held_out.logical_not()), select(held_out)};
 }
 

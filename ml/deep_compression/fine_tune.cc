@@ -56,7 +56,7 @@ absl::StatusOr<std::vector<double>> FineTuneCodebooks(Model& model, const std::m
   for (int64_t epoch = 0; epoch < options.epochs; ++epoch) {
     double sum = 0;
     for (int64_t index = 0; index < batches.batches_per_epoch(); ++index) {
-      const Batch batch = batches.Get(epoch, index);
+      PRUNELAB_ASSIGN_OR_RETURN(const Batch batch, batches.Get(epoch, index));
       const at::Tensor logits = plan.Forward(model, batch.images, {}).logits;
       const at::Tensor loss = at::cross_entropy_loss(logits, batch.labels);
       const auto value = loss.item<double>();

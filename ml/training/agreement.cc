@@ -7,6 +7,7 @@
 #include <tuple>
 #include <vector>
 
+#include "ml/base/status_macros.h"
 #include "ml/data/batches.h"
 #include "ml/execution/device_arithmetic.h"
 #include "ml/training/evaluate.h"
@@ -46,16 +47,17 @@ Agreement CompareOnImages(Model& a, Model& b, Plan& plan, const at::Tensor& imag
   return agreement;
 }
 
-Agreement CompareOnData(Model& a, Model& b, Plan& plan, const LabelledImages& data, const Normalization& normalization,
-                        int64_t batch_size, int64_t limit, double tolerance) {
+absl::StatusOr<Agreement> CompareOnData(Model& a, Model& b, Plan& plan, const LabelledImages& data,
+                                        const Normalization& normalization, int64_t batch_size, int64_t limit,
+                                        double tolerance) {
   const DeviceArithmetic arithmetic(DeviceArithmetic::Float32::kIeee);
   const at::NoGradGuard no_gradients;
   const int64_t count = std::min(limit, data.size());
   std::vector<at::Tensor> of_a, of_b;
   int64_t right = 0;
-  for (int64_t begin = 0; begin < count; begin += batch_size) {
-    const Batch batch =
-        EvaluationBatch(data, normalization, begin, std::min(count, begin + batch_size), a.dtype(), a.device());
+  EvaluationBatches batches(data, normalization, count, batch_size, a.dtype(), a.device());
+  for (int64_t i = 0; i < batches.batches(); ++i) {
+    PRUNELAB_ASSIGN_OR_RETURN(const Batch batch, batches.Get(i));
     of_a.push_back(plan.Forward(a, batch.images, {}).logits);
     of_b.push_back(plan.Forward(b, batch.images, {}).logits);
     right += (LabelRanks(of_b.back(), batch.labels) < 1).sum().item<int64_t>();

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "absl/status/statusor.h"
 #include "ml/data/dataset.h"
 #include "ml/execution/plan.h"
 
@@ -27,7 +28,9 @@ constexpr double kRemovalTolerance = 2e-5;
 Agreement CompareOnImages(Model& a, Model& b, Plan& plan, const at::Tensor& images, double tolerance);
 
 // On labelled images, which are normalized here, `batch_size` at a time; only the first `limit` of them.
-Agreement CompareOnData(Model& a, Model& b, Plan& plan, const LabelledImages& data, const Normalization& normalization,
-                        int64_t batch_size, int64_t limit, double tolerance);
+// Errors: images that cannot be read.
+absl::StatusOr<Agreement> CompareOnData(Model& a, Model& b, Plan& plan, const LabelledImages& data,
+                                        const Normalization& normalization, int64_t batch_size, int64_t limit,
+                                        double tolerance);
 
 }  // namespace prunelab

@@ -61,13 +61,13 @@ TEST(AgreementTest, OnDataBatchByBatch) {
   LabelledImages data{Images({1, 0, 2, 0, 3, 0, 5, 0}), at::zeros({4}, at::kLong)};
   const Normalization normalization{1, {0, 0}, {1, 1}};
   ReferencePlan plan;
-  const Agreement agreement = CompareOnData(a, b, plan, data, normalization, 3, 4, 1e-5);
+  const Agreement agreement = *CompareOnData(a, b, plan, data, normalization, 3, 4, 1e-5);
   EXPECT_EQ(agreement.images, 4);
   EXPECT_EQ(agreement.differing_predictions, 1);
   EXPECT_DOUBLE_EQ(agreement.largest_difference, 2.0 / 5);
   EXPECT_DOUBLE_EQ(agreement.top1_of_b, 0.75);  // of two equal logits the first counts
-  EXPECT_DOUBLE_EQ(agreement.top1_of_b, Evaluate(b, plan, data, normalization, 3).top1);
-  EXPECT_EQ(CompareOnData(a, b, plan, data, normalization, 3, 2, 1e-5).images, 2);
+  EXPECT_DOUBLE_EQ(agreement.top1_of_b, Evaluate(b, plan, data, normalization, 3)->top1);
+  EXPECT_EQ(CompareOnData(a, b, plan, data, normalization, 3, 2, 1e-5)->images, 2);
 }
 
 TEST(LatencyTest, AtLeastThreeRunsOfEach) {

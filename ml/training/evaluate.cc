@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "ml/base/status_macros.h"
 #include "ml/data/batches.h"
 #include "ml/execution/device_arithmetic.h"
 
@@ -34,8 +35,8 @@ at::Tensor LabelRanks(const at::Tensor& logits, const at::Tensor& labels) {
   return at::where(own.squeeze(1).isnan(), at::full_like(labels, classes), before.sum(1));
 }
 
-Evaluation Evaluate(Model& model, Plan& plan, const LabelledImages& data, const Normalization& normalization,
-                    int64_t batch_size) {
+absl::StatusOr<Evaluation> Evaluate(Model& model, Plan& plan, const LabelledImages& data,
+                                    const Normalization& normalization, int64_t batch_size) {
   const DeviceArithmetic arithmetic(DeviceArithmetic::Float32::kIeee);
   const at::NoGradGuard no_gradients;
   ForwardOptions options;
@@ -43,9 +44,9 @@ Evaluation Evaluate(Model& model, Plan& plan, const LabelledImages& data, const 
   at::Tensor loss = at::zeros({}, at::TensorOptions(model.device()).dtype(at::kDouble));
   at::Tensor top1 = at::zeros({}, at::TensorOptions(model.device()).dtype(at::kLong));
   at::Tensor top5 = at::zeros_like(top1), not_finite = at::zeros_like(top1);
-  for (int64_t begin = 0; begin < data.size(); begin += batch_size) {
-    const int64_t end = std::min(data.size(), begin + batch_size);
-    const Batch batch = EvaluationBatch(data, normalization, begin, end, model.dtype(), model.device());
+  EvaluationBatches batches(data, normalization, data.size(), batch_size, model.dtype(), model.device());
+  for (int64_t i = 0; i < batches.batches(); ++i) {
+    PRUNELAB_ASSIGN_OR_RETURN(const Batch batch, batches.Get(i));
     const at::Tensor logits = plan.Forward(model, batch.images, options).logits;
     loss += at::cross_entropy_loss(logits, batch.labels, {}, at::Reduction::Sum).to(at::kDouble);
     const at::Tensor ranks = LabelRanks(logits, batch.labels);
@@ -54,8 +55,8 @@ Evaluation Evaluate(Model& model, Plan& plan, const LabelledImages& data, const 
     not_finite += CountNotFinite(logits);
   }
   const double count = static_cast<double>(data.size());
-  return {loss.item<double>() / count, top1.item<int64_t>() / count, top5.item<int64_t>() / count, data.size(),
-          not_finite.item<int64_t>()};
+  return Evaluation{loss.item<double>() / count, top1.item<int64_t>() / count, top5.item<int64_t>() / count,
+                    data.size(), not_finite.item<int64_t>()};
 }
 
 }  // namespace prunelab

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/status/statusor.h"
 #include "ml/data/dataset.h"
 #include "ml/execution/plan.h"
 
@@ -22,9 +23,9 @@ struct Evaluation {
 std::string EvaluationFault(const Evaluation& evaluation);
 
 // A label is among the k best if fewer than k classes have a larger logit, or an equal one and a smaller index. A NaN
-// logit is never right.
-Evaluation Evaluate(Model& model, Plan& plan, const LabelledImages& data, const Normalization& normalization,
-                    int64_t batch_size);
+// logit is never right. Errors: images that cannot be read (ml/data/batches.h).
+absl::StatusOr<Evaluation> Evaluate(Model& model, Plan& plan, const LabelledImages& data,
+                                    const Normalization& normalization, int64_t batch_size);
 
 // "the logits of 3 of 360 images are not finite".
 std::string NotFiniteText(int64_t not_finite, int64_t images);

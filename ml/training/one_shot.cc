@@ -27,16 +27,16 @@ namespace prunelab {
 namespace {
 
 // The gradient of the mean loss for each convolution's dense weight at the masked point, by node.
-std::map<std::string, at::Tensor> Gradients(Model& model, const Dataset& data, int64_t images) {
+absl::StatusOr<std::map<std::string, at::Tensor>> Gradients(Model& model, const Dataset& data, int64_t images) {
   constexpr int64_t kBatch = 64;
   const int64_t count = std::min(images, data.train.size());
   std::vector<at::Tensor> weights;
   for (const ConvInfo& conv : model.info().convs()) weights.push_back(model.Get(absl::StrCat(conv.node, ".weight")));
   std::map<std::string, at::Tensor> gradients;
   ReferencePlan plan;
-  for (int64_t begin = 0; begin < count; begin += kBatch) {
-    const Batch batch = EvaluationBatch(data.train, data.normalization, begin, std::min(count, begin + kBatch),
-                                        model.dtype(), model.device());
+  EvaluationBatches batches(data.train, data.normalization, count, kBatch, model.dtype(), model.device());
+  for (int64_t k = 0; k < batches.batches(); ++k) {
+    PRUNELAB_ASSIGN_OR_RETURN(const Batch batch, batches.Get(k));
     const at::Tensor logits = plan.Forward(model, batch.images, {}).logits;
     const at::Tensor loss = at::cross_entropy_loss(logits, batch.labels, {}, at::Reduction::Sum) / count;
     const std::vector<at::Tensor> of_batch = torch::autograd::grad({loss}, weights);
@@ -135,9 +135,11 @@ class ImaginedTraining {
       StepPosition position;
       position.epoch = epoch;
       position.epochs = kOneShotEpochs;
-      PRUNELAB_RETURN_IF_ERROR(Apply(strategy_.Update(position, Layers())));
-      strategy_.Observe(position, Layers());
-      PRUNELAB_RETURN_IF_ERROR(Apply(strategy_.EndEpoch(position, Layers())));
+      PRUNELAB_ASSIGN_OR_RETURN(const std::vector<PrunableLayer> before, Layers());
+      PRUNELAB_RETURN_IF_ERROR(Apply(strategy_.Update(position, before)));
+      PRUNELAB_ASSIGN_OR_RETURN(const std::vector<PrunableLayer> after, Layers());
+      strategy_.Observe(position, after);
+      PRUNELAB_RETURN_IF_ERROR(Apply(strategy_.EndEpoch(position, after)));
     }
     return absl::OkStatus();
   }
@@ -158,9 +160,9 @@ class ImaginedTraining {
   }
 
  private:
-  std::vector<PrunableLayer> Layers() {
+  absl::StatusOr<std::vector<PrunableLayer>> Layers() {
     if (strategy_.needs_gradients() && gradients_.empty()) {
-      gradients_ = Gradients(model_, *data_, calibration_images_);
+      PRUNELAB_ASSIGN_OR_RETURN(gradients_, Gradients(model_, *data_, calibration_images_));
     }
     return layers_.Of(gradients_);
   }
@@ -203,7 +205,7 @@ absl::Status PruneOnce(Model& model, const google::protobuf::Any& pruning, uint6
   LabelledImages probed;
   if (data != nullptr) {
     const int64_t count = std::min(calibration_images, data->train.size());
-    probed = {data->train.images.narrow(0, 0, count), data->train.labels.narrow(0, 0, count)};
+    probed = SelectImages(data->train, at::arange(count));
   }
   const ModelProbe probe(model, data != nullptr ? &probed : nullptr, data != nullptr ? &data->normalization : nullptr,
                          seed);

@@ -227,7 +227,7 @@ TEST_P(ParityTest, Float64) {
   Model model = Model::Create(setup.network, at::kDouble, at::kCPU);
   InitializeByHash(model);
   TrainingBatches batches(data.train, data.normalization, {}, kBatch, setup.seed, at::kDouble, at::kCPU);
-  const Batch batch = batches.Get(0, 0);
+  const Batch batch = *batches.Get(0, 0);
   const std::unique_ptr<Plan> owned_plan =
       skipping ? std::unique_ptr<Plan>(new SkippingPlan()) : std::unique_ptr<Plan>(new ReferencePlan());
   Plan& plan = *owned_plan;

@@ -134,7 +134,7 @@ TEST_F(Bfloat16TrainingTest, IsEvaluatedInFloat32) {
   const std::unique_ptr<Trainer> trainer = Start(Training::BFLOAT16);
   const EpochRecord record = *trainer->RunEpoch();
   ReferencePlan plan;
-  const Evaluation evaluation = Evaluate(trainer->model(), plan, digits_.test, digits_.normalization, 100);
+  const Evaluation evaluation = *Evaluate(trainer->model(), plan, digits_.test, digits_.normalization, 100);
   EXPECT_NEAR(record.measures.test_loss(), evaluation.loss, 1e-5 * evaluation.loss);
   EXPECT_EQ(record.measures.test_top1(), evaluation.top1);
 }

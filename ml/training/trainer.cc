@@ -16,6 +16,7 @@
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/device_arithmetic.h"
 #include "ml/pruning/readers.h"
+#include "ml/training/augmentation.h"
 #include "ml/training/precision.h"
 #include "ml/training/schedule.h"
 #include "ml/training/step_plan.h"
@@ -31,13 +32,6 @@ SgdOptions Options(const Training& config) {
   options.nesterov = config.sgd().nesterov();
   options.weight_decay = config.sgd().weight_decay();
   return options;
-}
-
-Augmentation AugmentationOf(const Training& config) {
-  Augmentation augmentation;
-  augmentation.random_crop_padding = config.random_crop_padding();
-  augmentation.horizontal_flip = config.horizontal_flip();
-  return augmentation;
 }
 
 absl::StatusOr<ValidationSplit> SplitOf(const TrainingSetup& setup) {
@@ -126,6 +120,7 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(TrainingSetup setup) {
   for (const std::optional<Safetensors>* state : {&setup.continued_from, &setup.rewind_to}) {
     if (*state) PRUNELAB_RETURN_IF_ERROR(CheckFits(**state, "the training before", model.info()));
   }
+  PRUNELAB_RETURN_IF_ERROR(InField("training", CheckAugmentation(setup.config, setup.dataset->train)));
   absl::StatusOr<ValidationSplit> split = SplitOf(setup);
   if (!split.ok()) return InField("training", split.status());
   const int64_t images = setup.dataset->train.size() - split->validation.size();
@@ -282,13 +277,14 @@ void Trainer::KeepGradients(const std::vector<at::Tensor>& gradients, bool copy)
 
 absl::Status Trainer::Step() {
   const StepPosition position = Position();
+  const int64_t epoch = setup_.first_epoch + epoch_;
+  // First, because images may be unreadable now: then nothing has changed yet.
+  StepInputs inputs;
+  PRUNELAB_ASSIGN_OR_RETURN(inputs.batch, batches_.Get(epoch, iteration_));
   PRUNELAB_RETURN_IF_ERROR(UpdateMasks(setup_.strategy->Update(position, layers_.Of(last_gradients_))));
   if (epoch_so_far_.diverged) return absl::OkStatus();
   if ((setup_.rewind_to || setup_.rewind_to_start) && position.step() == 0) Rewind();
 
-  const int64_t epoch = setup_.first_epoch + epoch_;
-  StepInputs inputs;
-  inputs.batch = batches_.Get(epoch, iteration_);
   const int64_t images = inputs.batch.labels.size(0);
   inputs.kept = dropout_.Draw(epoch, iteration_, images);
   const bool last_step = iteration_ + 1 == position.iterations_per_epoch;
@@ -353,7 +349,7 @@ absl::StatusOr<EpochRecord> Trainer::RunEpoch() {
   sums_.Into(record.measures);
   if (!record.diverged && !std::isfinite(record.measures.train_loss()))
     Diverge("the training loss is not finite", record);
-  if (!record.diverged) EvaluateEpoch(record);
+  if (!record.diverged) PRUNELAB_RETURN_IF_ERROR(EvaluateEpoch(record));
   MeasureNetwork(model_, record.measures);
   if (filter_measures_) filter_measures_->EndEpoch(model_, Position().step(), record.measures);
   ++epoch_;
@@ -367,33 +363,39 @@ absl::StatusOr<Model> Trainer::EvaluatedModel() const {
   return ToModel(network, setup_.device);
 }
 
-void Trainer::EvaluateEpoch(EpochRecord& record) {
+absl::Status Trainer::EvaluateEpoch(EpochRecord& record) {
   const bool due = (record.epoch + 1) % setup_.config.evaluate_every() == 0 || epoch_ + 1 == setup_.config.epochs();
-  if (due && setup_.config.bn_recalibration_batches() > 0) RecalibrateBatchNorm(record.epoch);
+  if (due && setup_.config.bn_recalibration_batches() > 0) {
+    PRUNELAB_RETURN_IF_ERROR(RecalibrateBatchNorm(record.epoch));
+  }
   // Also if the network is not run again: a weight that the last step lost, or one that a masked filter hides.
   record.divergence = LostTensor(model_);
   absl::StatusOr<Model> evaluated = model_;
   if (record.divergence.empty()) evaluated = EvaluatedModel();
   if (!evaluated.ok()) record.divergence = std::string(evaluated.status().message());
-  const auto evaluate = [&](absl::string_view part, const LabelledImages& images) {
-    Evaluation evaluation =
-        Evaluate(*evaluated, *plan_, images, setup_.dataset->normalization, setup_.config.evaluation_batch_size());
+  const auto evaluate = [&](absl::string_view part, const LabelledImages& images) -> absl::StatusOr<Evaluation> {
+    PRUNELAB_ASSIGN_OR_RETURN(
+        const Evaluation evaluation,
+        Evaluate(*evaluated, *plan_, images, setup_.dataset->normalization, setup_.config.evaluation_batch_size()));
     const std::string fault = EvaluationFault(evaluation);
     if (!fault.empty() && record.divergence.empty()) record.divergence = absl::StrCat(part, ": ", fault);
     return evaluation;
   };
   std::optional<Evaluation> test, validation;
-  if (due && record.divergence.empty()) test = evaluate("test data", setup_.dataset->test);
+  if (due && record.divergence.empty()) {
+    PRUNELAB_ASSIGN_OR_RETURN(test, evaluate("test data", setup_.dataset->test));
+  }
   if (due && record.divergence.empty() && split_.validation.size() > 0) {
-    validation = evaluate("validation data", split_.validation);
+    PRUNELAB_ASSIGN_OR_RETURN(validation, evaluate("validation data", split_.validation));
   }
   record.diverged = !record.divergence.empty();
-  if (record.diverged) return;  // none of its evaluations counts
+  if (record.diverged) return absl::OkStatus();  // none of its evaluations counts
   if (test) SetTest(*test, record.measures);
   if (validation) SetValidation(*validation, record.measures);
+  return absl::OkStatus();
 }
 
-void Trainer::RecalibrateBatchNorm(int64_t epoch) {
+absl::Status Trainer::RecalibrateBatchNorm(int64_t epoch) {
   const at::NoGradGuard no_gradients;
   const int64_t count = std::min<int64_t>(setup_.config.bn_recalibration_batches(), batches_.batches_per_epoch());
   for (int64_t i = 0; i < count; ++i) {
@@ -401,8 +403,10 @@ void Trainer::RecalibrateBatchNorm(int64_t epoch) {
     options.mode = Mode::kTrain;
     // Nothing is dropped: what BN meets in an evaluation are whole activations.
     options.batch_norm_momentum = 1.0 / static_cast<double>(i + 1);  // the plain mean over the batches
-    plan_->Forward(model_, batches_.Get(epoch, i).images, options);
+    PRUNELAB_ASSIGN_OR_RETURN(const Batch batch, batches_.Get(epoch, i));
+    plan_->Forward(model_, batch.images, options);
   }
+  return absl::OkStatus();
 }
 
 }  // namespace prunelab

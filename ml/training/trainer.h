@@ -160,11 +160,11 @@ class Trainer {
 
   // To the epoch's end, to where it diverges, or to where `setup.stop` says so (Cancelled).
   absl::Status RunSteps();
-  void RecalibrateBatchNorm(int64_t epoch);
+  absl::Status RecalibrateBatchNorm(int64_t epoch);
   // The network that evaluations are of: the trained one, or the quantized one that it stands for.
   absl::StatusOr<Model> EvaluatedModel() const;
   // Evaluates the epoch in `record` if that is due; values that are not finite make it a diverged epoch.
-  void EvaluateEpoch(EpochRecord& record);
+  absl::Status EvaluateEpoch(EpochRecord& record);
 
   // Masks by conv node, of those in a saved state.
   std::map<std::string, at::Tensor> TakeMasks(SavedState::Group group, StateReader& reader) const;

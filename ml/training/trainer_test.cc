@@ -190,7 +190,7 @@ void ExpectTheLoopWrittenOut(const DeadGradient& dead) {
         mask[step].zero_();
         model.SetMasks({{"conv", mask}});
       }
-      const Batch batch = batches.Get(epoch, i);
+      const Batch batch = *batches.Get(epoch, i);
       ForwardOptions options;
       options.mode = Mode::kTrain;
       const at::Tensor loss = at::cross_entropy_loss(plan.Forward(model, batch.images, options).logits, batch.labels);
@@ -300,7 +300,7 @@ TEST(TrainerTest, ATermOnActivationsGoesBackWithTheLoss) {
         double penalty = 0, ratio = 0, loss_sum = 0;
         at::Tensor shown;  // to the strategy at the epoch's last update: the gradient of the step before
         for (int64_t i = 0; i < 3; ++i) {
-          const Batch batch = batches.Get(epoch, i);
+          const Batch batch = *batches.Get(epoch, i);
           ForwardOptions options;
           options.mode = Mode::kTrain;
           options.capture = {"relu"};
@@ -375,7 +375,7 @@ TEST(TrainerTest, AnEpochIsEvaluatedWithTheMasksOfItsEnd) {
     EXPECT_EQ(record->measures.returned_filters(), epoch == 0 ? 0 : 1);
     EXPECT_EQ(trainer->model().Get("conv.weight").detach()[1].abs().sum().item<double>(), 0);
     ReferencePlan plan;
-    const Evaluation evaluation = Evaluate(trainer->model(), plan, data.test, data.normalization, 7);
+    const Evaluation evaluation = *Evaluate(trainer->model(), plan, data.test, data.normalization, 7);
     EXPECT_NEAR(record->measures.test_loss(), evaluation.loss, 1e-12);
   }
   EXPECT_EQ(seen->ends, (std::vector<int64_t>{2, 5}));  // the positions of the epochs' last steps
@@ -409,7 +409,7 @@ TEST(TrainerTest, GradientsAreDenseThoughMaskedWeightsLearnNothing) {
   }
   EXPECT_FALSE(seen[0]->observed[3].defined());
   TrainingBatches batches(data.train, data.normalization, {}, 4, 3, at::kDouble, at::kCPU);
-  const Batch batch = batches.Get(1, 0);
+  const Batch batch = *batches.Get(1, 0);
   ForwardOptions options;
   options.mode = Mode::kTrain;
   options.policy = GradientPolicy::kStraightThrough;
@@ -581,7 +581,7 @@ TEST(TrainerTest, RecalibrationTakesTheBatchesStatistics) {
   const std::unique_ptr<Trainer> trainer = *Trainer::Create(std::move(setup));
   ASSERT_TRUE(trainer->RunEpoch().ok());
   TrainingBatches batches(data.train, data.normalization, {}, 10, 3, at::kDouble, at::kCPU);
-  const at::Tensor y = at::conv2d(batches.Get(0, 0).images, trainer->model().MaskedWeight("conv"));
+  const at::Tensor y = at::conv2d(batches.Get(0, 0)->images, trainer->model().MaskedWeight("conv"));
   EXPECT_LT((trainer->model().Get("bn.running_mean") - y.mean({0, 2, 3})).abs().max().item<double>(), 1e-12);
   EXPECT_LT((trainer->model().Get("bn.running_var") - y.var({0, 2, 3}, true)).abs().max().item<double>(), 1e-12);
 }
@@ -621,7 +621,7 @@ TEST(TrainerTest, DropoutEqualsTheLoopWrittenOut) {
   for (int64_t epoch = 5; epoch < 7; ++epoch) {
     ASSERT_TRUE(trainer->RunEpoch().ok());
     for (int64_t i = 0; i < 3; ++i) {
-      const Batch batch = batches.Get(epoch, i);
+      const Batch batch = *batches.Get(epoch, i);
       const int64_t n = batch.labels.size(0);
       const at::Tensor y = at::conv2d(batch.images * kept("first", {n, 1, 1, 1}, 0.3, epoch, i), get("conv.weight"));
       const at::Tensor normalized = at::batch_norm(y, get("bn.weight"), get("bn.bias"), {}, {}, true, 0.1, 1e-5, false);
@@ -634,7 +634,7 @@ TEST(TrainerTest, DropoutEqualsTheLoopWrittenOut) {
     for (const NamedTensor& p : model.parameters()) {
       EXPECT_LT((p.tensor - trainer->model().Get(p.name)).abs().max().item<double>(), 1e-12) << p.name << epoch;
     }
-    const at::Tensor whole = at::conv2d(batches.Get(epoch, 0).images, trainer->model().Get("conv.weight").detach());
+    const at::Tensor whole = at::conv2d(batches.Get(epoch, 0)->images, trainer->model().Get("conv.weight").detach());
     EXPECT_LT((trainer->model().Get("bn.running_mean") - whole.mean({0, 2, 3})).abs().max().item<double>(), 1e-12);
   }
 }

@@ -31,6 +31,29 @@ absl::Status CheckPositive(absl::string_view field, double value) {
   return FieldError(field, absl::StrCat("is ", value, "; must be a finite number above 0"));
 }
 
+absl::Status CheckCrop(const Training::RandomResizedCrop& crop) {
+  PRUNELAB_RETURN_IF_ERROR(CheckPositive("least_area", crop.least_area()));
+  if (!(crop.most_area() >= crop.least_area() && crop.most_area() <= 1)) {
+    return FieldError("most_area", absl::StrCat("is ", crop.most_area(), "; must be from least_area, which is ",
+                                                crop.least_area(), ", to 1"));
+  }
+  PRUNELAB_RETURN_IF_ERROR(CheckPositive("least_ratio", crop.least_ratio()));
+  PRUNELAB_RETURN_IF_ERROR(CheckPositive("most_ratio", crop.most_ratio()));
+  if (crop.most_ratio() < crop.least_ratio()) {
+    return FieldError("most_ratio", absl::StrCat("is ", crop.most_ratio(), "; must be at least least_ratio, which is ",
+                                                 crop.least_ratio()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckJitter(const Training::ColorJitter& jitter) {
+  PRUNELAB_RETURN_IF_ERROR(CheckNotNegative("brightness", jitter.brightness()));
+  PRUNELAB_RETURN_IF_ERROR(CheckNotNegative("contrast", jitter.contrast()));
+  PRUNELAB_RETURN_IF_ERROR(CheckNotNegative("saturation", jitter.saturation()));
+  if (jitter.hue() >= 0 && jitter.hue() <= 0.5) return absl::OkStatus();
+  return FieldError("hue", absl::StrCat("is ", jitter.hue(), "; must be from 0 to 0.5, half the circle"));
+}
+
 absl::Status ValidateSgd(const Sgd& sgd) {
   PRUNELAB_RETURN_IF_ERROR(CheckPositive("learning_rate", sgd.learning_rate()));
   if (!(sgd.momentum() >= 0 && sgd.momentum() < 1)) {
@@ -129,6 +152,15 @@ absl::Status ValidateTraining(const Training& training) {
   PRUNELAB_RETURN_IF_ERROR(InField("sgd", ValidateSgd(training.sgd())));
   PRUNELAB_RETURN_IF_ERROR(InField("schedule", ValidateSchedule(training.schedule(), training.epochs())));
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("random_crop_padding", training.random_crop_padding(), 0));
+  if (training.has_random_resized_crop()) {
+    PRUNELAB_RETURN_IF_ERROR(InField("random_resized_crop", CheckCrop(training.random_resized_crop())));
+    if (training.random_crop_padding() > 0) {
+      return FieldError("random_resized_crop",
+                        absl::StrCat("is set, and random_crop_padding is ", training.random_crop_padding(),
+                                     "; an image is cropped one way or the other, so leave one of them out"));
+    }
+  }
+  PRUNELAB_RETURN_IF_ERROR(InField("color_jitter", CheckJitter(training.color_jitter())));
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("bn_recalibration_batches", training.bn_recalibration_batches(), 0));
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("checkpoint_every", training.checkpoint_every(), 0));
   PRUNELAB_RETURN_IF_ERROR(CheckPositive("checkpoint_minutes", training.checkpoint_minutes()));
