@@ -129,10 +129,12 @@ class FilesInShards : public PictureFiles {
 
   absl::Status ListShard(int64_t shard) {
     const std::string& path = shards_[shard];
-    PRUNELAB_ASSIGN_OR_RETURN(const FileStamp stamp, StampOf(path));
-    stamps_.push_back(stamp);
+    const absl::StatusOr<FileStamp> stamp = StampOf(path);
+    if (absl::IsNotFound(stamp.status())) return NoSuchFile(path);
+    if (!stamp.ok()) return stamp.status();
+    stamps_.push_back(*stamp);
     const auto read = [&](uint64_t offset, uint64_t bytes) { return ReadFilePart(path, offset, bytes); };
-    const absl::StatusOr<std::vector<TarMember>> members = ListTar(stamp.size, read);
+    const absl::StatusOr<std::vector<TarMember>> members = ListTar(stamp->size, read);
     if (!members.ok()) {
       if (!absl::IsInvalidArgument(members.status())) return members.status();
       return absl::InvalidArgumentError(absl::StrCat(path, ": ", members.status().message()));
