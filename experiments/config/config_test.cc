@@ -650,6 +650,12 @@ TEST(BadConfigTest, Phases) {
   EXPECT_THAT(with("phase { name: 'a' epochs: 2 rewind_to_epoch: 1 }"),
               ElementsAre(HasSubstr("phase[0].rewind_to_epoch: is 1; must be from 0 to 0, the epochs of the phases "
                                     "before")));
+  EXPECT_THAT(with("phase { name: 'a' epochs: 2 adamw { beta1: 0.5 } }"), ElementsAre());
+  EXPECT_THAT(with("phase { name: 'a' epochs: 2 adamw { beta1: 2 } }"),
+              ElementsAre(HasSubstr("phase[0].adamw.beta1: is 2; must be in [0, 1)")));
+  EXPECT_THAT(with("phase { name: 'a' epochs: 2 sgd {} adamw {} }"),
+              ElementsAre(HasSubstr("phase[0].adamw: is set beside sgd, but a phase has one optimizer; leave one of "
+                                    "them out")));
   EXPECT_THAT(with("phase { name: 'a' epochs: 2 sgd { learning_rate: -1 } schedule { step { period: 0 } } }"),
               ElementsAre(HasSubstr("phase[0].sgd.learning_rate: is -1")));
   EXPECT_THAT(with("phase { name: 'a' epochs: 2 pruning { [@TestPruning] { rate: 7 } } "
@@ -932,6 +938,8 @@ TEST(RunIdTest, FollowsWhatARunComputes) {
   };
   // Defaults that are written out, and fields that only say how to run.
   EXPECT_EQ(id, with("base { training { evaluate_every: 1 sgd {} schedule { warmup_epochs: 0 } } }"));
+  // Of a oneof, the choice itself.
+  EXPECT_NE(id, with("base { training { adamw {} } }"));
   EXPECT_EQ(id, with("base { training { checkpoint_every: 7 } dataset { [@TestData] { path: \"/elsewhere\" } } }"));
   EXPECT_EQ(id, with("name: \"other\" seeds { count: 9 } description: \"x\""));
   EXPECT_NE(id, with("base { training { evaluate_every: 2 } }"));

@@ -22,6 +22,7 @@
 #include "ml/regularizers/regularizer.h"
 #include "ml/training/agreement.h"
 #include "ml/training/evaluate.h"
+#include "ml/training/schedule.h"
 #include "ml/training/trainer.h"
 
 namespace prunelab {
@@ -35,7 +36,7 @@ absl::StatusOr<Model> FineTuned(const RemovalRequest& request, const Model& remo
   const RunPhase last = PhasesOf(*request.config).back();
   setup.config = last.training;
   setup.config.set_epochs(request.config->compression().fine_tune_epochs());
-  setup.config.mutable_sgd()->set_learning_rate(request.learning_rate);
+  SetBaseLearningRate(request.learning_rate, setup.config);
   setup.config.clear_schedule();
   setup.config.mutable_schedule()->mutable_constant();
   setup.penalty_weight = last.regularization.weight();

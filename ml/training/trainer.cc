@@ -16,6 +16,7 @@
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/device_arithmetic.h"
 #include "ml/pruning/readers.h"
+#include "ml/training/make_optimizer.h"
 #include "ml/training/precision.h"
 #include "ml/training/schedule.h"
 #include "ml/training/step_plan.h"
@@ -23,15 +24,6 @@
 
 namespace prunelab {
 namespace {
-
-SgdOptions Options(const Training& config) {
-  SgdOptions options;
-  options.momentum = config.sgd().momentum();
-  options.dampening = config.sgd().dampening();
-  options.nesterov = config.sgd().nesterov();
-  options.weight_decay = config.sgd().weight_decay();
-  return options;
-}
 
 Augmentation AugmentationOf(const Training& config) {
   Augmentation augmentation;
@@ -154,7 +146,7 @@ Trainer::Trainer(TrainingSetup setup, ValidationSplit split, Model model)
       batches_(train(), setup_.dataset->normalization, AugmentationOf(setup_.config), setup_.config.batch_size(),
                setup_.seed, setup_.dtype, setup_.device, /*ahead=*/setup_.device.is_cuda()),
       dropout_(model_.info(), setup_.seed, setup_.device),
-      optimizer_(model_.parameters(), Options(setup_.config)),
+      optimizer_(MakeOptimizer(setup_.config, model_.parameters())),
       conv_weights_(ConvWeights(model_)),
       sums_(setup_.device) {
   PRUNELAB_CHECK(!setup_.rewind_to || !setup_.rewind_to_start) << "two networks to rewind to";
@@ -197,7 +189,7 @@ absl::Status Trainer::UpdateMasks(const absl::StatusOr<std::optional<MaskUpdate>
   PRUNELAB_RETURN_IF_ERROR(update.status());
   if (!*update) return absl::OkStatus();
   const std::map<std::string, at::Tensor> before = model_.masks();
-  ApplyMaskUpdate(**update, start_masks_, model_, optimizer_.momentum());
+  ApplyMaskUpdate(**update, start_masks_, model_, optimizer_->moments());
   epoch_so_far_.measures.set_mask_updates(epoch_so_far_.measures.mask_updates() + 1);
   sums_.AddMaskChanges(model_, before);
   if (filter_measures_) filter_measures_->CountChanges(before, model_.masks(), Position().step());
@@ -268,7 +260,7 @@ void Trainer::Learn(const Model& model, bool last_step, StepTensors& step) {
     at::Tensor& gradient = gradients[conv_weights_.at(node)];
     gradient = at::mul(gradient, mask);
   }
-  optimizer_.Step(gradients);
+  optimizer_->Step(gradients);
 }
 
 void Trainer::KeepGradients(const std::vector<at::Tensor>& gradients, bool copy) {
@@ -293,11 +285,11 @@ absl::Status Trainer::Step() {
   inputs.kept = dropout_.Draw(epoch, iteration_, images);
   const bool last_step = iteration_ + 1 == position.iterations_per_epoch;
   const double learning_rate = LearningRate(setup_.config, epoch_, iteration_, position.iterations_per_epoch);
-  optimizer_.set_learning_rate(learning_rate);
+  optimizer_->set_learning_rate(learning_rate);
 
-  // Not captured are an epoch's last step, which is measured and may have fewer images, and the one that starts the
+  // Not captured are an epoch's last step, which is measured and may have fewer images, and the one that starts SGD's
   // momentum.
-  const bool captured = capture_.has_value() && !last_step && optimizer_.started();
+  const bool captured = capture_.has_value() && !last_step && optimizer_->steps_are_alike();
   StepTensors own;
   StepTensors* step = &own;
   if (captured) {

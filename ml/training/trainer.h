@@ -1,6 +1,7 @@
 // The training loop. A step does the following, in this order: the strategy may change the masks; forward pass with
 // masked weights and dropout; loss; backward pass, with gradients by the strategy's policy; the regularizer's gradient
-// is added; SGD. After an epoch's last step the strategy may change the masks again, and then the epoch is evaluated.
+// is added; a step of the optimizer. After an epoch's last step the strategy may change the masks again, and then the
+// epoch is evaluated.
 //
 //   PRUNELAB_ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer, Trainer::Create(std::move(setup)));
 //   while (trainer->epoch() < epochs) {
@@ -43,9 +44,9 @@
 #include "ml/training/epoch_measures.h"
 #include "ml/training/epoch_record.h"
 #include "ml/training/filter_measures.h"
+#include "ml/training/optimizer.h"
 #include "ml/training/penalty.h"
 #include "ml/training/prunable_layers.h"
-#include "ml/training/sgd.h"
 #include "ml/training/step_capture.h"
 #include "ml/training/training.pb.h"
 
@@ -110,8 +111,8 @@ class Trainer {
   int64_t images() const { return sums_.images(); }  // that these steps trained on
 
   // Everything that the rest of the training depends on (ml/execution/saved_state.h): weights, buffers, masks,
-  // momentum, the strategy's state, the last gradients if it needs them, the position in the epoch and its sums so far.
-  // Call it between steps, as in on_step.
+  // the optimizer's moments, the strategy's state, the last gradients if it needs them, the position in the epoch and
+  // its sums so far. Call it between steps, as in on_step.
   Safetensors SaveState() const;
   // Resumes training from `state`. `name` is its name in errors: a state of another network or strategy, or an
   // incomplete one; then this object must not be used any more.
@@ -153,7 +154,8 @@ class Trainer {
   // The first half of a step on `inputs`, with `model`, which is this trainer's or one that shares its parameters.
   // Neither half synchronizes with the device, except in an epoch's last step.
   void Differentiate(Model& model, const StepInputs& inputs, bool last_step, StepTensors& step);
-  // The second half: removes what masked weights must not learn, adds the penalty's gradient, and makes an SGD step.
+  // The second half: removes what masked weights must not learn, adds the penalty's gradient, and makes a step of the
+  // optimizer.
   void Learn(const Model& model, bool last_step, StepTensors& step);
   // For the strategy, where it asks for them. `copy`: the next step writes over `gradients`.
   void KeepGradients(const std::vector<at::Tensor>& gradients, bool copy);
@@ -187,7 +189,7 @@ class Trainer {
   StepPenalty penalty_;
   TrainingBatches batches_;
   StepDropout dropout_;
-  SgdOptimizer optimizer_;
+  std::unique_ptr<Optimizer> optimizer_;
   std::optional<StepCapture> capture_;          // where steps are captured
   std::optional<HostLead> lead_;                // on a GPU
   std::map<std::string, size_t> conv_weights_;  // conv node -> index of its weight among the model's parameters

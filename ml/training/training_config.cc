@@ -31,11 +31,14 @@ absl::Status CheckPositive(absl::string_view field, double value) {
   return FieldError(field, absl::StrCat("is ", value, "; must be a finite number above 0"));
 }
 
+absl::Status CheckAverageFactor(absl::string_view field, double value) {
+  if (value >= 0 && value < 1) return absl::OkStatus();
+  return FieldError(field, absl::StrCat("is ", value, "; must be in [0, 1)"));
+}
+
 absl::Status ValidateSgd(const Sgd& sgd) {
   PRUNELAB_RETURN_IF_ERROR(CheckPositive("learning_rate", sgd.learning_rate()));
-  if (!(sgd.momentum() >= 0 && sgd.momentum() < 1)) {
-    return FieldError("momentum", absl::StrCat("is ", sgd.momentum(), "; must be in [0, 1)"));
-  }
+  PRUNELAB_RETURN_IF_ERROR(CheckAverageFactor("momentum", sgd.momentum()));
   if (!(sgd.dampening() >= 0 && sgd.dampening() <= 1)) {
     return FieldError("dampening", absl::StrCat("is ", sgd.dampening(), "; must be in [0, 1]"));
   }
@@ -48,6 +51,16 @@ absl::Status ValidateSgd(const Sgd& sgd) {
                                                "; Nesterov's momentum needs dampening 0"));
   }
   return absl::OkStatus();
+}
+
+absl::Status ValidateAdamW(const AdamW& adamw) {
+  PRUNELAB_RETURN_IF_ERROR(CheckPositive("learning_rate", adamw.learning_rate()));
+  PRUNELAB_RETURN_IF_ERROR(CheckAverageFactor("beta1", adamw.beta1()));
+  PRUNELAB_RETURN_IF_ERROR(CheckAverageFactor("beta2", adamw.beta2()));
+  if (!(adamw.epsilon() >= 1e-30 && std::isfinite(adamw.epsilon()))) {
+    return FieldError("epsilon", absl::StrCat("is ", adamw.epsilon(), "; must be a finite number, at least 1e-30"));
+  }
+  return CheckNotNegative("weight_decay", adamw.weight_decay());
 }
 
 absl::Status ValidateSchedule(const Schedule& schedule, int64_t epochs) {
@@ -127,6 +140,7 @@ absl::Status ValidateTraining(const Training& training) {
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("evaluate_every", training.evaluate_every(), 1));
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("evaluation_batch_size", training.evaluation_batch_size(), 1));
   PRUNELAB_RETURN_IF_ERROR(InField("sgd", ValidateSgd(training.sgd())));
+  PRUNELAB_RETURN_IF_ERROR(InField("adamw", ValidateAdamW(training.adamw())));
   PRUNELAB_RETURN_IF_ERROR(InField("schedule", ValidateSchedule(training.schedule(), training.epochs())));
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("random_crop_padding", training.random_crop_padding(), 0));
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("bn_recalibration_batches", training.bn_recalibration_batches(), 0));

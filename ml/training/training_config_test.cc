@@ -29,6 +29,8 @@ TEST(TrainingConfigTest, GoodOnes) {
            "epochs: 5 schedule { step { period: 1 gamma: 2 } }",
            "epochs: 5 schedule { multi_step { milestone: [1, 2, 70] } }",
            "epochs: 5 sgd { momentum: 0.9 dampening: 1 } checkpoint_every: 0",
+           "epochs: 5 adamw {}",
+           "epochs: 5 adamw { learning_rate: 1 beta1: 0 beta2: 0 epsilon: 1e-30 weight_decay: 0 }",
        }) {
     const absl::Status status = ValidateTraining(Parse(text));
     EXPECT_TRUE(status.ok()) << text << ": " << status;
@@ -57,6 +59,12 @@ TEST(TrainingConfigTest, BadOnesNameTheFieldTheValueAndTheRange) {
        "is true, but momentum is 0; give a momentum such as 0.9, or leave nesterov out"},
       {"epochs: 1 sgd { nesterov: true momentum: 0.9 dampening: 0.5 }", "sgd.nesterov",
        "is true, but dampening is 0.5; Nesterov's momentum needs dampening 0"},
+      {"epochs: 1 adamw { learning_rate: 0 }", "adamw.learning_rate", "is 0; must be a finite number above 0"},
+      {"epochs: 1 adamw { beta1: 1 }", "adamw.beta1", "is 1; must be in [0, 1)"},
+      {"epochs: 1 adamw { beta2: -0.1 }", "adamw.beta2", "is -0.1; must be in [0, 1)"},
+      {"epochs: 1 adamw { beta2: nan }", "adamw.beta2", "is nan; must be in [0, 1)"},
+      {"epochs: 1 adamw { epsilon: 0 }", "adamw.epsilon", "is 0; must be a finite number, at least 1e-30"},
+      {"epochs: 1 adamw { weight_decay: -1 }", "adamw.weight_decay", "is -1; must be a finite number, at least 0"},
       {"epochs: 1 schedule { step { period: 0 } }", "schedule.step.period", "is 0; must be at least 1"},
       {"epochs: 1 schedule { step { gamma: 0 } }", "schedule.step.gamma", "is 0; must be a finite number above 0"},
       {"epochs: 1 schedule { multi_step {} }", "schedule.multi_step",

@@ -1,0 +1,252 @@
+// Trainings with what a config may add to plain SGD, each beside PyTorch's: tools/reference/recipes_values.py made
+// recipes.safetensors and says what it contains. And each stopped at any step, in the steps' other precision, and with
+// masked weights that must stay zero.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "google/protobuf/text_format.h"
+#include "google/protobuf/util/message_differencer.h"
+#include "ml/kernels/instruction_set.h"
+#include "ml/safetensors/safetensors.h"
+#include "ml/training/adamw.h"
+#include "ml/training/testing/hashed_training.h"
+#include "ml/training/trainer.h"
+
+namespace prunelab {
+namespace {
+
+constexpr int64_t kEpochs = 2, kBatches = 8;
+
+struct Case {
+  const char* name;
+  const char* training;          // its text, beside epochs, batch size and kSgd
+  const char* pruning = "";      // "" is NoPruning; the type's prefix is left out
+  const char* regularizer = "";  // "" is none, else at weight 0.7
+};
+
+constexpr char kSgd[] = "sgd { learning_rate: 0.05 momentum: 0.9 weight_decay: 1e-3 } ";
+constexpr char kAdamW[] = "adamw { learning_rate: 0.01 beta1: 0.8 beta2: 0.95 epsilon: 1e-3 weight_decay: 0.1 } ";
+constexpr char kDynamic[] = "DynamicL1] { rate: 0.6 }";
+constexpr char kMasked[] = "Unstructured] { rate: 0.9 }";
+
+const Case kCases[] = {
+    {"adamw", kAdamW},
+    {"adamw_dynamic_cov", kAdamW, kDynamic, "Cov] {}"},
+    {"adamw_masked", kAdamW, kMasked},
+};
+
+Training TrainingOf(const Case& test) {
+  Training training;
+  const std::string text = absl::StrCat(absl::StrContains(test.training, "adamw {") ? "" : kSgd, test.training,
+                                        "epochs: ", kEpochs, " batch_size: ", kHashedBatch);
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &training)) << text;
+  return training;
+}
+
+const Dataset& Data() {
+  static const Dataset* data = new Dataset(HashedData());
+  return *data;
+}
+
+TrainingSetup SetupOf(const Case& test, at::ScalarType dtype) {
+  TrainingSetup setup;
+  setup.network = HashedResNet(8);
+  setup.dataset = &Data();
+  setup.config = TrainingOf(test);
+  setup.seed = kHashedSeed;
+  setup.dtype = dtype;
+  setup.strategy =
+      *CreatePruningStrategy(PluginOf(*test.pruning ? test.pruning : "NoPruning] {}"), {&setup.network, setup.seed});
+  setup.regularizer =
+      *CreateRegularizer(PluginOf(*test.regularizer ? test.regularizer : "NoRegularizer] {}"), setup.network);
+  setup.penalty_weight = *test.regularizer ? 0.7 : 0;
+  return setup;
+}
+
+at::Tensor Expected(const std::string& name) {
+  static const Safetensors* file = [] {
+    absl::StatusOr<Safetensors> read = ReadSafetensors("ml/training/recipes.safetensors");
+    EXPECT_TRUE(read.ok()) << read.status();
+    return new Safetensors(*std::move(read));
+  }();
+  return file->tensors.at(name);
+}
+
+// Each case by the reference plan and by the one that skips.
+class RecipesTest : public testing::TestWithParam<std::tuple<Case, bool>> {};
+
+TEST_P(RecipesTest, EqualsPyTorch) {
+  const auto& [test, skipping] = GetParam();
+  const auto expected = [&, name = test.name](const char* what) { return Expected(absl::StrCat(name, "/", what)); };
+  TrainingSetup setup = SetupOf(test, at::kDouble);
+  setup.config.set_skipping(skipping);
+  Trainer* trainer = nullptr;
+  int64_t steps = 0;
+  setup.on_step = [&](const StepProgress&) {
+    if (++steps > 1) return;
+    EXPECT_LT(RelativeDifference(ParametersOf(trainer->model()), expected("weights_1")), 1e-9);
+  };
+  const std::unique_ptr<Trainer> owned = *Trainer::Create(std::move(setup));
+  trainer = owned.get();
+  InitializeByHash(trainer->model());
+  EpochRecord record;
+  for (int64_t epoch = 0; epoch < kEpochs; ++epoch) {
+    record = *trainer->RunEpoch();
+    EXPECT_NEAR(record.measures.train_loss() / expected("loss")[epoch].item<double>(), 1, 1e-9) << epoch;
+  }
+  EXPECT_EQ(steps, kEpochs * trainer->iterations_per_epoch());
+  EXPECT_LT(expected("growth").item<double>(), 1e-12) << "rounding alone would show";
+  EXPECT_LT(RelativeDifference(ParametersOf(trainer->model()), expected("weights_last")), 1e-9);
+  EXPECT_LT(RelativeDifference(RunningStatisticsOf(trainer->model()), expected("buffers")), 1e-9);
+  EXPECT_TRUE(expected("masks").equal(MaskSummary(trainer->model())));
+  EXPECT_NEAR(record.measures.test_loss() / expected("test").item<double>(), 1, 1e-9);
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, RecipesTest, testing::Combine(testing::ValuesIn(kCases), testing::Bool()),
+                         [](const auto& info) {
+                           return absl::StrCat(std::get<0>(info.param).name,
+                                               std::get<1>(info.param) ? "_skipping" : "_reference");
+                         });
+
+// Records and final state of a training in float32 that is stopped after some steps (0: not) and taken up by another
+// trainer from the saved bytes.
+struct Outcome {
+  std::vector<EpochRecord> records;
+  Safetensors state;
+};
+
+Outcome TrainInPieces(const Case& test, int64_t stop_after) {
+  Outcome outcome;
+  const auto finish = [&](Trainer& trainer) {
+    while (trainer.epoch() < kEpochs) {
+      absl::StatusOr<EpochRecord> record = trainer.RunEpoch();
+      if (absl::IsCancelled(record.status())) return;
+      EXPECT_TRUE(record.ok()) << record.status();
+      if (!record.ok()) return;
+      outcome.records.push_back(*std::move(record));
+    }
+  };
+  TrainingSetup first = SetupOf(test, at::kFloat);
+  int64_t steps = 0;
+  first.stop = [&] { return ++steps == stop_after; };
+  std::unique_ptr<Trainer> trainer = *Trainer::Create(std::move(first));
+  finish(*trainer);
+  if (stop_after > 0) {
+    EXPECT_EQ(trainer->epoch() * trainer->iterations_per_epoch() + trainer->iteration(), stop_after);
+    const absl::StatusOr<Safetensors> saved = ParseSafetensors(SerializeSafetensors(trainer->SaveState()), "state");
+    EXPECT_TRUE(saved.ok()) << saved.status();
+    trainer = *Trainer::Create(SetupOf(test, at::kFloat));
+    const absl::Status loaded = trainer->LoadState(*saved, "state");
+    EXPECT_TRUE(loaded.ok()) << loaded;
+    finish(*trainer);
+  }
+  outcome.state = trainer->SaveState();
+  return outcome;
+}
+
+class StoppedRecipesTest : public testing::TestWithParam<Case> {};
+
+TEST_P(StoppedRecipesTest, TakenUpAfterAnyStepItComputesTheSameBits) {
+  const Outcome whole = TrainInPieces(GetParam(), 0);
+  ASSERT_EQ(whole.records.size(), static_cast<size_t>(kEpochs));
+  const int64_t steps = kEpochs * (*Trainer::Create(SetupOf(GetParam(), at::kFloat)))->iterations_per_epoch();
+  for (int64_t stop_after = 1; stop_after <= steps; ++stop_after) {
+    SCOPED_TRACE(absl::StrCat("stopped after step ", stop_after));
+    const Outcome pieces = TrainInPieces(GetParam(), stop_after);
+    ASSERT_EQ(pieces.records.size(), whole.records.size());
+    for (size_t i = 0; i < whole.records.size(); ++i) {
+      const Measures &a = whole.records[i].measures, &b = pieces.records[i].measures;
+      EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equivalent(a, b)) << a.DebugString() << b.DebugString();
+    }
+    ASSERT_EQ(pieces.state.tensors.size(), whole.state.tensors.size());
+    for (const auto& [name, tensor] : whole.state.tensors) {
+      EXPECT_TRUE(at::equal(tensor, pieces.state.tensors.at(name))) << name;
+    }
+  }
+}
+
+TEST_P(StoppedRecipesTest, StepsInBfloat16LearnAsMuch) {
+  if (!HasBfloat16()) GTEST_SKIP() << "this machine has no bfloat16";
+  std::vector<double> losses;
+  for (const Training::Precision precision : {Training::FLOAT32, Training::BFLOAT16}) {
+    TrainingSetup setup = SetupOf(GetParam(), at::kFloat);
+    setup.config.set_precision(precision);
+    const std::unique_ptr<Trainer> trainer = *Trainer::Create(std::move(setup));
+    InitializeByHash(trainer->model());
+    for (int64_t epoch = 0; epoch < kEpochs; ++epoch) losses.push_back(trainer->RunEpoch()->measures.train_loss());
+  }
+  EXPECT_NEAR(losses[2], losses[0], 0.1 * losses[0]);
+  EXPECT_NEAR(losses[3], losses[1], 0.2 * losses[1]);
+  EXPECT_NE(losses[2], losses[0]);
+}
+
+// Taylor's masks zero weights and moments, and their weights learn nothing after that.
+TEST_P(StoppedRecipesTest, WhatAStrategyZeroesStaysZero) {
+  Case test = GetParam();
+  test.pruning = "Taylor] { rate: 0.4 period: 2 filters_per_update: 4 }";
+  const std::unique_ptr<Trainer> trainer = *Trainer::Create(SetupOf(test, at::kFloat));
+  for (int64_t epoch = 0; epoch < kEpochs; ++epoch) ASSERT_TRUE(trainer->RunEpoch().ok());
+  double masked = 0;
+  for (const auto& [node, mask] : trainer->model().masks()) {
+    const at::Tensor weight = trainer->model().Get(absl::StrCat(node, ".weight")).detach();
+    EXPECT_EQ((weight * (1 - mask)).abs().max().item<double>(), 0) << node;
+    masked += (1 - mask).sum().item<double>();
+  }
+  EXPECT_GT(masked, 4);
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, StoppedRecipesTest, testing::ValuesIn(kCases),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+TEST(AdamWTest, EqualsTorchOptimAdamW) {
+  // One of the tensors has another memory format than its gradients.
+  const std::vector<NamedTensor> parameters = {
+      {"a", "a", Expected("adamw_steps/a_0").clone().contiguous(at::MemoryFormat::ChannelsLast)},
+      {"b", "b", Expected("adamw_steps/b_0").clone()}};
+  AdamWOptions options;
+  options.beta2 = 0.99;
+  options.weight_decay = 0.3;
+  AdamWOptimizer optimizer(parameters, options);
+  const at::Tensor rates = Expected("adamw_steps/rates");
+  for (int64_t step = 0; step < rates.size(0); ++step) {
+    EXPECT_EQ(optimizer.steps(), step);
+    std::vector<at::Tensor> gradients;
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      const at::Tensor& tensor = parameters[i].tensor;
+      gradients.push_back(
+          HashedNumbers(tensor.numel(), static_cast<uint32_t>(3001 + 10 * step + i)).view(tensor.sizes()));
+    }
+    optimizer.set_learning_rate(rates[step].item<double>());
+    optimizer.Step(gradients);
+    for (const NamedTensor& parameter : parameters) {
+      const at::Tensor expected = Expected(absl::StrCat("adamw_steps/", parameter.name, "_", step + 1));
+      EXPECT_LT((parameter.tensor - expected).abs().max().item<double>(), 1e-14) << parameter.name << step;
+    }
+  }
+}
+
+// Weights that are zero, with moments that are zero or whose second one is left, stay zero without a gradient.
+TEST(AdamWTest, ZeroStaysZeroWithoutAGradient) {
+  for (const at::ScalarType dtype : {at::kFloat, at::kDouble}) {
+    const at::Tensor weight = at::tensor({0.0, 0.0, 1.0}, dtype);
+    AdamWOptions options;
+    options.epsilon = 1e-30;
+    AdamWOptimizer optimizer({{"w", "w", weight}}, options);
+    optimizer.set_learning_rate(0.1);
+    optimizer.moments()[1][0][1] = 0.25;
+    for (int step = 0; step < 5; ++step) optimizer.Step({at::tensor({-0.0, 0.0, 1.0}, dtype)});
+    EXPECT_EQ(weight[0].item<double>(), 0);
+    EXPECT_EQ(weight[1].item<double>(), 0);
+    EXPECT_LT(weight[2].item<double>(), 0.6);
+  }
+}
+
+}  // namespace
+}  // namespace prunelab
