@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <memory>
 #include <string>
 #include <tuple>
@@ -16,6 +17,7 @@
 #include "ml/kernels/instruction_set.h"
 #include "ml/safetensors/safetensors.h"
 #include "ml/training/adamw.h"
+#include "ml/training/clip_gradients.h"
 #include "ml/training/testing/hashed_training.h"
 #include "ml/training/trainer.h"
 
@@ -40,6 +42,14 @@ const Case kCases[] = {
     {"adamw", kAdamW},
     {"adamw_dynamic_cov", kAdamW, kDynamic, "Cov] {}"},
     {"adamw_masked", kAdamW, kMasked},
+    {"smooth", "label_smoothing: 0.2 "},
+    {"smooth_dynamic_cov", "label_smoothing: 0.2 ", kDynamic, "Cov] {}"},
+    {"clipped", "clip_gradient_norm: 3 "},
+    {"clipped_dynamic_cov", "clip_gradient_norm: 3 ", kDynamic, "Cov] {}"},
+    {"clipped_masked_adamw",
+     "adamw { learning_rate: 0.01 beta1: 0.8 beta2: 0.95 epsilon: 1e-3 weight_decay: 0.1 } "
+     "clip_gradient_norm: 1.5 ",
+     kMasked},
 };
 
 Training TrainingOf(const Case& test) {
@@ -246,6 +256,17 @@ TEST(AdamWTest, ZeroStaysZeroWithoutAGradient) {
     EXPECT_EQ(weight[1].item<double>(), 0);
     EXPECT_LT(weight[2].item<double>(), 0.6);
   }
+}
+
+TEST(ClipGradientsTest, ALongerGradientIsShortenedAndAShorterOneIsNot) {
+  const std::vector<at::Tensor> gradients = {at::tensor({3.0, 0.0}, at::kDouble), at::tensor({-4.0}, at::kDouble)};
+  const std::vector<at::Tensor> clipped = ClippedToNorm(gradients, 1);
+  EXPECT_NEAR(clipped[0][0].item<double>(), 3 / (5 + 1e-6), 1e-15);
+  EXPECT_NEAR(clipped[1][0].item<double>(), -4 / (5 + 1e-6), 1e-15);
+  EXPECT_EQ(gradients[0][0].item<double>(), 3) << "what a strategy reads is not changed";
+  for (size_t i = 0; i < 2; ++i) EXPECT_TRUE(at::equal(ClippedToNorm(gradients, 5.1)[i], gradients[i]));
+  const std::vector<at::Tensor> lost = ClippedToNorm({at::tensor({NAN}, at::kDouble), gradients[1]}, 1);
+  EXPECT_TRUE(std::isnan(lost[1][0].item<double>()));
 }
 
 }  // namespace

@@ -191,6 +191,8 @@ const Case kCases[] = {
     {"dropout", "DynamicL1] { rate: 0.6 period: 2 ranking { scope: PER_LAYER } }", "Cov] {}", false, true},
     {"adamw", "DynamicL1] { rate: 0.6 period: 2 ranking { scope: PER_LAYER } }", "Cov] {}", false, false,
      "adamw { learning_rate: 0.002 }"},
+    {"clipped_smooth", "DynamicL1] { rate: 0.6 period: 2 ranking { scope: PER_LAYER } }", "Cov] {}", false, false,
+     "label_smoothing: 0.1 clip_gradient_norm: 0.5"},
 };
 const Case& kDropoutCase = kCases[9];
 

@@ -16,6 +16,7 @@
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/device_arithmetic.h"
 #include "ml/pruning/readers.h"
+#include "ml/training/clip_gradients.h"
 #include "ml/training/make_optimizer.h"
 #include "ml/training/precision.h"
 #include "ml/training/schedule.h"
@@ -142,6 +143,7 @@ Trainer::Trainer(TrainingSetup setup, ValidationSplit split, Model model)
       layers_(model_),
       step_plan_(MakeStepPlan(setup_.config, setup_.device)),
       plan_(MakePlan(setup_.config, setup_.device)),
+      loss_(setup_.config),
       penalty_(*setup_.regularizer, setup_.penalty_weight, model_),
       batches_(train(), setup_.dataset->normalization, AugmentationOf(setup_.config), setup_.config.batch_size(),
                setup_.seed, setup_.dtype, setup_.device, /*ahead=*/setup_.device.is_cuda()),
@@ -220,7 +222,7 @@ void Trainer::Differentiate(Model& model, const StepInputs& inputs, bool last_st
   const at::Tensor& labels = inputs.batch.labels;
   const ForwardResult result = step_plan_->Forward(model, inputs.batch.images, options);
   executed_macs_ = result.executed_macs;
-  const at::Tensor loss = at::cross_entropy_loss(result.logits, labels);
+  const at::Tensor loss = loss_.Of(result.logits, labels);
   step.activations = penalty_.OfActivations(result.captured);
   step.gradients = penalty_.Differentiate(loss, step.activations, last_step || setup_.strategy->needs_gradients());
   // A graph that is kept alive would tie the parameters' gradients to the stream that it was made on.
@@ -260,7 +262,9 @@ void Trainer::Learn(const Model& model, bool last_step, StepTensors& step) {
     at::Tensor& gradient = gradients[conv_weights_.at(node)];
     gradient = at::mul(gradient, mask);
   }
-  optimizer_->Step(gradients);
+  // Of what the optimizer gets, so that what masked weights do not learn shortens no other gradient.
+  const double norm = setup_.config.clip_gradient_norm();
+  optimizer_->Step(norm > 0 ? ClippedToNorm(gradients, norm) : gradients);
 }
 
 void Trainer::KeepGradients(const std::vector<at::Tensor>& gradients, bool copy) {

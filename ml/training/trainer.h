@@ -1,7 +1,7 @@
 // The training loop. A step does the following, in this order: the strategy may change the masks; forward pass with
 // masked weights and dropout; loss; backward pass, with gradients by the strategy's policy; the regularizer's gradient
-// is added; a step of the optimizer. After an epoch's last step the strategy may change the masks again, and then the
-// epoch is evaluated.
+// is added; the sum is clipped; a step of the optimizer. After an epoch's last step the strategy may change the masks
+// again, and then the epoch is evaluated.
 //
 //   PRUNELAB_ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer, Trainer::Create(std::move(setup)));
 //   while (trainer->epoch() < epochs) {
@@ -44,6 +44,7 @@
 #include "ml/training/epoch_measures.h"
 #include "ml/training/epoch_record.h"
 #include "ml/training/filter_measures.h"
+#include "ml/training/loss.h"
 #include "ml/training/optimizer.h"
 #include "ml/training/penalty.h"
 #include "ml/training/prunable_layers.h"
@@ -154,8 +155,8 @@ class Trainer {
   // The first half of a step on `inputs`, with `model`, which is this trainer's or one that shares its parameters.
   // Neither half synchronizes with the device, except in an epoch's last step.
   void Differentiate(Model& model, const StepInputs& inputs, bool last_step, StepTensors& step);
-  // The second half: removes what masked weights must not learn, adds the penalty's gradient, and makes a step of the
-  // optimizer.
+  // The second half: removes what masked weights must not learn, adds the penalty's gradient, clips the sum, and makes
+  // a step of the optimizer.
   void Learn(const Model& model, bool last_step, StepTensors& step);
   // For the strategy, where it asks for them. `copy`: the next step writes over `gradients`.
   void KeepGradients(const std::vector<at::Tensor>& gradients, bool copy);
@@ -186,6 +187,7 @@ class Trainer {
   std::unique_ptr<Plan> step_plan_;             // in the precision of the config
   QuantizedTrainingPlan* quantizer_ = nullptr;  // that plan, with quantization
   std::unique_ptr<Plan> plan_;                  // in the model's own precision: for evaluation
+  TrainingLoss loss_;
   StepPenalty penalty_;
   TrainingBatches batches_;
   StepDropout dropout_;

@@ -31,14 +31,15 @@ absl::Status CheckPositive(absl::string_view field, double value) {
   return FieldError(field, absl::StrCat("is ", value, "; must be a finite number above 0"));
 }
 
-absl::Status CheckAverageFactor(absl::string_view field, double value) {
+// In [0, 1).
+absl::Status CheckBelowOne(absl::string_view field, double value) {
   if (value >= 0 && value < 1) return absl::OkStatus();
   return FieldError(field, absl::StrCat("is ", value, "; must be in [0, 1)"));
 }
 
 absl::Status ValidateSgd(const Sgd& sgd) {
   PRUNELAB_RETURN_IF_ERROR(CheckPositive("learning_rate", sgd.learning_rate()));
-  PRUNELAB_RETURN_IF_ERROR(CheckAverageFactor("momentum", sgd.momentum()));
+  PRUNELAB_RETURN_IF_ERROR(CheckBelowOne("momentum", sgd.momentum()));
   if (!(sgd.dampening() >= 0 && sgd.dampening() <= 1)) {
     return FieldError("dampening", absl::StrCat("is ", sgd.dampening(), "; must be in [0, 1]"));
   }
@@ -55,8 +56,8 @@ absl::Status ValidateSgd(const Sgd& sgd) {
 
 absl::Status ValidateAdamW(const AdamW& adamw) {
   PRUNELAB_RETURN_IF_ERROR(CheckPositive("learning_rate", adamw.learning_rate()));
-  PRUNELAB_RETURN_IF_ERROR(CheckAverageFactor("beta1", adamw.beta1()));
-  PRUNELAB_RETURN_IF_ERROR(CheckAverageFactor("beta2", adamw.beta2()));
+  PRUNELAB_RETURN_IF_ERROR(CheckBelowOne("beta1", adamw.beta1()));
+  PRUNELAB_RETURN_IF_ERROR(CheckBelowOne("beta2", adamw.beta2()));
   if (!(adamw.epsilon() >= 1e-30 && std::isfinite(adamw.epsilon()))) {
     return FieldError("epsilon", absl::StrCat("is ", adamw.epsilon(), "; must be a finite number, at least 1e-30"));
   }
@@ -146,10 +147,9 @@ absl::Status ValidateTraining(const Training& training) {
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("bn_recalibration_batches", training.bn_recalibration_batches(), 0));
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("checkpoint_every", training.checkpoint_every(), 0));
   PRUNELAB_RETURN_IF_ERROR(CheckPositive("checkpoint_minutes", training.checkpoint_minutes()));
-  if (!(training.validation_fraction() >= 0 && training.validation_fraction() < 1)) {
-    return FieldError("validation_fraction",
-                      absl::StrCat("is ", training.validation_fraction(), "; must be in [0, 1)"));
-  }
+  PRUNELAB_RETURN_IF_ERROR(CheckBelowOne("validation_fraction", training.validation_fraction()));
+  PRUNELAB_RETURN_IF_ERROR(CheckBelowOne("label_smoothing", training.label_smoothing()));
+  PRUNELAB_RETURN_IF_ERROR(CheckNotNegative("clip_gradient_norm", training.clip_gradient_norm()));
   if (training.has_quantization()) PRUNELAB_RETURN_IF_ERROR(ValidateQuantization(training));
   return CheckAtLeast("validation_seed", training.validation_seed(), 0);
 }

@@ -4,7 +4,7 @@
 
 It needs torch 2.11 and numpy and uses none of the project's code. The network (a ResNet-8), images, labels, masks and
 penalties are those of training_parity.py, next to this file; what is under test is PyTorch's own: torch.optim.AdamW,
-CrossEntropyLoss(label_smoothing=). ml/training/recipes_test.cc trains the same. A case contains
+CrossEntropyLoss(label_smoothing=), torch.nn.utils.clip_grad_norm_. ml/training/recipes_test.cc trains the same. A case contains
 
     loss        of each epoch, over its images [EPOCHS]
     weights_1, weights_last   parameters after the first step and the last one, as rows of training_parity.py
@@ -22,6 +22,7 @@ import sys
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional
 
 import training_parity as parity
@@ -31,9 +32,9 @@ EPOCHS, DEPTH, STEPS = 2, 8, 6
 
 
 class Case:
-    def __init__(self, name, masks=None, masked_gradient=False, penalty=None, adamw=None, smoothing=0.0):
+    def __init__(self, name, masks=None, masked_gradient=False, penalty=None, adamw=None, smoothing=0.0, clip=None):
         self.name, self.masks, self.masked_gradient, self.penalty = name, masks, masked_gradient, penalty
-        self.adamw, self.smoothing = adamw, smoothing
+        self.adamw, self.smoothing, self.clip = adamw, smoothing, clip
 
     def optimizer(self, parameters):
         if self.adamw is None:
@@ -52,6 +53,11 @@ CASES = [
     Case("adamw", adamw=ADAMW),
     Case("adamw_dynamic_cov", DYNAMIC, penalty="cov", adamw=ADAMW),
     Case("adamw_masked", WEIGHTS, True, adamw=ADAMW),
+    Case("smooth", smoothing=0.2),
+    Case("smooth_dynamic_cov", DYNAMIC, penalty="cov", smoothing=0.2),
+    Case("clipped", clip=3.0),
+    Case("clipped_dynamic_cov", DYNAMIC, penalty="cov", clip=3.0),
+    Case("clipped_masked_adamw", WEIGHTS, True, adamw=ADAMW, clip=1.5),
 ]
 
 
@@ -65,7 +71,7 @@ def run(case, reverse):
     optimizer = case.optimizer(model.parameters())
     images, labels = parity.data()
     iterations = -(-IMAGES // BATCH)
-    out = {"loss": np.zeros(EPOCHS)}
+    out, clipped = {"loss": np.zeros(EPOCHS)}, 0
     for epoch in range(EPOCHS):
         order = parity.order_of(epoch)
         for iteration in range(iterations):
@@ -80,12 +86,16 @@ def run(case, reverse):
             out["loss"][epoch] += loss.item() * len(batch) / IMAGES
             if case.penalty:
                 (0.7 * PENALTIES[case.penalty](convs)).backward()
+            if case.clip:
+                clipped += int(nn.utils.clip_grad_norm_(model.parameters(), case.clip) > case.clip)
             optimizer.step()
             if epoch + iteration == 0:
                 out["weights_1"] = parity.table(model.parameters())
     out["weights_last"] = parity.table(model.parameters())
     out["buffers"] = parity.table(running)
     out["masks"] = np.array(parity.mask_summary(convs), dtype=np.int64)
+    if case.clip and not reverse:
+        print("%-28s clipped %d of %d steps" % (case.name, clipped, EPOCHS * iterations))
     model.eval()
     with torch.no_grad():
         out["test"] = np.array([functional.cross_entropy(model(images), labels).item()])
