@@ -80,11 +80,14 @@ std::string RunId(const RunConfig& config, int64_t seed, absl::string_view finge
   return Sha256(absl::StrCat(CanonicalConfig(config), "seed: ", seed, "\ndata: ", fingerprint, "\n"));
 }
 
-std::string FullRunId(const RunConfig& config, int64_t seed, absl::string_view data_fingerprint,
-                      absl::string_view weights_digest, absl::string_view source_run_id) {
-  std::string data(data_fingerprint);
-  if (!weights_digest.empty()) absl::StrAppend(&data, "\ninitial_weights: ", weights_digest);
-  if (!source_run_id.empty()) absl::StrAppend(&data, "\nshape of: ", source_run_id);
+std::string FullRunId(const RunConfig& config, int64_t seed, const RunSources& sources) {
+  std::string data = sources.data_fingerprint;
+  const auto add = [&data](absl::string_view what, const std::string& text) {
+    if (!text.empty()) absl::StrAppend(&data, "\n", what, ": ", text);
+  };
+  add("initial_weights", sources.weights_digest);
+  add("teacher", sources.teacher_digest);
+  add("shape of", sources.source_run_id);
   return RunId(config, seed, data);
 }
 

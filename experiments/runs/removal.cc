@@ -44,6 +44,7 @@ absl::StatusOr<Model> FineTuned(const RemovalRequest& request, const Model& remo
   setup.device = removed.device();
   setup.initial_weights = ModelToSafetensors(removed);
   setup.initial_weights_name = kRemovedFile;
+  setup.teacher = request.teacher;
   setup.stop = request.stop;
   setup.on_warning = request.on_warning;
   google::protobuf::Any no_pruning;

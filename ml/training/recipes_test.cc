@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/text_format.h"
 #include "google/protobuf/util/message_differencer.h"
+#include "ml/base/field_error.h"
 #include "ml/kernels/instruction_set.h"
 #include "ml/safetensors/safetensors.h"
 #include "ml/training/adamw.h"
@@ -45,6 +46,9 @@ const Case kCases[] = {
     {"smooth", "label_smoothing: 0.2 "},
     {"smooth_dynamic_cov", "label_smoothing: 0.2 ", kDynamic, "Cov] {}"},
     {"clipped", "clip_gradient_norm: 3 "},
+    {"teacher", "teacher { checkpoint: 'x' } "},
+    {"teacher_dynamic_cov_smooth", "teacher { checkpoint: 'x' temperature: 2 weight: 0.5 } label_smoothing: 0.1 ",
+     kDynamic, "Cov] {}"},
     {"clipped_dynamic_cov", "clip_gradient_norm: 3 ", kDynamic, "Cov] {}"},
     {"clipped_masked_adamw",
      "adamw { learning_rate: 0.01 beta1: 0.8 beta2: 0.95 epsilon: 1e-3 weight_decay: 0.1 } "
@@ -65,6 +69,13 @@ const Dataset& Data() {
   return *data;
 }
 
+// A deeper network than the one that learns.
+Model Teacher(at::ScalarType dtype) {
+  Model teacher = Model::Create(HashedResNet(14), dtype, at::kCPU);
+  InitializeByHash(teacher);
+  return teacher;
+}
+
 TrainingSetup SetupOf(const Case& test, at::ScalarType dtype) {
   TrainingSetup setup;
   setup.network = HashedResNet(8);
@@ -72,6 +83,7 @@ TrainingSetup SetupOf(const Case& test, at::ScalarType dtype) {
   setup.config = TrainingOf(test);
   setup.seed = kHashedSeed;
   setup.dtype = dtype;
+  if (setup.config.has_teacher()) setup.teacher = Teacher(dtype);
   setup.strategy =
       *CreatePruningStrategy(PluginOf(*test.pruning ? test.pruning : "NoPruning] {}"), {&setup.network, setup.seed});
   setup.regularizer =
@@ -267,6 +279,49 @@ TEST(ClipGradientsTest, ALongerGradientIsShortenedAndAShorterOneIsNot) {
   for (size_t i = 0; i < 2; ++i) EXPECT_TRUE(at::equal(ClippedToNorm(gradients, 5.1)[i], gradients[i]));
   const std::vector<at::Tensor> lost = ClippedToNorm({at::tensor({NAN}, at::kDouble), gradients[1]}, 1);
   EXPECT_TRUE(std::isnan(lost[1][0].item<double>()));
+}
+
+TEST(DistillationTest, ANetworkLearnsWhatItsTeacherSaysAndTheTeacherNothing) {
+  TrainingSetup setup = SetupOf({"", "teacher { checkpoint: 'x' weight: 1 } "}, at::kFloat);
+  const Model teacher = *setup.teacher;
+  const std::vector<at::Tensor> before = RunningStatisticsOf(teacher);
+  std::vector<at::Tensor> copies;
+  for (const at::Tensor& tensor : before) copies.push_back(tensor.clone());
+  const std::unique_ptr<Trainer> trainer = *Trainer::Create(std::move(setup));
+  const double first = trainer->RunEpoch()->measures.train_loss();
+  EXPECT_LT(trainer->RunEpoch()->measures.train_loss(), first);
+  for (size_t i = 0; i < before.size(); ++i) EXPECT_TRUE(at::equal(before[i], copies[i]));
+  for (const at::Tensor& parameter : ParametersOf(teacher)) EXPECT_FALSE(parameter.grad().defined());
+}
+
+// Small networks that a teacher may be.
+NetworkInfo Linear(int64_t channels, int64_t size, int64_t classes, const std::string& before = "") {
+  Network network;
+  const std::string text = absl::StrCat(
+      "node { name: 'x' image { channels: ", channels, " height: ", size, " width: ", size, " } } ", before,
+      "node { name: 'p' input: 'x' global_average_pool {} } node { name: 'f' input: 'p' flatten {} } ",
+      "node { name: 'fc' input: 'f' linear { out_features: ", classes, before.empty() ? "" : " weight_bits: 8", " } }");
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &network)) << text;
+  return *NetworkInfo::Create(network);
+}
+
+TEST(DistillationTest, ATeacherForAnotherNetworkIsRefused) {
+  const auto refusal = [](const NetworkInfo& teacher) {
+    TrainingSetup setup = SetupOf({"", "teacher { checkpoint: 't.safetensors' } "}, at::kFloat);
+    setup.teacher = Model::Create(teacher, at::kFloat, at::kCPU);
+    const absl::Status status = Trainer::Create(std::move(setup)).status();
+    EXPECT_EQ(ErrorField(status), status.ok() ? "" : "training.teacher.checkpoint");
+    return status.ok() ? "" : ErrorText(status);
+  };
+  EXPECT_EQ(refusal(Linear(3, 16, 10)), "");
+  EXPECT_EQ(refusal(Linear(3, 16, 4)),
+            "t.safetensors: its network has 4 classes, but the network that learns has 10; "
+            "give a teacher for the same classes");
+  EXPECT_EQ(refusal(Linear(1, 8, 10)),
+            "t.safetensors: its network takes images of 1x8x8, but the network that learns takes 3x16x16 (channels, "
+            "height, width); give a teacher for the same images");
+  EXPECT_EQ(refusal(Linear(3, 16, 10, " ")),
+            "t.safetensors: its network is quantized; give the network from which //tools:quantize made it");
 }
 
 }  // namespace

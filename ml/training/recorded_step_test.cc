@@ -193,6 +193,8 @@ const Case kCases[] = {
      "adamw { learning_rate: 0.002 }"},
     {"clipped_smooth", "DynamicL1] { rate: 0.6 period: 2 ranking { scope: PER_LAYER } }", "Cov] {}", false, false,
      "label_smoothing: 0.1 clip_gradient_norm: 0.5"},
+    {"teacher", "DynamicL1] { rate: 0.6 period: 2 ranking { scope: PER_LAYER } }", "Cov] {}", false, false,
+     "teacher { checkpoint: 'x' }"},
 };
 const Case& kDropoutCase = kCases[9];
 
@@ -240,6 +242,12 @@ std::unique_ptr<Trainer> MakeTrainer(const Case& test, const Dataset& data, at::
   Training own;
   EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(test.training, &own));
   setup.config.MergeFrom(own);
+  if (own.has_teacher()) {
+    setup.teacher =
+        Model::Create(BuiltNetwork(BuildNetwork(Plugin("ResNetCifar] { depth: 14 width: 8 }"), DefaultsOf(data.info))),
+                      dtype, device);
+    InitializeParameters(*setup.teacher, 5);
+  }
   setup.config.set_cuda_graphs(false);                    // if it was not given a recorder
   if (device.is_cpu()) setup.config.set_skipping(false);  // that plan runs only on the CPU
   setup.seed = 7;

@@ -17,6 +17,7 @@
 #include "ml/execution/device_arithmetic.h"
 #include "ml/pruning/readers.h"
 #include "ml/training/clip_gradients.h"
+#include "ml/training/distillation.h"
 #include "ml/training/make_optimizer.h"
 #include "ml/training/precision.h"
 #include "ml/training/schedule.h"
@@ -109,6 +110,10 @@ std::map<std::string, at::Tensor> CopiesOf(const Model& model) {
 
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(TrainingSetup setup) {
   PRUNELAB_RETURN_IF_ERROR(InField("training", CheckPrecision(setup.config, setup.device)));
+  if (setup.teacher) {
+    const absl::Status fits = CheckTeacher(setup.config, setup.teacher->info(), setup.network);
+    if (!fits.ok()) return InField("training", fits);
+  }
   Model model = Model::Create(setup.network, setup.dtype, setup.device);
   if (setup.initial_weights) {
     PRUNELAB_RETURN_IF_ERROR(LoadIntoModel(*setup.initial_weights, setup.initial_weights_name, model));
@@ -143,7 +148,7 @@ Trainer::Trainer(TrainingSetup setup, ValidationSplit split, Model model)
       layers_(model_),
       step_plan_(MakeStepPlan(setup_.config, setup_.device)),
       plan_(MakePlan(setup_.config, setup_.device)),
-      loss_(setup_.config),
+      loss_(setup_.config, std::exchange(setup_.teacher, std::nullopt), setup_.device),
       penalty_(*setup_.regularizer, setup_.penalty_weight, model_),
       batches_(train(), setup_.dataset->normalization, AugmentationOf(setup_.config), setup_.config.batch_size(),
                setup_.seed, setup_.dtype, setup_.device, /*ahead=*/setup_.device.is_cuda()),
@@ -219,16 +224,15 @@ void Trainer::Differentiate(Model& model, const StepInputs& inputs, bool last_st
   options.policy = StepPolicy();
   options.capture = penalty_.activation_nodes();
   options.kept = inputs.kept;
-  const at::Tensor& labels = inputs.batch.labels;
   const ForwardResult result = step_plan_->Forward(model, inputs.batch.images, options);
   executed_macs_ = result.executed_macs;
-  const at::Tensor loss = loss_.Of(result.logits, labels);
+  const at::Tensor loss = loss_.Of(result.logits, inputs.batch);
   step.activations = penalty_.OfActivations(result.captured);
   step.gradients = penalty_.Differentiate(loss, step.activations, last_step || setup_.strategy->needs_gradients());
   // A graph that is kept alive would tie the parameters' gradients to the stream that it was made on.
   if (step.activations.value.defined()) step.activations.value = step.activations.value.detach();
   step.loss = loss.detach();
-  sums_.AddBatch(step.loss, result.logits.detach(), labels);
+  sums_.AddBatch(step.loss, result.logits.detach(), inputs.batch.labels);
 }
 
 void Trainer::Learn(const Model& model, bool last_step, StepTensors& step) {

@@ -75,6 +75,8 @@ struct TrainingSetup {
   // and stay masked, unless the strategy lets them return (start_masks.h).
   std::optional<Safetensors> initial_weights;
   std::string initial_weights_name;  // their name in errors
+  // The network that this one learns from, where the config has a teacher, on the device in `dtype`.
+  std::optional<Model> teacher;
   // For a run that is trained in several stretches, each by its own trainer: this trainer's place in the run, and the
   // state at the end of the previous stretch (weights, buffers and masks of the whole network; masks as in
   // initial_weights).
@@ -99,7 +101,8 @@ class Trainer {
  public:
   // Initial weights come from the seed, or from `setup.initial_weights`. Errors: weights that do not fit the network; a
   // precision that the device does not have; validation data that leave a class nothing to train on; a last batch of
-  // one image before a batch norm of one pixel.
+  // one image before a batch norm of one pixel; a
+  // teacher that is none for this network.
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(TrainingSetup setup);
 
   // Trains to the end of epoch() and evaluates. Errors: what the strategy refuses; Cancelled if `setup.stop` returned

@@ -125,6 +125,15 @@ absl::Status ValidateQuantization(const Training& training) {
   return absl::OkStatus();
 }
 
+absl::Status ValidateTeacher(const Teacher& teacher) {
+  if (teacher.checkpoint().empty()) {
+    return FieldError("checkpoint", "is not set; name the teacher's file, e.g. checkpoint: \"last.safetensors\"");
+  }
+  PRUNELAB_RETURN_IF_ERROR(CheckPositive("temperature", teacher.temperature()));
+  if (teacher.weight() >= 0 && teacher.weight() <= 1) return absl::OkStatus();
+  return FieldError("weight", absl::StrCat("is ", teacher.weight(), "; must be in [0, 1]"));
+}
+
 std::string ImagesText(const Training& training, int64_t images) {
   return absl::StrCat(images, images == 1 ? " training image" : " training images",
                       training.validation_fraction() > 0 ? " beside the validation data" : "");
@@ -150,6 +159,7 @@ absl::Status ValidateTraining(const Training& training) {
   PRUNELAB_RETURN_IF_ERROR(CheckBelowOne("validation_fraction", training.validation_fraction()));
   PRUNELAB_RETURN_IF_ERROR(CheckBelowOne("label_smoothing", training.label_smoothing()));
   PRUNELAB_RETURN_IF_ERROR(CheckNotNegative("clip_gradient_norm", training.clip_gradient_norm()));
+  if (training.has_teacher()) PRUNELAB_RETURN_IF_ERROR(InField("teacher", ValidateTeacher(training.teacher())));
   if (training.has_quantization()) PRUNELAB_RETURN_IF_ERROR(ValidateQuantization(training));
   return CheckAtLeast("validation_seed", training.validation_seed(), 0);
 }

@@ -31,6 +31,8 @@ TEST(TrainingConfigTest, GoodOnes) {
            "epochs: 5 sgd { momentum: 0.9 dampening: 1 } checkpoint_every: 0",
            "epochs: 5 adamw {}",
            "epochs: 5 label_smoothing: 0.1 clip_gradient_norm: 5",
+           "epochs: 5 teacher { checkpoint: 'x' }",
+           "epochs: 5 teacher { checkpoint: 'x' temperature: 1 weight: 1 }",
            "epochs: 5 adamw { learning_rate: 1 beta1: 0 beta2: 0 epsilon: 1e-30 weight_decay: 0 }",
        }) {
     const absl::Status status = ValidateTraining(Parse(text));
@@ -71,6 +73,12 @@ TEST(TrainingConfigTest, BadOnesNameTheFieldTheValueAndTheRange) {
       {"epochs: 1 label_smoothing: nan", "label_smoothing", "is nan; must be in [0, 1)"},
       {"epochs: 1 clip_gradient_norm: -1", "clip_gradient_norm", "is -1; must be a finite number, at least 0"},
       {"epochs: 1 clip_gradient_norm: inf", "clip_gradient_norm", "is inf; must be a finite number, at least 0"},
+      {"epochs: 1 teacher {}", "teacher.checkpoint",
+       "is not set; name the teacher's file, e.g. checkpoint: \"last.safetensors\""},
+      {"epochs: 1 teacher { checkpoint: 'x' temperature: 0 }", "teacher.temperature",
+       "is 0; must be a finite number above 0"},
+      {"epochs: 1 teacher { checkpoint: 'x' weight: 1.5 }", "teacher.weight", "is 1.5; must be in [0, 1]"},
+      {"epochs: 1 teacher { checkpoint: 'x' weight: nan }", "teacher.weight", "is nan; must be in [0, 1]"},
       {"epochs: 1 validation_fraction: 1", "validation_fraction", "is 1; must be in [0, 1)"},
       {"epochs: 1 schedule { step { period: 0 } }", "schedule.step.period", "is 0; must be at least 1"},
       {"epochs: 1 schedule { step { gamma: 0 } }", "schedule.step.gamma", "is 0; must be a finite number above 0"},

@@ -4,7 +4,7 @@
 
 It needs torch 2.11 and numpy and uses none of the project's code. The network (a ResNet-8), images, labels, masks and
 penalties are those of training_parity.py, next to this file; what is under test is PyTorch's own: torch.optim.AdamW,
-CrossEntropyLoss(label_smoothing=), torch.nn.utils.clip_grad_norm_. ml/training/recipes_test.cc trains the same. A case contains
+CrossEntropyLoss(label_smoothing=), torch.nn.utils.clip_grad_norm_, torch.nn.functional.kl_div. ml/training/recipes_test.cc trains the same. A case contains
 
     loss        of each epoch, over its images [EPOCHS]
     weights_1, weights_last   parameters after the first step and the last one, as rows of training_parity.py
@@ -32,9 +32,11 @@ EPOCHS, DEPTH, STEPS = 2, 8, 6
 
 
 class Case:
-    def __init__(self, name, masks=None, masked_gradient=False, penalty=None, adamw=None, smoothing=0.0, clip=None):
+    def __init__(self, name, masks=None, masked_gradient=False, penalty=None, adamw=None, smoothing=0.0, clip=None,
+                 teacher=None):
         self.name, self.masks, self.masked_gradient, self.penalty = name, masks, masked_gradient, penalty
         self.adamw, self.smoothing, self.clip = adamw, smoothing, clip
+        self.teacher = teacher  # temperature, weight
 
     def optimizer(self, parameters):
         if self.adamw is None:
@@ -43,10 +45,20 @@ class Case:
 
     def loss(self, model, images, labels):
         logits = model(images)
-        return functional.cross_entropy(logits, labels, label_smoothing=self.smoothing)
+        hard = functional.cross_entropy(logits, labels, label_smoothing=self.smoothing)
+        if self.teacher is None:
+            return hard
+        temperature, weight = self.teacher
+        with torch.no_grad():
+            wanted = functional.log_softmax(TEACHER(images) / temperature, 1)
+        soft = functional.kl_div(functional.log_softmax(logits / temperature, 1), wanted, reduction="batchmean",
+                                 log_target=True)
+        return (1 - weight) * hard + weight * temperature**2 * soft
 
 
 ADAMW = dict(lr=0.01, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1)
+TEACHER = parity.ResNet(14).double().eval()
+parity.initialize(TEACHER)
 DYNAMIC = ("filter", "l1", 0.6, every_fourth)
 WEIGHTS = ("weight", "l1", 0.9, at_start)
 CASES = [
@@ -56,6 +68,8 @@ CASES = [
     Case("smooth", smoothing=0.2),
     Case("smooth_dynamic_cov", DYNAMIC, penalty="cov", smoothing=0.2),
     Case("clipped", clip=3.0),
+    Case("teacher", teacher=(4, 0.9)),
+    Case("teacher_dynamic_cov_smooth", DYNAMIC, penalty="cov", smoothing=0.1, teacher=(2, 0.5)),
     Case("clipped_dynamic_cov", DYNAMIC, penalty="cov", clip=3.0),
     Case("clipped_masked_adamw", WEIGHTS, True, adamw=ADAMW, clip=1.5),
 ]
