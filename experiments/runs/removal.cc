@@ -61,7 +61,7 @@ absl::StatusOr<Model> FineTuned(const RemovalRequest& request, const Model& remo
                                               ": ", record.divergence));
     }
   }
-  return trainer->model();
+  return trainer->result();
 }
 
 // Latencies in seconds, at batch 1 and 64, of the dense and of the removed network, both prepared for inference.

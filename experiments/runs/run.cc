@@ -230,7 +230,7 @@ class RunTraining {
     removal.learning_rate = run_.records().back().measures.learning_rate();
     removal.stop = setup_.hooks.stop;
     removal.on_warning = [this](const std::string& warning) { run_.Warn(warning); };
-    const absl::Status removed = RemoveAfterTraining(removal, trainer_->model(), run_.folder(), result);
+    const absl::Status removed = RemoveAfterTraining(removal, trainer_->result(), run_.folder(), result);
     // Stopped in the middle, it is done again from the checkpoint after the last step.
     if (removed.ok() || absl::IsCancelled(removed)) return removed;
     result.status = absl::IsDataLoss(removed) ? "diverged" : "failed";
@@ -249,7 +249,7 @@ class RunTraining {
 
   // Writes the run's files. Its result comes last, and after that its checkpoints are not needed any more.
   absl::Status Leave(const RunResult& result) {
-    PRUNELAB_RETURN_IF_ERROR(WriteSafetensors(run_.Path("last.safetensors"), ModelToSafetensors(trainer_->model())));
+    PRUNELAB_RETURN_IF_ERROR(WriteSafetensors(run_.Path("last.safetensors"), ModelToSafetensors(trainer_->result())));
     PRUNELAB_RETURN_IF_ERROR(events_->End(result.status));
     PRUNELAB_RETURN_IF_ERROR(KeepResult(run_.folder(), result).status());
     const bool keep = result.status != "failed" && config_.training().keep_state();

@@ -12,9 +12,14 @@
 #include "experiments/records/records.h"
 #include "experiments/sweep/dry_run.h"
 #include "experiments/tests/small_ablation.h"
+#include "google/protobuf/any.pb.h"
 #include "ml/base/files.h"
 #include "ml/base/testing/fresh_folder.h"
+#include "ml/data/dataset.h"
+#include "ml/execution/checkpoint.h"
+#include "ml/execution/plan.h"
 #include "ml/safetensors/safetensors.h"
+#include "ml/training/evaluate.h"
 
 namespace prunelab {
 namespace {
@@ -137,6 +142,33 @@ TEST(TeacherTest, WhatIsNoTeacherIsRefusedBeforeTraining) {
   ASSERT_TRUE(CreateFolders(JoinPath(output, "base/1")).ok());
   ASSERT_TRUE(WriteFileAtomically(own, *ReadFile(TeacherPath())).ok());
   EXPECT_THAT(refusal(own), HasSubstr("is the file that base seed 1 writes"));
+}
+
+TEST(WeightAverageTest, StoppedAtAnyStepItEndsWithTheSameFiles) {
+  const std::string output = Folder("average_undisturbed");
+  ExpectTheSameFilesStoppedAtAnyStep(
+      LoadPhases("weight_average { decay: 0.9 } bn_recalibration_batches: 2", "compression { fine_tune_epochs: 1 }"),
+      output, Folder("average_stopped"), {"epochs.jsonl", "last.safetensors", "removed.safetensors"});
+  // What is left is the averaged network, of which the last evaluation was.
+  const std::string path = JoinPath(output, "base/1/last.safetensors");
+  absl::StatusOr<Model> last = LoadModel(path, at::kFloat, at::kCPU);
+  ASSERT_TRUE(last.ok()) << last.status();
+  google::protobuf::Any any;
+  any.set_type_url("type.googleapis.com/prunelab.Digits");
+  const Dataset digits = *OpenDataset(any);
+  ReferencePlan plan;
+  const Evaluation evaluation = Evaluate(*last, plan, digits.test, digits.normalization, 500);
+  EXPECT_NEAR(evaluation.loss, Records(output).back().measures.test_loss(), 1e-5);
+  const Safetensors state = *ReadSafetensors(JoinPath(output, "base/1/state.safetensors"));
+  EXPECT_FALSE(at::equal(state.tensors.at("fc.weight"), last->Get("fc.weight"))) << "training has the steps' weights";
+  EXPECT_TRUE(at::equal(state.tensors.at("average/fc.weight"), last->Get("fc.weight")));
+  double masked = 0;
+  for (const auto& [node, mask] : last->masks()) {
+    const at::Tensor weight = last->Get(absl::StrCat(node, ".weight")).detach();
+    EXPECT_EQ((weight * (1 - mask)).abs().max().item<double>(), 0) << node;
+    masked += (1 - mask).sum().item<double>();
+  }
+  EXPECT_GT(masked, 0);
 }
 
 }  // namespace

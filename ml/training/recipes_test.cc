@@ -18,6 +18,7 @@
 #include "ml/kernels/instruction_set.h"
 #include "ml/safetensors/safetensors.h"
 #include "ml/training/adamw.h"
+#include "ml/training/averaged_network.h"
 #include "ml/training/clip_gradients.h"
 #include "ml/training/testing/hashed_training.h"
 #include "ml/training/trainer.h"
@@ -46,6 +47,12 @@ const Case kCases[] = {
     {"smooth", "label_smoothing: 0.2 "},
     {"smooth_dynamic_cov", "label_smoothing: 0.2 ", kDynamic, "Cov] {}"},
     {"clipped", "clip_gradient_norm: 3 "},
+    {"average", "weight_average { decay: 0.8 } "},
+    {"average_dynamic_cov", "weight_average { decay: 0.8 } ", kDynamic, "Cov] {}"},
+    {"average_masked_adamw_recalibrated",
+     "weight_average { decay: 0.8 } bn_recalibration_batches: 3 "
+     "adamw { learning_rate: 0.01 beta1: 0.8 beta2: 0.95 epsilon: 1e-3 weight_decay: 0.1 } ",
+     kMasked},
     {"teacher", "teacher { checkpoint: 'x' } "},
     {"teacher_dynamic_cov_smooth", "teacher { checkpoint: 'x' temperature: 2 weight: 0.5 } label_smoothing: 0.1 ",
      kDynamic, "Cov] {}"},
@@ -129,6 +136,9 @@ TEST_P(RecipesTest, EqualsPyTorch) {
   EXPECT_LT(RelativeDifference(RunningStatisticsOf(trainer->model()), expected("buffers")), 1e-9);
   EXPECT_TRUE(expected("masks").equal(MaskSummary(trainer->model())));
   EXPECT_NEAR(record.measures.test_loss() / expected("test").item<double>(), 1, 1e-9);
+  if (!TrainingOf(test).has_weight_average()) return;
+  EXPECT_LT(RelativeDifference(ParametersOf(trainer->result()), expected("average")), 1e-9);
+  EXPECT_LT(RelativeDifference(RunningStatisticsOf(trainer->result()), expected("average_buffers")), 1e-9);
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, RecipesTest, testing::Combine(testing::ValuesIn(kCases), testing::Bool()),
@@ -322,6 +332,51 @@ TEST(DistillationTest, ATeacherForAnotherNetworkIsRefused) {
             "height, width); give a teacher for the same images");
   EXPECT_EQ(refusal(Linear(3, 16, 10, " ")),
             "t.safetensors: its network is quantized; give the network from which //tools:quantize made it");
+}
+
+TEST(WeightAverageTest, MaskedWeightsAreZeroInItAndReturnWithTheirAverage) {
+  const NetworkInfo info = Linear(1, 4, 2, "node { name: 'c' input: 'x' conv2d { out_channels: 2 } } ");
+  Model model = Model::Create(info, at::kDouble, at::kCPU);
+  const at::Tensor weight = model.Get("c.weight").detach();
+  const auto set = [&](double first, double second) {
+    weight[0].fill_(first);
+    weight[1].fill_(second);
+  };
+  set(1, 2);
+  AveragedNetwork average(model, 0.75);
+  const auto averages = [&] {
+    average.Update();
+    const at::Tensor now = average.network().Get("c.weight").detach();
+    return std::vector<double>{now[0].mean().item<double>(), now[1].mean().item<double>()};
+  };
+  EXPECT_EQ(averages(), (std::vector<double>{1, 2})) << "before the first step the model's";
+  set(4, 8);
+  average.AddStep();
+  EXPECT_EQ(averages(), (std::vector<double>{4, 8})) << "after it the same";
+  set(8, 0);
+  model.SetMasks({{"c", at::tensor({1.0, 0.0}, at::kDouble).view({2, 1, 1, 1})}});
+  average.AddStep();
+  EXPECT_EQ(averages(), (std::vector<double>{5, 0}));
+  EXPECT_EQ(average.network().masks().at("c").sum().item<double>(), 1);
+  model.SetMasks({{"c", at::ones({2, 1, 1, 1}, at::kDouble)}});
+  average.AddStep();
+  EXPECT_EQ(averages(), (std::vector<double>{5.75, 4.5}));
+  EXPECT_FALSE(average.network().Get("c.weight").is_same(model.Get("c.weight")));
+}
+
+TEST(WeightAverageTest, RecalibrationLeavesTheTrainedNetworksStatistics) {
+  const auto trained = [](const char* training) {
+    std::unique_ptr<Trainer> trainer = *Trainer::Create(SetupOf({"", training}, at::kFloat));
+    for (int64_t epoch = 0; epoch < kEpochs; ++epoch) EXPECT_TRUE(trainer->RunEpoch().ok());
+    return trainer;
+  };
+  const auto plain = trained(""), averaged = trained("weight_average { decay: 0.8 } bn_recalibration_batches: 3 ");
+  const std::vector<at::Tensor> a = RunningStatisticsOf(plain->model()), b = RunningStatisticsOf(averaged->model()),
+                                c = RunningStatisticsOf(averaged->result());
+  for (size_t i = 0; i < a.size(); ++i) {
+    EXPECT_TRUE(at::equal(a[i], b[i]));
+    EXPECT_FALSE(at::equal(b[i], c[i]));
+  }
 }
 
 }  // namespace

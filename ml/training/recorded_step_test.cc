@@ -195,6 +195,8 @@ const Case kCases[] = {
      "label_smoothing: 0.1 clip_gradient_norm: 0.5"},
     {"teacher", "DynamicL1] { rate: 0.6 period: 2 ranking { scope: PER_LAYER } }", "Cov] {}", false, false,
      "teacher { checkpoint: 'x' }"},
+    {"average", "DynamicL1] { rate: 0.6 period: 2 ranking { scope: PER_LAYER } }", "Cov] {}", false, false,
+     "weight_average { decay: 0.9 }"},
 };
 const Case& kDropoutCase = kCases[9];
 

@@ -169,6 +169,7 @@ Trainer::Trainer(TrainingSetup setup, ValidationSplit split, Model model)
     probe_.emplace(model_, &train(), &setup_.dataset->normalization, setup_.seed);
     setup_.strategy->Attach(*probe_);
   }
+  if (setup_.config.has_weight_average()) average_.emplace(model_, setup_.config.weight_average().decay());
   if (setup_.rewind_to_start) start_ = CopiesOf(model_);
   if (setup_.config.filter_measures()) filter_measures_.emplace(model_);
   if (setup_.config.has_quantization()) {
@@ -319,6 +320,7 @@ absl::Status Trainer::Step() {
   } else {
     Learn(model_, last_step, own);
   }
+  if (average_) average_->AddStep();
   epoch_so_far_.measures.set_learning_rate(learning_rate);
   ++iteration_;
   return absl::OkStatus();
@@ -339,30 +341,35 @@ absl::Status Trainer::RunSteps() {
   return absl::OkStatus();
 }
 
+absl::Status Trainer::TrainEpoch() {
+  PRUNELAB_RETURN_IF_ERROR(RunSteps());
+  if (epoch_so_far_.diverged) return absl::OkStatus();
+  return UpdateMasks(setup_.strategy->EndEpoch(Position(1), layers_.Of(last_gradients_)));
+}
+
 absl::StatusOr<EpochRecord> Trainer::RunEpoch() {
   const DeviceArithmetic arithmetic(DeviceArithmetic::Float32::kIeee);
   epoch_so_far_.epoch = setup_.first_epoch + epoch_;
   if (quantizer_ != nullptr) {
     quantizer_->set_rounding(epoch_so_far_.epoch >= setup_.config.quantization().start_epoch());
   }
-  PRUNELAB_RETURN_IF_ERROR(RunSteps());
-  if (!epoch_so_far_.diverged) {
-    PRUNELAB_RETURN_IF_ERROR(UpdateMasks(setup_.strategy->EndEpoch(Position(1), layers_.Of(last_gradients_))));
-  }
+  const absl::Status trained = TrainEpoch();
+  if (average_) average_->Update();
+  PRUNELAB_RETURN_IF_ERROR(trained);
   EpochRecord record = std::exchange(epoch_so_far_, EpochRecord());
   sums_.Into(record.measures);
   if (!record.diverged && !std::isfinite(record.measures.train_loss()))
     Diverge("the training loss is not finite", record);
   if (!record.diverged) EvaluateEpoch(record);
-  MeasureNetwork(model_, record.measures);
+  MeasureNetwork(result(), record.measures);
   if (filter_measures_) filter_measures_->EndEpoch(model_, Position().step(), record.measures);
   ++epoch_;
   iteration_ = 0;
   return record;
 }
 
-absl::StatusOr<Model> Trainer::EvaluatedModel() const {
-  if (quantizer_ == nullptr || !quantizer_->rounding()) return model_;
+absl::StatusOr<Model> Trainer::EvaluatedModel() {
+  if (quantizer_ == nullptr || !quantizer_->rounding()) return result();
   PRUNELAB_ASSIGN_OR_RETURN(const WeightedNetwork network, quantizer_->Quantized(model_));
   return ToModel(network, setup_.device);
 }
@@ -372,7 +379,7 @@ void Trainer::EvaluateEpoch(EpochRecord& record) {
   if (due && setup_.config.bn_recalibration_batches() > 0) RecalibrateBatchNorm(record.epoch);
   // Also if the network is not run again: a weight that the last step lost, or one that a masked filter hides.
   record.divergence = LostTensor(model_);
-  absl::StatusOr<Model> evaluated = model_;
+  absl::StatusOr<Model> evaluated = result();
   if (record.divergence.empty()) evaluated = EvaluatedModel();
   if (!evaluated.ok()) record.divergence = std::string(evaluated.status().message());
   const auto evaluate = [&](absl::string_view part, const LabelledImages& images) {
@@ -401,7 +408,7 @@ void Trainer::RecalibrateBatchNorm(int64_t epoch) {
     options.mode = Mode::kTrain;
     // Nothing is dropped: what BN meets in an evaluation are whole activations.
     options.batch_norm_momentum = 1.0 / static_cast<double>(i + 1);  // the plain mean over the batches
-    plan_->Forward(model_, batches_.Get(epoch, i).images, options);
+    plan_->Forward(result(), batches_.Get(epoch, i).images, options);
   }
 }
 

@@ -41,6 +41,7 @@
 #include "ml/quantization/quantized_training.h"
 #include "ml/regularizers/regularizer.h"
 #include "ml/safetensors/safetensors.h"
+#include "ml/training/averaged_network.h"
 #include "ml/training/epoch_measures.h"
 #include "ml/training/epoch_record.h"
 #include "ml/training/filter_measures.h"
@@ -115,8 +116,8 @@ class Trainer {
   int64_t images() const { return sums_.images(); }  // that these steps trained on
 
   // Everything that the rest of the training depends on (ml/execution/saved_state.h): weights, buffers, masks,
-  // the optimizer's moments, the strategy's state, the last gradients if it needs them, the position in the epoch and
-  // its sums so far. Call it between steps, as in on_step.
+  // the optimizer's moments, averages, the strategy's state, the last gradients if it needs them, the position in the
+  // epoch and its sums so far. Call it between steps, as in on_step.
   Safetensors SaveState() const;
   // Resumes training from `state`. `name` is its name in errors: a state of another network or strategy, or an
   // incomplete one; then this object must not be used any more.
@@ -133,8 +134,12 @@ class Trainer {
   // ForwardResult::executed_macs of the last step; 0 before it.
   int64_t executed_macs() const { return executed_macs_; }
 
+  // The network that is trained.
   const Model& model() const { return model_; }
   Model& model() { return model_; }
+  // The network that evaluations are of, and that is what a run leaves: the average of that one's weights if the config
+  // asks for it, as it was at the end of the last call of RunEpoch; else the same.
+  Model& result() { return average_ ? average_->network() : model_; }
   // The plan that observes ranges and rounds, if the config asks for quantization; else null.
   const QuantizedTrainingPlan* quantizer() const { return quantizer_; }
   int64_t iterations_per_epoch() const { return batches_.batches_per_epoch(); }
@@ -164,11 +169,13 @@ class Trainer {
   // For the strategy, where it asks for them. `copy`: the next step writes over `gradients`.
   void KeepGradients(const std::vector<at::Tensor>& gradients, bool copy);
 
+  // The epoch's steps that are left, and what the strategy does after the last.
+  absl::Status TrainEpoch();
   // To the epoch's end, to where it diverges, or to where `setup.stop` says so (Cancelled).
   absl::Status RunSteps();
   void RecalibrateBatchNorm(int64_t epoch);
-  // The network that evaluations are of: the trained one, or the quantized one that it stands for.
-  absl::StatusOr<Model> EvaluatedModel() const;
+  // result(), or the quantized network that it stands for.
+  absl::StatusOr<Model> EvaluatedModel();
   // Evaluates the epoch in `record` if that is due; values that are not finite make it a diverged epoch.
   void EvaluateEpoch(EpochRecord& record);
 
@@ -195,6 +202,7 @@ class Trainer {
   TrainingBatches batches_;
   StepDropout dropout_;
   std::unique_ptr<Optimizer> optimizer_;
+  std::optional<AveragedNetwork> average_;      // if the config asks for it
   std::optional<StepCapture> capture_;          // where steps are captured
   std::optional<HostLead> lead_;                // on a GPU
   std::map<std::string, size_t> conv_weights_;  // conv node -> index of its weight among the model's parameters

@@ -39,6 +39,9 @@ Safetensors Trainer::SaveState() const {
       add(kMomentGroups[k], parameters[i].name, optimizer_->moments()[k][i]);
     }
   }
+  for (size_t i = 0; average_ && average_->started() && i < parameters.size(); ++i) {
+    add(SavedState::AVERAGE, parameters[i].name, average_->averages()[i]);
+  }
   for (const auto& [node, gradient] : last_gradients_) add(SavedState::GRADIENT, node, gradient);
   if (filter_measures_) {
     for (const auto& [node, weight] : filter_measures_->start()) add(SavedState::EPOCH_START, node, weight);
@@ -93,6 +96,10 @@ absl::Status Trainer::LoadState(const Safetensors& file, const std::string& name
       reader.Load(kMomentGroups[k], parameters[i].name, optimizer_->moments()[k][i]);
     }
   }
+  if (average_) average_->set_started(saved.position().epoch() > 0 || saved.position().iteration() > 0);
+  for (size_t i = 0; average_ && average_->started() && i < parameters.size(); ++i) {
+    reader.Load(SavedState::AVERAGE, parameters[i].name, average_->averages()[i]);
+  }
   const std::map<std::string, at::Tensor> masks = TakeMasks(SavedState::MASK, reader);
   std::map<std::string, at::Tensor> start_masks = TakeMasks(SavedState::START_MASK, reader);
   TakeGradients(reader);
@@ -114,6 +121,7 @@ absl::Status Trainer::LoadState(const Safetensors& file, const std::string& name
   // Those of the first stretch are the initial weights, which are available here.
   if (setup_.first_epoch > 0) start_masks_.set_masks(std::move(start_masks));
   SetProgress(saved);
+  if (average_) average_->Update();
   return absl::OkStatus();
 }
 

@@ -117,6 +117,11 @@ absl::Status ValidateQuantization(const Training& training) {
     return FieldError("quantization", absl::StrCat("goes with precision FLOAT32, not ",
                                                    Training::Precision_Name(training.precision())));
   }
+  if (training.has_weight_average()) {
+    return FieldError("quantization",
+                      "does not go with weight_average: the rounding is learnt for the weights of the steps, not for "
+                      "their average");
+  }
   if (training.bn_recalibration_batches() > 0) {
     return FieldError("quantization",
                       "does not go with bn_recalibration_batches: the rounding of weights depends on BatchNorm's "
@@ -159,6 +164,7 @@ absl::Status ValidateTraining(const Training& training) {
   PRUNELAB_RETURN_IF_ERROR(CheckBelowOne("validation_fraction", training.validation_fraction()));
   PRUNELAB_RETURN_IF_ERROR(CheckBelowOne("label_smoothing", training.label_smoothing()));
   PRUNELAB_RETURN_IF_ERROR(CheckNotNegative("clip_gradient_norm", training.clip_gradient_norm()));
+  PRUNELAB_RETURN_IF_ERROR(CheckBelowOne("weight_average.decay", training.weight_average().decay()));
   if (training.has_teacher()) PRUNELAB_RETURN_IF_ERROR(InField("teacher", ValidateTeacher(training.teacher())));
   if (training.has_quantization()) PRUNELAB_RETURN_IF_ERROR(ValidateQuantization(training));
   return CheckAtLeast("validation_seed", training.validation_seed(), 0);

@@ -4,13 +4,15 @@
 
 It needs torch 2.11 and numpy and uses none of the project's code. The network (a ResNet-8), images, labels, masks and
 penalties are those of training_parity.py, next to this file; what is under test is PyTorch's own: torch.optim.AdamW,
-CrossEntropyLoss(label_smoothing=), torch.nn.utils.clip_grad_norm_, torch.nn.functional.kl_div. ml/training/recipes_test.cc trains the same. A case contains
+CrossEntropyLoss(label_smoothing=), torch.nn.utils.clip_grad_norm_, torch.nn.functional.kl_div,
+torch.optim.swa_utils.AveragedModel and update_bn. ml/training/recipes_test.cc trains the same. A case contains
 
     loss        of each epoch, over its images [EPOCHS]
     weights_1, weights_last   parameters after the first step and the last one, as rows of training_parity.py
     buffers     running means and variances after the last step, likewise
     masks       as training_parity.py's, after the last step
-    test        the loss of all images in evaluation after the last step
+    test        the loss of all images in evaluation after the last step, by the averaged network where there is one
+    average, average_buffers   the averaged network's, likewise; its masked weights are zero
     growth      the largest relative difference of a row's number when the images of each batch are in reverse order,
                 which only changes how sums are rounded
 
@@ -24,6 +26,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 import training_parity as parity
 from training_parity import BATCH, IMAGES, PENALTIES, at_start, every_fourth
@@ -33,10 +36,11 @@ EPOCHS, DEPTH, STEPS = 2, 8, 6
 
 class Case:
     def __init__(self, name, masks=None, masked_gradient=False, penalty=None, adamw=None, smoothing=0.0, clip=None,
-                 teacher=None):
+                 teacher=None, decay=None, recalibrate=0):
         self.name, self.masks, self.masked_gradient, self.penalty = name, masks, masked_gradient, penalty
         self.adamw, self.smoothing, self.clip = adamw, smoothing, clip
         self.teacher = teacher  # temperature, weight
+        self.decay, self.recalibrate = decay, recalibrate  # of the weights' average; BatchNorm's batches for it
 
     def optimizer(self, parameters):
         if self.adamw is None:
@@ -70,6 +74,9 @@ CASES = [
     Case("clipped", clip=3.0),
     Case("teacher", teacher=(4, 0.9)),
     Case("teacher_dynamic_cov_smooth", DYNAMIC, penalty="cov", smoothing=0.1, teacher=(2, 0.5)),
+    Case("average", decay=0.8),
+    Case("average_dynamic_cov", DYNAMIC, penalty="cov", decay=0.8),
+    Case("average_masked_adamw_recalibrated", WEIGHTS, True, adamw=ADAMW, decay=0.8, recalibrate=3),
     Case("clipped_dynamic_cov", DYNAMIC, penalty="cov", clip=3.0),
     Case("clipped_masked_adamw", WEIGHTS, True, adamw=ADAMW, clip=1.5),
 ]
@@ -83,6 +90,7 @@ def run(case, reverse):
         conv.masked_gradient = case.masked_gradient
     running = [b for name, b in model.named_buffers() if "num_batches" not in name]
     optimizer = case.optimizer(model.parameters())
+    averaged = case.decay and AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(case.decay))
     images, labels = parity.data()
     iterations = -(-IMAGES // BATCH)
     out, clipped = {"loss": np.zeros(EPOCHS)}, 0
@@ -103,6 +111,8 @@ def run(case, reverse):
             if case.clip:
                 clipped += int(nn.utils.clip_grad_norm_(model.parameters(), case.clip) > case.clip)
             optimizer.step()
+            if averaged:
+                averaged.update_parameters(model)
             if epoch + iteration == 0:
                 out["weights_1"] = parity.table(model.parameters())
     out["weights_last"] = parity.table(model.parameters())
@@ -110,6 +120,17 @@ def run(case, reverse):
     out["masks"] = np.array(parity.mask_summary(convs), dtype=np.int64)
     if case.clip and not reverse:
         print("%-28s clipped %d of %d steps" % (case.name, clipped, EPOCHS * iterations))
+    if averaged:
+        model = averaged.module
+        for own, conv in zip([m for m in model.modules() if isinstance(m, parity.Conv)], convs):
+            own.mask = conv.mask
+            if conv.mask is not None:
+                own.weight.data *= conv.mask
+        if case.recalibrate:
+            order = parity.order_of(EPOCHS - 1)
+            update_bn([images[order[i * BATCH:(i + 1) * BATCH]] for i in range(case.recalibrate)], model)
+        out["average"] = parity.table(model.parameters())
+        out["average_buffers"] = parity.table(b for name, b in model.named_buffers() if "num_batches" not in name)
     model.eval()
     with torch.no_grad():
         out["test"] = np.array([functional.cross_entropy(model(images), labels).item()])
@@ -139,7 +160,7 @@ def main():
     tensors = {"adamw_steps/" + name: array for name, array in adamw_steps().items()}
     for case in CASES:
         out, again = run(case, False), run(case, True)
-        tables = [name for name in out if name.startswith(("weights", "buffers"))]
+        tables = [name for name in out if name.startswith(("weights", "buffers", "average"))]
         # Relative to the tensor's norm, which is a row's second number.
         growth = max((np.abs(out[name] - again[name]) / np.maximum(np.abs(out[name][:, 1:2]), 1e-12)).max()
                      for name in tables)
