@@ -144,6 +144,29 @@ TEST(TeacherTest, WhatIsNoTeacherIsRefusedBeforeTraining) {
   EXPECT_THAT(refusal(own), HasSubstr("is the file that base seed 1 writes"));
 }
 
+// Twelve batches an epoch are three steps, the last of two batches.
+TEST(AccumulationTest, StoppedAtAnyStepItEndsWithTheSameFiles) {
+  const std::string output = Folder("accumulated_undisturbed");
+  ExpectTheSameFilesStoppedAtAnyStep(
+      LoadPhases("accumulate_batches: 5 adamw { learning_rate: 0.01 } clip_gradient_norm: 1 label_smoothing: 0.1",
+                 "phase { name: \"more\" epochs: 16 }"),
+      output, Folder("accumulated_stopped"), {"epochs.jsonl", "result.json", "last.safetensors"});
+  EXPECT_EQ(Records(output).size(), 20u);
+  EXPECT_GT(Records(output).back().measures.test_top1(), 0.5);
+}
+
+TEST(QuantizationTest, LearnsFromATeacherByAccumulatedBatches) {
+  const std::string output = Folder("quantized_undisturbed");
+  ExpectTheSameFilesStoppedAtAnyStep(
+      LoadPhases(
+          absl::StrCat("skipping: false quantization { start_epoch: 2 range_momentum: 0.1 } accumulate_batches: 2 "
+                       "adamw { learning_rate: 0.01 } ",
+                       TeacherText(TeacherPath())),
+          "phase { name: \"more\" epochs: 4 }"),
+      output, Folder("quantized_stopped"), {"epochs.jsonl", "last.safetensors", "quantized.safetensors"});
+  EXPECT_GT(Records(output).back().measures.test_top1(), 0.5);
+}
+
 TEST(WeightAverageTest, StoppedAtAnyStepItEndsWithTheSameFiles) {
   const std::string output = Folder("average_undisturbed");
   ExpectTheSameFilesStoppedAtAnyStep(

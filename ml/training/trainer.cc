@@ -180,11 +180,19 @@ Trainer::Trainer(TrainingSetup setup, ValidationSplit split, Model model)
   }
 }
 
+int64_t Trainer::batches_per_step() const {
+  return std::min<int64_t>(setup_.config.accumulate_batches(), batches_.batches_per_epoch());
+}
+
+int64_t Trainer::iterations_per_epoch() const {
+  return (batches_.batches_per_epoch() + batches_per_step() - 1) / batches_per_step();
+}
+
 StepPosition Trainer::Position(int64_t back) const {
   StepPosition position;
   position.epoch = epoch_;
   position.iteration = iteration_ - back;
-  position.iterations_per_epoch = batches_.batches_per_epoch();
+  position.iterations_per_epoch = iterations_per_epoch();
   position.epochs = TotalEpochs(setup_.config.epochs(), &total_epochs_read_);
   return position;
 }
@@ -281,17 +289,42 @@ void Trainer::KeepGradients(const std::vector<at::Tensor>& gradients, bool copy)
   }
 }
 
+absl::StatusOr<StepTensors*> Trainer::DifferentiateBatches(bool captured, bool last_step, StepTensors& own) {
+  const int64_t epoch = setup_.first_epoch + epoch_, first = iteration_ * batches_per_step();
+  const int64_t end = std::min(first + batches_per_step(), batches_.batches_per_epoch());
+  const int64_t size = setup_.config.batch_size();
+  const auto all_images = static_cast<double>(std::min(end * size, train().size()) - first * size);
+  StepSum sum;
+  StepTensors* step = &own;
+  for (int64_t index = first; index < end; ++index) {
+    StepInputs inputs;
+    inputs.batch = batches_.Get(epoch, index);
+    const int64_t images = inputs.batch.labels.size(0);
+    inputs.kept = dropout_.Draw(epoch, index, images);
+    if (captured) {
+      const StepKind kind = {setup_.strategy->gradient_policy(), setup_.strategy->needs_gradients()};
+      step = capture_->Differentiate(inputs, kind);
+    } else {
+      Differentiate(model_, inputs, last_step, own);
+    }
+    sums_.AddImages(images);
+    // On the CPU a NaN loss ends the epoch at once; on a GPU, checking would synchronize at every step.
+    if (setup_.device.is_cpu() && !std::isfinite(step->loss.item<double>())) {
+      Diverge(absl::StrCat("the training loss of step ", iteration_, " is not finite"), epoch_so_far_);
+      return nullptr;
+    }
+    if (end - first > 1) sum.Add(*step, static_cast<double>(images) / all_images);
+  }
+  if (end - first > 1) sum.MoveInto(*step, /*in_place=*/captured && capture_->replays());
+  return step;
+}
+
 absl::Status Trainer::Step() {
   const StepPosition position = Position();
   PRUNELAB_RETURN_IF_ERROR(UpdateMasks(setup_.strategy->Update(position, layers_.Of(last_gradients_))));
   if (epoch_so_far_.diverged) return absl::OkStatus();
   if ((setup_.rewind_to || setup_.rewind_to_start) && position.step() == 0) Rewind();
 
-  const int64_t epoch = setup_.first_epoch + epoch_;
-  StepInputs inputs;
-  inputs.batch = batches_.Get(epoch, iteration_);
-  const int64_t images = inputs.batch.labels.size(0);
-  inputs.kept = dropout_.Draw(epoch, iteration_, images);
   const bool last_step = iteration_ + 1 == position.iterations_per_epoch;
   const double learning_rate = LearningRate(setup_.config, epoch_, iteration_, position.iterations_per_epoch);
   optimizer_->set_learning_rate(learning_rate);
@@ -300,19 +333,8 @@ absl::Status Trainer::Step() {
   // momentum.
   const bool captured = capture_.has_value() && !last_step && optimizer_->steps_are_alike();
   StepTensors own;
-  StepTensors* step = &own;
-  if (captured) {
-    const StepKind kind = {setup_.strategy->gradient_policy(), setup_.strategy->needs_gradients()};
-    step = capture_->Differentiate(inputs, kind);
-  } else {
-    Differentiate(model_, inputs, last_step, own);
-  }
-  sums_.AddImages(images);
-  // On the CPU a NaN loss ends the epoch at once; on a GPU, checking would synchronize at every step.
-  if (setup_.device.is_cpu() && !std::isfinite(step->loss.item<double>())) {
-    Diverge(absl::StrCat("the training loss of step ", iteration_, " is not finite"), epoch_so_far_);
-    return absl::OkStatus();
-  }
+  PRUNELAB_ASSIGN_OR_RETURN(const StepTensors* const step, DifferentiateBatches(captured, last_step, own));
+  if (step == nullptr) return absl::OkStatus();
   KeepGradients(step->gradients, /*copy=*/captured && capture_->replays());
   setup_.strategy->Observe(position, layers_.Of(last_gradients_));
   if (captured) {
@@ -327,7 +349,7 @@ absl::Status Trainer::Step() {
 }
 
 absl::Status Trainer::RunSteps() {
-  const int64_t iterations = batches_.batches_per_epoch(), epoch = epoch_so_far_.epoch;
+  const int64_t iterations = iterations_per_epoch(), epoch = epoch_so_far_.epoch;
   while (iteration_ < iterations) {
     PRUNELAB_RETURN_IF_ERROR(Step());
     if (epoch_so_far_.diverged) break;
@@ -379,6 +401,7 @@ void Trainer::EvaluateEpoch(EpochRecord& record) {
   if (due && setup_.config.bn_recalibration_batches() > 0) RecalibrateBatchNorm(record.epoch);
   // Also if the network is not run again: a weight that the last step lost, or one that a masked filter hides.
   record.divergence = LostTensor(model_);
+  if (record.divergence.empty() && average_) record.divergence = LostTensor(result());
   absl::StatusOr<Model> evaluated = result();
   if (record.divergence.empty()) evaluated = EvaluatedModel();
   if (!evaluated.ok()) record.divergence = std::string(evaluated.status().message());

@@ -1,7 +1,7 @@
-// The training loop. A step does the following, in this order: the strategy may change the masks; forward pass with
-// masked weights and dropout; loss; backward pass, with gradients by the strategy's policy; the regularizer's gradient
-// is added; the sum is clipped; a step of the optimizer. After an epoch's last step the strategy may change the masks
-// again, and then the epoch is evaluated.
+// The training loop. A step, of one batch or of several, does the following, in this order: the strategy may change the
+// masks; forward pass with masked weights and dropout; loss; backward pass, with gradients by the strategy's policy;
+// the regularizer's gradient is added; the sum is clipped; a step of the optimizer. After an epoch's last step the
+// strategy may change the masks again, and then the epoch is evaluated.
 //
 //   PRUNELAB_ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer, Trainer::Create(std::move(setup)));
 //   while (trainer->epoch() < epochs) {
@@ -50,6 +50,7 @@
 #include "ml/training/penalty.h"
 #include "ml/training/prunable_layers.h"
 #include "ml/training/step_capture.h"
+#include "ml/training/step_sum.h"
 #include "ml/training/training.pb.h"
 
 namespace prunelab {
@@ -142,7 +143,8 @@ class Trainer {
   Model& result() { return average_ ? average_->network() : model_; }
   // The plan that observes ranges and rounds, if the config asks for quantization; else null.
   const QuantizedTrainingPlan* quantizer() const { return quantizer_; }
-  int64_t iterations_per_epoch() const { return batches_.batches_per_epoch(); }
+  // Steps of an epoch, of one batch each or as many as the config accumulates.
+  int64_t iterations_per_epoch() const;
   int64_t train_images() const { return train().size(); }  // an epoch's
 
  private:
@@ -157,7 +159,12 @@ class Trainer {
   // Before a rewinding training's first step: weights and buffers go back; masks stay.
   void Rewind();
 
+  // As many as the config accumulates, or all of an epoch.
+  int64_t batches_per_step() const;
   absl::Status Step();
+  // The first half of the step on all its batches, `captured` or with `own` tensors. Null: a loss is not finite, and
+  // the epoch has diverged.
+  absl::StatusOr<StepTensors*> DifferentiateBatches(bool captured, bool last_step, StepTensors& own);
   // How gradients are computed, before Learn makes of them what the strategy wants learnt.
   GradientPolicy StepPolicy() const;
   // The first half of a step on `inputs`, with `model`, which is this trainer's or one that shares its parameters.

@@ -111,7 +111,7 @@ absl::Status Trainer::LoadState(const Safetensors& file, const std::string& name
   }
   strategy.values.insert(saved.strategy().begin(), saved.strategy().end());
   const int64_t epoch = saved.position().epoch(), iteration = saved.position().iteration();
-  if (epoch < 0 || epoch > setup_.config.epochs() || iteration < 0 || iteration > batches_.batches_per_epoch()) {
+  if (epoch < 0 || epoch > setup_.config.epochs() || iteration < 0 || iteration > iterations_per_epoch()) {
     reader.AddDifference(
         absl::StrCat("is of epoch ", epoch, ", step ", iteration, ", which this training does not have"));
   }

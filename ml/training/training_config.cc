@@ -165,6 +165,7 @@ absl::Status ValidateTraining(const Training& training) {
   PRUNELAB_RETURN_IF_ERROR(CheckBelowOne("label_smoothing", training.label_smoothing()));
   PRUNELAB_RETURN_IF_ERROR(CheckNotNegative("clip_gradient_norm", training.clip_gradient_norm()));
   PRUNELAB_RETURN_IF_ERROR(CheckBelowOne("weight_average.decay", training.weight_average().decay()));
+  PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("accumulate_batches", training.accumulate_batches(), 1));
   if (training.has_teacher()) PRUNELAB_RETURN_IF_ERROR(InField("teacher", ValidateTeacher(training.teacher())));
   if (training.has_quantization()) PRUNELAB_RETURN_IF_ERROR(ValidateQuantization(training));
   return CheckAtLeast("validation_seed", training.validation_seed(), 0);

@@ -36,11 +36,12 @@ EPOCHS, DEPTH, STEPS = 2, 8, 6
 
 class Case:
     def __init__(self, name, masks=None, masked_gradient=False, penalty=None, adamw=None, smoothing=0.0, clip=None,
-                 teacher=None, decay=None, recalibrate=0):
+                 teacher=None, decay=None, recalibrate=0, accumulate=1):
         self.name, self.masks, self.masked_gradient, self.penalty = name, masks, masked_gradient, penalty
         self.adamw, self.smoothing, self.clip = adamw, smoothing, clip
         self.teacher = teacher  # temperature, weight
         self.decay, self.recalibrate = decay, recalibrate  # of the weights' average; BatchNorm's batches for it
+        self.accumulate = accumulate  # batches of a step
 
     def optimizer(self, parameters):
         if self.adamw is None:
@@ -63,6 +64,18 @@ class Case:
 ADAMW = dict(lr=0.01, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1)
 TEACHER = parity.ResNet(14).double().eval()
 parity.initialize(TEACHER)
+
+
+def every_second(epoch, step):
+    return (step + 1) % 2 == 0
+
+
+def decov(features):
+    centred = features - features.mean(0)
+    covariance = centred.T @ centred / len(features)
+    return ((covariance**2).sum() - (covariance.diagonal() ** 2).sum()) / 2
+
+
 DYNAMIC = ("filter", "l1", 0.6, every_fourth)
 WEIGHTS = ("weight", "l1", 0.9, at_start)
 CASES = [
@@ -77,6 +90,10 @@ CASES = [
     Case("average", decay=0.8),
     Case("average_dynamic_cov", DYNAMIC, penalty="cov", decay=0.8),
     Case("average_masked_adamw_recalibrated", WEIGHTS, True, adamw=ADAMW, decay=0.8, recalibrate=3),
+    Case("accumulated", accumulate=3),
+    Case("accumulated_dynamic_decov", ("filter", "l1", 0.6, every_second), penalty="decov", accumulate=3),
+    Case("accumulated_gradient_average_adamw_clipped", ("filter", "gradient", 0.6, every_second), adamw=ADAMW, clip=1.5,
+         decay=0.8, accumulate=3),
     Case("clipped_dynamic_cov", DYNAMIC, penalty="cov", clip=3.0),
     Case("clipped_masked_adamw", WEIGHTS, True, adamw=ADAMW, clip=1.5),
 ]
@@ -92,34 +109,42 @@ def run(case, reverse):
     optimizer = case.optimizer(model.parameters())
     averaged = case.decay and AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(case.decay))
     images, labels = parity.data()
-    iterations = -(-IMAGES // BATCH)
+    features = []  # that the classifier reads
+    model.fc.register_forward_pre_hook(lambda module, inputs: features.append(inputs[0]))
     out, clipped = {"loss": np.zeros(EPOCHS)}, 0
     for epoch in range(EPOCHS):
         order = parity.order_of(epoch)
-        for iteration in range(iterations):
-            batch = order[iteration * BATCH:(iteration + 1) * BATCH]
-            if reverse:
-                batch = batch[::-1]
-            if case.masks and case.masks[3](epoch, iteration):
+        batches = [order[i:i + BATCH] for i in range(0, IMAGES, BATCH)]
+        groups = [batches[i:i + case.accumulate] for i in range(0, len(batches), case.accumulate)]
+        for step, group in enumerate(groups):
+            if case.masks and case.masks[3](epoch, step):
                 parity.set_masks(convs, *case.masks[:3])
             optimizer.zero_grad()
-            loss = case.loss(model, images[batch], labels[batch])
-            loss.backward()
-            out["loss"][epoch] += loss.item() * len(batch) / IMAGES
-            if case.penalty:
+            for batch in group:
+                if reverse:
+                    batch = batch[::-1]
+                share = len(batch) / sum(map(len, group))
+                loss = case.loss(model, images[batch], labels[batch])
+                (loss * share).backward(retain_graph=case.penalty == "decov")
+                out["loss"][epoch] += loss.item() * len(batch) / IMAGES
+                if case.penalty == "decov":
+                    (0.7 * share * decov(features[-1])).backward()
+            for conv in convs:
+                conv.last_gradient = conv.weight.grad.clone()
+            if case.penalty in PENALTIES:
                 (0.7 * PENALTIES[case.penalty](convs)).backward()
             if case.clip:
                 clipped += int(nn.utils.clip_grad_norm_(model.parameters(), case.clip) > case.clip)
             optimizer.step()
             if averaged:
                 averaged.update_parameters(model)
-            if epoch + iteration == 0:
+            if epoch + step == 0:
                 out["weights_1"] = parity.table(model.parameters())
     out["weights_last"] = parity.table(model.parameters())
     out["buffers"] = parity.table(running)
     out["masks"] = np.array(parity.mask_summary(convs), dtype=np.int64)
     if case.clip and not reverse:
-        print("%-28s clipped %d of %d steps" % (case.name, clipped, EPOCHS * iterations))
+        print("%-28s clipped %d of %d steps" % (case.name, clipped, EPOCHS * len(groups)))
     if averaged:
         model = averaged.module
         for own, conv in zip([m for m in model.modules() if isinstance(m, parity.Conv)], convs):
