@@ -103,8 +103,7 @@ class Trainer {
  public:
   // Initial weights come from the seed, or from `setup.initial_weights`. Errors: weights that do not fit the network; a
   // precision that the device does not have; validation data that leave a class nothing to train on; a last batch of
-  // one image before a batch norm of one pixel; a
-  // teacher that is none for this network.
+  // one image before a batch norm of one pixel; a teacher that is none for this network.
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(TrainingSetup setup);
 
   // Trains to the end of epoch() and evaluates. Errors: what the strategy refuses; Cancelled if `setup.stop` returned
