@@ -5,6 +5,8 @@
 
 #include <cstdlib>
 #include <functional>
+#include <set>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -16,6 +18,7 @@
 #include "experiments/config/phases.h"
 #include "experiments/config/run_network.h"
 #include "experiments/config/selection.h"
+#include "google/protobuf/text_format.h"
 #include "ml/base/digest.h"
 #include "ml/base/field_error.h"
 #include "ml/base/files.h"
@@ -650,6 +653,12 @@ TEST(BadConfigTest, Phases) {
   EXPECT_THAT(with("phase { name: 'a' epochs: 2 rewind_to_epoch: 1 }"),
               ElementsAre(HasSubstr("phase[0].rewind_to_epoch: is 1; must be from 0 to 0, the epochs of the phases "
                                     "before")));
+  EXPECT_THAT(with("phase { name: 'a' epochs: 2 adamw { beta1: 0.5 } }"), ElementsAre());
+  EXPECT_THAT(with("phase { name: 'a' epochs: 2 adamw { beta1: 2 } }"),
+              ElementsAre(HasSubstr("phase[0].adamw.beta1: is 2; must be in [0, 1)")));
+  EXPECT_THAT(with("phase { name: 'a' epochs: 2 sgd {} adamw {} }"),
+              ElementsAre(HasSubstr("phase[0].adamw: is set beside sgd, but a phase has one optimizer; leave one of "
+                                    "them out")));
   EXPECT_THAT(with("phase { name: 'a' epochs: 2 sgd { learning_rate: -1 } schedule { step { period: 0 } } }"),
               ElementsAre(HasSubstr("phase[0].sgd.learning_rate: is -1")));
   EXPECT_THAT(with("phase { name: 'a' epochs: 2 pruning { [@TestPruning] { rate: 7 } } "
@@ -718,6 +727,21 @@ TEST(LoadAblationTest, RemovalIsPartOfARunsIdentity) {
   EXPECT_NE(RunId(plain, 1, "data"), RunId(removed, 1, "data"));
   EXPECT_EQ(RunId(by_defaults, 1, "data"), RunId(removed, 1, "data"));
   EXPECT_EQ(ArmDifference(plain, removed), "+ compression: {}\n");
+}
+
+// What is switched on by being there makes another run, also with all its defaults.
+TEST(LoadAblationTest, WhatIsSwitchedOnByBeingThereIsPartOfARunsIdentity) {
+  const auto id_of = [](const std::string& training) {
+    RunConfig config;
+    EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(training, config.mutable_training())) << training;
+    return RunId(config, 1, "data");
+  };
+  std::set<std::string> ids = {id_of("epochs: 3")};
+  for (const char* on : {"quantization {}", "random_resized_crop {}", "weight_average {}", "teacher {}", "adamw {}"}) {
+    EXPECT_TRUE(ids.insert(id_of(absl::StrCat("epochs: 3 ", on))).second) << on;
+  }
+  EXPECT_EQ(id_of("epochs: 3 quantization { weight_bits: 8 }"), id_of("epochs: 3 quantization {}"));
+  EXPECT_EQ(id_of("epochs: 3 color_jitter {}"), id_of("epochs: 3")) << "it changes no colour";
 }
 
 TEST(LoadAblationTest, AFileOfWeightsBringsItsNetwork) {
@@ -932,6 +956,8 @@ TEST(RunIdTest, FollowsWhatARunComputes) {
   };
   // Defaults that are written out, and fields that only say how to run.
   EXPECT_EQ(id, with("base { training { evaluate_every: 1 sgd {} schedule { warmup_epochs: 0 } } }"));
+  // Of a oneof, the choice itself.
+  EXPECT_NE(id, with("base { training { adamw {} } }"));
   EXPECT_EQ(id, with("base { training { checkpoint_every: 7 } dataset { [@TestData] { path: \"/elsewhere\" } } }"));
   EXPECT_EQ(id, with("name: \"other\" seeds { count: 9 } description: \"x\""));
   EXPECT_NE(id, with("base { training { evaluate_every: 2 } }"));

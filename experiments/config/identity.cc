@@ -1,6 +1,7 @@
 #include "experiments/config/identity.h"
 
 #include <map>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -20,26 +21,40 @@ std::string CanonicalOf(const google::protobuf::Message& message) {
   return *std::move(text);
 }
 
-// What CanonicalText leaves out of a phase although it makes another run: a field of sgd that the phase sets to its
-// default has an effect if the run, over which it is merged, has another value.
+bool IsDefault(const google::protobuf::Message& message, const google::protobuf::FieldDescriptor* field) {
+  const std::unique_ptr<google::protobuf::Message> rest(message.New()), alone(message.New());
+  rest->CopyFrom(message);
+  message.GetReflection()->SwapFields(rest.get(), alone.get(), {field});
+  return CanonicalOf(*alone).empty();
+}
+
+// The fields of a phase's optimizer, at `path`, that have their default where the run's have not.
+std::string DefaultsOver(const google::protobuf::Message& runs, const google::protobuf::Message& own,
+                         const std::string& path) {
+  std::vector<const google::protobuf::FieldDescriptor*> fields;
+  own.GetReflection()->ListFields(own, &fields);
+  std::string text;
+  for (const google::protobuf::FieldDescriptor* field : fields) {
+    if (!IsDefault(own, field) || IsDefault(runs, field)) continue;
+    std::string value;
+    google::protobuf::TextFormat::PrintFieldValueToString(own, field, -1, &value);
+    absl::StrAppend(&text, path, ".", field->name(), ": ", value, "\n");
+  }
+  return text;
+}
+
+// What CanonicalText leaves out of a phase although it makes another run: a field of its optimizer that it sets to its
+// default has an effect if the run, over which it is merged, has another value; and so has sgd with all its defaults if
+// the run has another optimizer.
 std::string DefaultsOverTheRuns(const RunConfig& config) {
-  using google::protobuf::FieldDescriptor;
-  const auto is_default = [](const Sgd& sgd, const FieldDescriptor* field) {
-    Sgd rest = sgd, alone;
-    sgd.GetReflection()->SwapFields(&rest, &alone, {field});
-    return CanonicalOf(alone).empty();
-  };
+  const Training& run = config.training();
   std::string text;
   for (int i = 0; i < config.phase_size(); ++i) {
-    const Sgd& own = config.phase(i).sgd();
-    std::vector<const FieldDescriptor*> fields;
-    own.GetReflection()->ListFields(own, &fields);
-    for (const FieldDescriptor* field : fields) {
-      if (!is_default(own, field) || is_default(config.training().sgd(), field)) continue;
-      std::string value;
-      google::protobuf::TextFormat::PrintFieldValueToString(own, field, -1, &value);
-      absl::StrAppend(&text, "phase[", i, "].sgd.", field->name(), ": ", value, "\n");
-    }
+    const Phase& phase = config.phase(i);
+    const std::string sgd = absl::StrCat("phase[", i, "].sgd");
+    if (phase.has_sgd() && run.has_adamw() && CanonicalOf(phase.sgd()).empty()) absl::StrAppend(&text, sgd, ": {}\n");
+    absl::StrAppend(&text, DefaultsOver(run.sgd(), phase.sgd(), sgd),
+                    DefaultsOver(run.adamw(), phase.adamw(), absl::StrCat("phase[", i, "].adamw")));
   }
   return text;
 }
@@ -65,11 +80,14 @@ std::string RunId(const RunConfig& config, int64_t seed, absl::string_view finge
   return Sha256(absl::StrCat(CanonicalConfig(config), "seed: ", seed, "\ndata: ", fingerprint, "\n"));
 }
 
-std::string FullRunId(const RunConfig& config, int64_t seed, absl::string_view data_fingerprint,
-                      absl::string_view weights_digest, absl::string_view source_run_id) {
-  std::string data(data_fingerprint);
-  if (!weights_digest.empty()) absl::StrAppend(&data, "\ninitial_weights: ", weights_digest);
-  if (!source_run_id.empty()) absl::StrAppend(&data, "\nshape of: ", source_run_id);
+std::string FullRunId(const RunConfig& config, int64_t seed, const RunSources& sources) {
+  std::string data = sources.data_fingerprint;
+  const auto add = [&data](absl::string_view what, const std::string& text) {
+    if (!text.empty()) absl::StrAppend(&data, "\n", what, ": ", text);
+  };
+  add("initial_weights", sources.weights_digest);
+  add("teacher", sources.teacher_digest);
+  add("shape of", sources.source_run_id);
   return RunId(config, seed, data);
 }
 

@@ -13,9 +13,16 @@ namespace prunelab {
 // fingerprint. The arm's name and fields marked (prunelab.execution) are not part of it. `config` is an Arm's.
 std::string RunId(const RunConfig& config, int64_t seed, absl::string_view fingerprint);
 
-// RunId with the digest of the run's initial weights, and the identity of the run whose shape it has.
-std::string FullRunId(const RunConfig& config, int64_t seed, absl::string_view data_fingerprint,
-                      absl::string_view weights_digest, absl::string_view source_run_id = "");
+// What a run is computed from besides its config and seed; "" where there is none.
+struct RunSources {
+  std::string data_fingerprint;
+  std::string weights_digest;  // of its initial weights
+  std::string teacher_digest;  // of training.teacher.checkpoint
+  std::string source_run_id;   // the identity of the run whose shape it has
+};
+
+// RunId with all of these.
+std::string FullRunId(const RunConfig& config, int64_t seed, const RunSources& sources);
 
 // How the canonical configs differ, one line for each field: "- training.sgd.learning_rate: 0.1" then "+ ...: 0.2"; ""
 // if they do not.

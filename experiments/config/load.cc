@@ -81,7 +81,8 @@ class Loader {
     for (const absl::Status& status : CheckRun(arm.config, static_cast<uint64_t>(ablation().seeds().first()))) {
       errors_.AddAt(place(ErrorField(status)), ErrorField(status), ErrorText(status));
     }
-    for (const char* field : {"initial_weights", "training.batch_size", "training.validation_fraction"}) {
+    for (const char* field :
+         {"initial_weights", "training.batch_size", "training.validation_fraction", "training.teacher.checkpoint"}) {
       arm.places[field] = place(field);
     }
     arm.places["dataset"] = place("dataset.path");

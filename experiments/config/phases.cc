@@ -40,6 +40,9 @@ void CheckPhase(const Phase& phase, int index, int64_t first_epoch, std::map<std
     refuse("rewind_to_epoch", absl::StrCat("is ", phase.rewind_to_epoch(), "; must be from 0 to ", first_epoch,
                                            ", the epochs of the phases before"));
   }
+  if (phase.has_sgd() && phase.has_adamw()) {
+    refuse("adamw", "is set beside sgd, but a phase has one optimizer; leave one of them out");
+  }
   if (HasIdleWeight(phase.regularization())) {
     refuse("regularization.weight",
            absl::StrCat("is ", phase.regularization().weight(),
@@ -71,7 +74,9 @@ std::vector<RunPhase> PhasesOf(const RunConfig& config) {
     phase.name = own.name();
     phase.first_epoch = first_epoch;
     phase.training.set_epochs(own.epochs());
+    // If the run has the other optimizer, it is replaced.
     if (own.has_sgd()) phase.training.mutable_sgd()->MergeFrom(own.sgd());
+    if (own.has_adamw()) phase.training.mutable_adamw()->MergeFrom(own.adamw());
     if (own.has_schedule()) *phase.training.mutable_schedule() = own.schedule();
     if (own.has_pruning()) phase.pruning = own.pruning();
     if (own.has_regularization()) phase.regularization = own.regularization();

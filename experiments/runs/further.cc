@@ -118,11 +118,11 @@ absl::StatusOr<std::optional<FurtherStart>> FindStart(const std::string& folder,
   const absl::StatusOr<RunResult> result = ReadResult(folder);
   std::string old_id = run_id_of ? run_id_of(old_config) : "";
   if (result.ok() && !old_id.empty() && result->run_id != old_id) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(JoinPath(folder, kResult),
-                     ": its run was made with other data or initial weights (their fingerprint is not what it is now), "
-                     "or has the shape of a run that is another one now, so it cannot be trained further; use another "
-                     "--output"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        JoinPath(folder, kResult),
+        ": its run was made with other data, initial weights or teacher (their fingerprint is not what it "
+        "is now), or has the shape of a run that is another one now, so it cannot be trained further; use another "
+        "--output"));
   }
   if (result.ok() && old_id.empty()) old_id = result->run_id;
   std::string damage;

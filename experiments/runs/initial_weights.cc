@@ -12,18 +12,22 @@
 
 namespace prunelab {
 
-absl::StatusOr<InitialWeights> ReadInitialWeights(const RunConfig& config) {
-  InitialWeights weights;
-  const std::string& path = config.initial_weights();
-  if (path.empty()) return weights;
+absl::StatusOr<WeightsFile> ReadWeightsFile(const std::string& path) {
+  WeightsFile weights;
   const absl::StatusOr<std::string> bytes = ReadFile(UserPath(path), uint64_t{1} << 36);
   if (absl::IsNotFound(bytes.status())) return NoSuchFile(path);
   PRUNELAB_RETURN_IF_ERROR(bytes.status());
-  PRUNELAB_ASSIGN_OR_RETURN(weights.tensors, ParseCheckpointFile(*bytes, path, UserPath(path), &weights.notes));
+  PRUNELAB_ASSIGN_OR_RETURN(weights.file, ParseCheckpointFile(*bytes, path, UserPath(path), &weights.notes));
   // Of an ONNX file the weights may lie in others beside it.
   const bool onnx = LooksLikeOnnx(path, *bytes);
-  weights.digest = Sha256(onnx ? SerializeSafetensors(*weights.tensors) : *bytes);
+  weights.digest = Sha256(onnx ? SerializeSafetensors(weights.file) : *bytes);
   return weights;
+}
+
+absl::StatusOr<InitialWeights> ReadInitialWeights(const RunConfig& config) {
+  if (config.initial_weights().empty()) return InitialWeights();
+  PRUNELAB_ASSIGN_OR_RETURN(WeightsFile read, ReadWeightsFile(config.initial_weights()));
+  return InitialWeights{std::move(read.file), std::move(read.digest), std::move(read.notes)};
 }
 
 absl::StatusOr<Weights> TakeInitialWeights(const RunConfig& config, const Safetensors& file,

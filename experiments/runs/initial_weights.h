@@ -17,9 +17,19 @@ namespace prunelab {
 // What `config.initial_weights` names; no value and "" if it names nothing.
 struct InitialWeights {
   std::optional<Safetensors> tensors;  // as they are in the file
-  std::string digest;                  // SHA-256 of the file; of an ONNX file, of the tensors that it becomes
-  std::vector<std::string> notes;      // what the user should know of an import
+  std::string digest;                  // as in WeightsFile, and so are the notes
+  std::vector<std::string> notes;
 };
+
+// A file that a config names: its tensors, with the network in the metadata if it has one.
+struct WeightsFile {
+  Safetensors file;
+  std::string digest;              // SHA-256 of the file; of an ONNX file, of the tensors that it becomes
+  std::vector<std::string> notes;  // what the user should know of an import
+};
+
+// Errors: as ReadInitialWeights.
+absl::StatusOr<WeightsFile> ReadWeightsFile(const std::string& path);
 
 // Errors: the file cannot be read, or is neither a safetensors nor an ONNX file; NotFound if it does not exist.
 absl::StatusOr<InitialWeights> ReadInitialWeights(const RunConfig& config);

@@ -22,6 +22,7 @@
 #include "ml/regularizers/regularizer.h"
 #include "ml/training/agreement.h"
 #include "ml/training/evaluate.h"
+#include "ml/training/schedule.h"
 #include "ml/training/trainer.h"
 
 namespace prunelab {
@@ -35,7 +36,7 @@ absl::StatusOr<Model> FineTuned(const RemovalRequest& request, const Model& remo
   const RunPhase last = PhasesOf(*request.config).back();
   setup.config = last.training;
   setup.config.set_epochs(request.config->compression().fine_tune_epochs());
-  setup.config.mutable_sgd()->set_learning_rate(request.learning_rate);
+  SetBaseLearningRate(request.learning_rate, setup.config);
   setup.config.clear_schedule();
   setup.config.mutable_schedule()->mutable_constant();
   setup.penalty_weight = last.regularization.weight();
@@ -43,6 +44,7 @@ absl::StatusOr<Model> FineTuned(const RemovalRequest& request, const Model& remo
   setup.device = removed.device();
   setup.initial_weights = ModelToSafetensors(removed);
   setup.initial_weights_name = kRemovedFile;
+  setup.teacher = request.teacher;
   setup.stop = request.stop;
   setup.on_warning = request.on_warning;
   google::protobuf::Any no_pruning;
@@ -59,7 +61,7 @@ absl::StatusOr<Model> FineTuned(const RemovalRequest& request, const Model& remo
                                               ": ", record.divergence));
     }
   }
-  return trainer->model();
+  return trainer->result();
 }
 
 // Latencies in seconds, at batch 1 and 64, of the dense and of the removed network, both prepared for inference.

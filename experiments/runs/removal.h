@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -17,6 +18,7 @@ struct RemovalRequest {
   const RunConfig* config = nullptr;
   const Dataset* dataset = nullptr;
   int64_t seed = 0;
+  std::optional<Model> teacher;                        // that fine-tuning learns from, where the run does
   double learning_rate = 0;                            // of the last epoch: for fine-tuning
   std::function<bool()> stop;                          // called after each step of fine-tuning; may be empty
   std::function<void(const std::string&)> on_warning;  // as TrainingSetup has it

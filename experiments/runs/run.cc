@@ -20,6 +20,8 @@
 #include "experiments/runs/run_checkpoint.h"
 #include "experiments/runs/run_events.h"
 #include "experiments/runs/run_in_folder.h"
+#include "experiments/runs/teacher.h"
+#include "ml/base/field_error.h"
 #include "ml/base/files.h"
 #include "ml/base/plugin.h"
 #include "ml/base/status_macros.h"
@@ -46,6 +48,10 @@ struct RunSetup {
   at::Device device;
   NetworkInfo network;
   InitialWeights weights;  // of the network, all of them, or none
+  RunTeacher teacher;      // on the device
+
+  // What the run is computed from.
+  RunSources sources() const { return {dataset.fingerprint, weights.digest, teacher.digest, request.source_run_id()}; }
 
   int64_t epochs() const { return request.config().training().epochs(); }
 };
@@ -55,17 +61,20 @@ absl::StatusOr<RunSetup> SetUpRun(const RunRequest& request, const Dataset& data
                                                      ? RemovedShape(request.source_folder())
                                                      : BuildRunNetwork(request.config(), dataset.info));
   PRUNELAB_ASSIGN_OR_RETURN(InitialWeights weights, ReadInitialWeights(request.config()));
-  if (FullRunId(request.config(), request.seed(), dataset.fingerprint, weights.digest, request.source_run_id()) !=
-      request.run_id()) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        request.folder(), ": the data or the initial weights have changed since the ablation was started"));
-  }
-  if (weights.tensors) {
-    PRUNELAB_ASSIGN_OR_RETURN(weights.tensors,
-                              StartingWeights(request.config(), request.seed(), *weights.tensors, network));
-  }
   const at::Device device(request.device() == "cuda" ? at::kCUDA : at::kCPU);
-  return RunSetup{request, hooks, dataset, device, std::move(network), std::move(weights)};
+  absl::StatusOr<RunTeacher> teacher = ReadTeacher(request.config().training(), device);
+  if (!teacher.ok()) return InField(kTeacherField, teacher.status());
+  RunSetup setup = {request, hooks, dataset, device, std::move(network), std::move(weights), *std::move(teacher)};
+  if (FullRunId(request.config(), request.seed(), setup.sources()) != request.run_id()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(request.folder(),
+                     ": the data, the initial weights or the teacher have changed since the ablation was started"));
+  }
+  if (setup.weights.tensors) {
+    PRUNELAB_ASSIGN_OR_RETURN(setup.weights.tensors,
+                              StartingWeights(request.config(), request.seed(), *setup.weights.tensors, setup.network));
+  }
+  return setup;
 }
 
 // Trains a run in its folder, from where its checkpoint left it to its result.
@@ -100,6 +109,7 @@ class RunTraining {
     setup.first_epoch = phase.first_epoch;
     setup.initial_weights = setup_.weights.tensors;
     setup.initial_weights_name = config_.initial_weights();
+    setup.teacher = setup_.teacher.model;
     PruningSetup pruning;
     pruning.network = &setup.network;
     pruning.seed = setup.seed;
@@ -218,10 +228,11 @@ class RunTraining {
     removal.config = &config_;
     removal.dataset = &setup_.dataset;
     removal.seed = setup_.request.seed();
+    removal.teacher = setup_.teacher.model;
     removal.learning_rate = run_.records().back().measures.learning_rate();
     removal.stop = setup_.hooks.stop;
     removal.on_warning = [this](const std::string& warning) { run_.Warn(warning); };
-    const absl::Status removed = RemoveAfterTraining(removal, trainer_->model(), run_.folder(), result);
+    const absl::Status removed = RemoveAfterTraining(removal, trainer_->result(), run_.folder(), result);
     // Stopped in the middle, it is done again from the checkpoint after the last step.
     if (removed.ok() || absl::IsCancelled(removed) || absl::IsUnavailable(removed)) return removed;
     result.status = absl::IsDataLoss(removed) ? "diverged" : "failed";
@@ -240,7 +251,7 @@ class RunTraining {
 
   // Writes the run's files. Its result comes last, and after that its checkpoints are not needed any more.
   absl::Status Leave(const RunResult& result) {
-    PRUNELAB_RETURN_IF_ERROR(WriteSafetensors(run_.Path("last.safetensors"), ModelToSafetensors(trainer_->model())));
+    PRUNELAB_RETURN_IF_ERROR(WriteSafetensors(run_.Path("last.safetensors"), ModelToSafetensors(trainer_->result())));
     PRUNELAB_RETURN_IF_ERROR(events_->End(result.status));
     PRUNELAB_RETURN_IF_ERROR(KeepResult(run_.folder(), result).status());
     const bool keep = result.status != "failed" && config_.training().keep_state();
@@ -272,9 +283,7 @@ absl::StatusOr<std::optional<RunResult>> OwnResult(const RunRequest& request) {
 // Returns whether it does.
 absl::StatusOr<bool> MoveToFurther(const RunSetup& setup, RunInFolder& run) {
   const RunRequest& request = setup.request;
-  const auto run_id_of = [&](const RunConfig& config) {
-    return FullRunId(config, request.seed(), setup.dataset.fingerprint, setup.weights.digest, request.source_run_id());
-  };
+  const auto run_id_of = [&](const RunConfig& config) { return FullRunId(config, request.seed(), setup.sources()); };
   PRUNELAB_ASSIGN_OR_RETURN(const std::optional<FurtherStart> further,
                             FindStart(request.folder(), request.arm(), request.config(), run_id_of));
   if (!further) return false;

@@ -113,7 +113,7 @@ class Coordinator {
     request.set_threads(ThreadsForWork(run.macs * run.arm->config.training().batch_size(), sweep_.allotment.threads));
     request.set_code_revision(code_revision_);
     request.set_source_folder(run.source_folder);
-    request.set_source_run_id(run.source_run_id);
+    request.set_source_run_id(run.sources.source_run_id);
     return request;
   }
 

@@ -53,6 +53,9 @@ class DryRunner {
     const absl::Status found = info ? inputs_.CheckWeightsFit(arm, network) : inputs_.WeightsOf(arm).status();
     if (!found.ok() && !absl::IsNotFound(found)) return found;
     Report(found);
+    const absl::Status teacher = info ? inputs_.CheckTeacherFits(arm, network) : inputs_.TeacherOf(arm).status();
+    if (!teacher.ok() && !absl::IsNotFound(teacher)) return teacher;
+    Report(teacher);
     PRUNELAB_ASSIGN_OR_RETURN(const size_t done, CountDone(arm));
     done_ += done;
     if (device_.ok() && done < seeds_.size()) Report(CheckArmPrecision(arm, *device_));

@@ -4,6 +4,7 @@
 
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
+#include "ml/training/distillation.h"
 
 namespace prunelab {
 namespace {
@@ -40,6 +41,28 @@ absl::StatusOr<const InitialWeights*> Inputs::WeightsOf(const Arm& arm) {
   }
   if (!known->second.ok()) return known->second.status();
   return &*known->second;
+}
+
+absl::StatusOr<const RunTeacher*> Inputs::TeacherOf(const Arm& arm) {
+  const std::string& path = arm.config.training().teacher().checkpoint();
+  auto known = teachers_.find(path);
+  if (known == teachers_.end()) {
+    absl::StatusOr<RunTeacher> teacher = ReadTeacher(arm.config.training(), at::kCPU);
+    if (!teacher.ok()) teacher = InArm(arm, kTeacherField, InField(kTeacherField, teacher.status()));
+    known = teachers_.emplace(path, std::move(teacher)).first;
+    if (known->second.ok()) {
+      for (const std::string& note : known->second->notes) Say(note);
+    }
+  }
+  if (!known->second.ok()) return known->second.status();
+  return &*known->second;
+}
+
+absl::Status Inputs::CheckTeacherFits(const Arm& arm, const NetworkInfo& network) {
+  PRUNELAB_ASSIGN_OR_RETURN(const RunTeacher* const teacher, TeacherOf(arm));
+  if (!teacher->model) return absl::OkStatus();
+  const absl::Status fits = InField("training", CheckTeacher(arm.config.training(), teacher->model->info(), network));
+  return fits.ok() ? fits : InArm(arm, kTeacherField, fits);
 }
 
 absl::Status Inputs::CheckWeightsFit(const Arm& arm, const NetworkInfo& network) {

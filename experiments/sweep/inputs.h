@@ -1,4 +1,4 @@
-// The files that runs are computed from: each data set and each file of weights that arms use is read once.
+// The files that runs are computed from: each data set, file of weights and teacher that arms use is read once.
 #pragma once
 
 #include <functional>
@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "experiments/config/arms.h"
 #include "experiments/runs/initial_weights.h"
+#include "experiments/runs/teacher.h"
 #include "ml/data/dataset.h"
 #include "ml/network/network.h"
 
@@ -26,9 +27,12 @@ class Inputs {
   // that has it: what could not be read is not tried again.
   absl::StatusOr<const Dataset*> DatasetOf(const Arm& arm);
   absl::StatusOr<const InitialWeights*> WeightsOf(const Arm& arm);
+  absl::StatusOr<const RunTeacher*> TeacherOf(const Arm& arm);  // on the CPU
 
   // Whether the arm's initial weights, if it has any, are those of the network.
   absl::Status CheckWeightsFit(const Arm& arm, const NetworkInfo& network);
+  // Whether the network can learn from the arm's teacher, if it has one.
+  absl::Status CheckTeacherFits(const Arm& arm, const NetworkInfo& network);
 
  private:
   void Say(const std::string& note);
@@ -36,6 +40,7 @@ class Inputs {
   const std::function<void(const std::string&)> say_;
   std::map<std::string, absl::StatusOr<Dataset>> datasets_;        // by config
   std::map<std::string, absl::StatusOr<InitialWeights>> weights_;  // by path
+  std::map<std::string, absl::StatusOr<RunTeacher>> teachers_;     // by path
   std::set<std::string> said_;
 };
 

@@ -11,6 +11,7 @@
 #include "experiments/config/output_files.h"
 #include "experiments/config/run_network.h"
 #include "experiments/runs/run.h"
+#include "experiments/runs/teacher.h"
 #include "ml/base/check.h"
 #include "ml/base/field_error.h"
 #include "ml/base/file_lock.h"
@@ -27,9 +28,7 @@ namespace {
 absl::StatusOr<std::optional<FurtherStart>> StartOf(const PlannedRun& run) {
   std::function<std::string(const RunConfig&)> run_id_of;
   if (run.dataset != nullptr) {
-    run_id_of = [&](const RunConfig& config) {
-      return FullRunId(config, run.seed, run.dataset->fingerprint, run.weights_digest, run.source_run_id);
-    };
+    run_id_of = [&](const RunConfig& config) { return FullRunId(config, run.seed, run.sources); };
   }
   return FindStart(HoldingFolder(run.folder), run.arm->name, run.arm->config, run_id_of);
 }
@@ -42,8 +41,9 @@ absl::StatusOr<PlannedRun> MakeRun(const RunnerOptions& options, Inputs& inputs,
   run.folder = RunFolder(options, arm, seed);
   PRUNELAB_ASSIGN_OR_RETURN(run.dataset, inputs.DatasetOf(arm));
   PRUNELAB_ASSIGN_OR_RETURN(const InitialWeights* const weights, inputs.WeightsOf(arm));
-  run.weights_digest = weights->digest;
-  run.run_id = FullRunId(arm.config, seed, run.dataset->fingerprint, run.weights_digest);
+  PRUNELAB_ASSIGN_OR_RETURN(const RunTeacher* const teacher, inputs.TeacherOf(arm));
+  run.sources = {run.dataset->fingerprint, weights->digest, teacher->digest, /*source_run_id=*/""};
+  run.run_id = FullRunId(arm.config, seed, run.sources);
   return run;
 }
 
@@ -76,14 +76,13 @@ absl::Status FindSources(const LoadedAblation& loaded, const RunnerOptions& opti
     if (planned != runs.end()) {
       run.source = static_cast<int>(planned - runs.begin());
       run.source_folder = planned->folder;
-      run.source_run_id = planned->run_id;
+      run.sources.source_run_id = planned->run_id;
     } else {
       PRUNELAB_ASSIGN_OR_RETURN(const PlannedRun source, FindDoneSource(loaded, options, inputs, run, name));
       run.source_folder = source.folder;
-      run.source_run_id = source.run_id;
+      run.sources.source_run_id = source.run_id;
     }
-    run.run_id =
-        FullRunId(run.arm->config, run.seed, run.dataset->fingerprint, /*weights_digest=*/"", run.source_run_id);
+    run.run_id = FullRunId(run.arm->config, run.seed, run.sources);
   }
   return absl::OkStatus();
 }
@@ -104,6 +103,7 @@ absl::StatusOr<std::vector<PlannedRun>> PlanRuns(const LoadedAblation& loaded, c
     PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo network, BuildRunNetwork(arm.config, dataset->info));
     PRUNELAB_ASSIGN_OR_RETURN(const int64_t train_images, CheckArmOnData(arm, network, *dataset));
     PRUNELAB_RETURN_IF_ERROR(inputs.CheckWeightsFit(arm, network));
+    PRUNELAB_RETURN_IF_ERROR(inputs.CheckTeacherFits(arm, network));
     for (const int64_t seed : SeedsOf(options.shard, options.seeds)) {
       PRUNELAB_ASSIGN_OR_RETURN(PlannedRun run, MakeRun(options, inputs, arm, seed));
       run.macs = network.MacCount();
@@ -129,16 +129,18 @@ absl::Status CheckArmPrecision(const Arm& arm, c10::Device device) {
 
 absl::Status CheckWeightsStay(const std::vector<PlannedRun>& runs,
                               const std::vector<std::optional<RunResult>>& results) {
-  std::set<std::string> weights;
+  std::set<std::pair<std::string, std::string>> files;  // field, path
   for (const PlannedRun& run : runs) {
-    if (run.arm->config.has_initial_weights()) weights.insert(run.arm->config.initial_weights());
+    const RunConfig& config = run.arm->config;
+    if (config.has_initial_weights()) files.emplace("initial_weights", config.initial_weights());
+    if (config.training().has_teacher()) files.emplace(kTeacherField, config.training().teacher().checkpoint());
   }
-  for (const std::string& path : weights) {
+  for (const auto& [field, path] : files) {
     for (size_t i = 0; i < runs.size(); ++i) {
       const PlannedRun& run = runs[i];
       for (const char* name : kRunFiles) {
         if (results[i] || !SameFile(UserPath(path), JoinPath(run.folder, name))) continue;
-        return absl::InvalidArgumentError(absl::StrCat("initial_weights: ", path, " is the file that ", run.name(),
+        return absl::InvalidArgumentError(absl::StrCat(field, ": ", path, " is the file that ", run.name(),
                                                        " writes; copy it elsewhere, or use another --output"));
       }
     }
@@ -156,8 +158,8 @@ absl::StatusOr<RunState> LookAt(const PlannedRun& run) {
   if (!run.run_id.empty() && result.run_id != run.run_id) {
     return absl::FailedPreconditionError(
         absl::StrCat(path,
-                     ": its run was made with other data or initial weights (their fingerprint is not what it is "
-                     "now), or by a version of the program that named runs otherwise; use another --output"));
+                     ": its run was made with other data, initial weights or teacher (their fingerprint is not what it "
+                     "is now), or by a version of the program that named runs otherwise; use another --output"));
   }
   if (!IsFinished(result)) return state;
   AddTiming(folder, result);

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "c10/core/Device.h"
+#include "experiments/config/identity.h"
 #include "experiments/runs/further.h"
 #include "experiments/sweep/inputs.h"
 #include "experiments/sweep/runner_options.h"
@@ -23,12 +24,12 @@ struct PlannedRun {
   std::string folder;
   const Dataset* dataset = nullptr;  // null in a dry run, which does without data; so is what follows from them
   std::string run_id;
-  std::string weights_digest;  // of its initial weights
-  int64_t macs = 0;            // of one image
-  double images = 0;           // to train in total
-  // The run whose shape this one has, by `from_scratch`: its folder and identity, and its index among the planned runs,
-  // -1 if it was done before.
-  std::string source_folder, source_run_id;
+  RunSources sources;  // what the identity is made from, besides config and seed
+  int64_t macs = 0;    // of one image
+  double images = 0;   // to train in total
+  // The run whose shape this one has, by `from_scratch`: its folder, and its index among the planned runs, -1 if it was
+  // done before. Its identity is among the sources.
+  std::string source_folder;
   int source = -1;
   std::string name() const;  // "dynamic_l1/cov seed 3"
 };
@@ -48,7 +49,7 @@ absl::StatusOr<int64_t> CheckArmOnData(const Arm& arm, const NetworkInfo& networ
 // Refuses an arm whose precision the device would emulate.
 absl::Status CheckArmPrecision(const Arm& arm, c10::Device device);
 
-// Refuses initial weights that a run without a result would overwrite.
+// Refuses initial weights, or a teacher, that a run without a result would overwrite.
 absl::Status CheckWeightsStay(const std::vector<PlannedRun>& runs,
                               const std::vector<std::optional<RunResult>>& results);
 

@@ -288,6 +288,54 @@ TEST(PhasesTest, StoppedAtAnyStepItEndsWithTheSameFiles) {
   ExpectTheSameFilesStoppedAtAnyStep("rewinding", kRewinding);
 }
 
+// Each optimizer in a phase of its own, after the other.
+constexpr char kOptimizers[] = R"pb(
+  base {
+    training { adamw { learning_rate: 0.01 beta1: 0.8 } }
+    phase {
+      name: "dense"
+      epochs: 1
+      adamw { weight_decay: 0 }
+      pruning {
+        [type.googleapis.com/prunelab.NoPruning] {}
+      }
+    }
+    phase { name: "prune" epochs: 2 }
+    phase {
+      name: "fine_tune"
+      epochs: 1
+      sgd { learning_rate: 0.01 momentum: 0.9 }
+      pruning {
+        [type.googleapis.com/prunelab.NoPruning] {}
+      }
+    }
+  }
+)pb";
+
+TEST(PhasesTest, AnOptimizerOfAPhaseIsMergedOverTheRunsOrReplacesIt) {
+  const std::vector<RunPhase> phases = PhasesOf(Load(kOptimizers).arms[0].config);
+  ASSERT_EQ(phases.size(), 3u);
+  EXPECT_EQ(phases[0].training.adamw().weight_decay(), 0);
+  EXPECT_EQ(phases[0].training.adamw().beta1(), 0.8);
+  EXPECT_EQ(phases[1].training.adamw().weight_decay(), 0.01);
+  EXPECT_EQ(phases[1].training.adamw().learning_rate(), 0.01);
+  EXPECT_FALSE(phases[2].training.has_adamw());
+  EXPECT_EQ(phases[2].training.sgd().momentum(), 0.9);
+  ExpectTheSameFilesStoppedAtAnyStep("optimizers", kOptimizers);
+  const std::string output = JoinPath(testing::TempDir(), "phases_test_optimizers_stopped/output");
+  const absl::StatusOr<Safetensors> network = ReadSafetensors(JoinPath(output, "base/1/last.safetensors"));
+  ASSERT_TRUE(network.ok()) << network.status();
+  double masked = 0;
+  for (const auto& [name, mask] : network->tensors) {
+    if (!absl::EndsWith(name, ".mask")) continue;
+    const at::Tensor& weight = network->tensors.at(absl::StrCat(name.substr(0, name.size() - 5), ".weight"));
+    EXPECT_EQ((weight * (1 - mask)).abs().max().item<double>(), 0) << name;
+    masked += (1 - mask).sum().item<double>();
+  }
+  EXPECT_GT(masked, 0);
+  EXPECT_GT(Records(output).back().measures.test_top1(), 0.3);
+}
+
 // The part of all convolution weights that filters have which are masked altogether. `network`: any of the run's.
 double WeightsOfMaskedFilters(const EpochRecord& record, const Safetensors& network) {
   double masked = 0, all = 0;
@@ -464,6 +512,16 @@ class ConfigWriter {
     ways_[name] = static_cast<int>(ways.size());
     return " " + ways[static_cast<size_t>(choice->second)];
   }
+  // `ways`: the optimizers that may be written, "" none.
+  std::string OptimizerText(const std::string& at, const std::vector<std::string>& ways) {
+    const std::string optimizer = Pick(at + "optimizer", ways);
+    return optimizer == " sgd" ? SgdText(at) : optimizer == " adamw" ? AdamWText(at) : "";
+  }
+  std::string AdamWText(const std::string& at) {
+    return absl::StrCat(" adamw {", Pick(at + "adamw rate", {"", "learning_rate: 1e-3", "learning_rate: 0.01"}),
+                        Pick(at + "beta", {"", "beta1: 0.9", "beta1: 0.5"}),
+                        Pick(at + "adamw decay", {"", "weight_decay: 0", "weight_decay: 0.01"}), " }");
+  }
   std::string SgdText(const std::string& at) {
     return absl::StrCat(" sgd {", Pick(at + "rate", {"", "learning_rate: 0.1", "learning_rate: 0.05"}),
                         Pick(at + "momentum", {"", "momentum: 0", "momentum: 0.9"}),
@@ -506,14 +564,16 @@ class ConfigWriter {
   std::string Text() {
     std::string text = absl::StrCat(" training {", Pick("batch", {"", "batch_size: 128", "batch_size: 64"}),
                                     Pick("evaluate", {"", "evaluate_every: 1", "evaluate_every: 2"}),
-                                    Pick("skipping", {"", "skipping: false"}), SgdText("run "), ScheduleText("run "));
+                                    Pick("skipping", {"", "skipping: false"}),
+                                    OptimizerText("run ", {"sgd", "sgd", "adamw"}), ScheduleText("run "));
     const std::string phases = Pick("phases", {"0", "1", "2", "2"});
     const int count = phases[1] - '0';
     absl::StrAppend(&text, count == 0 ? " epochs: 2 }" : " }", PluginsText("run "));
     for (int i = 0; i < count; ++i) {
       const std::string at = absl::StrCat("phase ", i, " ");
-      absl::StrAppend(&text, " phase { name: \"", i, "\"", Pick(at + "epochs", {"epochs: 1", "epochs: 2"}), SgdText(at),
-                      ScheduleText(at), PluginsText(at), Pick(at + "rewind", {"", "", "rewind_to_epoch: 0"}), " }");
+      absl::StrAppend(&text, " phase { name: \"", i, "\"", Pick(at + "epochs", {"epochs: 1", "epochs: 2"}),
+                      OptimizerText(at, {"sgd", "sgd", "adamw", ""}), ScheduleText(at), PluginsText(at),
+                      Pick(at + "rewind", {"", "", "rewind_to_epoch: 0"}), " }");
     }
     return text;
   }
@@ -595,6 +655,20 @@ TEST(IdentityTest, ADefaultInAPhaseIsAnotherRunWhereTheRunsIsAnother) {
     EXPECT_NE(id(run, ""), id(run, phase)) << phase;
     EXPECT_EQ(ArmDifference(config(run, ""), config(run, phase)), absl::StrCat("+ phase[1].sgd.", phase, "\n"));
   }
+  // AdamW in the same way, and each optimizer over the other.
+  const auto id_of = [](const std::string& run, const std::string& phase) {
+    const std::optional<RunConfig> found =
+        ConfigOf(absl::StrCat(" training { ", run, " } phase { name: 'a' epochs: 1 ", phase, " }"));
+    EXPECT_TRUE(found.has_value()) << run << phase;
+    return RunId(*found, 1, "data");
+  };
+  EXPECT_NE(id_of("adamw { weight_decay: 0 }", "adamw { weight_decay: 0.01 }"), id_of("adamw { weight_decay: 0 }", ""));
+  EXPECT_NE(id_of("adamw { beta1: 0.5 }", "adamw { beta1: 0.9 }"), id_of("adamw { beta1: 0.5 }", "adamw {}"));
+  EXPECT_NE(id_of("sgd {}", ""), id_of("adamw {}", ""));
+  EXPECT_NE(id_of("sgd {}", ""), id_of("sgd {}", "adamw {}"));
+  EXPECT_NE(id_of("adamw {}", ""), id_of("adamw {}", "sgd {}"));
+  EXPECT_EQ(id_of("adamw {}", "sgd {}"), id_of("adamw {}", "sgd { momentum: 0 }"));
+  EXPECT_EQ(id_of("sgd {}", ""), id_of("sgd {}", "sgd {}"));
   // If the run has the default, too, it has no effect, and such runs keep their identity.
   EXPECT_EQ(id("momentum: 0.9", "weight_decay: 0 learning_rate: 0.1"), id("momentum: 0.9", ""));
   const RunConfig plain = config("momentum: 0.9", "weight_decay: 0 learning_rate: 0.05");

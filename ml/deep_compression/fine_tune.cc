@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "ml/base/check.h"
+#include "ml/base/status_macros.h"
 #include "ml/data/batches.h"
 #include "ml/execution/plan.h"
 

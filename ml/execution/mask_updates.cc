@@ -10,7 +10,7 @@
 namespace prunelab {
 namespace {
 
-// By conv node, what is left to its weight and to its momentum.
+// By conv node, what is left to its weight and to the moments of its gradient.
 struct Kept {
   std::map<std::string, at::Tensor> weights, momentum;
 };
@@ -38,17 +38,16 @@ Kept KeptBy(const MaskUpdate& update, const std::map<std::string, at::Tensor>& b
 }  // namespace
 
 void ApplyMaskUpdate(const MaskUpdate& update, const StartMasks& start, Model& model,
-                     const std::vector<at::Tensor>& momentum) {
+                     const std::vector<std::vector<at::Tensor>>& moments) {
   const std::map<std::string, at::Tensor> before = model.masks();
   model.SetMasks(start.Intersect(update.masks));
   const Kept kept = KeptBy(update, before, model.masks());
   for (const auto& [node, keep] : kept.weights) model.Get(absl::StrCat(node, ".weight")).detach().mul_(keep);
-  for (size_t i = 0; i < momentum.size(); ++i) {
+  for (size_t i = 0; i < model.parameters().size() && !moments.empty(); ++i) {
     const NamedTensor& parameter = model.parameters()[i];
     const auto keep = kept.momentum.find(parameter.node);
-    if (keep != kept.momentum.end() && parameter.name == absl::StrCat(parameter.node, ".weight")) {
-      momentum[i].mul_(keep->second);
-    }
+    if (keep == kept.momentum.end() || parameter.name != absl::StrCat(parameter.node, ".weight")) continue;
+    for (const std::vector<at::Tensor>& moment : moments) moment[i].mul_(keep->second);
   }
   for (const auto& [name, tensor] : update.new_weights) model.Get(name).detach().copy_(tensor);
   if (!update.new_weights.empty()) start.Zero(model);

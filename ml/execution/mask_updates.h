@@ -2,7 +2,7 @@
 // (ml/training/one_shot.h), and in the conformance tests of strategies.
 //
 //   PRUNELAB_ASSIGN_OR_RETURN(const std::optional<MaskUpdate> update, strategy.Update(position, layers));
-//   if (update) ApplyMaskUpdate(*update, start_masks, model, optimizer.momentum());
+//   if (update) ApplyMaskUpdate(*update, start_masks, model, optimizer.moments());
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -17,11 +17,11 @@ namespace prunelab {
 
 // In this order:
 //   - the masks named become those of the update, less what `start` says must stay masked;
-//   - of these convolutions, weights and momentum are set to zero as the update says: what is masked now, or what is on
-//     now and was off;
+//   - of these convolutions, weights and all moments that the optimizer has are set to zero as the update says: what is
+//     masked now, or what is on now and was off;
 //   - new weights are copied in, and what must stay masked is set to zero in them.
-// `momentum`: by parameter in the model's order; empty if there is none.
+// `moments`: each by parameter in the model's order; none of an optimizer that has none, or without one.
 void ApplyMaskUpdate(const MaskUpdate& update, const StartMasks& start, Model& model,
-                     const std::vector<at::Tensor>& momentum = {});
+                     const std::vector<std::vector<at::Tensor>>& moments = {});
 
 }  // namespace prunelab

@@ -54,11 +54,12 @@ class MaskUpdateTest : public testing::Test {
   }
 
   void Apply(const MaskUpdate& update, const StartMasks& start = {}) {
-    ApplyMaskUpdate(update, start, model_, momentum_);
+    ApplyMaskUpdate(update, start, model_, {momentum_, second_});
   }
 
   Model model_ = MakeModel();
   std::vector<at::Tensor> momentum_ = {Filters({1, 2, 3, 4}), at::ones({4}, at::kDouble)};
+  std::vector<at::Tensor> second_ = {Filters({5, 6, 7, 8}), at::ones({4}, at::kDouble)};
 };
 
 TEST_F(MaskUpdateTest, MasksChangeAndAllElseStays) {
@@ -72,6 +73,7 @@ TEST_F(MaskUpdateTest, WhatIsMaskedBecomesZero) {
   Apply(Update(MaskUpdate::Weights::kZeroMasked, MaskUpdate::Momentum::kZeroMasked));
   EXPECT_TRUE(at::equal(weight(), Filters({1, 2, 3, 0})));
   EXPECT_TRUE(at::equal(momentum_[0], Filters({1, 2, 3, 0})));
+  EXPECT_TRUE(at::equal(second_[0], Filters({5, 6, 7, 0})));
   EXPECT_TRUE(at::equal(momentum_[1], at::ones({4}, at::kDouble))) << "the bias is not masked";
 }
 
@@ -79,6 +81,7 @@ TEST_F(MaskUpdateTest, WhatGrowsBecomesZero) {
   Apply(Update(MaskUpdate::Weights::kZeroGrown, MaskUpdate::Momentum::kZeroGrown));
   EXPECT_TRUE(at::equal(weight(), Filters({0, 2, 3, 4})));
   EXPECT_TRUE(at::equal(momentum_[0], Filters({0, 2, 3, 4})));
+  EXPECT_TRUE(at::equal(second_[0], Filters({0, 6, 7, 8})));
 }
 
 TEST_F(MaskUpdateTest, NothingGrowsWhereNothingWasMasked) {

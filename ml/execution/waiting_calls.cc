@@ -35,8 +35,9 @@ constexpr const char* kWaiting[] = {
     "aten::linalg_inv_ex",
 };
 
-// On the CPU it reads the learning rate by a synchronizing call; a GPU's kernel reads it on the device.
-constexpr char kFusedSgd[] = "aten::_fused_sgd_";
+// On the CPU they read the learning rate or the number of steps by a synchronizing call; a GPU's kernels read these on
+// the device.
+constexpr const char* kFusedSteps[] = {"aten::_fused_sgd_", "aten::_fused_adamw_"};
 
 // What the only watch counts.
 struct Found {
@@ -49,7 +50,13 @@ Found& GlobalFound() {
   return *found;
 }
 std::atomic<bool> g_watching{false};
-thread_local int g_inside_sgd = 0;
+thread_local int g_inside_step = 0;
+
+template <size_t kCount>
+bool IsOneOf(const char* const (&names)[kCount], const at::RecordFunction& call) {
+  return std::any_of(std::begin(names), std::end(names),
+                     [&](const char* name) { return std::strcmp(call.name(), name) == 0; });
+}
 
 // A copy between devices that the host waits for.
 bool WaitsForCopy(const at::RecordFunction& call) {
@@ -68,11 +75,9 @@ bool HasTensorOn(c10::DeviceType device, const at::RecordFunction& call) {
 }
 
 std::unique_ptr<at::ObserverContext> Begin(const at::RecordFunction& call) {
-  if (std::strcmp(call.name(), kFusedSgd) == 0) ++g_inside_sgd;
-  if (g_inside_sgd > 0) return nullptr;
-  const bool waits = std::any_of(std::begin(kWaiting), std::end(kWaiting),
-                                 [&](const char* name) { return std::strcmp(call.name(), name) == 0; });
-  if (!waits && !WaitsForCopy(call)) return nullptr;
+  if (IsOneOf(kFusedSteps, call)) ++g_inside_step;
+  if (g_inside_step > 0) return nullptr;
+  if (!IsOneOf(kWaiting, call) && !WaitsForCopy(call)) return nullptr;
   Found& found = GlobalFound();
   const std::lock_guard<std::mutex> lock(found.mutex);
   if (!found.device || HasTensorOn(*found.device, call)) ++found.counts[call.name()];
@@ -80,7 +85,7 @@ std::unique_ptr<at::ObserverContext> Begin(const at::RecordFunction& call) {
 }
 
 void End(const at::RecordFunction& call, at::ObserverContext*) {
-  if (std::strcmp(call.name(), kFusedSgd) == 0) --g_inside_sgd;
+  if (IsOneOf(kFusedSteps, call)) --g_inside_step;
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // Reads training batches of a data set as a training would, and says how long it took. tools/benchmark/image_loading.py
-// calls it beside torchvision's DataLoader: for each line on standard input, one epoch's first batches are read, and the
-// seconds that they took are a line on standard output.
+// calls it beside torchvision's DataLoader: for each line on standard input, one epoch's first batches are read, and
+// the seconds that they took are a line on standard output.
 #include <ATen/Parallel.h>
 #include <gflags/gflags.h>
 
@@ -41,8 +41,8 @@ absl::Status Main() {
   PRUNELAB_RETURN_IF_ERROR(InField("--training", ValidateTraining(training)));
   PRUNELAB_RETURN_IF_ERROR(InField("--training", CheckBatchSize(training, data.train.size())));
   PRUNELAB_RETURN_IF_ERROR(InField("--training", CheckAugmentation(training, data.train)));
-  TrainingBatches batches(data.train, data.normalization, AugmentationOf(training), training.batch_size(), 1, at::kFloat,
-                          at::kCPU);
+  TrainingBatches batches(data.train, data.normalization, AugmentationOf(training), training.batch_size(), 1,
+                          at::kFloat, at::kCPU);
   const int64_t count = std::max<int64_t>(1, std::min(FLAGS_images, data.train.size()) / training.batch_size());
   int64_t epoch = 0;
   for (std::string line; std::getline(std::cin, line); ++epoch) {

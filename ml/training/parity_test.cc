@@ -1,7 +1,6 @@
 // Compares training steps with PyTorch's. tools/reference/training_parity.py made parity.safetensors and says what it
 // contains. Weights, images and labels follow from integer hashes that both sides compute.
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -14,17 +13,15 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "google/protobuf/text_format.h"
 #include "ml/execution/skipping_plan.h"
-#include "ml/models/model_builder.h"
-#include "ml/models/testing/built_network.h"
 #include "ml/safetensors/safetensors.h"
+#include "ml/training/testing/hashed_training.h"
 #include "ml/training/trainer.h"
 
 namespace prunelab {
 namespace {
 
-constexpr int64_t kSize = 16, kImages = 46, kBatch = 6, kEpochs = 3, kSteps = 24, kEntries = 16;
+constexpr int64_t kEpochs = 3, kSteps = 24;
 
 struct Case {
   const char* name;
@@ -60,84 +57,22 @@ const Case kCases[] = {
     {"resnet56_unstructured", 56, 0.01, kUnstructured, ""},
 };
 
-google::protobuf::Any Plugin(const std::string& text) {
-  google::protobuf::Any any;
-  EXPECT_TRUE(
-      google::protobuf::TextFormat::ParseFromString(absl::StrCat("[type.googleapis.com/prunelab.", text), &any));
-  return any;
-}
-
-std::vector<uint32_t> Hashes(int64_t n, uint32_t salt) {
-  std::vector<uint32_t> hashes(n);
-  for (int64_t i = 0; i < n; ++i) {
-    uint32_t x = static_cast<uint32_t>(i) * 2654435761u + salt * 40503u + 12345u;
-    x = (x ^ (x >> 16)) * 0x45D9F3Bu;
-    x = (x ^ (x >> 15)) * 0x45D9F3Bu;
-    hashes[i] = x ^ (x >> 16);
-  }
-  return hashes;
-}
-
-// The initial weights of the script: convolutions uniform with He's variance, BN about 1 and 0, the linear layer within
-// 1 / sqrt(fan-in). (In the order of parameters every conv weight comes before its BN's weight and bias.)
-void InitializeByHash(Model& model) {
-  const at::NoGradGuard no_gradients;
-  for (size_t index = 0; index < model.parameters().size(); ++index) {
-    const at::Tensor& parameter = model.parameters()[index].tensor;
-    const std::vector<uint32_t> hashes = Hashes(parameter.numel(), static_cast<uint32_t>(index + 1));
-    at::Tensor u = at::empty({parameter.numel()}, at::kDouble);
-    for (int64_t i = 0; i < parameter.numel(); ++i) {
-      u.mutable_data_ptr<double>()[i] = hashes[i] / 2147483648.0 - 1.0;
-    }
-    if (parameter.dim() == 4) {
-      u = u * std::sqrt(6.0 / static_cast<double>(parameter.size(0) * parameter.size(2) * parameter.size(3)));
-    } else if (parameter.dim() == 2) {
-      u = u / std::sqrt(static_cast<double>(parameter.size(1)));
-    } else {
-      u = index % 3 == 1 ? 1.0 + 0.25 * u : 0.1 * u;
-    }
-    parameter.copy_(u.view(parameter.sizes()));
-  }
-}
-
-Dataset HashedData() {
-  Dataset data;
-  data.info = {10, 3, kSize, kSize, kImages, kImages};
-  const std::vector<uint32_t> pixels = Hashes(kImages * 3 * kSize * kSize, 1001), labels = Hashes(kImages, 1002);
-  data.train.images = at::empty({kImages, 3, kSize, kSize}, at::kByte);
-  for (size_t i = 0; i < pixels.size(); ++i) {
-    data.train.images.mutable_data_ptr<uint8_t>()[i] = static_cast<uint8_t>(pixels[i] % 256);
-  }
-  data.train.labels = at::empty({kImages}, at::kLong);
-  for (int64_t i = 0; i < kImages; ++i) data.train.labels.mutable_data_ptr<int64_t>()[i] = labels[i] % 10;
-  data.test = data.train;
-  data.normalization.mean = {0.5, 0.5, 0.5};
-  data.normalization.stddev = {0.5, 0.5, 0.5};
-  return data;
-}
-
-NetworkInfo ResNet(int depth) {
-  ImageDefaults defaults;
-  defaults.height = defaults.width = kSize;
-  return BuiltNetwork(BuildNetwork(Plugin(absl::StrCat("ResNetCifar] { depth: ", depth, " }")), defaults));
-}
-
 TrainingSetup CaseSetup(const Case& test, const Dataset& data, at::ScalarType dtype) {
   TrainingSetup setup;
-  setup.network = ResNet(test.depth);
+  setup.network = HashedResNet(test.depth);
   setup.dataset = &data;
   setup.config.set_epochs(kEpochs);
-  setup.config.set_batch_size(kBatch);
+  setup.config.set_batch_size(kHashedBatch);
   setup.config.set_evaluate_every(kEpochs);
   setup.config.mutable_sgd()->set_learning_rate(test.learning_rate);
   setup.config.mutable_sgd()->set_momentum(0.9);
   setup.config.mutable_sgd()->set_weight_decay(1e-3);
-  setup.seed = 7;
+  setup.seed = kHashedSeed;
   setup.dtype = dtype;
   const std::string pruning = test.pruning[0] ? test.pruning : "NoPruning] {}";
-  setup.strategy = *CreatePruningStrategy(Plugin(pruning), {&setup.network, setup.seed});
+  setup.strategy = *CreatePruningStrategy(PluginOf(pruning), {&setup.network, setup.seed});
   const std::string regularizer = test.regularizer[0] ? test.regularizer : "NoRegularizer] {}";
-  setup.regularizer = *CreateRegularizer(Plugin(regularizer), setup.network);
+  setup.regularizer = *CreateRegularizer(PluginOf(regularizer), setup.network);
   setup.penalty_weight = test.regularizer[0] ? 0.7 : 0;
   return setup;
 }
@@ -155,65 +90,6 @@ at::Tensor Expected(const Case& test, const char* what) {
   return Reference().tensors.at(absl::StrCat(test.name, "/", what));
 }
 
-// A tensor's sum, norm and entries.
-at::Tensor Row(const at::Tensor& tensor) {
-  const at::Tensor flat = tensor.detach().to(at::kDouble).contiguous().flatten();
-  const at::Tensor row = at::empty({kEntries + 2}, at::kDouble);
-  double* numbers = row.mutable_data_ptr<double>();
-  numbers[0] = flat.sum().item<double>();
-  numbers[1] = flat.norm().item<double>();
-  for (uint64_t k = 0; k < kEntries; ++k) {
-    numbers[k + 2] = flat[static_cast<int64_t>((k * 2654435761u + 12345u) % flat.numel())].item<double>();
-  }
-  return row;
-}
-
-std::vector<at::Tensor> Parameters(const Model& model) {
-  std::vector<at::Tensor> tensors;
-  for (const NamedTensor& parameter : model.parameters()) tensors.push_back(parameter.tensor);
-  return tensors;
-}
-
-std::vector<at::Tensor> RunningStatistics(const Model& model) {
-  std::vector<at::Tensor> tensors;
-  for (const NamedTensor& buffer : model.buffers()) {
-    if (!absl::EndsWith(buffer.name, "num_batches_tracked")) tensors.push_back(buffer.tensor);
-  }
-  return tensors;
-}
-
-// The largest difference of a number in a tensor's row, relative to the tensor's norm.
-double RelativeDifference(const std::vector<at::Tensor>& tensors, const at::Tensor& expected) {
-  EXPECT_EQ(static_cast<int64_t>(tensors.size()), expected.size(0));
-  double largest = 0;
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    const at::Tensor row = Row(tensors[i]);
-    const double difference = (row - expected[i]).abs().max().item<double>();
-    // A sum of n entries has the errors of all of them.
-    const double scale =
-        std::max(expected[i][1].item<double>(), 1e-12) * std::sqrt(static_cast<double>(tensors[i].numel()));
-    largest = std::max(largest, difference / scale);
-  }
-  return largest;
-}
-
-// For each convolution the number of unmasked entries, and a sum that depends on where they are.
-at::Tensor MaskSummary(const Model& model) {
-  const at::Tensor summary = at::empty({static_cast<int64_t>(model.info().convs().size()), 2}, at::kLong);
-  int64_t row = 0;
-  for (const ConvInfo& conv : model.info().convs()) {
-    const auto mask = model.masks().find(conv.node);
-    const at::Tensor& weight = model.Get(absl::StrCat(conv.node, ".weight"));
-    const at::Tensor flat =
-        mask == model.masks().end() ? at::ones({weight.size(0)}, at::kDouble) : mask->second.contiguous().flatten();
-    const at::Tensor on = at::nonzero(flat).flatten() + 1;
-    summary[row][0] = on.numel();
-    summary[row][1] = (on * on % 1000003).sum();
-    ++row;
-  }
-  return summary;
-}
-
 // Each case by the reference plan and by the one that skips.
 class ParityTest : public testing::TestWithParam<std::tuple<Case, bool>> {};
 
@@ -226,7 +102,7 @@ TEST_P(ParityTest, Float64) {
   // Logits and gradients at the start.
   Model model = Model::Create(setup.network, at::kDouble, at::kCPU);
   InitializeByHash(model);
-  TrainingBatches batches(data.train, data.normalization, {}, kBatch, setup.seed, at::kDouble, at::kCPU);
+  TrainingBatches batches(data.train, data.normalization, {}, kHashedBatch, setup.seed, at::kDouble, at::kCPU);
   const Batch batch = *batches.Get(0, 0);
   const std::unique_ptr<Plan> owned_plan =
       skipping ? std::unique_ptr<Plan>(new SkippingPlan()) : std::unique_ptr<Plan>(new ReferencePlan());
@@ -239,7 +115,7 @@ TEST_P(ParityTest, Float64) {
     const at::Tensor logits = plan.Forward(model, batch.images, train).logits;
     EXPECT_LT((logits - Expected(test, "logits_train")).abs().max().item<double>(), 1e-9);
     const at::Tensor loss = at::cross_entropy_loss(logits, batch.labels);
-    const std::vector<at::Tensor> gradients = torch::autograd::grad({loss}, Parameters(model));
+    const std::vector<at::Tensor> gradients = torch::autograd::grad({loss}, ParametersOf(model));
     EXPECT_LT(RelativeDifference(gradients, Expected(test, "gradient")), 1e-9);
   }
 
@@ -253,9 +129,9 @@ TEST_P(ParityTest, Float64) {
     for (const int64_t checked : {1, 10}) {
       if (step != checked) continue;
       EXPECT_LT(
-          RelativeDifference(Parameters(trainer->model()), Expected(test, absl::StrCat("weights_", step).c_str())),
+          RelativeDifference(ParametersOf(trainer->model()), Expected(test, absl::StrCat("weights_", step).c_str())),
           1e-9);
-      EXPECT_LT(RelativeDifference(RunningStatistics(trainer->model()),
+      EXPECT_LT(RelativeDifference(RunningStatisticsOf(trainer->model()),
                                    Expected(test, absl::StrCat("buffers_", step).c_str())),
                 1e-9);
     }
@@ -269,13 +145,13 @@ TEST_P(ParityTest, Float64) {
     ASSERT_TRUE(record.ok()) << record.status();
     double sum = 0, bound = 1e-9;
     for (int64_t i = 0; i < 8; ++i) {
-      const int64_t images = i == 7 ? kImages - 7 * kBatch : kBatch;
+      const int64_t images = i == 7 ? kHashedImages - 7 * kHashedBatch : kHashedBatch;
       sum += static_cast<double>(images) * losses[8 * epoch + i].item<double>();
       // If rounding alone changes the loss by more than a tenth of the bound, ten times as much is allowed: the dense
       // and the unstructured ResNet-56 in their last epoch (4e-9 and 8e-8).
       bound = std::max(bound, 10 * growth[8 * epoch + i].item<double>());
     }
-    EXPECT_NEAR(record->measures.train_loss() / (sum / kImages), 1, bound) << "epoch " << epoch;
+    EXPECT_NEAR(record->measures.train_loss() / (sum / kHashedImages), 1, bound) << "epoch " << epoch;
   }
   EXPECT_EQ(step, kSteps);
 }
@@ -290,8 +166,8 @@ TEST_P(ParityTest, Float32AfterOneStep) {
   const std::unique_ptr<Trainer> trainer = *Trainer::Create(std::move(setup));
   InitializeByHash(trainer->model());
   EXPECT_TRUE(absl::IsCancelled(trainer->RunEpoch().status()));
-  EXPECT_LT(RelativeDifference(Parameters(trainer->model()), Expected(test, "weights_1")), 1e-4);
-  EXPECT_LT(RelativeDifference(RunningStatistics(trainer->model()), Expected(test, "buffers_1")), 1e-4);
+  EXPECT_LT(RelativeDifference(ParametersOf(trainer->model()), Expected(test, "weights_1")), 1e-4);
+  EXPECT_LT(RelativeDifference(RunningStatisticsOf(trainer->model()), Expected(test, "buffers_1")), 1e-4);
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, ParityTest, testing::Combine(testing::ValuesIn(kCases), testing::Bool()),
@@ -307,7 +183,7 @@ TEST(MaskParityTest, Float32MasksAreThoseOfFloat64AwayFromTheThreshold) {
        {"DynamicL1] { rate: 0.6 period: 1 }", "DynamicL1] { rate: 0.6 period: 1 importance: L2 }", kMasked}) {
     const bool filters = absl::StrContains(strategy, "DynamicL1");
     const bool squared = absl::StrContains(strategy, "L2");
-    const NetworkInfo network = ResNet(56);
+    const NetworkInfo network = HashedResNet(56);
     Model model = Model::Create(network, at::kFloat, at::kCPU);
     InitializeByHash(model);
     std::vector<PrunableLayer> layers;
@@ -324,7 +200,7 @@ TEST(MaskParityTest, Float32MasksAreThoseOfFloat64AwayFromTheThreshold) {
     const at::Tensor sorted = std::get<0>(at::cat(flat).sort());
     const double rate = filters ? 0.6 : 0.9;
     const double threshold = sorted[static_cast<int64_t>(static_cast<double>(sorted.numel()) * rate)].item<double>();
-    const auto update = (*CreatePruningStrategy(Plugin(strategy), {&network, 1}))->Update({0, 0, 8, 1}, layers);
+    const auto update = (*CreatePruningStrategy(PluginOf(strategy), {&network, 1}))->Update({0, 0, 8, 1}, layers);
     ASSERT_TRUE(update.ok() && update->has_value()) << strategy;
     int64_t compared = 0, equal = 0;
     for (size_t i = 0; i < layers.size(); ++i) {

@@ -9,7 +9,7 @@ namespace {
 constexpr double kPi = 3.14159265358979323846;
 
 double EpochRate(const Training& training, int64_t epoch) {
-  const double base = training.sgd().learning_rate();
+  const double base = BaseLearningRate(training);
   const Schedule& schedule = training.schedule();
   switch (schedule.kind_case()) {
     case Schedule::kStep:
@@ -32,6 +32,18 @@ double EpochRate(const Training& training, int64_t epoch) {
 }
 
 }  // namespace
+
+double BaseLearningRate(const Training& training) {
+  return training.has_adamw() ? training.adamw().learning_rate() : training.sgd().learning_rate();
+}
+
+void SetBaseLearningRate(double learning_rate, Training& training) {
+  if (training.has_adamw()) {
+    training.mutable_adamw()->set_learning_rate(learning_rate);
+  } else {
+    training.mutable_sgd()->set_learning_rate(learning_rate);
+  }
+}
 
 double LearningRate(const Training& training, int64_t epoch, int64_t iteration, int64_t iterations_per_epoch) {
   const double rate = EpochRate(training, epoch);

@@ -8,6 +8,10 @@
 
 namespace prunelab {
 
+// That of the config's optimizer, at which the schedule starts.
+double BaseLearningRate(const Training& training);
+void SetBaseLearningRate(double learning_rate, Training& training);
+
 // The learning rate of step `iteration` of `epoch`, both from 0, for a valid `training` (see ValidateTraining). With
 // base rate b, e the epoch and E all epochs:
 //   constant    b

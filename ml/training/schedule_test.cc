@@ -42,5 +42,21 @@ TEST(ScheduleTest, WarmUpEndsAtTheFullRate) {
   EXPECT_EQ(LearningRate(training, 1, 0, 4), 0.3);
 }
 
+// The rate is that of whichever optimizer is chosen.
+TEST(ScheduleTest, StartsFromTheOptimizersRate) {
+  Training training;
+  training.set_epochs(3);
+  EXPECT_EQ(LearningRate(training, 0, 0, 1), 0.1);
+  training.mutable_adamw();
+  EXPECT_EQ(LearningRate(training, 0, 0, 1), 1e-3);
+  SetBaseLearningRate(0.5, training);
+  EXPECT_EQ(training.adamw().learning_rate(), 0.5);
+  EXPECT_EQ(LearningRate(training, 0, 0, 1), 0.5);
+  training.mutable_sgd();
+  SetBaseLearningRate(0.25, training);
+  EXPECT_FALSE(training.has_adamw());
+  EXPECT_EQ(BaseLearningRate(training), 0.25);
+}
+
 }  // namespace
 }  // namespace prunelab

@@ -6,7 +6,9 @@
 //   strategy.Observe(...);                                 // reads step->gradients
 //   capture.Learn();
 //
-// A step has two halves, and what is between them, the strategy's observation, runs on the host. The first steps of a
+// A step has two halves, and what is between them, the strategy's observation, runs on the host. The first half may run
+// several times, on a batch each; then what they left is added up between the halves (step_sum.h), in the tensors that
+// the second one reads. The first steps of a
 // kind run as they are, because libraries set themselves up in them; then both halves are captured. A step of another
 // kind, or one with masks or inputs of other shapes, begins again. What is captured reads the same memory each time:
 // masks and inputs are copied to where it reads them. If a step cannot be captured, for example because a
@@ -66,7 +68,8 @@ class StepCapture {
   StepCapture(std::unique_ptr<Recorder> recorder, Model& model, StepHalves halves,
               std::function<void(const std::string&)> warn);
 
-  // The first half of a step on `inputs`. The result is valid until the next call.
+  // The first half of a step on `inputs`. The result is valid until the next call, and may be changed until Learn:
+  // where replays() says so, by writing over its tensors.
   StepTensors* Differentiate(const StepInputs& inputs, const StepKind& kind);
   // The second half.
   void Learn();

@@ -17,6 +17,9 @@
 #include "ml/execution/device_arithmetic.h"
 #include "ml/pruning/readers.h"
 #include "ml/training/augmentation.h"
+#include "ml/training/clip_gradients.h"
+#include "ml/training/distillation.h"
+#include "ml/training/make_optimizer.h"
 #include "ml/training/precision.h"
 #include "ml/training/schedule.h"
 #include "ml/training/step_plan.h"
@@ -24,15 +27,6 @@
 
 namespace prunelab {
 namespace {
-
-SgdOptions Options(const Training& config) {
-  SgdOptions options;
-  options.momentum = config.sgd().momentum();
-  options.dampening = config.sgd().dampening();
-  options.nesterov = config.sgd().nesterov();
-  options.weight_decay = config.sgd().weight_decay();
-  return options;
-}
 
 absl::StatusOr<ValidationSplit> SplitOf(const TrainingSetup& setup) {
   if (setup.config.validation_fraction() == 0) return ValidationSplit();
@@ -110,6 +104,10 @@ std::map<std::string, at::Tensor> CopiesOf(const Model& model) {
 
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(TrainingSetup setup) {
   PRUNELAB_RETURN_IF_ERROR(InField("training", CheckPrecision(setup.config, setup.device)));
+  if (setup.teacher) {
+    const absl::Status fits = CheckTeacher(setup.config, setup.teacher->info(), setup.network);
+    if (!fits.ok()) return InField("training", fits);
+  }
   Model model = Model::Create(setup.network, setup.dtype, setup.device);
   if (setup.initial_weights) {
     PRUNELAB_RETURN_IF_ERROR(LoadIntoModel(*setup.initial_weights, setup.initial_weights_name, model));
@@ -145,11 +143,12 @@ Trainer::Trainer(TrainingSetup setup, ValidationSplit split, Model model)
       layers_(model_),
       step_plan_(MakeStepPlan(setup_.config, setup_.device)),
       plan_(MakePlan(setup_.config, setup_.device)),
+      loss_(setup_.config, std::exchange(setup_.teacher, std::nullopt), setup_.device),
       penalty_(*setup_.regularizer, setup_.penalty_weight, model_),
       batches_(train(), setup_.dataset->normalization, AugmentationOf(setup_.config), setup_.config.batch_size(),
                setup_.seed, setup_.dtype, setup_.device, /*ahead=*/setup_.device.is_cuda()),
       dropout_(model_.info(), setup_.seed, setup_.device),
-      optimizer_(model_.parameters(), Options(setup_.config)),
+      optimizer_(MakeOptimizer(setup_.config, model_.parameters())),
       conv_weights_(ConvWeights(model_)),
       sums_(setup_.device) {
   PRUNELAB_CHECK(!setup_.rewind_to || !setup_.rewind_to_start) << "two networks to rewind to";
@@ -165,6 +164,7 @@ Trainer::Trainer(TrainingSetup setup, ValidationSplit split, Model model)
     probe_.emplace(model_, &train(), &setup_.dataset->normalization, setup_.seed);
     setup_.strategy->Attach(*probe_);
   }
+  if (setup_.config.has_weight_average()) average_.emplace(model_, setup_.config.weight_average().decay());
   if (setup_.rewind_to_start) start_ = CopiesOf(model_);
   if (setup_.config.filter_measures()) filter_measures_.emplace(model_);
   if (setup_.config.has_quantization()) {
@@ -175,11 +175,19 @@ Trainer::Trainer(TrainingSetup setup, ValidationSplit split, Model model)
   }
 }
 
+int64_t Trainer::batches_per_step() const {
+  return std::min<int64_t>(setup_.config.accumulate_batches(), batches_.batches_per_epoch());
+}
+
+int64_t Trainer::iterations_per_epoch() const {
+  return (batches_.batches_per_epoch() + batches_per_step() - 1) / batches_per_step();
+}
+
 StepPosition Trainer::Position(int64_t back) const {
   StepPosition position;
   position.epoch = epoch_;
   position.iteration = iteration_ - back;
-  position.iterations_per_epoch = batches_.batches_per_epoch();
+  position.iterations_per_epoch = iterations_per_epoch();
   position.epochs = TotalEpochs(setup_.config.epochs(), &total_epochs_read_);
   return position;
 }
@@ -192,7 +200,7 @@ absl::Status Trainer::UpdateMasks(const absl::StatusOr<std::optional<MaskUpdate>
   PRUNELAB_RETURN_IF_ERROR(update.status());
   if (!*update) return absl::OkStatus();
   const std::map<std::string, at::Tensor> before = model_.masks();
-  ApplyMaskUpdate(**update, start_masks_, model_, optimizer_.momentum());
+  ApplyMaskUpdate(**update, start_masks_, model_, optimizer_->moments());
   epoch_so_far_.measures.set_mask_updates(epoch_so_far_.measures.mask_updates() + 1);
   sums_.AddMaskChanges(model_, before);
   if (filter_measures_) filter_measures_->CountChanges(before, model_.masks(), Position().step());
@@ -220,16 +228,15 @@ void Trainer::Differentiate(Model& model, const StepInputs& inputs, bool last_st
   options.policy = StepPolicy();
   options.capture = penalty_.activation_nodes();
   options.kept = inputs.kept;
-  const at::Tensor& labels = inputs.batch.labels;
   const ForwardResult result = step_plan_->Forward(model, inputs.batch.images, options);
   executed_macs_ = result.executed_macs;
-  const at::Tensor loss = at::cross_entropy_loss(result.logits, labels);
+  const at::Tensor loss = loss_.Of(result.logits, inputs.batch);
   step.activations = penalty_.OfActivations(result.captured);
   step.gradients = penalty_.Differentiate(loss, step.activations, last_step || setup_.strategy->needs_gradients());
   // A graph that is kept alive would tie the parameters' gradients to the stream that it was made on.
   if (step.activations.value.defined()) step.activations.value = step.activations.value.detach();
   step.loss = loss.detach();
-  sums_.AddBatch(step.loss, result.logits.detach(), labels);
+  sums_.AddBatch(step.loss, result.logits.detach(), inputs.batch.labels);
 }
 
 void Trainer::Learn(const Model& model, bool last_step, StepTensors& step) {
@@ -263,7 +270,9 @@ void Trainer::Learn(const Model& model, bool last_step, StepTensors& step) {
     at::Tensor& gradient = gradients[conv_weights_.at(node)];
     gradient = at::mul(gradient, mask);
   }
-  optimizer_.Step(gradients);
+  // Of what the optimizer gets, so that what masked weights do not learn shortens no other gradient.
+  const double norm = setup_.config.clip_gradient_norm();
+  optimizer_->Step(norm > 0 ? ClippedToNorm(gradients, norm) : gradients);
 }
 
 void Trainer::KeepGradients(const std::vector<at::Tensor>& gradients, bool copy) {
@@ -275,39 +284,52 @@ void Trainer::KeepGradients(const std::vector<at::Tensor>& gradients, bool copy)
   }
 }
 
+absl::StatusOr<StepTensors*> Trainer::DifferentiateBatches(bool captured, bool last_step, StepTensors& own) {
+  const int64_t epoch = setup_.first_epoch + epoch_, first = iteration_ * batches_per_step();
+  const int64_t end = std::min(first + batches_per_step(), batches_.batches_per_epoch());
+  const int64_t size = setup_.config.batch_size();
+  const auto all_images = static_cast<double>(std::min(end * size, train().size()) - first * size);
+  StepSum sum;
+  StepTensors* step = &own;
+  for (int64_t index = first; index < end; ++index) {
+    StepInputs inputs;
+    PRUNELAB_ASSIGN_OR_RETURN(inputs.batch, batches_.Get(epoch, index));
+    const int64_t images = inputs.batch.labels.size(0);
+    inputs.kept = dropout_.Draw(epoch, index, images);
+    if (captured) {
+      const StepKind kind = {setup_.strategy->gradient_policy(), setup_.strategy->needs_gradients()};
+      step = capture_->Differentiate(inputs, kind);
+    } else {
+      Differentiate(model_, inputs, last_step, own);
+    }
+    sums_.AddImages(images);
+    // On the CPU a NaN loss ends the epoch at once; on a GPU, checking would synchronize at every step.
+    if (setup_.device.is_cpu() && !std::isfinite(step->loss.item<double>())) {
+      Diverge(absl::StrCat("the training loss of step ", iteration_, " is not finite"), epoch_so_far_);
+      return nullptr;
+    }
+    if (end - first > 1) sum.Add(*step, static_cast<double>(images) / all_images);
+  }
+  if (end - first > 1) sum.MoveInto(*step, /*in_place=*/captured && capture_->replays());
+  return step;
+}
+
 absl::Status Trainer::Step() {
   const StepPosition position = Position();
-  const int64_t epoch = setup_.first_epoch + epoch_;
-  // First, because images may be unreadable now: then nothing has changed yet.
-  StepInputs inputs;
-  PRUNELAB_ASSIGN_OR_RETURN(inputs.batch, batches_.Get(epoch, iteration_));
   PRUNELAB_RETURN_IF_ERROR(UpdateMasks(setup_.strategy->Update(position, layers_.Of(last_gradients_))));
   if (epoch_so_far_.diverged) return absl::OkStatus();
   if ((setup_.rewind_to || setup_.rewind_to_start) && position.step() == 0) Rewind();
 
-  const int64_t images = inputs.batch.labels.size(0);
-  inputs.kept = dropout_.Draw(epoch, iteration_, images);
   const bool last_step = iteration_ + 1 == position.iterations_per_epoch;
   const double learning_rate = LearningRate(setup_.config, epoch_, iteration_, position.iterations_per_epoch);
-  optimizer_.set_learning_rate(learning_rate);
+  optimizer_->set_learning_rate(learning_rate);
 
-  // Not captured are an epoch's last step, which is measured and may have fewer images, and the one that starts the
+  // Not captured are an epoch's last step, which is measured and may have fewer images, and the one that starts SGD's
   // momentum.
-  const bool captured = capture_.has_value() && !last_step && optimizer_.started();
+  const bool captured = capture_.has_value() && !last_step && optimizer_->steps_are_alike();
   StepTensors own;
-  StepTensors* step = &own;
-  if (captured) {
-    const StepKind kind = {setup_.strategy->gradient_policy(), setup_.strategy->needs_gradients()};
-    step = capture_->Differentiate(inputs, kind);
-  } else {
-    Differentiate(model_, inputs, last_step, own);
-  }
-  sums_.AddImages(images);
-  // On the CPU a NaN loss ends the epoch at once; on a GPU, checking would synchronize at every step.
-  if (setup_.device.is_cpu() && !std::isfinite(step->loss.item<double>())) {
-    Diverge(absl::StrCat("the training loss of step ", iteration_, " is not finite"), epoch_so_far_);
-    return absl::OkStatus();
-  }
+  PRUNELAB_ASSIGN_OR_RETURN(const StepTensors* const step, DifferentiateBatches(captured, last_step, own));
+  if (step == nullptr) return absl::OkStatus();
   KeepGradients(step->gradients, /*copy=*/captured && capture_->replays());
   setup_.strategy->Observe(position, layers_.Of(last_gradients_));
   if (captured) {
@@ -315,13 +337,14 @@ absl::Status Trainer::Step() {
   } else {
     Learn(model_, last_step, own);
   }
+  if (average_) average_->AddStep();
   epoch_so_far_.measures.set_learning_rate(learning_rate);
   ++iteration_;
   return absl::OkStatus();
 }
 
 absl::Status Trainer::RunSteps() {
-  const int64_t iterations = batches_.batches_per_epoch(), epoch = epoch_so_far_.epoch;
+  const int64_t iterations = iterations_per_epoch(), epoch = epoch_so_far_.epoch;
   while (iteration_ < iterations) {
     PRUNELAB_RETURN_IF_ERROR(Step());
     if (epoch_so_far_.diverged) break;
@@ -335,30 +358,35 @@ absl::Status Trainer::RunSteps() {
   return absl::OkStatus();
 }
 
+absl::Status Trainer::TrainEpoch() {
+  PRUNELAB_RETURN_IF_ERROR(RunSteps());
+  if (epoch_so_far_.diverged) return absl::OkStatus();
+  return UpdateMasks(setup_.strategy->EndEpoch(Position(1), layers_.Of(last_gradients_)));
+}
+
 absl::StatusOr<EpochRecord> Trainer::RunEpoch() {
   const DeviceArithmetic arithmetic(DeviceArithmetic::Float32::kIeee);
   epoch_so_far_.epoch = setup_.first_epoch + epoch_;
   if (quantizer_ != nullptr) {
     quantizer_->set_rounding(epoch_so_far_.epoch >= setup_.config.quantization().start_epoch());
   }
-  PRUNELAB_RETURN_IF_ERROR(RunSteps());
-  if (!epoch_so_far_.diverged) {
-    PRUNELAB_RETURN_IF_ERROR(UpdateMasks(setup_.strategy->EndEpoch(Position(1), layers_.Of(last_gradients_))));
-  }
+  const absl::Status trained = TrainEpoch();
+  if (average_) average_->Update();
+  PRUNELAB_RETURN_IF_ERROR(trained);
   EpochRecord record = std::exchange(epoch_so_far_, EpochRecord());
   sums_.Into(record.measures);
   if (!record.diverged && !std::isfinite(record.measures.train_loss()))
     Diverge("the training loss is not finite", record);
   if (!record.diverged) PRUNELAB_RETURN_IF_ERROR(EvaluateEpoch(record));
-  MeasureNetwork(model_, record.measures);
+  MeasureNetwork(result(), record.measures);
   if (filter_measures_) filter_measures_->EndEpoch(model_, Position().step(), record.measures);
   ++epoch_;
   iteration_ = 0;
   return record;
 }
 
-absl::StatusOr<Model> Trainer::EvaluatedModel() const {
-  if (quantizer_ == nullptr || !quantizer_->rounding()) return model_;
+absl::StatusOr<Model> Trainer::EvaluatedModel() {
+  if (quantizer_ == nullptr || !quantizer_->rounding()) return result();
   PRUNELAB_ASSIGN_OR_RETURN(const WeightedNetwork network, quantizer_->Quantized(model_));
   return ToModel(network, setup_.device);
 }
@@ -370,7 +398,8 @@ absl::Status Trainer::EvaluateEpoch(EpochRecord& record) {
   }
   // Also if the network is not run again: a weight that the last step lost, or one that a masked filter hides.
   record.divergence = LostTensor(model_);
-  absl::StatusOr<Model> evaluated = model_;
+  if (record.divergence.empty() && average_) record.divergence = LostTensor(result());
+  absl::StatusOr<Model> evaluated = result();
   if (record.divergence.empty()) evaluated = EvaluatedModel();
   if (!evaluated.ok()) record.divergence = std::string(evaluated.status().message());
   const auto evaluate = [&](absl::string_view part, const LabelledImages& images) -> absl::StatusOr<Evaluation> {
@@ -404,7 +433,7 @@ absl::Status Trainer::RecalibrateBatchNorm(int64_t epoch) {
     // Nothing is dropped: what BN meets in an evaluation are whole activations.
     options.batch_norm_momentum = 1.0 / static_cast<double>(i + 1);  // the plain mean over the batches
     PRUNELAB_ASSIGN_OR_RETURN(const Batch batch, batches_.Get(epoch, i));
-    plan_->Forward(model_, batch.images, options);
+    plan_->Forward(result(), batch.images, options);
   }
   return absl::OkStatus();
 }

@@ -1,6 +1,7 @@
-// The training loop. A step does the following, in this order: the strategy may change the masks; forward pass with
-// masked weights and dropout; loss; backward pass, with gradients by the strategy's policy; the regularizer's gradient
-// is added; SGD. After an epoch's last step the strategy may change the masks again, and then the epoch is evaluated.
+// The training loop. A step, of one batch or of several, does the following, in this order: the strategy may change the
+// masks; forward pass with masked weights and dropout; loss; backward pass, with gradients by the strategy's policy;
+// the regularizer's gradient is added; the sum is clipped; a step of the optimizer. After an epoch's last step the
+// strategy may change the masks again, and then the epoch is evaluated.
 //
 //   PRUNELAB_ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer, Trainer::Create(std::move(setup)));
 //   while (trainer->epoch() < epochs) {
@@ -40,13 +41,16 @@
 #include "ml/quantization/quantized_training.h"
 #include "ml/regularizers/regularizer.h"
 #include "ml/safetensors/safetensors.h"
+#include "ml/training/averaged_network.h"
 #include "ml/training/epoch_measures.h"
 #include "ml/training/epoch_record.h"
 #include "ml/training/filter_measures.h"
+#include "ml/training/loss.h"
+#include "ml/training/optimizer.h"
 #include "ml/training/penalty.h"
 #include "ml/training/prunable_layers.h"
-#include "ml/training/sgd.h"
 #include "ml/training/step_capture.h"
+#include "ml/training/step_sum.h"
 #include "ml/training/training.pb.h"
 
 namespace prunelab {
@@ -73,6 +77,8 @@ struct TrainingSetup {
   // and stay masked, unless the strategy lets them return (start_masks.h).
   std::optional<Safetensors> initial_weights;
   std::string initial_weights_name;  // their name in errors
+  // The network that this one learns from, where the config has a teacher, on the device in `dtype`.
+  std::optional<Model> teacher;
   // For a run that is trained in several stretches, each by its own trainer: this trainer's place in the run, and the
   // state at the end of the previous stretch (weights, buffers and masks of the whole network; masks as in
   // initial_weights).
@@ -97,7 +103,7 @@ class Trainer {
  public:
   // Initial weights come from the seed, or from `setup.initial_weights`. Errors: weights that do not fit the network; a
   // precision that the device does not have; validation data that leave a class nothing to train on; a last batch of
-  // one image before a batch norm of one pixel.
+  // one image before a batch norm of one pixel; a teacher that is none for this network.
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(TrainingSetup setup);
 
   // Trains to the end of epoch() and evaluates. Errors: what the strategy refuses; Cancelled if `setup.stop` returned
@@ -110,8 +116,8 @@ class Trainer {
   int64_t images() const { return sums_.images(); }  // that these steps trained on
 
   // Everything that the rest of the training depends on (ml/execution/saved_state.h): weights, buffers, masks,
-  // momentum, the strategy's state, the last gradients if it needs them, the position in the epoch and its sums so far.
-  // Call it between steps, as in on_step.
+  // the optimizer's moments, averages, the strategy's state, the last gradients if it needs them, the position in the
+  // epoch and its sums so far. Call it between steps, as in on_step.
   Safetensors SaveState() const;
   // Resumes training from `state`. `name` is its name in errors: a state of another network or strategy, or an
   // incomplete one; then this object must not be used any more.
@@ -128,11 +134,16 @@ class Trainer {
   // ForwardResult::executed_macs of the last step; 0 before it.
   int64_t executed_macs() const { return executed_macs_; }
 
+  // The network that is trained.
   const Model& model() const { return model_; }
   Model& model() { return model_; }
+  // The network that evaluations are of, and that is what a run leaves: the average of that one's weights if the config
+  // asks for it, as it was at the end of the last call of RunEpoch; else the same.
+  Model& result() { return average_ ? average_->network() : model_; }
   // The plan that observes ranges and rounds, if the config asks for quantization; else null.
   const QuantizedTrainingPlan* quantizer() const { return quantizer_; }
-  int64_t iterations_per_epoch() const { return batches_.batches_per_epoch(); }
+  // Steps of an epoch, of one batch each or as many as the config accumulates.
+  int64_t iterations_per_epoch() const;
   int64_t train_images() const { return train().size(); }  // an epoch's
 
  private:
@@ -147,22 +158,30 @@ class Trainer {
   // Before a rewinding training's first step: weights and buffers go back; masks stay.
   void Rewind();
 
+  // As many as the config accumulates, or all of an epoch.
+  int64_t batches_per_step() const;
   absl::Status Step();
+  // The first half of the step on all its batches, `captured` or with `own` tensors. Null: a loss is not finite, and
+  // the epoch has diverged.
+  absl::StatusOr<StepTensors*> DifferentiateBatches(bool captured, bool last_step, StepTensors& own);
   // How gradients are computed, before Learn makes of them what the strategy wants learnt.
   GradientPolicy StepPolicy() const;
   // The first half of a step on `inputs`, with `model`, which is this trainer's or one that shares its parameters.
   // Neither half synchronizes with the device, except in an epoch's last step.
   void Differentiate(Model& model, const StepInputs& inputs, bool last_step, StepTensors& step);
-  // The second half: removes what masked weights must not learn, adds the penalty's gradient, and makes an SGD step.
+  // The second half: removes what masked weights must not learn, adds the penalty's gradient, clips the sum, and makes
+  // a step of the optimizer.
   void Learn(const Model& model, bool last_step, StepTensors& step);
   // For the strategy, where it asks for them. `copy`: the next step writes over `gradients`.
   void KeepGradients(const std::vector<at::Tensor>& gradients, bool copy);
 
+  // The epoch's steps that are left, and what the strategy does after the last.
+  absl::Status TrainEpoch();
   // To the epoch's end, to where it diverges, or to where `setup.stop` says so (Cancelled).
   absl::Status RunSteps();
   absl::Status RecalibrateBatchNorm(int64_t epoch);
-  // The network that evaluations are of: the trained one, or the quantized one that it stands for.
-  absl::StatusOr<Model> EvaluatedModel() const;
+  // result(), or the quantized network that it stands for.
+  absl::StatusOr<Model> EvaluatedModel();
   // Evaluates the epoch in `record` if that is due; values that are not finite make it a diverged epoch.
   absl::Status EvaluateEpoch(EpochRecord& record);
 
@@ -184,10 +203,12 @@ class Trainer {
   std::unique_ptr<Plan> step_plan_;             // in the precision of the config
   QuantizedTrainingPlan* quantizer_ = nullptr;  // that plan, with quantization
   std::unique_ptr<Plan> plan_;                  // in the model's own precision: for evaluation
+  TrainingLoss loss_;
   StepPenalty penalty_;
   TrainingBatches batches_;
   StepDropout dropout_;
-  SgdOptimizer optimizer_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::optional<AveragedNetwork> average_;      // if the config asks for it
   std::optional<StepCapture> capture_;          // where steps are captured
   std::optional<HostLead> lead_;                // on a GPU
   std::map<std::string, size_t> conv_weights_;  // conv node -> index of its weight among the model's parameters

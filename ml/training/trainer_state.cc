@@ -13,6 +13,9 @@
 namespace prunelab {
 namespace {
 
+// Of the optimizer's moments, in their order.
+constexpr SavedState::Group kMomentGroups[] = {SavedState::MOMENTUM, SavedState::SECOND_MOMENT};
+
 // A copy on the host, so that training can continue while it is written.
 at::Tensor Copied(const at::Tensor& tensor) {
   return tensor.detach().to(at::kCPU, tensor.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
@@ -31,8 +34,13 @@ Safetensors Trainer::SaveState() const {
   // With the shape that they have: a weight mask that happens to be the same in each filter stays a weight mask.
   for (const auto& [node, mask] : model_.masks()) add(SavedState::MASK, node, mask);
   for (const auto& [node, mask] : start_masks_.masks()) add(SavedState::START_MASK, node, mask);
-  for (size_t i = 0; i < optimizer_.momentum().size(); ++i) {
-    add(SavedState::MOMENTUM, parameters[i].name, optimizer_.momentum()[i]);
+  for (size_t k = 0; k < optimizer_->moments().size(); ++k) {
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      add(kMomentGroups[k], parameters[i].name, optimizer_->moments()[k][i]);
+    }
+  }
+  for (size_t i = 0; average_ && average_->started() && i < parameters.size(); ++i) {
+    add(SavedState::AVERAGE, parameters[i].name, average_->averages()[i]);
   }
   for (const auto& [node, gradient] : last_gradients_) add(SavedState::GRADIENT, node, gradient);
   if (filter_measures_) {
@@ -60,7 +68,7 @@ SavedState Trainer::Progress() const {
   position.set_mask_updates(epoch_so_far_.measures.mask_updates());
   position.set_mask_changes(values.mask_changes);
   position.set_returned_filters(values.returned_filters);
-  position.set_optimizer_started(optimizer_.started());
+  position.set_optimizer_started(optimizer_->steps());
   SavedState::Sums& sums = *saved.mutable_sums();
   sums.set_loss(values.loss);
   sums.set_learning_rate(epoch_so_far_.measures.learning_rate());
@@ -83,8 +91,14 @@ absl::Status Trainer::LoadState(const Safetensors& file, const std::string& name
   const std::vector<NamedTensor>& parameters = model_.parameters();
   for (const NamedTensor& parameter : parameters) reader.Load(SavedState::NETWORK, parameter.name, parameter.tensor);
   for (const NamedTensor& buffer : model_.buffers()) reader.Load(SavedState::NETWORK, buffer.name, buffer.tensor);
-  for (size_t i = 0; i < optimizer_.momentum().size(); ++i) {
-    reader.Load(SavedState::MOMENTUM, parameters[i].name, optimizer_.momentum()[i]);
+  for (size_t k = 0; k < optimizer_->moments().size(); ++k) {
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      reader.Load(kMomentGroups[k], parameters[i].name, optimizer_->moments()[k][i]);
+    }
+  }
+  if (average_) average_->set_started(saved.position().epoch() > 0 || saved.position().iteration() > 0);
+  for (size_t i = 0; average_ && average_->started() && i < parameters.size(); ++i) {
+    reader.Load(SavedState::AVERAGE, parameters[i].name, average_->averages()[i]);
   }
   const std::map<std::string, at::Tensor> masks = TakeMasks(SavedState::MASK, reader);
   std::map<std::string, at::Tensor> start_masks = TakeMasks(SavedState::START_MASK, reader);
@@ -97,7 +111,7 @@ absl::Status Trainer::LoadState(const Safetensors& file, const std::string& name
   }
   strategy.values.insert(saved.strategy().begin(), saved.strategy().end());
   const int64_t epoch = saved.position().epoch(), iteration = saved.position().iteration();
-  if (epoch < 0 || epoch > setup_.config.epochs() || iteration < 0 || iteration > batches_.batches_per_epoch()) {
+  if (epoch < 0 || epoch > setup_.config.epochs() || iteration < 0 || iteration > iterations_per_epoch()) {
     reader.AddDifference(
         absl::StrCat("is of epoch ", epoch, ", step ", iteration, ", which this training does not have"));
   }
@@ -107,6 +121,7 @@ absl::Status Trainer::LoadState(const Safetensors& file, const std::string& name
   // Those of the first stretch are the initial weights, which are available here.
   if (setup_.first_epoch > 0) start_masks_.set_masks(std::move(start_masks));
   SetProgress(saved);
+  if (average_) average_->Update();
   return absl::OkStatus();
 }
 
@@ -158,7 +173,7 @@ void Trainer::SetProgress(const SavedState& saved) {
   epoch_ = position.epoch();
   iteration_ = position.iteration();
   total_epochs_read_ = saved.total_epochs_read();
-  optimizer_.set_started(position.optimizer_started() != 0);
+  optimizer_->set_steps(position.optimizer_started());
   EpochSums::Values values;
   values.loss = saved.sums().loss();
   values.images = position.images();

@@ -54,11 +54,15 @@ absl::Status CheckJitter(const Training::ColorJitter& jitter) {
   return FieldError("hue", absl::StrCat("is ", jitter.hue(), "; must be from 0 to 0.5, half the circle"));
 }
 
+// In [0, 1).
+absl::Status CheckBelowOne(absl::string_view field, double value) {
+  if (value >= 0 && value < 1) return absl::OkStatus();
+  return FieldError(field, absl::StrCat("is ", value, "; must be in [0, 1)"));
+}
+
 absl::Status ValidateSgd(const Sgd& sgd) {
   PRUNELAB_RETURN_IF_ERROR(CheckPositive("learning_rate", sgd.learning_rate()));
-  if (!(sgd.momentum() >= 0 && sgd.momentum() < 1)) {
-    return FieldError("momentum", absl::StrCat("is ", sgd.momentum(), "; must be in [0, 1)"));
-  }
+  PRUNELAB_RETURN_IF_ERROR(CheckBelowOne("momentum", sgd.momentum()));
   if (!(sgd.dampening() >= 0 && sgd.dampening() <= 1)) {
     return FieldError("dampening", absl::StrCat("is ", sgd.dampening(), "; must be in [0, 1]"));
   }
@@ -71,6 +75,16 @@ absl::Status ValidateSgd(const Sgd& sgd) {
                                                "; Nesterov's momentum needs dampening 0"));
   }
   return absl::OkStatus();
+}
+
+absl::Status ValidateAdamW(const AdamW& adamw) {
+  PRUNELAB_RETURN_IF_ERROR(CheckPositive("learning_rate", adamw.learning_rate()));
+  PRUNELAB_RETURN_IF_ERROR(CheckBelowOne("beta1", adamw.beta1()));
+  PRUNELAB_RETURN_IF_ERROR(CheckBelowOne("beta2", adamw.beta2()));
+  if (!(adamw.epsilon() >= 1e-30 && std::isfinite(adamw.epsilon()))) {
+    return FieldError("epsilon", absl::StrCat("is ", adamw.epsilon(), "; must be a finite number, at least 1e-30"));
+  }
+  return CheckNotNegative("weight_decay", adamw.weight_decay());
 }
 
 absl::Status ValidateSchedule(const Schedule& schedule, int64_t epochs) {
@@ -126,12 +140,26 @@ absl::Status ValidateQuantization(const Training& training) {
     return FieldError("quantization", absl::StrCat("goes with precision FLOAT32, not ",
                                                    Training::Precision_Name(training.precision())));
   }
+  if (training.has_weight_average()) {
+    return FieldError("quantization",
+                      "does not go with weight_average: the rounding is learnt for the weights of the steps, not for "
+                      "their average");
+  }
   if (training.bn_recalibration_batches() > 0) {
     return FieldError("quantization",
                       "does not go with bn_recalibration_batches: the rounding of weights depends on BatchNorm's "
                       "statistics, and was learnt with those of training");
   }
   return absl::OkStatus();
+}
+
+absl::Status ValidateTeacher(const Teacher& teacher) {
+  if (teacher.checkpoint().empty()) {
+    return FieldError("checkpoint", "is not set; name the teacher's file, e.g. checkpoint: \"last.safetensors\"");
+  }
+  PRUNELAB_RETURN_IF_ERROR(CheckPositive("temperature", teacher.temperature()));
+  if (teacher.weight() >= 0 && teacher.weight() <= 1) return absl::OkStatus();
+  return FieldError("weight", absl::StrCat("is ", teacher.weight(), "; must be in [0, 1]"));
 }
 
 std::string ImagesText(const Training& training, int64_t images) {
@@ -150,6 +178,7 @@ absl::Status ValidateTraining(const Training& training) {
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("evaluate_every", training.evaluate_every(), 1));
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("evaluation_batch_size", training.evaluation_batch_size(), 1));
   PRUNELAB_RETURN_IF_ERROR(InField("sgd", ValidateSgd(training.sgd())));
+  PRUNELAB_RETURN_IF_ERROR(InField("adamw", ValidateAdamW(training.adamw())));
   PRUNELAB_RETURN_IF_ERROR(InField("schedule", ValidateSchedule(training.schedule(), training.epochs())));
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("random_crop_padding", training.random_crop_padding(), 0));
   if (training.has_random_resized_crop()) {
@@ -164,10 +193,12 @@ absl::Status ValidateTraining(const Training& training) {
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("bn_recalibration_batches", training.bn_recalibration_batches(), 0));
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("checkpoint_every", training.checkpoint_every(), 0));
   PRUNELAB_RETURN_IF_ERROR(CheckPositive("checkpoint_minutes", training.checkpoint_minutes()));
-  if (!(training.validation_fraction() >= 0 && training.validation_fraction() < 1)) {
-    return FieldError("validation_fraction",
-                      absl::StrCat("is ", training.validation_fraction(), "; must be in [0, 1)"));
-  }
+  PRUNELAB_RETURN_IF_ERROR(CheckBelowOne("validation_fraction", training.validation_fraction()));
+  PRUNELAB_RETURN_IF_ERROR(CheckBelowOne("label_smoothing", training.label_smoothing()));
+  PRUNELAB_RETURN_IF_ERROR(CheckNotNegative("clip_gradient_norm", training.clip_gradient_norm()));
+  PRUNELAB_RETURN_IF_ERROR(CheckBelowOne("weight_average.decay", training.weight_average().decay()));
+  PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("accumulate_batches", training.accumulate_batches(), 1));
+  if (training.has_teacher()) PRUNELAB_RETURN_IF_ERROR(InField("teacher", ValidateTeacher(training.teacher())));
   if (training.has_quantization()) PRUNELAB_RETURN_IF_ERROR(ValidateQuantization(training));
   return CheckAtLeast("validation_seed", training.validation_seed(), 0);
 }

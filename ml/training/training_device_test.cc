@@ -98,6 +98,19 @@ struct Case {
   Training::Precision precision = Training::FLOAT32;
   bool skipping = false;
   at::ScalarType dtype = at::kFloat;
+  std::string training;  // merged over all that
+};
+
+// What a config may add to plain SGD, each alone and all together.
+const char* const kRecipes[] = {
+    "adamw { learning_rate: 0.002 epsilon: 1e-3 }",
+    "label_smoothing: 0.1",
+    "clip_gradient_norm: 0.5",
+    "weight_average { decay: 0.9 }",
+    "teacher { checkpoint: 't' }",
+    "accumulate_batches: 3",
+    "adamw { learning_rate: 0.002 epsilon: 1e-3 } label_smoothing: 0.1 clip_gradient_norm: 0.5 "
+    "weight_average { decay: 0.9 } teacher { checkpoint: 't' } accumulate_batches: 2",
 };
 
 TrainingSetup SetupOf(const Case& test, const Dataset& data, at::Device device) {
@@ -113,9 +126,18 @@ TrainingSetup SetupOf(const Case& test, const Dataset& data, at::Device device) 
   setup.config.mutable_sgd()->set_momentum(0.9);
   setup.config.mutable_sgd()->set_weight_decay(1e-3);
   setup.config.mutable_schedule()->set_warmup_epochs(1);  // another rate each step
+  Training own;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(test.training, &own)) << test.training;
+  setup.config.MergeFrom(own);
   setup.seed = 7;
   setup.dtype = test.dtype;
   setup.device = device;
+  if (own.has_teacher()) {
+    setup.teacher =
+        Model::Create(BuiltNetwork(BuildNetwork(Plugin("ResNetCifar] { depth: 14 width: 8 }"), DefaultsOf(data.info))),
+                      test.dtype, device);
+    InitializeParameters(*setup.teacher, 5);
+  }
   PruningSetup pruning;
   pruning.network = &setup.network;
   pruning.seed = setup.seed;
@@ -288,6 +310,37 @@ TEST_P(DeviceTest, CapturedStepsGiveTheBitsOfPlainOnes) {
       test.skipping = skipping;
       ExpectCapturedAsPlain(test, data, GetParam());
     }
+  }
+}
+
+TEST_P(DeviceTest, EachRecipeIsCapturedResumedAndTheCpus) {
+  const Dataset data = RandomData(42, 8);
+  for (const char* recipe : kRecipes) {
+    SCOPED_TRACE(recipe);
+    Case test;
+    test.pruning = "DynamicL1] { rate: 0.6 period: 2 ranking { scope: PER_LAYER } }";
+    test.regularizer = "Cov] {}";
+    test.training = recipe;
+    test.batch_size = 3;
+    for (const Training::Precision precision : Precisions()) {
+      test.precision = precision;
+      ExpectCapturedAsPlain(test, data, GetParam());
+    }
+    test.precision = Training::FLOAT32;
+    const auto whole = Captured(test, data, GetParam());
+    Train(*whole, test.epochs);
+    int64_t steps = 0;
+    const auto first = Captured(test, data, GetParam(), [&] { return ++steps == 4; });
+    ASSERT_TRUE(absl::IsCancelled(first->RunEpoch().status()));
+    const auto second = Captured(test, data, GetParam());
+    ASSERT_TRUE(second->LoadState(first->SaveState(), "state").ok());
+    Train(*second, test.epochs);
+    ExpectSameBits(*second, *whole);
+    test.dtype = at::kDouble;
+    const auto exact = Plain(test, data, at::kCPU), ours = Default(test, data, GetParam());
+    Train(*exact, test.epochs);
+    Train(*ours, test.epochs);
+    ExpectNear(*ours, *exact, 1e-5);  // the learning rate on a GPU is a float
   }
 }
 

@@ -33,19 +33,28 @@ except ImportError as error:
     torch = None
 
 
-class AnyName(types.ModuleType):
-    """Stands for torch where there is none: has every name, as a class, so that the file can be imported."""
+class AnyNames(type):
+    """Of a class that has every name as a class of the same kind: torch.autograd.Function."""
+
+    def __getattr__(cls, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return AnyNames(name, (), {})
+
+
+class AnyModule(types.ModuleType):
+    """Stands for torch where there is none, so that the file can be imported."""
 
     def __getattr__(self, name):
         if name.startswith("__"):
             raise AttributeError(name)
-        return object
+        return AnyNames(name, (), {})
 
 
 def imported():
     if torch is None:
-        sys.modules["torch"] = AnyName("torch")
-        sys.modules["torch"].nn = AnyName("torch.nn")
+        sys.modules["torch"] = AnyModule("torch")
+        sys.modules["torch"].nn = AnyModule("torch.nn")
     spec = importlib.util.spec_from_file_location("prunelab_network", FILE)
     module = importlib.util.module_from_spec(spec)
     sys.modules["prunelab_network"] = module
