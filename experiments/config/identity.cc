@@ -52,9 +52,12 @@ std::string DefaultsOverTheRuns(const RunConfig& config) {
   for (int i = 0; i < config.phase_size(); ++i) {
     const Phase& phase = config.phase(i);
     const std::string sgd = absl::StrCat("phase[", i, "].sgd");
+    const std::string adamw = absl::StrCat("phase[", i, "].adamw");
     if (phase.has_sgd() && run.has_adamw() && CanonicalOf(phase.sgd()).empty()) absl::StrAppend(&text, sgd, ": {}\n");
-    absl::StrAppend(&text, DefaultsOver(run.sgd(), phase.sgd(), sgd),
-                    DefaultsOver(run.adamw(), phase.adamw(), absl::StrCat("phase[", i, "].adamw")));
+    if (phase.has_adamw() && !run.has_adamw() && CanonicalOf(phase.adamw()).empty()) {
+      absl::StrAppend(&text, adamw, ": {}\n");
+    }
+    absl::StrAppend(&text, DefaultsOver(run.sgd(), phase.sgd(), sgd), DefaultsOver(run.adamw(), phase.adamw(), adamw));
   }
   return text;
 }

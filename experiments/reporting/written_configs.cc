@@ -137,7 +137,7 @@ bool HasAnotherIdentity(const std::string& config_text, int64_t seed, const std:
   RunConfig config;
   if (config_text.empty() || !TextProtoSource::Parse("config.textproto", config_text, &config).ok()) return false;
   // A file that is not in the records, or another run, is part of it.
-  if (config.has_initial_weights() || config.has_from_scratch()) return false;
+  if (config.has_initial_weights() || config.has_from_scratch() || config.training().has_teacher()) return false;
   return run_id != RunId(config, seed, data_fingerprint);
 }
 

@@ -179,7 +179,7 @@ class RunTraining {
       return record.status();
     }
     // Images that cannot be read now: the run goes on from its last checkpoint.
-    if (absl::IsUnavailable(record.status())) return record.status();
+    if (absl::IsAborted(record.status())) return record.status();
     if (!record.ok()) {
       failure_ = std::string(record.status().message());
       return absl::OkStatus();
@@ -234,7 +234,7 @@ class RunTraining {
     removal.on_warning = [this](const std::string& warning) { run_.Warn(warning); };
     const absl::Status removed = RemoveAfterTraining(removal, trainer_->result(), run_.folder(), result);
     // Stopped in the middle, it is done again from the checkpoint after the last step.
-    if (removed.ok() || absl::IsCancelled(removed) || absl::IsUnavailable(removed)) return removed;
+    if (removed.ok() || absl::IsCancelled(removed) || absl::IsAborted(removed)) return removed;
     result.status = absl::IsDataLoss(removed) ? "diverged" : "failed";
     result.message = std::string(removed.message());
     return absl::OkStatus();

@@ -457,10 +457,19 @@ void Everything(const google::protobuf::Message& message, const std::string& pat
     Everything(**inner, path, text);
     return;
   }
-  static const std::set<std::string> kExecution = {
-      "prunelab.Training.evaluation_batch_size", "prunelab.Training.checkpoint_every",
-      "prunelab.Training.checkpoint_minutes", "prunelab.Training.skipping", "prunelab.Training.cuda_graphs"};
-  static const std::set<std::string> kPresence = {"prunelab.Decov.nodes", "prunelab.Movement.ranking"};
+  static const std::set<std::string> kExecution = {"prunelab.Training.evaluation_batch_size",
+                                                   "prunelab.Training.checkpoint_every",
+                                                   "prunelab.Training.checkpoint_minutes",
+                                                   "prunelab.Training.skipping",
+                                                   "prunelab.Training.cuda_graphs",
+                                                   "prunelab.Training.keep_state",
+                                                   "prunelab.Teacher.checkpoint"};
+  static const std::set<std::string> kPresence = {"prunelab.Decov.nodes",
+                                                  "prunelab.Movement.ranking",
+                                                  "prunelab.Training.quantization",
+                                                  "prunelab.Training.random_resized_crop",
+                                                  "prunelab.Training.weight_average",
+                                                  "prunelab.Training.teacher"};
   const google::protobuf::Reflection* reflection = message.GetReflection();
   for (int i = 0; i < message.GetDescriptor()->field_count(); ++i) {
     const FieldDescriptor* field = message.GetDescriptor()->field(i);
@@ -663,6 +672,8 @@ TEST(IdentityTest, ADefaultInAPhaseIsAnotherRunWhereTheRunsIsAnother) {
     return RunId(*found, 1, "data");
   };
   EXPECT_NE(id_of("adamw { weight_decay: 0 }", "adamw { weight_decay: 0.01 }"), id_of("adamw { weight_decay: 0 }", ""));
+  EXPECT_EQ(id_of("adamw {}", "adamw {}"), id_of("adamw {}", "")) << "it says what the run says";
+  EXPECT_NE(id_of("sgd {}", "adamw {}"), id_of("sgd {}", ""));
   EXPECT_NE(id_of("adamw { beta1: 0.5 }", "adamw { beta1: 0.9 }"), id_of("adamw { beta1: 0.5 }", "adamw {}"));
   EXPECT_NE(id_of("sgd {}", ""), id_of("adamw {}", ""));
   EXPECT_NE(id_of("sgd {}", ""), id_of("sgd {}", "adamw {}"));

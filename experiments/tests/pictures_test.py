@@ -4,13 +4,16 @@
 Usage: pictures_test.py ABLATION EVALUATE COMPRESS
 """
 
+import io
 import json
 import os
 import pathlib
 import struct
 import subprocess
 import sys
+import tarfile
 import tempfile
+import time
 import zlib
 
 CONFIG = """name: "a"
@@ -52,6 +55,20 @@ def dataset(folder, more=""):
     return f"[type.googleapis.com/prunelab.ImageFolder] {{ path: '{folder}' image_size: 8 {more} }}"
 
 
+def shards(folder):
+    """The same pictures as archives, in the folder's order."""
+    for part in ("train", "test"):
+        with tarfile.open(folder.parent / f"{folder.name}-{part}-0.tar", "w") as tar:
+            for label, name in enumerate(("a", "b")):
+                for path in sorted((folder / part / name).iterdir()):
+                    tar.add(path, f"{name}{path.stem}.png")
+                    number = tarfile.TarInfo(f"{name}{path.stem}.cls")
+                    number.size = 1
+                    tar.addfile(number, io.BytesIO(str(label).encode()))
+    return (f"[type.googleapis.com/prunelab.TarShards] {{ train: '{folder.name}-train-{{0..0}}.tar' "
+            f"test: '{folder.name}-test-0.tar' image_size: 8 cache: NONE cache_folder: 'cache' }}")
+
+
 class Test:
     def __init__(self, ablation, evaluate, compress, work):
         self.programs = {"ablation": ablation, "evaluate": evaluate, "compress": compress}
@@ -69,10 +86,10 @@ class Test:
         print(("ok " if holds else "FAIL ") + what + ("" if holds else f": {seen}"), flush=True)
         self.failures += not holds
 
-    def run(self, name, folder, more=""):
+    def run(self, name, folder, more="", training="", data=None):
         """The identity of the run, the output of the dry run, and the output of the run."""
         config = self.work / f"{name}.textproto"
-        config.write_text(CONFIG % dataset(folder, more))
+        config.write_text((CONFIG % (data or dataset(folder, more))).replace("batch_size: 4", "batch_size: 4 " + training))
         arguments = [f"--config={config}", f"--output=runs/{name}", "--device=cpu", "--jobs=1", "--threads_per_run=1"]
         dry, said = self.call("ablation", *arguments, "--dry_run"), self.call("ablation", *arguments)
         results = list((self.work / "runs" / name).glob("**/result.json"))
@@ -98,6 +115,43 @@ def main():
         turned, dry, _ = test.run("turned", "held", "exif_orientation: true")
         test.check(turned != plain, "turned pictures are another run")
         test.check("EXIF" not in dry, "and nothing is said of them", dry)
+
+        # Wherever images are kept, the run is the same, byte for byte.
+        for training, more in (("", ""), ("random_resized_crop {} color_jitter { hue: 0.2 } horizontal_flip: true",
+                                          "whole_training_pictures: true")):
+            ids, weights, crops = set(), set(), "crop" in training
+            for cache in ("MEMORY", "NONE", "DISK", "DISK"):
+                name = f"{cache}{crops}{len(weights)}{time.time_ns()}"
+                identity, _, _ = test.run(name, "plain", f"cache: {cache} cache_folder: 'cache' {more}", training)
+                ids.add(identity)
+                weights.update(path.read_bytes() for path in (work / "runs" / name).glob("**/last.safetensors"))
+            test.check(len(ids) == 1 and len(weights) == 1, f"one run with every cache ({training or 'no crops'})", ids)
+            test.check((ids == {plain}) == (not crops), "random crops make another run", ids)
+            if not crops:
+                test.run("shards", "", data=shards(work / "plain"))
+                weights.update(path.read_bytes() for path in (work / "runs/shards").glob("**/last.safetensors"))
+                test.check(len(weights) == 1, "the same pictures in archives train the same weights", len(weights))
+
+        # A picture that is lost in the middle stops the run with its name; when it is back, the run ends as it would have.
+        picture, config = work / "plain/train/b/1.png", work / "lost.textproto"
+        more = "cache: NONE cache_folder: 'cache' whole_training_pictures: true"
+        text = (CONFIG % dataset("plain", more)).replace("batch_size: 4", "batch_size: 2 random_resized_crop {}")
+        config.write_text(text.replace("epochs: 1", "epochs: 400"))
+        arguments = ["--device=cpu", "--jobs=1", "--threads_per_run=1", "--retries=0", f"--config={config}"]
+        test.call("ablation", *arguments, "--output=runs/whole")
+        process = subprocess.Popen([test.programs["ablation"], *arguments, "--output=runs/lost"], stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, encoding="utf-8", cwd=work,
+                                   env={**os.environ, "BUILD_WORKING_DIRECTORY": str(work)})
+        epochs = work / "runs/lost"
+        while process.poll() is None and not any(p.read_text().count("\n") > 3 for p in epochs.glob("**/epochs.jsonl")):
+            time.sleep(0.02)
+        picture.rename(work / "away.png")
+        said = process.communicate()[0]
+        test.check(process.returncode != 0 and "1.png" in said, "a lost picture is named", said)
+        (work / "away.png").rename(picture)
+        test.call("ablation", *arguments, "--output=runs/lost")
+        ends = [[p.read_bytes() for p in (work / "runs" / name).glob("**/last.safetensors")] for name in ("whole", "lost")]
+        test.check(len(ends[0]) == 1 and ends[0] == ends[1], "resumed with the picture back, the run ends the same", "")
 
         # What is left out, in every program.
         (work / "held/train/a/2.webp").write_bytes(b"?")

@@ -15,8 +15,10 @@
 #include <climits>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <mutex>
 #include <set>
+#include <system_error>
 #include <tuple>
 #include <utility>
 
@@ -381,6 +383,13 @@ absl::StatusOr<std::string> ReadFilePart(const std::string& path, uint64_t offse
   }
   close(fd);
   return contents;
+}
+
+std::string AbsolutePath(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::path absolute =
+      std::filesystem::weakly_canonical(std::filesystem::absolute(path, error), error);
+  return error ? path : absolute.string();
 }
 
 absl::StatusOr<FileStamp> StampOf(const std::string& path) {

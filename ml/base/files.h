@@ -24,6 +24,9 @@ std::string UserFolder();
 // there". For an absolute path the folder would add nothing, so it is left out.
 absl::Status NoSuchFile(absl::string_view path);
 
+// The path from the root, with links followed where it exists.
+std::string AbsolutePath(const std::string& path);
+
 std::string JoinPath(absl::string_view folder, absl::string_view name);
 bool PathExists(const std::string& path);
 bool IsFolder(const std::string& path);

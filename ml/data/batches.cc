@@ -156,11 +156,26 @@ class TypedSamples : public Samples {
       return absl::OkStatus();
     } else {
       PRUNELAB_ASSIGN_OR_RETURN(const HeldPicture picture, Interleaved(place.image));
-      std::copy(picture.view.pixels, picture.view.pixels + shape_.values(), image.begin());
+      CopyShifted(picture.view, place, image.data());
     }
     if (place.colors) ChangeColors(*place.colors, shape_.height * shape_.width, image.data());
-    write_(reinterpret_cast<const Source*>(image.data()), shape_.interleaved(), shape_, place, values_, target);
+    Placement rest = place;  // the flip
+    rest.dy = rest.dx = 0;
+    write_(reinterpret_cast<const Source*>(image.data()), shape_.interleaved(), shape_, rest, values_, target);
     return absl::OkStatus();
+  }
+
+  // The view as the placement moves it, with black where nothing is.
+  void CopyShifted(const PixelView& view, const Placement& place, uint8_t* out) const {
+    std::fill(out, out + shape_.values(), uint8_t{0});
+    const int64_t begin = std::clamp<int64_t>(-place.dx, 0, shape_.width);
+    const int64_t end = std::clamp<int64_t>(shape_.width - place.dx, 0, shape_.width);
+    for (int64_t y = 0; y < shape_.height; ++y) {
+      const int64_t from = y + place.dy;
+      if (from < 0 || from >= shape_.height || begin >= end) continue;
+      std::copy_n(view.pixels + from * view.row_bytes + (begin + place.dx) * shape_.channels,
+                  (end - begin) * shape_.channels, out + (y * shape_.width + begin) * shape_.channels);
+    }
   }
 
   absl::StatusOr<HeldPicture> Whole(int64_t image) const {

@@ -17,7 +17,7 @@
 // be saved to resume.
 //
 // Images of a source (LabelledImages::source) are read by threads some batches ahead. Errors are those of reading them
-// (Unavailable); images in memory give none.
+// (Aborted); images in memory give none.
 #pragma once
 
 #include <ATen/core/Tensor.h>

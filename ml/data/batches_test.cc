@@ -248,7 +248,7 @@ class TensorSource : public ImageSource {
   int64_t size() const override { return images_.size(0); }
   std::array<int64_t, 3> shape() const override { return {images_.size(1), images_.size(2), images_.size(3)}; }
   absl::Status Read(int64_t image, uint8_t* out) const override {
-    if (image == bad) return absl::UnavailableError(absl::StrCat("image ", image, " is gone"));
+    if (image == bad) return absl::AbortedError(absl::StrCat("image ", image, " is gone"));
     const at::Tensor pixels = images_[image].contiguous();
     std::copy_n(pixels.const_data_ptr<uint8_t>(), pixels.numel(), out);
     return absl::OkStatus();
@@ -306,11 +306,31 @@ TEST(TrainingBatchesTest, AnImageThatCannotBeReadIsItsBatchsError) {
   TrainingBatches again(read, normalization, {}, 10, 5, at::kFloat, at::kCPU);
   EXPECT_TRUE(again.Get(0, 0).ok());
   const absl::Status status = again.Get(0, 1).status();
-  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_TRUE(absl::IsAborted(status)) << status;
   EXPECT_EQ(status.message(), absl::StrCat("image ", source->bad, " is gone"));
   EXPECT_TRUE(again.Get(0, 2).ok());
   source->bad = -1;
   EXPECT_TRUE(again.Get(0, 1).ok());
+}
+
+TEST(TrainingBatchesTest, ColoursAreThoseOfThePaddedCrop) {
+  const LabelledImages data = Numbered(at::kByte, {20, 3, 6, 7});
+  const Normalization normalization = ForChannels(3);
+  for (const int64_t padding : {1, 3, 9}) {
+    const Augmentation augmentation = {padding, true, std::nullopt, {0, 0.9, 0, 0}};
+    TrainingBatches batches(data, normalization, augmentation, 20, 8, at::kDouble, at::kCPU);
+    const Batch batch = *batches.Get(1, 0);
+    for (int64_t i = 0; i < 20; ++i) {
+      const int64_t sample = batch.labels[i].item<int64_t>();
+      const at::Tensor cropped =
+          Augmented(data.images[sample], augmentation, RandomStream(8, "augmentation", 1, sample));
+      const at::Tensor image = cropped.permute({1, 2, 0}).contiguous();
+      RandomStream colors(8, "color_jitter", 1, sample);
+      ChangeColors(DrawColorChange(augmentation.color_jitter, colors), 42, image.mutable_data_ptr<uint8_t>());
+      const at::Tensor expected = Normalised(image.permute({2, 0, 1}).unsqueeze(0), normalization)[0];
+      EXPECT_TRUE(at::allclose(batch.images[i], expected, 1e-12, 1e-12)) << padding << ", " << i;
+    }
+  }
 }
 
 // The same from the parts that picture_transforms_test holds to torchvision.

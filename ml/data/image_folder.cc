@@ -26,6 +26,7 @@ class FilesInFolder : public PictureFiles {
   explicit FilesInFolder(PictureListing listing) : listing_(std::move(listing)) {}
 
   const std::string& place() const override { return listing_.folder; }
+  std::string AbsolutePlace() const override { return AbsolutePath(listing_.folder); }
   const std::vector<std::string>& classes() const override { return listing_.classes; }
   const std::vector<int64_t>& labels() const override { return listing_.labels; }
   std::string Name(int64_t picture) const override { return listing_.files[picture]; }
@@ -36,21 +37,23 @@ class FilesInFolder : public PictureFiles {
   absl::StatusOr<std::string> Read(int64_t picture) const override {
     const std::string& file = listing_.files[picture];
     if (!stamps_.empty()) {
-      const absl::StatusOr<FileStamp> now = StampOf(file);
-      if (!now.ok()) return absl::UnavailableError(now.status().message());
+      const absl::StatusOr<FileStamp> now = StampOrMissing(file);
+      if (!now.ok()) return absl::AbortedError(now.status().message());
       if (!(*now == stamps_[picture])) {
-        return absl::UnavailableError(
+        return absl::AbortedError(
             absl::StrCat(file, ": has changed since the data set was opened; start the command again"));
       }
     }
-    return ReadFile(file, kMostFileBytes);
+    absl::StatusOr<std::string> bytes = ReadFile(file, kMostFileBytes);
+    const bool never = absl::IsNotFound(bytes.status()) || absl::IsResourceExhausted(bytes.status());
+    return never ? absl::StatusOr<std::string>(absl::DataLossError(bytes.status().message())) : std::move(bytes);
   }
 
   absl::StatusOr<std::string> Stamp() override {
     Sha256Stream digest;
     stamps_.clear();
     for (int64_t i = 0; i < size(); ++i) {
-      PRUNELAB_ASSIGN_OR_RETURN(const FileStamp stamp, StampOf(listing_.files[i]));
+      PRUNELAB_ASSIGN_OR_RETURN(const FileStamp stamp, StampOrMissing(listing_.files[i]));
       stamps_.push_back(stamp);
       digest.Add(absl::StrCat(ShortName(i), "\n", listing_.labels[i], " ", stamp.size, " ", stamp.changed, "\n"));
     }
@@ -58,6 +61,13 @@ class FilesInFolder : public PictureFiles {
   }
 
  private:
+  // A link that leads nowhere is no reason to refuse all pictures.
+  static absl::StatusOr<FileStamp> StampOrMissing(const std::string& file) {
+    absl::StatusOr<FileStamp> stamp = StampOf(file);
+    if (absl::IsNotFound(stamp.status())) return FileStamp{0, -1};
+    return stamp;
+  }
+
   const PictureListing listing_;
   std::vector<FileStamp> stamps_;  // by picture, once Stamp was called
 };
@@ -84,7 +94,7 @@ absl::StatusOr<DatasetInfo> Describe(const ImageFolder& parameters) {
 absl::StatusOr<Dataset> Open(const ImageFolder& parameters) {
   PRUNELAB_ASSIGN_OR_RETURN(PictureFolders folders, CheckAndList(parameters));
   PRUNELAB_RETURN_IF_ERROR(InfoFor(parameters, folders).status());
-  return OpenPictures(PictureParametersOf(parameters), "path",
+  return OpenPictures(PictureParametersOf(parameters), "path", "path",
                       std::make_shared<FilesInFolder>(std::move(folders.train)),
                       std::make_shared<FilesInFolder>(std::move(folders.test)), std::move(folders.notes));
 }

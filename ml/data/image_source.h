@@ -26,7 +26,7 @@ class ImageSource {
   virtual int64_t size() const = 0;
   virtual std::array<int64_t, 3> shape() const = 0;  // channels, height, width that a network sees
 
-  // Writes image `image` to `out`, uint8 [channels, height, width]. Errors: Unavailable if it cannot be read now or is
+  // Writes image `image` to `out`, uint8 [channels, height, width]. Errors: Aborted if it cannot be read now or is
   // not what it was when the data set was opened, with the file's name.
   virtual absl::Status Read(int64_t image, uint8_t* out) const = 0;
 

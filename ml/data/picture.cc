@@ -368,6 +368,11 @@ absl::StatusOr<Picture> DecodePicture(absl::string_view bytes, int64_t least_sho
                                                  kind, kind.empty() ? "" : ", ", "by its first bytes"));
 }
 
+std::string DecoderVersions() {
+  // libjpeg-turbo's is that of its header; the library itself says none.
+  return absl::StrCat("libjpeg-turbo ", LIBJPEG_TURBO_VERSION_NUMBER, ", libpng ", png_get_libpng_ver(nullptr));
+}
+
 void TurnUpright(Picture& picture) {
   const int orientation = picture.orientation;
   PRUNELAB_CHECK(orientation >= 1 && orientation <= 8);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -42,6 +43,9 @@ struct Picture {
 // to 8 whose shorter side still has so many pixels. That costs less, and its pixels are libjpeg-turbo's scaled ones
 // (the inverse transform of fewer frequencies), not means over areas.
 absl::StatusOr<Picture> DecodePicture(absl::string_view bytes, int64_t least_shorter_side = 0);
+
+// The libraries that decode, with their versions: another version may give other pixels.
+std::string DecoderVersions();
 
 // Turns and mirrors the picture as `orientation` says, which is 1 afterwards; same as Pillow's ImageOps.exif_transpose.
 void TurnUpright(Picture& picture);

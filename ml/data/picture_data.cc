@@ -33,16 +33,17 @@ std::string LinesOf(const std::vector<std::string>& bad) {
 
 // A part of the data set with where it comes from.
 struct Part {
+  const char* field;  // that names it
   std::shared_ptr<PictureFiles> files;
   StoredPictures stored;
 };
 
-absl::Status RefuseBad(const char* field, const Part& train, const Part& test) {
+absl::Status RefuseBad(const Part& train, const Part& test) {
   std::vector<std::string> bad = train.stored.bad;
   bad.insert(bad.end(), test.stored.bad.begin(), test.stored.bad.end());
   if (bad.empty()) return absl::OkStatus();
   return InField(
-      field,
+      train.stored.bad.empty() ? test.field : train.field,
       absl::DataLossError(absl::StrCat(
           bad.size(), " of ", train.files->size() + test.files->size(),
           " pictures cannot be used; repair or remove them, or set on_bad_image: SKIP to do without:", LinesOf(bad))));
@@ -74,7 +75,7 @@ void NoteKinds(const Part& part, const PictureParameters& parameters, std::vecto
 }
 
 // Notes which pictures of a part were left out; refuses the part if a class has none left.
-absl::Status NoteLeftOut(const char* field, const Part& part, std::vector<std::string>& notes) {
+absl::Status NoteLeftOut(const Part& part, std::vector<std::string>& notes) {
   const std::vector<std::string>& bad = part.stored.bad;
   if (bad.empty()) return absl::OkStatus();
   const std::string& place = part.files->place();
@@ -88,8 +89,9 @@ absl::Status NoteLeftOut(const char* field, const Part& part, std::vector<std::s
     if (counts[i] == 0) lost.push_back(part.files->classes()[i]);
   }
   if (lost.empty()) return absl::OkStatus();
-  return InField(field, absl::DataLossError(absl::StrCat(place, ": no picture is left of the classes ", SomeNames(lost),
-                                                         " without those that cannot be used:", LinesOf(bad))));
+  return InField(part.field,
+                 absl::DataLossError(absl::StrCat(place, ": no picture is left of the classes ", SomeNames(lost),
+                                                  " without those that cannot be used:", LinesOf(bad))));
 }
 
 double Megabytes(const PictureParameters& parameters, int64_t images) {
@@ -135,6 +137,10 @@ absl::Status CheckPictureParameters(const PictureParameters& parameters) {
     }
   }
   if (parameters.cache_folder.empty()) return FieldError("cache_folder", "is empty; name a folder, or leave it out");
+  if (parameters.cache_folder[0] == '~' && parameters.cache != PictureParameters::kMemory) {
+    return FieldError("cache_folder", absl::StrCat("is ", parameters.cache_folder,
+                                                   ", but this user's home folder is not known; name another folder"));
+  }
   return NormalizationOf(parameters).status();
 }
 
@@ -161,26 +167,26 @@ absl::StatusOr<DatasetInfo> DescribePictures(const PictureParameters& parameters
   return info;
 }
 
-absl::StatusOr<Dataset> OpenPictures(const PictureParameters& parameters, const char* field,
-                                     std::shared_ptr<PictureFiles> train_files,
+absl::StatusOr<Dataset> OpenPictures(const PictureParameters& parameters, const char* train_field,
+                                     const char* test_field, std::shared_ptr<PictureFiles> train_files,
                                      std::shared_ptr<PictureFiles> test_files, std::vector<std::string> notes) {
   Dataset dataset;
   PRUNELAB_ASSIGN_OR_RETURN(dataset.normalization, NormalizationOf(parameters));
   const int64_t images = train_files->size() + test_files->size();
-  const auto store = [&](std::shared_ptr<PictureFiles> files, bool whole) -> absl::StatusOr<Part> {
+  const auto store = [&](const char* field, std::shared_ptr<PictureFiles> files, bool whole) -> absl::StatusOr<Part> {
     PictureForm form = parameters.form;
     form.whole = whole;
     if (!whole) form.whole_shorter_side = 0;
     const int64_t counted = parameters.whole_training && !whole ? files->size() : images;
     absl::StatusOr<StoredPictures> stored = StorePictures(files, form, StorageOf(parameters, counted, whole));
-    if (!stored.ok()) return InField(field, stored.status());
-    return Part{std::move(files), *std::move(stored)};
+    if (!stored.ok()) return ErrorField(stored.status()).empty() ? InField(field, stored.status()) : stored.status();
+    return Part{field, std::move(files), *std::move(stored)};
   };
-  PRUNELAB_ASSIGN_OR_RETURN(Part train, store(std::move(train_files), parameters.whole_training));
-  PRUNELAB_ASSIGN_OR_RETURN(Part test, store(std::move(test_files), false));
-  if (!parameters.skip_bad) PRUNELAB_RETURN_IF_ERROR(RefuseBad(field, train, test));
+  PRUNELAB_ASSIGN_OR_RETURN(Part train, store(train_field, std::move(train_files), parameters.whole_training));
+  PRUNELAB_ASSIGN_OR_RETURN(Part test, store(test_field, std::move(test_files), false));
+  if (!parameters.skip_bad) PRUNELAB_RETURN_IF_ERROR(RefuseBad(train, test));
   dataset.notes = std::move(notes);
-  for (const Part* part : {&train, &test}) PRUNELAB_RETURN_IF_ERROR(NoteLeftOut(field, *part, dataset.notes));
+  for (const Part* part : {&train, &test}) PRUNELAB_RETURN_IF_ERROR(NoteLeftOut(*part, dataset.notes));
   for (const Part* part : {&train, &test}) NoteKinds(*part, parameters, dataset.notes);
   dataset.train = std::move(train.stored.data);
   dataset.test = std::move(test.stored.data);

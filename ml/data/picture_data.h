@@ -60,10 +60,10 @@ absl::Status CheckPictureParameters(const PictureParameters& parameters);
 absl::StatusOr<DatasetInfo> DescribePictures(const PictureParameters& parameters, int64_t classes, int64_t train_images,
                                              int64_t test_images);
 
-// Decodes everything once, or finds what is known from an earlier time. `field`: that which names the pictures' place,
-// for errors about pictures. Both parts have the same classes.
-absl::StatusOr<Dataset> OpenPictures(const PictureParameters& parameters, const char* field,
-                                     std::shared_ptr<PictureFiles> train, std::shared_ptr<PictureFiles> test,
-                                     std::vector<std::string> notes);
+// Decodes everything once, or finds what is known from an earlier time. The fields are those that name the parts'
+// places, for errors about pictures. Both parts have the same classes.
+absl::StatusOr<Dataset> OpenPictures(const PictureParameters& parameters, const char* train_field,
+                                     const char* test_field, std::shared_ptr<PictureFiles> train,
+                                     std::shared_ptr<PictureFiles> test, std::vector<std::string> notes);
 
 }  // namespace prunelab

@@ -16,11 +16,13 @@
 #include <thread>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "ml/base/cgroup_limits.h"
 #include "ml/base/check.h"
 #include "ml/base/digest.h"
+#include "ml/base/field_error.h"
 #include "ml/base/file_lock.h"
 #include "ml/base/files.h"
 #include "ml/base/status_macros.h"
@@ -151,9 +153,10 @@ class Progress {
 absl::StatusOr<Survey> Look(const PictureFiles& files, const PictureForm& form, const char* what, bool digests,
                             const std::function<absl::Status(KeptPicture)>& keep) {
   const int64_t cores = std::max<int64_t>(1, std::thread::hardware_concurrency());
-  // While one group is being kept, the next ones are decoded.
-  constexpr int64_t kGroup = 16;
-  const int64_t groups_ahead = std::max<int64_t>(2, cores / 4 + 1);
+  // While one group is being kept, the next ones are decoded. Of whole pictures, which may be large, few are held at
+  // once.
+  const int64_t group_size = form.whole ? 1 : 16;
+  const int64_t groups_ahead = form.whole ? cores + 1 : std::max<int64_t>(2, cores / 4 + 1);
   struct Group {
     std::vector<absl::StatusOr<KeptPicture>> pictures;
     std::shared_ptr<ReadAhead::Task> task;
@@ -165,7 +168,7 @@ absl::StatusOr<Survey> Look(const PictureFiles& files, const PictureForm& form, 
   std::deque<Group> groups;  // before the threads that work on them
   ReadAhead ahead(std::max<int64_t>(1, cores - 1));
   const auto start = [&](int64_t first) {
-    const int64_t count = std::min(kGroup, files.size() - first);
+    const int64_t count = std::min(group_size, files.size() - first);
     groups.push_back({std::vector<absl::StatusOr<KeptPicture>>(count, absl::UnknownError("")), nullptr});
     auto* pictures = &groups.back().pictures;
     groups.back().task = ahead.Start(count, [=, &files, &form, &survey](int64_t i) {
@@ -174,14 +177,15 @@ absl::StatusOr<Survey> Look(const PictureFiles& files, const PictureForm& form, 
     });
   };
   int64_t started = 0;
-  for (int64_t first = 0; first < files.size(); first += kGroup) {
-    for (; started < files.size() && started < first + kGroup * groups_ahead; started += kGroup) start(started);
+  for (int64_t first = 0; first < files.size(); first += group_size) {
+    for (; started < files.size() && started < first + group_size * groups_ahead; started += group_size) start(started);
     Group& group = groups.front();
     PRUNELAB_RETURN_IF_ERROR(ahead.Finish(*group.task));
     for (size_t i = 0; i < group.pictures.size(); ++i) {
       absl::StatusOr<KeptPicture>& picture = group.pictures[i];
       if (!picture.ok()) {
-        if (absl::IsUnavailable(picture.status())) return picture.status();  // changed while it was being read
+        // What cannot be read now may be readable the next time: only what never gives a picture is kept in mind.
+        if (!absl::IsDataLoss(picture.status())) return picture.status();
         survey.bad[first + static_cast<int64_t>(i)] = std::string(picture.status().message());
         continue;
       }
@@ -194,7 +198,7 @@ absl::StatusOr<Survey> Look(const PictureFiles& files, const PictureForm& form, 
       PRUNELAB_RETURN_IF_ERROR(keep(*std::move(picture)));
     }
     groups.pop_front();
-    progress.At(std::min(first + kGroup, files.size()));
+    progress.At(std::min(first + group_size, files.size()));
   }
   survey.digest = digest.Finish();
   return survey;
@@ -286,7 +290,7 @@ class PicturesInFiles : public PictureSource {
   absl::StatusOr<std::shared_ptr<const KeptPicture>> Kept(int64_t image) const override {
     absl::StatusOr<KeptPicture> kept = DecodeKept(*files_, pictures_[image], form(), nullptr);
     if (kept.ok()) return std::make_shared<const KeptPicture>(*std::move(kept));
-    return absl::UnavailableError(kept.status().message());
+    return absl::AbortedError(kept.status().message());
   }
 
  private:
@@ -336,14 +340,14 @@ class PicturesOnDisk : public PictureSource {
     const absl::StatusOr<std::string> pixels =
         ReadFilePart(path, layout_.offsets[image], kept->height * kept->width * form().channels());
     if (!pixels.ok()) {
-      return absl::UnavailableError(absl::StrCat("the cache of pictures: ", pixels.status().message()));
+      return absl::AbortedError(absl::StrCat("the cache of pictures: ", pixels.status().message()));
     }
     // Each picture is checked when this process reads it first.
     if (!checked_[image].load(std::memory_order_relaxed)) {
       if (Crc32c(*pixels) != survey_.checks[image]) {
-        return absl::UnavailableError(absl::StrCat(path, ": the pixels of image ", image,
-                                                   " are not those that were written; remove the file, and the cache "
-                                                   "is made again"));
+        return absl::AbortedError(absl::StrCat(path, ": the pixels of image ", image,
+                                               " are not those that were written; remove the file, and the cache "
+                                               "is made again"));
       }
       checked_[image].store(true, std::memory_order_relaxed);
     }
@@ -382,7 +386,8 @@ struct CachePlace {
 
 CachePlace PlaceOf(const PictureFiles& files, const PictureForm& form, const PictureStorage& storage,
                    std::string stamp) {
-  const std::string key = Sha256(absl::StrCat(files.place(), "\n", FormText(form), "\n", kVersion));
+  const std::string key =
+      Sha256(absl::StrCat(files.AbsolutePlace(), "\n", FormText(form), "\n", kVersion, " ", DecoderVersions()));
   CachePlace place;
   place.folder = JoinPath(JoinPath(storage.folder, "pictures"), key.substr(0, 16));
   place.stamp = std::move(stamp);
@@ -455,7 +460,9 @@ std::optional<Survey> ReadIndex(const CachePlace& place, const PictureFiles& fil
     if (!entry.is_array() || entry.size() != 2 || !entry[0].is_number_integer() || !entry[1].is_string()) {
       return std::nullopt;
     }
-    survey.bad[entry[0].get<int64_t>()] = entry[1].get<std::string>();
+    const int64_t picture = entry[0].get<int64_t>();
+    if (picture < 0 || picture >= files.size()) return std::nullopt;
+    survey.bad[picture] = entry[1].get<std::string>();
   }
   const int64_t good = files.size() - static_cast<int64_t>(survey.bad.size());
   if (survey.count() != good || widths.numel() != good || checks.numel() != good || kinds.numel() != files.size()) {
@@ -504,13 +511,19 @@ class ShardWriter {
   std::string pixels_;  // of the last shard
 };
 
-// Removes what other versions of the pictures left in the folder, and a damaged index.
-absl::Status RemoveOthers(const CachePlace& place) {
+// Removes a damaged index or cache, and those of other versions of the pictures, if these are older than a day: another
+// machine may be training on them.
+absl::Status RemoveOld(const CachePlace& place) {
+  const int64_t now = std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count();
+  constexpr int64_t kDay = int64_t{24} * 3600 * 1000000000;
   PRUNELAB_RETURN_IF_ERROR(RemoveTemporaries(place.folder));
   PRUNELAB_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListFolder(place.folder));
   for (const std::string& name : names) {
     if (!absl::StartsWith(name, "index-") && !absl::StartsWith(name, "pixels-")) continue;
-    unlink(JoinPath(place.folder, name).c_str());
+    const std::string path = JoinPath(place.folder, name);
+    const absl::StatusOr<FileStamp> stamp = StampOf(path);
+    const bool own = absl::StartsWith(path, place.Name("index")) || absl::StartsWith(path, place.Name("pixels"));
+    if (own || (stamp.ok() && now - stamp->changed > kDay)) unlink(path.c_str());
   }
   return absl::OkStatus();
 }
@@ -526,18 +539,29 @@ absl::StatusOr<FileLock> WaitForLock(const CachePlace& place) {
   }
 }
 
+// Errors of the folder are those of the field cache_folder.
 absl::StatusOr<Survey> MakeIndex(const CachePlace& place, const PictureFiles& files, const PictureForm& form) {
-  PRUNELAB_RETURN_IF_ERROR(CreateFolders(place.folder));
-  PRUNELAB_ASSIGN_OR_RETURN(const FileLock lock, WaitForLock(place));
+  constexpr char kField[] = "cache_folder";
+  PRUNELAB_RETURN_IF_ERROR(InField(kField, CreateFolders(place.folder)));
+  const absl::StatusOr<FileLock> lock = WaitForLock(place);
+  if (!lock.ok()) return InField(kField, lock.status());
   if (std::optional<Survey> survey = ReadIndex(place, files, form)) return *std::move(survey);
-  PRUNELAB_RETURN_IF_ERROR(RemoveOthers(place));
+  PRUNELAB_RETURN_IF_ERROR(InField(kField, RemoveOld(place)));
+  // What is not complete would only fill the disk.
+  bool complete = false;
+  const auto clean_up = absl::MakeCleanup([&] {
+    if (!complete) RemoveOld(place).IgnoreError();
+  });
   ShardWriter shards(place.ShardName());
-  const auto keep = [&](const KeptPicture& picture) { return place.pixels ? shards.Add(picture) : absl::OkStatus(); };
+  const auto keep = [&](const KeptPicture& picture) {
+    return place.pixels ? InField(kField, shards.Add(picture)) : absl::OkStatus();
+  };
   PRUNELAB_ASSIGN_OR_RETURN(
       Survey survey,
       Look(files, form, place.pixels ? "decoded for the cache" : "decoded for the index", /*digests=*/true, keep));
-  if (place.pixels) PRUNELAB_RETURN_IF_ERROR(shards.Finish());
-  PRUNELAB_RETURN_IF_ERROR(WriteIndex(place, files, form, survey));
+  if (place.pixels) PRUNELAB_RETURN_IF_ERROR(InField(kField, shards.Finish()));
+  PRUNELAB_RETURN_IF_ERROR(InField(kField, WriteIndex(place, files, form, survey)));
+  complete = true;
   return survey;
 }
 

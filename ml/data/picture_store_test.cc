@@ -1,6 +1,7 @@
 #include "ml/data/picture_store.h"
 
 #include <ATen/ATen.h>
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -19,6 +20,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "ml/base/digest.h"
+#include "ml/base/field_error.h"
 #include "ml/base/files.h"
 #include "ml/base/random.h"
 #include "ml/data/testing/picture_fake.h"
@@ -40,6 +42,7 @@ class FakeFiles : public PictureFiles {
     for (int64_t i = 0; i < count; ++i) labels_.push_back(i % 2);
   }
   const std::string& place() const override { return place_; }
+  std::string AbsolutePlace() const override { return place_; }
   const std::vector<std::string>& classes() const override { return classes_; }
   const std::vector<int64_t>& labels() const override { return labels_; }
   std::string Name(int64_t picture) const override { return absl::StrCat("/fake/", picture); }
@@ -48,6 +51,7 @@ class FakeFiles : public PictureFiles {
     ++*reads_;
     if (delay_ms > 0) std::this_thread::sleep_for(std::chrono::milliseconds(delay_ms));
     if (picture == bad) return std::string("no picture");
+    if (picture == unreadable) return absl::PermissionDeniedError("not now");
     const int64_t height = 11 + picture % 5, width = 17 - picture % 7;
     std::vector<uint8_t> pixels(height * width * 3);
     RandomStream stream(static_cast<uint64_t>(seed_), "pixels", picture);
@@ -58,7 +62,7 @@ class FakeFiles : public PictureFiles {
 
   int TakeReads() { return reads_->exchange(0); }
 
-  int64_t bad = -1;
+  int64_t bad = -1, unreadable = -1;
   int delay_ms = 0;
 
  private:
@@ -185,9 +189,39 @@ TEST_P(PictureStoreTest, WhatHasChangedIsMadeAgain) {
   ASSERT_TRUE(stored.ok()) << stored.status();
   EXPECT_EQ(changed->TakeReads(), 12);
   EXPECT_EQ(*Pixels(stored->data), *Pixels(Store(changed, PictureCache::kMemory)->data));
-  EXPECT_EQ(Files("index").size(), 1u) << "the old one is removed";
-  EXPECT_NE(Files("index"), before);
+  // The old one may be in use by another machine, and is removed a day later.
+  EXPECT_EQ(Files("index").size(), 2u);
+  EXPECT_EQ(Files("pixels").size(), 2u);
+  for (const std::vector<std::string>& names : {Files("index"), Files("pixels")}) {
+    for (const std::string& name : names) {
+      const timespec old[2] = {{0, UTIME_OMIT}, {1000000000, 0}};
+      ASSERT_EQ(utimensat(AT_FDCWD, name.c_str(), old, 0), 0);
+    }
+  }
+  const auto again = std::make_shared<FakeFiles>(12, 30);
+  ASSERT_TRUE(Store(again, PictureCache::kDisk).ok());
+  EXPECT_EQ(Files("index").size(), 1u);
   EXPECT_EQ(Files("pixels").size(), 1u);
+  EXPECT_NE(Files("index"), before);
+}
+
+TEST_P(PictureStoreTest, APictureThatCannotBeReadNowIsNoBadOne) {
+  const auto files = std::make_shared<FakeFiles>(12, 31);
+  files->unreadable = 5;
+  for (const PictureCache cache : {PictureCache::kMemory, PictureCache::kNone, PictureCache::kDisk}) {
+    const absl::Status status = Store(files, cache).status();
+    EXPECT_TRUE(absl::IsPermissionDenied(status)) << status;
+    EXPECT_THAT(Files("index"), IsEmpty()) << "nothing is kept in mind";
+    EXPECT_THAT(Files("pixels"), IsEmpty());
+  }
+  files->unreadable = -1;
+  EXPECT_EQ(Store(files, PictureCache::kNone)->pictures.size(), 12u);
+}
+
+TEST_P(PictureStoreTest, AFolderThatCannotBeMadeIsTheFieldsError) {
+  ASSERT_TRUE(WriteFileAtomically(storage_.folder, "a file").ok());
+  const absl::Status status = Store(std::make_shared<FakeFiles>(3, 32), PictureCache::kNone).status();
+  EXPECT_EQ(ErrorField(status), "cache_folder") << status;
 }
 
 TEST_P(PictureStoreTest, ADamagedCacheIsNotUsed) {
@@ -199,7 +233,7 @@ TEST_P(PictureStoreTest, ADamagedCacheIsNotUsed) {
   flipped[flipped.size() / 2] ^= 1;
   ASSERT_TRUE(WriteFileAtomically(shard, flipped).ok());
   const absl::Status read = Pixels(Store(files, PictureCache::kDisk)->data).status();
-  EXPECT_TRUE(absl::IsUnavailable(read)) << read;
+  EXPECT_TRUE(absl::IsAborted(read)) << read;
   EXPECT_THAT(std::string(read.message()), testing::AllOf(HasSubstr(shard), HasSubstr("remove the file")));
   // Removed, cut off, or with a damaged index, the cache is made again.
   const auto made_again = [&] {
@@ -219,7 +253,7 @@ TEST_P(PictureStoreTest, ADamagedCacheIsNotUsed) {
   // While images are read, a shard that is gone is an error.
   const absl::StatusOr<StoredPictures> stored = Store(files, PictureCache::kDisk);
   ASSERT_EQ(unlink(shard.c_str()), 0);
-  EXPECT_TRUE(absl::IsUnavailable(Pixels(stored->data).status()));
+  EXPECT_TRUE(absl::IsAborted(Pixels(stored->data).status()));
 }
 
 // What a child process makes of the store: 0 if all is as expected.

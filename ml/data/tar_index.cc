@@ -52,6 +52,10 @@ bool ChecksumHolds(absl::string_view header) {
   return Number(header.substr(kAt, kBytes)) == sum;
 }
 
+bool IsZero(absl::string_view bytes) {
+  return std::all_of(bytes.begin(), bytes.end(), [](char c) { return c == '\0'; });
+}
+
 // What a pax header says about the next file: lines of "LENGTH KEY=VALUE\n", LENGTH with all of the line.
 struct PaxFields {
   std::optional<std::string> path;
@@ -106,7 +110,17 @@ absl::StatusOr<std::vector<TarMember>> ListTar(
           "a "
           "plain .tar");
     }
-    if (std::all_of(header.begin(), header.end(), [](char c) { return c == '\0'; })) break;  // the end
+    if (IsZero(header)) {  // the end
+      constexpr uint64_t kPiece = 1 << 16;
+      for (uint64_t rest = at + kBlock; rest < size; rest += kPiece) {
+        PRUNELAB_ASSIGN_OR_RETURN(const std::string piece, read(rest, std::min(kPiece, size - rest)));
+        if (!IsZero(piece)) {
+          return refuse(
+              "the archive ends here, but something follows; archives that were joined need tar --concatenate");
+        }
+      }
+      break;
+    }
     if (!ChecksumHolds(header)) return refuse("a header's checksum is wrong; this is no tar archive, or it is damaged");
     const std::optional<uint64_t> stated = Number(absl::string_view(header).substr(124, 12));
     if (!stated) return refuse("a header's length is no number");

@@ -20,7 +20,7 @@ struct TarMember {
 // The regular files in the archive, in their order. `read` gives bytes of it (offset, bytes), and `size` is its length.
 // Errors, InvalidArgument, with the place: a header whose checksum is wrong, a length that passes the archive's end, a
 // compressed archive, a sparse file. Links, folders and devices are left out. An archive may end without the blocks of
-// zeros that should close it, but not inside of a file.
+// zeros that should close it, but not inside of a file, and nothing may follow them.
 absl::StatusOr<std::vector<TarMember>> ListTar(
     uint64_t size, const std::function<absl::StatusOr<std::string>(uint64_t, uint64_t)>& read);
 

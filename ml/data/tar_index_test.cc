@@ -70,6 +70,13 @@ TEST(ListTarTest, ReadsWhatTheTestsWrite) {
 
 TEST(ListTarTest, TheBlocksAtTheEndMayBeMissing) { EXPECT_EQ(Texts(Archive("no_end.tar")), Texts(Archive("gnu.tar"))); }
 
+TEST(ListTarTest, NothingFollowsTheEnd) {
+  const std::string one = MakeTar({{"x.jpg", "x"}});
+  EXPECT_TRUE(List(one + std::string(8192, '\0')).ok());
+  EXPECT_THAT(std::string(List(one + one).status().message()),
+              HasSubstr("byte 1024: the archive ends here, but something follows"));
+}
+
 TEST(ListTarTest, BrokenArchivesAreErrorsThatNameThePlace) {
   const auto error = [](const std::string& name) { return std::string(List(Archive(name)).status().message()); };
   EXPECT_THAT(error("cut_off.tar"), HasSubstr("it is cut off"));

@@ -27,7 +27,7 @@ namespace {
 
 constexpr uint64_t kMostPictureBytes = uint64_t{1} << 28;
 constexpr uint64_t kMostClassBytes = 32;
-constexpr int64_t kMostClasses = 1 << 24;
+constexpr int64_t kMostClasses = 1 << 20;
 constexpr uint64_t kMostShards = 1000000;
 
 bool AllDigits(absl::string_view text) {
@@ -48,8 +48,8 @@ absl::StatusOr<std::vector<std::string>> Range(absl::string_view text) {
   if (first > last) return refuse("runs backwards");
   if (last - first >= kMostShards) return refuse("has more than a million numbers");
   std::vector<std::string> numbers;
-  for (uint64_t i = first; i <= last; ++i) {
-    std::string digits = absl::StrCat(i);
+  for (uint64_t i = 0; i <= last - first; ++i) {
+    std::string digits = absl::StrCat(first + i);
     if (digits.size() < dots) digits.insert(0, dots - digits.size(), '0');
     numbers.push_back(std::move(digits));
   }
@@ -83,6 +83,11 @@ class FilesInShards : public PictureFiles {
   }
 
   const std::string& place() const override { return place_; }
+  std::string AbsolutePlace() const override {
+    std::string all;
+    for (const std::string& shard : shards_) absl::StrAppend(&all, AbsolutePath(shard), "\n");
+    return all;
+  }
   const std::vector<std::string>& classes() const override { return classes_; }
   const std::vector<int64_t>& labels() const override { return labels_; }
   void set_classes(int64_t count) {
@@ -108,9 +113,9 @@ class FilesInShards : public PictureFiles {
     const Sample& sample = samples_[picture];
     const std::string& shard = shards_[sample.shard];
     const absl::StatusOr<FileStamp> now = StampOf(shard);
-    if (!now.ok()) return absl::UnavailableError(now.status().message());
+    if (!now.ok()) return absl::AbortedError(now.status().message());
     if (!(*now == stamps_[sample.shard])) {
-      return absl::UnavailableError(
+      return absl::AbortedError(
           absl::StrCat(shard, ": has changed since the data set was opened; start the command again"));
     }
     return ReadFilePart(shard, sample.offset, sample.bytes);
@@ -118,14 +123,23 @@ class FilesInShards : public PictureFiles {
 
   absl::StatusOr<std::string> Stamp() override {
     Sha256Stream digest;
-    for (size_t i = 0; i < shards_.size(); ++i) {
-      digest.Add(absl::StrCat(shards_[i], "\n", stamps_[i].size, " ", stamps_[i].changed, "\n"));
+    for (const FileStamp& stamp : stamps_) digest.Add(absl::StrCat(stamp.size, " ", stamp.changed, "\n"));
+    for (size_t i = 0; i < samples_.size(); ++i) {
+      const Sample& sample = samples_[i];
+      digest.Add(
+          absl::StrCat(sample.name, "\n", sample.shard, " ", sample.offset, " ", sample.bytes, " ", labels_[i], "\n"));
     }
     return digest.Finish();
   }
 
  private:
   static std::string BaseName(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
+  void Ignore(const std::string& name) {
+    constexpr size_t kMostKept = 100;
+    ++ignored_;
+    if (ignored_names_.size() < kMostKept) ignored_names_.push_back(name);
+  }
 
   absl::Status ListShard(int64_t shard) {
     const std::string& path = shards_[shard];
@@ -153,8 +167,13 @@ class FilesInShards : public PictureFiles {
       }
       return absl::OkStatus();
     };
+    if (members->empty()) return refuse("holds no file; it may be cut off");
     for (const TarMember& member : *members) {
       const size_t base = member.name.rfind('/') == std::string::npos ? 0 : member.name.rfind('/') + 1;
+      if (member.name[base] == '.') {  // what systems leave beside files: ._0001.jpg
+        Ignore(member.name);
+        continue;
+      }
       const size_t dot = member.name.find('.', base);
       const std::string of = member.name.substr(0, dot);
       const std::string end =
@@ -181,9 +200,7 @@ class FilesInShards : public PictureFiles {
         }
         label = value;
       } else {
-        ++ignored_;
-        constexpr size_t kMostKept = 100;
-        if (ignored_names_.size() < kMostKept) ignored_names_.push_back(member.name);
+        Ignore(member.name);
       }
     }
     return end_sample();
@@ -223,12 +240,11 @@ absl::StatusOr<Parts> CheckAndList(const TarShards& parameters) {
   PRUNELAB_ASSIGN_OR_RETURN(parts.test, list("test", parameters.test()));
   const int64_t largest = std::max(parts.train->largest_label(), parts.test->largest_label());
   const int64_t classes = parameters.has_classes() ? parameters.classes() : largest + 1;
-  if (classes <= largest || classes < 2) {
+  if (classes <= largest || classes < 2 || classes > kMostClasses) {
     return FieldError("classes", absl::StrCat(parameters.has_classes() ? "is " : "is not set, and would be ", classes,
                                               ", and the largest class in the archives is ", largest,
-                                              "; must be more than that, and at least 2"));
+                                              "; must be more than that, at least 2, and at most ", kMostClasses));
   }
-  for (const auto& part : {parts.train, parts.test}) part->set_classes(classes);
   std::vector<int64_t> counts(classes);
   for (const int64_t label : parts.train->labels()) ++counts[label];
   std::vector<std::string> missing;
@@ -240,6 +256,7 @@ absl::StatusOr<Parts> CheckAndList(const TarShards& parameters) {
         "train", absl::StrCat("has no picture of ", missing.size() == 1 ? "class " : "the classes ", SomeNames(missing),
                               " of ", classes, "; classes are numbered from 0 without gaps"));
   }
+  for (const auto& part : {parts.train, parts.test}) part->set_classes(classes);
   return parts;
 }
 
@@ -260,7 +277,7 @@ absl::StatusOr<Dataset> Open(const TarShards& parameters) {
   for (const auto& part : {parts.train, parts.test}) {
     if (std::string ignored = part->Ignored(); !ignored.empty()) notes.push_back(std::move(ignored));
   }
-  return OpenPictures(PictureParametersOf(parameters), "train", parts.train, parts.test, std::move(notes));
+  return OpenPictures(PictureParametersOf(parameters), "train", "test", parts.train, parts.test, std::move(notes));
 }
 
 }  // namespace

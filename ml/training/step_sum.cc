@@ -20,7 +20,8 @@ void AddShare(const at::Tensor& tensor, double share, at::Tensor& sum) {
 }
 
 void AddShares(const std::vector<at::Tensor>& tensors, double share, std::vector<at::Tensor>& sums) {
-  sums.resize(tensors.size());
+  // A batch whose term depends on no parameter has none of its gradients.
+  if (sums.size() < tensors.size()) sums.resize(tensors.size());
   for (size_t i = 0; i < tensors.size(); ++i) AddShare(tensors[i], share, sums[i]);
 }
 
@@ -34,9 +35,11 @@ void Put(const at::Tensor& sum, bool in_place, at::Tensor& tensor) {
 }
 
 void Put(const std::vector<at::Tensor>& sums, bool in_place, std::vector<at::Tensor>& tensors) {
-  PRUNELAB_CHECK(sums.size() == tensors.size()) << sums.size() << " sums, " << tensors.size() << " tensors";
+  PRUNELAB_CHECK(sums.size() >= tensors.size()) << sums.size() << " sums, " << tensors.size() << " tensors";
+  tensors.resize(sums.size());
   for (size_t i = 0; i < sums.size(); ++i) {
-    PRUNELAB_CHECK(sums[i].defined() == tensors[i].defined()) << "batches with other gradients, of parameter " << i;
+    // What is replayed writes to the same tensors every time.
+    PRUNELAB_CHECK(!in_place || sums[i].defined() == tensors[i].defined()) << "other gradients, of parameter " << i;
     Put(sums[i], in_place, tensors[i]);
   }
 }

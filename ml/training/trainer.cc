@@ -309,6 +309,7 @@ absl::StatusOr<StepTensors*> Trainer::DifferentiateBatches(bool captured, bool l
       return nullptr;
     }
     if (end - first > 1) sum.Add(*step, static_cast<double>(images) / all_images);
+    if (lead_ && index + 1 < end) lead_->EndStep();  // the host is no more batches ahead than it would be steps
   }
   if (end - first > 1) sum.MoveInto(*step, /*in_place=*/captured && capture_->replays());
   return step;

@@ -47,9 +47,13 @@ absl::Status CheckCrop(const Training::RandomResizedCrop& crop) {
 }
 
 absl::Status CheckJitter(const Training::ColorJitter& jitter) {
-  PRUNELAB_RETURN_IF_ERROR(CheckNotNegative("brightness", jitter.brightness()));
-  PRUNELAB_RETURN_IF_ERROR(CheckNotNegative("contrast", jitter.contrast()));
-  PRUNELAB_RETURN_IF_ERROR(CheckNotNegative("saturation", jitter.saturation()));
+  for (const auto& [field, value] :
+       {std::pair("brightness", jitter.brightness()), std::pair("contrast", jitter.contrast()),
+        std::pair("saturation", jitter.saturation())}) {
+    if (!(value >= 0 && value <= 100)) {
+      return FieldError(field, absl::StrCat("is ", value, "; must be from 0 to 100"));
+    }
+  }
   if (jitter.hue() >= 0 && jitter.hue() <= 0.5) return absl::OkStatus();
   return FieldError("hue", absl::StrCat("is ", jitter.hue(), "; must be from 0 to 0.5, half the circle"));
 }
