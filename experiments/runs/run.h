@@ -29,9 +29,10 @@ int64_t ThreadsForWork(int64_t macs, int64_t threads);
 
 // Trains or resumes the run in `request.folder()`, which must exist. Errors: the file system's (then the run can be
 // resumed later from its last checkpoint); Cancelled if `hooks.stop` returned true, with a checkpoint written;
-// Aborted if images cannot be read now; Unavailable if another process trains this run; FailedPrecondition if data, weights or teacher are not those of
-// `request.run_id()`, or the folder contains the finished result of another run. If this run's own result exists by
-// now, it is returned, and nothing is trained. What the training itself refuses is a result with the status "failed".
+// Aborted if images cannot be read now; Unavailable if another process trains this run; FailedPrecondition if data,
+// weights or teacher are not those of `request.run_id()`, or the folder contains the finished result of another run. If
+// this run's own result exists by now, it is returned, and nothing is trained. What the training itself refuses is a
+// result with the status "failed".
 absl::StatusOr<RunResult> TrainRun(const RunRequest& request, const Dataset& dataset, const RunHooks& hooks);
 
 }  // namespace prunelab

@@ -148,9 +148,13 @@ class Progress {
   double next_ = SteadySeconds() + 10;
 };
 
-// Decodes all pictures on all cores and gives those that can be decoded to `keep`, in order. `digests`: whether a
-// survey has those of the pixels.
-absl::StatusOr<Survey> Look(const PictureFiles& files, const PictureForm& form, const char* what, bool digests,
+// What of the pixels a survey has: a digest of all, and a checksum of each picture's.
+struct Sums {
+  bool digest = false, checks = false;
+};
+
+// Decodes all pictures on all cores and gives those that can be decoded to `keep`, in order.
+absl::StatusOr<Survey> Look(const PictureFiles& files, const PictureForm& form, const char* what, const Sums& sums,
                             const std::function<absl::Status(KeptPicture)>& keep) {
   const int64_t cores = std::max<int64_t>(1, std::thread::hardware_concurrency());
   // While one group is being kept, the next ones are decoded. Of whole pictures, which may be large, few are held at
@@ -190,11 +194,11 @@ absl::StatusOr<Survey> Look(const PictureFiles& files, const PictureForm& form, 
         continue;
       }
       const absl::string_view pixels(reinterpret_cast<const char*>(picture->pixels.data()), picture->pixels.size());
-      if (digests && form.whole) digest.Add(absl::StrCat(picture->height, "x", picture->width, "\n"));
-      if (digests) digest.Add(pixels);
+      if (sums.digest && form.whole) digest.Add(absl::StrCat(picture->height, "x", picture->width, "\n"));
+      if (sums.digest) digest.Add(pixels);
       survey.heights.push_back(picture->height);
       survey.widths.push_back(picture->width);
-      survey.checks.push_back(digests ? Crc32c(pixels) : 0);
+      survey.checks.push_back(sums.checks ? Crc32c(pixels) : 0);
       PRUNELAB_RETURN_IF_ERROR(keep(*std::move(picture)));
     }
     groups.pop_front();
@@ -556,9 +560,9 @@ absl::StatusOr<Survey> MakeIndex(const CachePlace& place, const PictureFiles& fi
   const auto keep = [&](const KeptPicture& picture) {
     return place.pixels ? InField(kField, shards.Add(picture)) : absl::OkStatus();
   };
-  PRUNELAB_ASSIGN_OR_RETURN(
-      Survey survey,
-      Look(files, form, place.pixels ? "decoded for the cache" : "decoded for the index", /*digests=*/true, keep));
+  PRUNELAB_ASSIGN_OR_RETURN(Survey survey,
+                            Look(files, form, place.pixels ? "decoded for the cache" : "decoded for the index",
+                                 {/*digest=*/true, /*checks=*/place.pixels}, keep));
   if (place.pixels) PRUNELAB_RETURN_IF_ERROR(InField(kField, shards.Finish()));
   PRUNELAB_RETURN_IF_ERROR(InField(kField, WriteIndex(place, files, form, survey)));
   complete = true;
@@ -597,7 +601,7 @@ absl::StatusOr<StoredPictures> StorePictures(std::shared_ptr<PictureFiles> files
                        bytes, " bytes of memory, but at most ", storage.max_bytes,
                        " are allowed; set whole_shorter_side, choose another cache, or raise max_memory_mb"));
     };
-    PRUNELAB_ASSIGN_OR_RETURN(survey, Look(*files, form, "decoded", /*digests=*/form.whole, keep));
+    PRUNELAB_ASSIGN_OR_RETURN(survey, Look(*files, form, "decoded", {/*digest=*/form.whole, /*checks=*/false}, keep));
   } else {
     PRUNELAB_ASSIGN_OR_RETURN(std::string stamp, files->Stamp());
     place = PlaceOf(*files, form, storage, std::move(stamp));
