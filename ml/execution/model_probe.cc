@@ -27,9 +27,9 @@ absl::StatusOr<ProbeBatch> ModelProbe::TrainingImages(int64_t first, int64_t cou
   const std::vector<int64_t> order = RandomPermutation(train_->size(), stream);
   const int64_t begin = std::min(first, train_->size());
   const int64_t end = begin + std::min(count, train_->size() - begin);
-  PRUNELAB_ASSIGN_OR_RETURN(Batch batch, SelectedBatch(*train_, *normalization_,
-                                                       {order.begin() + begin, order.begin() + end}, model_.dtype(),
-                                                       model_.device()));
+  PRUNELAB_ASSIGN_OR_RETURN(
+      Batch batch, SelectedBatch(*train_, *normalization_, {order.begin() + begin, order.begin() + end}, model_.dtype(),
+                                 model_.device()));
   return ProbeBatch{std::move(batch.images), std::move(batch.labels)};
 }
 
