@@ -155,8 +155,9 @@ class TypedSamples : public Samples {
       write_(reinterpret_cast<const Source*>(image.data()), shape_.planar(), shape_, place, values_, target);
       return absl::OkStatus();
     } else {
-      PRUNELAB_ASSIGN_OR_RETURN(const HeldPicture picture, Interleaved(place.image));
-      CopyShifted(picture.view, place, image.data());
+      Placement moved = place;
+      moved.flip = false;
+      PRUNELAB_ASSIGN_OR_RETURN(image, Interleaved(moved));
     }
     if (place.colors) ChangeColors(*place.colors, shape_.height * shape_.width, image.data());
     Placement rest = place;  // the flip
@@ -165,43 +166,31 @@ class TypedSamples : public Samples {
     return absl::OkStatus();
   }
 
-  // The view as the placement moves it, with black where nothing is.
-  void CopyShifted(const PixelView& view, const Placement& place, uint8_t* out) const {
-    std::fill(out, out + shape_.values(), uint8_t{0});
-    const int64_t begin = std::clamp<int64_t>(-place.dx, 0, shape_.width);
-    const int64_t end = std::clamp<int64_t>(shape_.width - place.dx, 0, shape_.width);
-    for (int64_t y = 0; y < shape_.height; ++y) {
-      const int64_t from = y + place.dy;
-      if (from < 0 || from >= shape_.height || begin >= end) continue;
-      std::copy_n(view.pixels + from * view.row_bytes + (begin + place.dx) * shape_.channels,
-                  (end - begin) * shape_.channels, out + (y * shape_.width + begin) * shape_.channels);
-    }
-  }
-
   absl::StatusOr<HeldPicture> Whole(int64_t image) const {
     if (data_.source != nullptr && data_.source->has_whole_pictures()) return data_.source->ReadWhole(image);
-    return Interleaved(image);
+    Placement whole;
+    whole.image = image;
+    PRUNELAB_ASSIGN_OR_RETURN(std::vector<uint8_t> pixels, Interleaved(whole));
+    auto owner = std::make_shared<const std::vector<uint8_t>>(std::move(pixels));
+    const PixelView view = {owner->data(), shape_.height, shape_.width, shape_.channels,
+                            shape_.width * shape_.channels};
+    return HeldPicture{view, std::move(owner)};
   }
 
-  // The image as a picture.
-  absl::StatusOr<HeldPicture> Interleaved(int64_t image) const {
+  // The image's bytes as [H, W, C], moved as the placement says.
+  absl::StatusOr<std::vector<uint8_t>> Interleaved(const Placement& place) const {
     std::vector<uint8_t> planes;
-    const uint8_t* from = nullptr;
     if (data_.source != nullptr) {
       planes.resize(shape_.values());
-      PRUNELAB_RETURN_IF_ERROR(data_.source->Read(image, planes.data()));
-      from = planes.data();
-    } else {
-      from = static_cast<const uint8_t*>(data_.images.const_data_ptr()) + image * shape_.values();
+      PRUNELAB_RETURN_IF_ERROR(data_.source->Read(place.image, planes.data()));
     }
-    auto pixels = std::make_shared<std::vector<uint8_t>>(shape_.values());
-    const int64_t plane = shape_.height * shape_.width;
-    for (int64_t i = 0; i < plane; ++i) {
-      for (int64_t c = 0; c < shape_.channels; ++c) (*pixels)[i * shape_.channels + c] = from[c * plane + i];
-    }
-    const PixelView view = {pixels->data(), shape_.height, shape_.width, shape_.channels,
-                            shape_.width * shape_.channels};
-    return HeldPicture{view, std::move(pixels)};
+    const uint8_t* from = data_.source != nullptr ? planes.data()
+                                                  : static_cast<const uint8_t*>(data_.images.const_data_ptr()) +
+                                                        place.image * shape_.values();
+    std::vector<uint8_t> pixels(shape_.values());
+    const std::vector<ChannelValues<uint8_t, uint8_t>> unchanged(shape_.channels, {1, 0, 1});
+    WriteSample<0>(from, shape_.planar(), shape_, place, unchanged, pixels.data());
+    return pixels;
   }
 
   const LabelledImages& data_;

@@ -104,20 +104,7 @@ PictureStorage StorageOf(const PictureParameters& parameters, int64_t images, bo
   storage.max_bytes = parameters.max_bytes();
   storage.folder = parameters.cache_folder;
   const bool fits = Megabytes(parameters, images) * 1e6 <= static_cast<double>(storage.max_bytes);
-  switch (parameters.cache) {
-    case PictureParameters::kAuto:
-      storage.cache = fits && !whole ? PictureCache::kMemory : PictureCache::kNone;
-      break;
-    case PictureParameters::kMemory:
-      storage.cache = PictureCache::kMemory;
-      break;
-    case PictureParameters::kDisk:
-      storage.cache = PictureCache::kDisk;
-      break;
-    case PictureParameters::kNone:
-      storage.cache = PictureCache::kNone;
-      break;
-  }
+  storage.cache = parameters.cache.value_or(fits && !whole ? PictureCache::kMemory : PictureCache::kNone);
   return storage;
 }
 
@@ -137,7 +124,7 @@ absl::Status CheckPictureParameters(const PictureParameters& parameters) {
     }
   }
   if (parameters.cache_folder.empty()) return FieldError("cache_folder", "is empty; name a folder, or leave it out");
-  if (parameters.cache_folder[0] == '~' && parameters.cache != PictureParameters::kMemory) {
+  if (parameters.cache_folder[0] == '~' && parameters.cache != PictureCache::kMemory) {
     return FieldError("cache_folder", absl::StrCat("is ", parameters.cache_folder,
                                                    ", but this user's home folder is not known; name another folder"));
   }
@@ -155,7 +142,7 @@ absl::StatusOr<DatasetInfo> DescribePictures(const PictureParameters& parameters
   const int64_t images = parameters.whole_training ? test_images : train_images + test_images;
   const double megabytes = Megabytes(parameters, images);
   const int64_t most = parameters.max_bytes() / 1000000;
-  if (parameters.cache == PictureParameters::kMemory && megabytes > static_cast<double>(most)) {
+  if (parameters.cache == PictureCache::kMemory && megabytes > static_cast<double>(most)) {
     return FieldError(
         "max_memory_mb",
         absl::StrCat("is ", most, parameters.has_max_memory ? "" : " (an eighth of this machine's memory)", ", but ",

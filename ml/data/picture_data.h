@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,7 +23,7 @@ struct PictureParameters {
   bool whole_training = false;
   bool has_whole_shorter_side = false;
   bool skip_bad = false;
-  enum Cache { kAuto, kMemory, kDisk, kNone } cache = kAuto;
+  std::optional<PictureCache> cache;  // no value: AUTO
   std::string cache_folder;
   bool has_max_memory = false;
   int64_t max_memory_mb = 0;
@@ -44,7 +45,9 @@ PictureParameters PictureParametersOf(const Message& message) {
   parameters.has_whole_shorter_side = message.has_whole_shorter_side();
   parameters.whole_training = message.whole_training_pictures();
   parameters.skip_bad = message.on_bad_image() == Message::SKIP;
-  parameters.cache = static_cast<PictureParameters::Cache>(message.cache());
+  if (message.cache() == Message::MEMORY) parameters.cache = PictureCache::kMemory;
+  if (message.cache() == Message::DISK) parameters.cache = PictureCache::kDisk;
+  if (message.cache() == Message::NONE) parameters.cache = PictureCache::kNone;
   parameters.cache_folder = UserPath(message.cache_folder());
   parameters.has_max_memory = message.has_max_memory_mb();
   parameters.max_memory_mb = message.max_memory_mb();

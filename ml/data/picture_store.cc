@@ -43,7 +43,8 @@ struct KeptPicture {
   int64_t height = 0, width = 0;
 };
 
-PixelView ViewOf(const KeptPicture& picture, int64_t channels) {
+template <typename AnyPicture>
+PixelView ViewOf(const AnyPicture& picture, int64_t channels) {
   return {picture.pixels.data(), picture.height, picture.width, channels, picture.width * channels};
 }
 
@@ -62,8 +63,7 @@ void CutImage(const Picture& picture, const PictureForm& form, uint8_t* out) {
   }
   const int64_t pixels = form.image_size * form.image_size;
   std::vector<uint8_t> middle(pixels * 3);
-  const PixelView view = {picture.pixels.data(), picture.height, picture.width, 3, picture.width * 3};
-  ResizeAndCenterCrop(view, form.resize, form.image_size, middle.data());
+  ResizeAndCenterCrop(ViewOf(picture, 3), form.resize, form.image_size, middle.data());
   if (!form.grey) {
     ToPlanes(middle.data(), pixels, 3, out);
     return;
@@ -83,9 +83,8 @@ KeptPicture KeepWhole(Picture picture, const PictureForm& form) {
   KeptPicture kept;
   if (shorter > 0 && std::min(picture.height, picture.width) > shorter) {
     const PixelBox size = ScaledSize(picture, shorter);
-    const PixelView view = {picture.pixels.data(), picture.height, picture.width, 3, picture.width * 3};
     std::vector<uint8_t> scaled(size.height * size.width * 3);
-    ResizeBilinear(view, size.height, size.width, size, scaled.data());
+    ResizeBilinear(ViewOf(picture, 3), size.height, size.width, size, scaled.data());
     picture.pixels = std::move(scaled);
     picture.height = size.height;
     picture.width = size.width;
