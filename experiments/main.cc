@@ -15,6 +15,8 @@
 #include "experiments/records/table.h"
 #include "experiments/reporting/report.h"
 #include "experiments/sweep/dry_run.h"
+#include "experiments/sweep/rank_follower.h"
+#include "experiments/sweep/rank_options.h"
 #include "experiments/sweep/runner.h"
 #include "experiments/sweep/shard.h"
 #include "experiments/sweep/worker.h"
@@ -36,6 +38,14 @@ DEFINE_string(device, "auto", "auto, cpu or cuda; auto takes a GPU where there i
 DEFINE_int32(jobs, 0, "Runs at once, each in a process of its own; 0: as many as the machine has cores, or GPUs.");
 DEFINE_int32(threads_per_run, 0,
              "Threads of a run; 0: the cores that --jobs leave to it, one where the network is tiny.");
+DEFINE_string(
+    ranks, "1",
+    "Processes that train each run together, each with its share of every batch: a number, on this machine; or "
+    "env, if torchrun or srun has started this command once for each, on one machine or on several.");
+DEFINE_double(
+    rank_timeout, 30,
+    "Seconds after which a process of --ranks that gives no sign of life is lost; then the run is tried again "
+    "(--retries).");
 DEFINE_int32(retries, 1, "How often a run whose process crashes is tried again, from its last checkpoint.");
 DEFINE_string(
     shard, "",
@@ -82,6 +92,31 @@ absl::Status CheckConfigStays(const std::string& config, const std::string& outp
   return absl::OkStatus();
 }
 
+const std::vector<std::string> kWorkerCommand = {"/proc/self/exe", "--worker"};
+
+absl::StatusOr<RankOptions> RanksOf() {
+  PRUNELAB_ASSIGN_OR_RETURN(RankOptions ranks, ParseRanks(FLAGS_ranks, EnvironmentValue));
+  if (!(FLAGS_rank_timeout >= 1 && FLAGS_rank_timeout <= 1e6)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--rank_timeout=", FLAGS_rank_timeout, ": must be 1 second or more"));
+  }
+  ranks.silence_seconds = FLAGS_rank_timeout;
+  if (ranks.count > 1 && ranks.launched && FLAGS_jobs > 1) {
+    return absl::InvalidArgumentError(
+        "--jobs goes with --ranks=N on one machine; with --ranks=env there is one run at once");
+  }
+  return ranks;
+}
+
+// Of a rank that torchrun or srun has started beside rank 0; returns the exit status.
+int Follow(const RankOptions& ranks) {
+  HandleStopSignals([](int number) { stop_signal = number; });
+  signal(SIGPIPE, SIG_IGN);
+  const absl::Status status = FollowRanks(ranks, kWorkerCommand, [] { return stop_signal != 0; });
+  if (stop_signal != 0) return 128 + stop_signal;
+  return ExitStatus(status);
+}
+
 // Reads the flags' options for the loaded ablation, and prints what the user should know about the share.
 absl::StatusOr<RunnerOptions> OptionsOf(const LoadedAblation& loaded) {
   RunnerOptions options;
@@ -109,7 +144,8 @@ absl::StatusOr<RunnerOptions> OptionsOf(const LoadedAblation& loaded) {
     if (!shard.ok()) return absl::InvalidArgumentError(absl::StrCat("--shard: ", shard.status().message()));
     options.shard = *shard;
   }
-  options.worker_command = {"/proc/self/exe", "--worker"};
+  PRUNELAB_ASSIGN_OR_RETURN(options.ranks, RanksOf());
+  options.worker_command = kWorkerCommand;
   options.stop = [] { return stop_signal != 0; };
   options.terminal = isatty(STDERR_FILENO) != 0;
   options.arms = loaded.arms;
@@ -175,6 +211,9 @@ int Main() {
     List();
     return 0;
   }
+  const absl::StatusOr<RankOptions> ranks = RanksOf();
+  if (!ranks.ok()) return ExitStatus(ranks.status());
+  if (ranks->follows() && !FLAGS_dry_run) return Follow(*ranks);
   if (FLAGS_config.empty()) {
     return ExitStatus(
         absl::InvalidArgumentError("--config is missing; e.g. --config=experiments/configs/digits.textproto"));

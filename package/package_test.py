@@ -117,8 +117,8 @@ class Contents(unittest.TestCase):
         some = {"ablation", "report", "inspect", "evaluate", "compress", "deep_compress", "step_benchmark", "cifar10"}
         self.assertLess(some, programs)
         self.assertEqual({path.name for path in (ROOT / "bin").iterdir()}, programs | {"prunelab-env"})
-        for name in ("README.md", "LICENSE", "configs/digits.textproto", "slurm/ablation.sbatch", "benchmark/compare.py",
-                     "pytorch/prunelab_network.py"):
+        for name in ("README.md", "LICENSE", "configs/digits.textproto", "slurm/ablation.sbatch", "slurm/ranks.sbatch",
+                     "benchmark/compare.py", "pytorch/prunelab_network.py"):
             self.assertTrue((ROOT / name).is_file(), name)
         self.assertTrue((ROOT / "tests" / "training_device_test").exists())
 

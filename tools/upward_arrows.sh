@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 # From the bottom to the top. Folders of one line do not use each other.
 levels=(
   "//ml/base/..."
-  "//ml/kernels/... //ml/network/... //ml/safetensors/... //ml/statistics/..."
+  "//ml/distributed/... //ml/kernels/... //ml/network/... //ml/safetensors/... //ml/statistics/..."
   "//ml/data/..."
   "//ml/models/..."
   "//ml/execution/..."

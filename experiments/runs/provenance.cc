@@ -39,7 +39,9 @@ std::string ProvenanceText(const RunRequest& request, const Dataset& dataset, c1
   json["threads"] = request.threads();
   json["device"] = device.str();
   const Training& training = request.config().training();
-  json["plan"] = StepPlanName(training, device);
+  const int64_t ranks = request.ranks().count();
+  json["plan"] = StepPlanName(training, device, ranks);
+  if (ranks > 1) json["ranks"] = ranks;
   if (device.is_cuda()) json["cuda_graphs"] = training.cuda_graphs();
   json["precision"] = PrecisionName(training.precision());
   json["libtorch"] = TORCH_VERSION;

@@ -26,6 +26,7 @@
 #include "ml/base/plugin.h"
 #include "ml/base/status_macros.h"
 #include "ml/compression/compressed_model.h"
+#include "ml/distributed/ranks.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/model.h"
 #include "ml/pruning/pruning_strategy.h"
@@ -45,6 +46,7 @@ struct RunSetup {
   const RunRequest& request;
   const RunHooks& hooks;
   const Dataset& dataset;
+  Ranks* ranks;  // null: this process trains alone
   at::Device device;
   NetworkInfo network;
   InitialWeights weights;  // of the network, all of them, or none
@@ -56,7 +58,8 @@ struct RunSetup {
   int64_t epochs() const { return request.config().training().epochs(); }
 };
 
-absl::StatusOr<RunSetup> SetUpRun(const RunRequest& request, const Dataset& dataset, const RunHooks& hooks) {
+absl::StatusOr<RunSetup> SetUpRun(const RunRequest& request, const Dataset& dataset, const RunHooks& hooks,
+                                  Ranks* ranks) {
   PRUNELAB_ASSIGN_OR_RETURN(NetworkInfo network, request.config().has_from_scratch()
                                                      ? RemovedShape(request.source_folder())
                                                      : BuildRunNetwork(request.config(), dataset.info));
@@ -64,7 +67,8 @@ absl::StatusOr<RunSetup> SetUpRun(const RunRequest& request, const Dataset& data
   const at::Device device(request.device() == "cuda" ? at::kCUDA : at::kCPU);
   absl::StatusOr<RunTeacher> teacher = ReadTeacher(request.config().training(), device);
   if (!teacher.ok()) return InField(kTeacherField, teacher.status());
-  RunSetup setup = {request, hooks, dataset, device, std::move(network), std::move(weights), *std::move(teacher)};
+  RunSetup setup = {
+      request, hooks, dataset, ranks, device, std::move(network), std::move(weights), *std::move(teacher)};
   if (FullRunId(request.config(), request.seed(), setup.sources()) != request.run_id()) {
     return absl::FailedPreconditionError(
         absl::StrCat(request.folder(),
@@ -89,7 +93,10 @@ class RunTraining {
       PRUNELAB_RETURN_IF_ERROR(StartPhase(i));
       PRUNELAB_RETURN_IF_ERROR(TrainPhase(phases_[i]));
     }
+    // What follows is the first rank's alone.
+    if (setup_.ranks != nullptr) setup_.ranks->Leave();
     RunResult result = Result();
+    if (!run_.keeps_files()) return result;
     WarnOfNoMasks(result);
     PRUNELAB_RETURN_IF_ERROR(Remove(result));
     PRUNELAB_RETURN_IF_ERROR(WriteQuantized(result));
@@ -110,6 +117,7 @@ class RunTraining {
     setup.initial_weights = setup_.weights.tensors;
     setup.initial_weights_name = config_.initial_weights();
     setup.teacher = setup_.teacher.model;
+    setup.ranks = setup_.ranks;
     PruningSetup pruning;
     pruning.network = &setup.network;
     pruning.seed = setup.seed;
@@ -136,7 +144,7 @@ class RunTraining {
     PRUNELAB_ASSIGN_OR_RETURN(trainer_, Trainer::Create(std::move(setup)));
     PRUNELAB_RETURN_IF_ERROR(run_.LoadState(*trainer_));
     epoch_images_ = trainer_->images();
-    if (events_) return absl::OkStatus();
+    if (events_ || !run_.keeps_files()) return absl::OkStatus();
     PRUNELAB_ASSIGN_OR_RETURN(events_, RunEvents::Create(run_.folder(), setup_.request.arm(), setup_.request.seed(),
                                                          setup_.epochs(), phase.first_epoch + trainer_->epoch()));
     return absl::OkStatus();
@@ -188,7 +196,7 @@ class RunTraining {
     record->phase = phase.name;
     diverged_ = record->diverged;
     PRUNELAB_RETURN_IF_ERROR(run_.AddRecord(*record));
-    PRUNELAB_RETURN_IF_ERROR(events_->AddEpoch(*record, trainer_->model()));
+    if (events_) PRUNELAB_RETURN_IF_ERROR(events_->AddEpoch(*record, trainer_->model()));
     if (diverged_) return absl::OkStatus();
     const int64_t done = phase.first_epoch + trainer_->epoch();
     run_.KeepForRewinding(phases_, done, trainer_->model());
@@ -313,20 +321,72 @@ int64_t ThreadsForWork(int64_t macs, int64_t threads) {
   return macs < kSmallStep ? 1 : threads;
 }
 
-absl::StatusOr<RunResult> TrainRun(const RunRequest& request, const Dataset& dataset, const RunHooks& hooks) {
-  at::set_num_threads(static_cast<int>(request.threads()));
-  PRUNELAB_ASSIGN_OR_RETURN(const RunSetup setup, SetUpRun(request, dataset, hooks));
-  RunInFolder run(request, hooks);
+namespace {
+
+// What rank 0 tells the others before they begin.
+constexpr char kTrain[] = "train", kDone[] = "done";
+
+absl::StatusOr<RunResult> FollowRun(const RunSetup& setup) {
+  if (setup.ranks->OfFirst("") == kDone) {
+    setup.ranks->Leave();
+    return RunResult();
+  }
+  RunInFolder run(setup.request, setup.hooks, setup.ranks);
+  return RunTraining(setup, run).Train();
+}
+
+absl::StatusOr<RunResult> TrainWith(const RunRequest& request, const Dataset& dataset, const RunHooks& hooks,
+                                    Ranks* ranks) {
+  PRUNELAB_ASSIGN_OR_RETURN(const RunSetup setup, SetUpRun(request, dataset, hooks, ranks));
+  if (ranks != nullptr && !ranks->first()) return FollowRun(setup);
+  RunInFolder run(request, hooks, ranks);
   PRUNELAB_ASSIGN_OR_RETURN(const FileLock lock, TakeRun(run.Path(kRunLock), hooks));
   PRUNELAB_RETURN_IF_ERROR(RemoveTemporaries(run.folder()));
   // Where the process that trained it further died after its result.
   if (HoldingFolder(request.folder()) != request.folder()) PRUNELAB_RETURN_IF_ERROR(FinishFurther(request.folder()));
   PRUNELAB_ASSIGN_OR_RETURN(std::optional<RunResult> own, OwnResult(request));
-  if (own) return *std::move(own);
+  if (ranks != nullptr) ranks->OfFirst(own ? kDone : kTrain);
+  if (own) {
+    if (ranks != nullptr) ranks->Leave();
+    return *std::move(own);
+  }
   PRUNELAB_ASSIGN_OR_RETURN(const bool further, MoveToFurther(setup, run));
   PRUNELAB_RETURN_IF_ERROR(DescribeRun(setup, run));
   PRUNELAB_ASSIGN_OR_RETURN(RunResult result, RunTraining(setup, run).Train());
   if (further) PRUNELAB_RETURN_IF_ERROR(FinishFurther(request.folder()));
+  return result;
+}
+
+RankPlace PlaceOf(const RunRanks& ranks) {
+  RankPlace place;
+  place.rank = ranks.rank();
+  place.ranks = ranks.count();
+  place.address = ranks.address();
+  place.port = ranks.port();
+  place.meeting = ranks.meeting();
+  place.silence_seconds = ranks.silence_seconds();
+  place.join_seconds = ranks.join_seconds();
+  return place;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Ranks>> JoinRanks(const RunRequest& request) {
+  if (request.ranks().count() <= 1) return nullptr;
+  const at::Device device(request.device() == "cuda" ? at::kCUDA : at::kCPU);
+  return Ranks::Join(PlaceOf(request.ranks()), device);
+}
+
+absl::StatusOr<RunResult> TrainRun(const RunRequest& request, const Dataset& dataset, const RunHooks& hooks,
+                                   Ranks* ranks) {
+  at::set_num_threads(static_cast<int>(request.threads()));
+  absl::StatusOr<RunResult> result = TrainWith(request, dataset, hooks, ranks);
+  if (ranks == nullptr) return result;
+  if (absl::IsCancelled(result.status())) {
+    ranks->Leave();
+  } else if (!result.ok()) {
+    ranks->Abandon(std::string(result.status().message()));
+  }
   return result;
 }
 

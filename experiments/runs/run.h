@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "absl/status/status.h"
@@ -11,6 +12,7 @@
 #include "experiments/records/records.h"
 #include "experiments/runs/run.pb.h"
 #include "ml/data/dataset.h"
+#include "ml/distributed/ranks.h"
 
 namespace prunelab {
 
@@ -27,12 +29,20 @@ struct RunHooks {
 // is so small that threads would wait for each other longer than they work.
 int64_t ThreadsForWork(int64_t macs, int64_t threads);
 
+// With several ranks (JoinRanks), each process calls this, and the first one's result counts: the others' is of no use.
+// They have left when it returns. One that loses another ends itself (ml/distributed/ranks.h).
+//
 // Trains or resumes the run in `request.folder()`, which must exist. Errors: the file system's (then the run can be
 // resumed later from its last checkpoint); Cancelled if `hooks.stop` returned true, with a checkpoint written;
 // Aborted if images cannot be read now; Unavailable if another process trains this run; FailedPrecondition if data,
 // weights or teacher are not those of `request.run_id()`, or the folder contains the finished result of another run. If
 // this run's own result exists by now, it is returned, and nothing is trained. What the training itself refuses is a
 // result with the status "failed".
-absl::StatusOr<RunResult> TrainRun(const RunRequest& request, const Dataset& dataset, const RunHooks& hooks);
+absl::StatusOr<RunResult> TrainRun(const RunRequest& request, const Dataset& dataset, const RunHooks& hooks,
+                                   Ranks* ranks = nullptr);
+
+// Meets the other processes that `request` names; null: it names none. To be called before anything else, because each
+// rank shows that it is alive from then on.
+absl::StatusOr<std::unique_ptr<Ranks>> JoinRanks(const RunRequest& request);
 
 }  // namespace prunelab

@@ -60,13 +60,20 @@ Safetensors NetworkState(const Model& model) {
 std::string RunInFolder::Path(const char* name) const { return JoinPath(folder_, name); }
 
 void RunInFolder::Warn(const std::string& text) const {
-  if (hooks_.on_warning) hooks_.on_warning(text);
+  if (hooks_.on_warning && keeps_files()) hooks_.on_warning(text);
 }
 
 absl::Status RunInFolder::TakeUp() {
   std::vector<std::string> warnings;
-  std::optional<RunCheckpoint> checkpoint = ReadRunCheckpoint(folder_, request_.run_id(), warnings);
+  std::optional<RunCheckpoint> checkpoint;
+  if (keeps_files()) checkpoint = ReadRunCheckpoint(folder_, request_.run_id(), warnings);
   for (const std::string& warning : warnings) Warn(warning);
+  if (ranks_ != nullptr) {
+    const std::string bytes = ranks_->OfFirst(checkpoint ? SerializeRunCheckpoint(*checkpoint) : "");
+    if (!keeps_files() && !bytes.empty()) {
+      PRUNELAB_ASSIGN_OR_RETURN(checkpoint, ParseRunCheckpoint(bytes, "the checkpoint that rank 0 has sent"));
+    }
+  }
   if (checkpoint) {
     PRUNELAB_RETURN_IF_ERROR(TakeOutPhases(checkpoint->state));
     lines_ = std::move(checkpoint->records);
@@ -76,10 +83,11 @@ absl::Status RunInFolder::TakeUp() {
     }
     state_ = std::move(checkpoint->state);
   }
+  checkpoint_time_ = epoch_start_ = SteadySeconds();
+  if (!keeps_files()) return absl::OkStatus();
   PRUNELAB_RETURN_IF_ERROR(SetLines(Path("epochs.jsonl"), lines_));
   const absl::StatusOr<std::string> timing = ReadFile(Path("timing.jsonl"));
   if (timing.ok()) PRUNELAB_RETURN_IF_ERROR(SetLines(Path("timing.jsonl"), WholeLines(*timing)));
-  checkpoint_time_ = epoch_start_ = SteadySeconds();
   return absl::OkStatus();
 }
 
@@ -99,6 +107,7 @@ absl::Status RunInFolder::AddRecord(EpochRecord record) {
   const int64_t epoch = record.epoch;
   lines_.push_back(EpochLine(record));
   Keep(std::move(record));
+  if (!keeps_files()) return absl::OkStatus();
   PRUNELAB_RETURN_IF_ERROR(AppendLine(Path("epochs.jsonl"), lines_.back()));
   // Also if this process trained no image of it: the checkpoint that it resumed from may be after the epoch's last
   // step.
@@ -106,7 +115,7 @@ absl::Status RunInFolder::AddRecord(EpochRecord record) {
 }
 
 absl::Status RunInFolder::AddTimingOfPart(int64_t epoch) {
-  return epoch_images_ == 0 ? absl::OkStatus() : AddTiming(epoch);
+  return epoch_images_ == 0 || !keeps_files() ? absl::OkStatus() : AddTiming(epoch);
 }
 
 absl::Status RunInFolder::AddTiming(int64_t epoch) {
@@ -122,6 +131,7 @@ absl::Status RunInFolder::AddTiming(int64_t epoch) {
 
 absl::Status RunInFolder::Checkpoint(const Trainer& trainer) {
   checkpoint_time_ = SteadySeconds();
+  if (!keeps_files()) return absl::OkStatus();
   Safetensors state = trainer.SaveState();
   // For the tools, which read weights and masks from it while the run is in progress.
   state.metadata[kNetworkKey] = NetworkText(trainer.model().info().network());

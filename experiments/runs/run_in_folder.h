@@ -7,6 +7,9 @@
 //   ...
 //   PRUNELAB_RETURN_IF_ERROR(run.AddRecord(record));  // after each epoch
 //   PRUNELAB_RETURN_IF_ERROR(run.Checkpoint(trainer));
+//
+// Of several processes that train a run together, the first keeps the folder. The others get the checkpoint from it,
+// and write nothing.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +23,7 @@
 #include "experiments/config/phases.h"
 #include "experiments/runs/run.h"
 #include "ml/base/file_lock.h"
+#include "ml/distributed/ranks.h"
 #include "ml/training/trainer.h"
 
 namespace prunelab {
@@ -34,9 +38,12 @@ Safetensors NetworkState(const Model& model);
 
 class RunInFolder {
  public:
-  // Both must outlive this.
-  RunInFolder(const RunRequest& request, const RunHooks& hooks)
-      : request_(request), hooks_(hooks), folder_(request.folder()) {}
+  // All must outlive this. `ranks`: those that train the run, or null.
+  RunInFolder(const RunRequest& request, const RunHooks& hooks, Ranks* ranks)
+      : request_(request), hooks_(hooks), ranks_(ranks), folder_(request.folder()) {}
+
+  // Whether it is this process that keeps the folder.
+  bool keeps_files() const { return ranks_ == nullptr || ranks_->first(); }
 
   // Where the run's files are: the request's folder, or a folder in it while another run is trained further.
   const std::string& folder() const { return folder_; }
@@ -81,6 +88,7 @@ class RunInFolder {
 
   const RunRequest& request_;
   const RunHooks& hooks_;
+  Ranks* const ranks_;
   std::string folder_;
   std::vector<std::string> lines_;  // of epochs.jsonl
   std::vector<EpochRecord> records_;

@@ -29,19 +29,23 @@ Machine ThisMachine() {
   return MachineWithin(static_cast<int64_t>(CoreClaim::Allowed().size()), memory, ReadCgroupLimits());
 }
 
-Allotment Allot(const Machine& machine, int64_t jobs, int64_t threads_per_run, int64_t gpus, int64_t runs) {
+Allotment Allot(const Machine& machine, int64_t jobs, int64_t threads_per_run, int64_t gpus, int64_t runs,
+                int64_t ranks) {
   Allotment allotment;
+  allotment.ranks = ranks;
   allotment.jobs = jobs;
   allotment.gpus = gpus;
   if (jobs == 0) {
     // One-thread processes train more images per second than one process with as many threads. Each needs some memory
     // for libraries, data and activations. Several runs on one GPU would wait for each other.
     constexpr int64_t kMemoryOfARun = int64_t{2} << 30;
-    const int64_t by_cores = machine.Threads() / std::max<int64_t>(1, threads_per_run);
-    allotment.jobs = gpus > 0 ? std::min(gpus, runs) : std::min({by_cores, machine.memory / kMemoryOfARun, runs});
+    const int64_t by_cores = machine.Threads() / (ranks * std::max<int64_t>(1, threads_per_run));
+    allotment.jobs =
+        gpus > 0 ? std::min(gpus / ranks, runs) : std::min({by_cores, machine.memory / (ranks * kMemoryOfARun), runs});
   }
   allotment.jobs = std::max<int64_t>(1, allotment.jobs);
-  allotment.threads = threads_per_run > 0 ? threads_per_run : std::max<int64_t>(1, machine.Threads() / allotment.jobs);
+  allotment.threads =
+      threads_per_run > 0 ? threads_per_run : std::max<int64_t>(1, machine.Threads() / (allotment.jobs * ranks));
   return allotment;
 }
 
@@ -53,8 +57,11 @@ std::string AllotmentText(const Machine& machine, const Allotment& allotment) {
   }
   absl::StrAppendFormat(&text, ", %.1f GiB of memory%s; ", static_cast<double>(machine.memory) / (int64_t{1} << 30),
                         machine.memory_is_limited ? " (the control group's limit)" : "");
-  absl::StrAppend(&text, count(allotment.jobs, "run"), " at once, with up to ", count(allotment.threads, "thread"),
-                  allotment.jobs == 1 ? "" : " each");
+  absl::StrAppend(&text, count(allotment.jobs, "run"), " at once, with ");
+  if (allotment.ranks > 1)
+    absl::StrAppend(&text, allotment.ranks, allotment.jobs == 1 ? "" : " each", " processes, of ");
+  absl::StrAppend(&text, "up to ", count(allotment.threads, "thread"),
+                  allotment.jobs * allotment.ranks == 1 ? "" : " each");
   if (allotment.gpus > 0) absl::StrAppend(&text, ", on ", count(allotment.gpus, "GPU"));
   return text;
 }

@@ -27,13 +27,15 @@ Machine ThisMachine();
 // This is a function of the machine, the options and the whole ablation, not of what is left of it, so that a run has
 // the same number of threads whenever it is trained.
 struct Allotment {
-  int64_t jobs = 1, threads = 1;  // runs at once, and threads of each
+  int64_t jobs = 1, threads = 1;  // runs at once, and threads of each of their processes
   int64_t gpus = 0;               // that the runs share; 0: they compute on the CPU
+  int64_t ranks = 1;              // processes of each run here, each with so many threads
 };
 
 // `jobs`, `threads_per_run`: as requested, 0: not set; `gpus`: to compute on, 0: the CPU; `runs`: of the whole
-// ablation.
-Allotment Allot(const Machine& machine, int64_t jobs, int64_t threads_per_run, int64_t gpus, int64_t runs);
+// ablation; `ranks`: processes of a run on this machine.
+Allotment Allot(const Machine& machine, int64_t jobs, int64_t threads_per_run, int64_t gpus, int64_t runs,
+                int64_t ranks = 1);
 
 // A sentence on what was found and what follows: "Machine: 8 cores, of which a quota leaves 2.5 ...".
 std::string AllotmentText(const Machine& machine, const Allotment& allotment);

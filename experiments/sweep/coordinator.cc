@@ -18,12 +18,15 @@
 #include "experiments/sweep/core_claim.h"
 #include "experiments/sweep/gpus.h"
 #include "experiments/sweep/progress.h"
+#include "experiments/sweep/rank_follower.h"
 #include "experiments/sweep/run_queue.h"
 #include "experiments/sweep/shared_crashes.h"
 #include "experiments/sweep/worker.h"
 #include "experiments/sweep/worker_process.h"
 #include "ml/base/files.h"
 #include "ml/base/status_macros.h"
+#include "ml/distributed/rank_store.h"
+#include "ml/distributed/ranks.h"
 
 namespace prunelab {
 namespace {
@@ -33,6 +36,9 @@ using Clock = std::chrono::steady_clock;
 // How long a stopped worker has for its step and its checkpoint. On a GPU the step may be one that captures graphs, the
 // steps that were given to the device are done first, and other processes may share it.
 constexpr std::chrono::seconds kStopTime(10), kStopTimeOnGpu(60);
+
+// How long the ranks of one machine may take to start, in seconds.
+constexpr double kJoinHere = 60;
 
 // The runs without a result, seed by seed.
 std::vector<size_t> TrainingOrder(const Sweep& sweep) {
@@ -79,9 +85,13 @@ class Coordinator {
   struct Worker {
     size_t index;  // of its run
     CoreClaim claim;
-    WorkerProcess process;
-    std::optional<size_t> gpu;  // of the sweep's
+    WorkerProcess process;              // rank 0's, which says how far the run is, and whose end is the run's
+    std::vector<WorkerProcess> others;  // the other ranks' on this machine
+    std::optional<size_t> gpu;          // of the sweep's
     Clock::time_point started;
+    int64_t meeting = 0;
+    std::optional<Clock::time_point> others_ended;  // since when another rank's process is known to have ended badly
+    std::string others_errors;                      // what it said
   };
 
   const RunnerOptions& options() const { return sweep_.options; }
@@ -114,6 +124,15 @@ class Coordinator {
     request.set_code_revision(code_revision_);
     request.set_source_folder(run.source_folder);
     request.set_source_run_id(run.sources.source_run_id);
+    RunRanks& ranks = *request.mutable_ranks();
+    ranks.set_rank(0);
+    ranks.set_count(options().ranks.count);
+    ranks.set_address(options().ranks.launched ? options().ranks.address : "127.0.0.1");
+    ranks.set_port(store_ != nullptr ? store_->port() : 0);
+    ranks.set_meeting("");
+    ranks.set_silence_seconds(options().ranks.silence_seconds);
+    // Processes of this machine all start now, and join before they read any data.
+    ranks.set_join_seconds(options().ranks.launched ? options().ranks.join_seconds : kJoinHere);
     return request;
   }
 
@@ -272,6 +291,16 @@ class Coordinator {
   }
 
   absl::Status TrainInWorkers() {
+    if (options().ranks.count > 1) {
+      PRUNELAB_ASSIGN_OR_RETURN(store_,
+                                options().ranks.launched ? OpenLaunchedStore(options().ranks) : RankStore::ServeHere());
+    }
+    const absl::Status status = TrainAllInWorkers();
+    if (store_ != nullptr && options().ranks.launched) EndFollowers(*store_, options().ranks);
+    return status;
+  }
+
+  absl::Status TrainAllInWorkers() {
     while (!workers_.empty() || (!queue_.empty() && !stop_deadline_)) {
       if (!stop_deadline_ && Stopping()) {
         display_.Say("Stopping: the runs in progress write checkpoints.");
@@ -304,33 +333,54 @@ class Coordinator {
   absl::Status StartWorker(size_t index) {
     const PlannedRun& run = runs()[index];
     CoreClaim claim = ClaimCores();
-    const RunRequest request = Request(run);
+    RunRequest request = Request(run);
+    // Each attempt is another meeting.
+    request.mutable_ranks()->set_meeting(absl::StrCat("prunelab/", options().ranks.attempt, "/", meetings_, "/"));
     std::vector<std::string> environment = {absl::StrCat("OMP_NUM_THREADS=", request.threads())};
     const std::optional<size_t> gpu = ChooseGpu();
-    if (gpu) environment.push_back(absl::StrCat("CUDA_VISIBLE_DEVICES=", sweep_.gpus[*gpu]));
+    const auto environment_of = [&](int64_t rank) {
+      std::vector<std::string> variables = environment;
+      if (gpu) variables.push_back(absl::StrCat("CUDA_VISIBLE_DEVICES=", sweep_.gpus[*gpu + rank]));
+      return variables;
+    };
     // A process that is killed while a GPU computes for it may take along others that share the GPU, so it is asked to
     // end, which it does after its step.
     const int parent_death_signal = gpu ? SIGTERM : SIGKILL;
     PRUNELAB_ASSIGN_OR_RETURN(WorkerProcess process,
-                              WorkerProcess::Start(options().worker_command, environment, claim.cores(),
+                              WorkerProcess::Start(options().worker_command, environment_of(0), claim.cores(),
                                                    request.SerializeAsString(), parent_death_signal));
+    workers_.push_back({index, std::move(claim), std::move(process), {}, gpu, Clock::now(), meetings_, {}, {}});
+    Worker& worker = workers_.back();
+    if (options().ranks.launched && store_ != nullptr) {
+      PRUNELAB_RETURN_IF_ERROR(PublishRequest(*store_, options().ranks, meetings_, request));
+    }
+    for (int64_t rank = 1; !options().ranks.launched && rank < options().ranks.count; ++rank) {
+      request.mutable_ranks()->set_rank(rank);
+      PRUNELAB_ASSIGN_OR_RETURN(
+          WorkerProcess other,
+          WorkerProcess::Start(options().worker_command, environment_of(rank), worker.claim.cores(),
+                               request.SerializeAsString(), parent_death_signal));
+      worker.others.push_back(std::move(other));
+    }
+    ++meetings_;
     display_.Start(run.name(), run.images);
-    workers_.push_back({index, std::move(claim), std::move(process), gpu, Clock::now()});
     return absl::OkStatus();
   }
 
-  // The GPU of the next worker; no value on the CPU.
+  // The GPU of the next worker, the first of as many as it has ranks here; no value on the CPU.
   std::optional<size_t> ChooseGpu() const {
     if (!OnGpus()) return std::nullopt;
-    std::vector<int64_t> workers(sweep_.gpus.size(), 0);
-    for (const Worker& worker : workers_) ++workers[*worker.gpu];
-    return LeastBusyGpu(workers);
+    if (options().ranks.launched) return static_cast<size_t>(options().ranks.local_rank) % sweep_.gpus.size();
+    const auto ranks = static_cast<size_t>(sweep_.allotment.ranks);
+    std::vector<int64_t> workers(sweep_.gpus.size() / ranks, 0);
+    for (const Worker& worker : workers_) ++workers[*worker.gpu / ranks];
+    return LeastBusyGpu(workers) * ranks;
   }
 
   // Each worker has cores of its own if there are enough. A single one runs wherever the system puts it, and so do
   // those for which other coordinators on this machine have left too few.
   CoreClaim ClaimCores() const {
-    const int64_t jobs = sweep_.allotment.jobs, threads = sweep_.allotment.threads;
+    const int64_t jobs = sweep_.allotment.jobs, threads = sweep_.allotment.threads * sweep_.allotment.ranks;
     const std::vector<int> allowed = CoreClaim::Allowed();
     const bool enough = jobs > 1 && jobs * threads <= static_cast<int64_t>(allowed.size());
     return enough ? CoreClaim::Take(allowed, threads) : CoreClaim();
@@ -340,15 +390,22 @@ class Coordinator {
   // no effect.
   void StopWorkers() {
     const int signal = Clock::now() > *stop_deadline_ ? SIGKILL : SIGTERM;
-    for (const Worker& worker : workers_) worker.process.Signal(signal);
+    for (const Worker& worker : workers_) {
+      worker.process.Signal(signal);
+      for (const WorkerProcess& other : worker.others) other.Signal(signal);
+    }
   }
 
   void WaitForOutput() const {
     std::vector<pollfd> files;
-    for (const Worker& worker : workers_) {
-      for (const int fd : {worker.process.output(), worker.process.errors()}) {
+    const auto add = [&](const WorkerProcess& process) {
+      for (const int fd : {process.output(), process.errors()}) {
         if (fd >= 0) files.push_back({fd, POLLIN, 0});
       }
+    };
+    for (const Worker& worker : workers_) {
+      add(worker.process);
+      for (const WorkerProcess& other : worker.others) add(other);
     }
     poll(files.data(), files.size(), 100);  // a signal that interrupts it is looked at by Stopping
   }
@@ -357,15 +414,49 @@ class Coordinator {
     for (size_t i = 0; i < workers_.size();) {
       const bool ended = workers_[i].process.Ended();
       Listen(workers_[i]);
+      HearOthers(workers_[i]);
       if (!ended) {
         ++i;
         continue;
       }
       Worker worker = std::move(workers_[i]);
       workers_.erase(workers_.begin() + static_cast<std::ptrdiff_t>(i));
+      EndOthers(worker);
       PRUNELAB_RETURN_IF_ERROR(Conclude(worker));
     }
     return absl::OkStatus();
+  }
+
+  // Rank 0 ends itself when another one has. If it does not, it is frozen.
+  void HearOthers(Worker& worker) {
+    constexpr std::chrono::seconds kPatience(5);
+    const auto bad_end = [&](const std::string& errors) {
+      if (!worker.others_ended) worker.others_ended = Clock::now();
+      if (worker.others_errors.empty()) worker.others_errors = errors;
+    };
+    for (size_t i = 0; i < worker.others.size(); ++i) {
+      WorkerProcess& other = worker.others[i];
+      other.ReadLines();
+      if (!other.Ended() || other.wait_status() == 0) continue;
+      bad_end(other.LastErrors().empty() ? "" : absl::StrCat("rank ", i + 1, ": ", other.LastErrors()));
+    }
+    if (options().ranks.launched && store_ != nullptr &&
+        Clock::now() - looked_at_followers_ > std::chrono::seconds(1)) {
+      looked_at_followers_ = Clock::now();
+      if (const std::optional<std::string> end = FollowersEnd(*store_, options().ranks, worker.meeting)) bad_end(*end);
+    }
+    // On one machine it sees at once that a process has ended.
+    const std::chrono::duration<double> silence(options().ranks.launched ? options().ranks.silence_seconds : 0);
+    if (worker.others_ended && Clock::now() - *worker.others_ended > silence + kPatience)
+      worker.process.Signal(SIGKILL);
+  }
+
+  // The run has ended, or begins again: its other ranks have nothing more to do, and may be frozen.
+  static void EndOthers(Worker& worker) {
+    for (WorkerProcess& other : worker.others) {
+      other.Signal(SIGKILL);
+      while (!other.Ended()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
   }
 
   void Listen(Worker& worker) {
@@ -412,14 +503,22 @@ class Coordinator {
     }
     const int status = worker.process.wait_status();
     const int exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    if (exit_status == kWorkerStopped && options().ranks.launched && options().ranks.count > 1) {
+      // Whoever started the ranks has stopped one of them, and will not have it come back.
+      display_.End(name, "stopped by a signal to one of its ranks", /*done=*/false);
+      outcome_.stopped = true;
+      queue_.Clear();
+      return absl::OkStatus();
+    }
     if (exit_status == kWorkerStopped) {
       // Another process asked it to stop. If we were asked, too, we notice before it is started again.
       display_.End(name, "stopped by a signal to its process", /*done=*/false);
       queue_.PutFirst(index);
       return absl::OkStatus();
     }
-    const std::string errors = worker.process.LastErrors();
-    if (exit_status == kWorkerBusy) {  // it was written between our look and the worker's
+    std::string errors = worker.process.LastErrors();
+    if (errors.empty()) errors = worker.others_errors;  // rank 0 was killed, or frozen
+    if (exit_status == kWorkerBusy) {                   // it was written between our look and the worker's
       display_.End(name, "is trained by another process", /*done=*/false);
       LeaveToOthers(index, absl::UnavailableError(errors));
       return absl::OkStatus();
@@ -444,6 +543,9 @@ class Coordinator {
   std::vector<int64_t> crashes_;  // of each run's workers
   SharedCrashes shared_crashes_;  // of workers on one GPU
   std::vector<Worker> workers_;
+  std::unique_ptr<RankStore> store_;  // with several ranks: where they meet
+  int64_t meetings_ = 0;              // that there have been
+  Clock::time_point looked_at_followers_;
   std::optional<Clock::time_point> stop_deadline_;
   AblationOutcome outcome_;
 };

@@ -97,6 +97,11 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
   PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(JoinPath(options.output, kAblationFile), ablation_text));
   const Machine machine = ThisMachine();
   std::vector<std::string> gpus = GpusFor(device);
+  if (!gpus.empty() && !options.ranks.launched && static_cast<int64_t>(gpus.size()) < options.ranks.count) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--ranks=", options.ranks.count, ": each rank needs a GPU, and there ",
+        gpus.size() == 1 ? "is 1" : absl::StrCat("are ", gpus.size()), "; use --device=cpu, or fewer ranks"));
+  }
   const Allotment allotment = AllotmentOf(loaded, options, machine, static_cast<int64_t>(gpus.size()));
   const bool all_done =
       std::all_of(results.begin(), results.end(), [](const auto& result) { return result.has_value(); });

@@ -9,6 +9,7 @@
 #include "experiments/config/load.h"
 #include "experiments/records/records.h"
 #include "experiments/sweep/allotment.h"
+#include "experiments/sweep/rank_options.h"
 #include "experiments/sweep/shard.h"
 
 namespace prunelab {
@@ -25,6 +26,7 @@ struct RunnerOptions {
   bool terminal = false;        // overwrite lines instead of printing plain ones
   // How a worker is started; empty: runs are trained in this process, one after the other.
   std::vector<std::string> worker_command;
+  RankOptions ranks;           // of each run
   std::function<bool()> stop;  // called often, may be empty: true makes the workers write checkpoints and end
 };
 
@@ -39,7 +41,10 @@ struct AblationOutcome {
 inline Allotment AllotmentOf(const LoadedAblation& loaded, const RunnerOptions& options, const Machine& machine,
                              int64_t gpus) {
   const int64_t runs = static_cast<int64_t>(loaded.arms.size()) * loaded.ablation.seeds().count();
-  return Allot(machine, options.jobs, options.threads_per_run, gpus, runs);
+  if (options.ranks.launched) {  // one run at once
+    return Allot(machine, 1, options.threads_per_run, gpus, runs, options.ranks.ranks_here);
+  }
+  return Allot(machine, options.jobs, options.threads_per_run, gpus, runs, options.ranks.count);
 }
 
 }  // namespace prunelab

@@ -8,12 +8,14 @@
 #include <csignal>
 #include <iostream>
 #include <iterator>
+#include <memory>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/descriptor.h"
 #include "ml/base/status_macros.h"
 #include "ml/base/stop_signals.h"
+#include "ml/distributed/ranks.h"
 
 namespace prunelab {
 namespace {
@@ -25,7 +27,12 @@ void AskToStop(int) { stop_asked = 1; }
 absl::Status Work() {
   const std::string bytes{std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
   PRUNELAB_ASSIGN_OR_RETURN(const RunRequest request, ParseRunRequest(bytes));
-  PRUNELAB_ASSIGN_OR_RETURN(const Dataset dataset, OpenDataset(request.config().dataset()));
+  PRUNELAB_ASSIGN_OR_RETURN(const std::unique_ptr<Ranks> ranks, JoinRanks(request));
+  const absl::StatusOr<Dataset> dataset = OpenDataset(request.config().dataset());
+  if (!dataset.ok()) {
+    if (ranks != nullptr) ranks->Abandon(std::string(dataset.status().message()));
+    return dataset.status();
+  }
   const auto say = [](const WorkerMessage& message) { std::cout << WorkerLine(message) << "\n" << std::flush; };
   RunHooks hooks;
   auto last = std::chrono::steady_clock::time_point();
@@ -43,7 +50,7 @@ absl::Status Work() {
     say(message);
   };
   hooks.stop = [] { return stop_asked != 0; };
-  return TrainRun(request, dataset, hooks).status();
+  return TrainRun(request, *dataset, hooks, ranks.get()).status();
 }
 
 }  // namespace
@@ -90,6 +97,7 @@ int RunWorker() {
   std::cerr << status.message() << "\n";
   if (absl::IsUnavailable(status)) return kWorkerBusy;
   if (absl::IsAborted(status)) return kWorkerOutOfMemory;
+  if (absl::IsDeadlineExceeded(status)) return kLostRankStatus;
   return absl::IsCancelled(status) ? kWorkerStopped : kWorkerFailed;
 }
 

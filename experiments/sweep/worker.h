@@ -17,6 +17,7 @@ namespace prunelab {
 // kWorkerBusy: another process trains the run. None of them is 1, because that is how a library that gives up, or a
 // sanitizer, ends a process, which is a crash. kWorkerOutOfMemory is treated as one: other runs may leave a GPU more
 // memory later.
+// kLostRankStatus (ml/distributed/ranks.h): another process that trains the run has gone; a crash like others.
 constexpr int kWorkerDone = 0, kWorkerFailed = 70, kWorkerOutOfMemory = 71, kWorkerBusy = 73, kWorkerStopped = 75;
 
 // The request in `bytes`, which is a RunRequest as serialized. Errors: it is none, or a field is missing.

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""A job array of two tasks on a real Slurm of one machine, one of them requeued in the middle.
+"""On a real Slurm of one machine: a job array of two tasks, one of them requeued in the middle; and one run of two nodes,
+requeued in the middle.
 
-Usage: slurm_test.py ABLATION SBATCH_SCRIPT SLURM_SCRIPT. It needs root and Debian's slurm-wlm and munge; without them it
+Usage: slurm_test.py ABLATION ARRAY_SCRIPT RANKS_SCRIPT SLURM_SCRIPT. It needs root and Debian's slurm-wlm and munge; without them it
 tries only the script, and says so.
 """
 
@@ -19,8 +20,61 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from small_ablation import Checks, SmallAblation  # noqa: E402
 
 
+def two_nodes(checks, program, script, cluster, folder, port):
+    """A run of two ranks, each on a node of its own, requeued in the middle."""
+    folder.mkdir(mode=0o711)
+    started = subprocess.run([cluster, "start", str(folder / "slurm"), str(port), "2"], stderr=subprocess.PIPE, text=True)
+    if started.returncode != 0:
+        subprocess.run([cluster, "stop", str(folder / "slurm")], check=False, stderr=subprocess.DEVNULL)
+        checks.check("there can be no network namespaces here (%s): no run of two nodes was tried" %
+                     started.stderr.strip().replace("\n", "; "), "")
+        return
+    try:
+        environment = {**os.environ, "SLURM_CONF": str(folder / "slurm" / "slurm.conf"),
+                       "MASTER_ADDR": (folder / "slurm" / "network").read_text().strip() + ".1"}
+        slurm = lambda *command: subprocess.run(command, env=environment, check=True, text=True, cwd=folder,
+                                                stdout=subprocess.PIPE).stdout
+        ablation = SmallAblation(program, folder, epochs=60, seeds=1)
+        arm = ("--arms=dynamic_l1/cov", "--threads_per_run=1")
+        output, reference = folder / "nodes", folder / "undisturbed"
+        job = slurm("sbatch", "--parsable", "--nodes=2", "--cpus-per-task=1", "--mem=1500", "--time=10", script,
+                    *ablation.command(output, *arm)).strip()
+
+        def state():
+            text = slurm("scontrol", "show", "job", job)
+            return re.search(r"JobState=(\w+)", text).group(1), int(re.search(r"Restarts=(\d+)", text).group(1))
+
+        def wait_for(condition, seconds):
+            deadline = time.monotonic() + seconds
+            while not condition() and time.monotonic() < deadline:
+                time.sleep(0.1)
+            return condition()
+
+        run = "dynamic_l1/cov/1"
+        log = folder / ("slurm-ranks-%s.log" % job)
+        text = lambda: log.read_text() if log.exists() else "no log"
+        records = output / run / "epochs.jsonl"
+        at_work = lambda: records.exists() and len(records.read_text().splitlines()) >= 5
+        checks.check("a run of two nodes is at work", "" if wait_for(at_work, 180) else text()[-2000:])
+        slurm("scontrol", "requeue", job)
+        ended = lambda: state()[0] in ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL")
+        checks.check("it ends", "" if wait_for(ended, 300) else "%s %s" % (state(), text()[-2000:]))
+        checks.check("well, after one requeue", "" if state() == ("COMPLETED", 1) else "%s %s" % (state(), text()[-2000:]))
+        checks.check("it was stopped with a checkpoint and started again",
+                     "" if "the same command goes on" in text() and "2 ranks, start 2:" in text() else text()[-2000:])
+        status, _, err = ablation.run(reference, *arm, "--ranks=2", "--jobs=1")
+        checks.check("two ranks of one command end well", "" if status == 0 else err[-2000:])
+        differ = [name for name in ("last.safetensors", "epochs.jsonl", "result.json")
+                  if (output / run / name).read_bytes() != (reference / run / name).read_bytes()]
+        checks.check("every file is that of an undisturbed run of two ranks", ", ".join(differ))
+        epochs = len((output / run / "timing.jsonl").read_text().splitlines())
+        checks.check("%d epochs trained for 60" % epochs, "" if 60 <= epochs <= 61 else "too many or too few")
+    finally:
+        subprocess.run([cluster, "stop", str(folder / "slurm")], check=False)
+
+
 def main():
-    program, script, cluster = (str(pathlib.Path(p).resolve()) for p in sys.argv[1:4])
+    program, script, ranks_script, cluster = (str(pathlib.Path(p).resolve()) for p in sys.argv[1:5])
     checks = Checks("slurm_test")
     # The script itself needs no Slurm.
     for case, environment, flags, expected in (
@@ -83,6 +137,7 @@ def main():
         checks.check("%d epochs trained for 160" % trained, "" if 160 <= trained <= 161 else "too many or too few")
     finally:
         subprocess.run([cluster, "stop", str(folder / "slurm")], check=False)
+    two_nodes(checks, program, ranks_script, cluster, folder / "two", random.randrange(20000, 30000, 2))
     shutil.rmtree(folder, ignore_errors=True)
     return checks.finish()
 

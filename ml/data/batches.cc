@@ -342,14 +342,15 @@ class BatchQueue {
 
 TrainingBatches::TrainingBatches(const LabelledImages& data, const Normalization& normalization,
                                  Augmentation augmentation, int64_t batch_size, uint64_t seed, at::ScalarType dtype,
-                                 at::Device device, bool ahead)
+                                 at::Device device, bool ahead, Share share)
     : data_(data),
       normalization_(normalization),
       augmentation_(augmentation),
       batch_size_(batch_size),
       seed_(seed),
       dtype_(dtype),
-      device_(device) {
+      device_(device),
+      share_(share) {
   Check(data, normalization, dtype);
   PRUNELAB_CHECK(data.size() >= 1) << "no data";
   PRUNELAB_CHECK(batch_size >= 1) << "batch size " << batch_size;
@@ -358,7 +359,8 @@ TrainingBatches::TrainingBatches(const LabelledImages& data, const Normalization
   PRUNELAB_CHECK(!augmentation.resized_crop || HasBytes(data)) << "images to crop are no bytes";
   PRUNELAB_CHECK(!augmentation.color_jitter.changes() || (HasBytes(data) && ShapeOf(data)[0] == 3))
       << "images are no colours";
-  if (ahead || data.source != nullptr) queue_ = std::make_unique<BatchQueue>(data, batch_size, dtype);
+  PRUNELAB_CHECK(images(batches_per_epoch() - 1) >= share.count) << "fewer images than shares";
+  if (ahead || data.source != nullptr) queue_ = std::make_unique<BatchQueue>(data, share.Size(batch_size), dtype);
 }
 
 TrainingBatches::~TrainingBatches() = default;
@@ -373,7 +375,8 @@ absl::StatusOr<Batch> TrainingBatches::Get(int64_t epoch, int64_t index) {
     order_epoch_ = epoch;
   }
   const auto draft = [&](int64_t which) {
-    const int64_t begin = which * batch_size_, end = std::min(begin + batch_size_, data_.size());
+    const int64_t first = which * batch_size_;
+    const int64_t begin = first + share_.Begin(images(which)), end = first + share_.End(images(which));
     const int64_t padding = augmentation_.random_crop_padding;
     std::vector<Placement> placements;
     placements.reserve(end - begin);
@@ -413,10 +416,11 @@ std::shared_ptr<Draft> DraftOf(const LabelledImages& data, const Normalization& 
 }  // namespace
 
 EvaluationBatches::EvaluationBatches(const LabelledImages& data, const Normalization& normalization, int64_t count,
-                                     int64_t batch_size, at::ScalarType dtype, at::Device device)
+                                     int64_t batch_size, at::ScalarType dtype, at::Device device, Share share)
     : data_(data),
       normalization_(normalization),
-      count_(count),
+      begin_(share.Begin(count)),
+      end_(share.End(count)),
       batch_size_(batch_size),
       dtype_(dtype),
       device_(device) {
@@ -431,8 +435,8 @@ EvaluationBatches::~EvaluationBatches() = default;
 absl::StatusOr<Batch> EvaluationBatches::Get(int64_t index) {
   PRUNELAB_CHECK(index >= 0 && index < batches()) << "batch " << index << " of " << batches();
   const auto draft = [&](int64_t which) {
-    const int64_t begin = which * batch_size_;
-    return DraftOf(data_, normalization_, begin, std::min(begin + batch_size_, count_), dtype_, device_);
+    const int64_t begin = begin_ + which * batch_size_;
+    return DraftOf(data_, normalization_, begin, std::min(begin + batch_size_, end_), dtype_, device_);
   };
   if (queue_ == nullptr) return Assemble(*draft(index), dtype_, device_);
   return queue_->Get(0, index, batches(), draft, dtype_, device_);

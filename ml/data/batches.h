@@ -16,12 +16,16 @@
 // flip, then the colours. So a batch does not depend on the number of threads or on earlier batches, and nothing has to
 // be saved to resume.
 //
+// Several processes that train together (ml/distributed/ranks.h) each take a share of every batch: consecutive samples
+// of it.
+//
 // Images of a source (LabelledImages::source) are read by threads some batches ahead. Errors are those of reading them
 // (Aborted); images in memory give none.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -30,6 +34,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "ml/base/share.h"
 #include "ml/data/dataset.h"
 #include "ml/data/picture_transforms.h"
 #include "ml/data/read_ahead.h"
@@ -58,15 +63,19 @@ class TrainingBatches {
  public:
   // `data` and `normalization` must outlive this object. Checks: batch_size and data.size() are at least 1, padding is
   // at least 0, `dtype` is floating. With `ahead` a separate thread assembles the epoch's next batch while the current
-  // one is trained on, of images in memory, too. That suits a GPU; if the CPU trains, its cores are busy anyway.
+  // one is trained on, of images in memory, too. That suits a GPU; if the CPU trains, its cores are busy anyway. Get
+  // gives `share` of each batch, which has at least as many images as there are shares (checked).
   TrainingBatches(const LabelledImages& data, const Normalization& normalization, Augmentation augmentation,
-                  int64_t batch_size, uint64_t seed, at::ScalarType dtype, at::Device device, bool ahead = false);
+                  int64_t batch_size, uint64_t seed, at::ScalarType dtype, at::Device device, bool ahead = false,
+                  Share share = {});
   TrainingBatches(const TrainingBatches&) = delete;  // a thread may be using it
   TrainingBatches& operator=(const TrainingBatches&) = delete;
 
   ~TrainingBatches();
 
   int64_t batches_per_epoch() const;
+  // The images of batch `index`, of all shares together.
+  int64_t images(int64_t index) const { return std::min(batch_size_, data_.size() - index * batch_size_); }
   // Batch `index` of `epoch`; deterministic, in any order.
   absl::StatusOr<Batch> Get(int64_t epoch, int64_t index);
 
@@ -78,6 +87,7 @@ class TrainingBatches {
   uint64_t seed_;
   at::ScalarType dtype_;
   at::Device device_;
+  Share share_;
   int64_t order_epoch_ = -1;  // the epoch whose order is in `order_`
   std::vector<int64_t> order_;
   std::unique_ptr<BatchQueue> queue_;  // null: nothing is done ahead
@@ -86,20 +96,20 @@ class TrainingBatches {
 // The images in order, in batches, normalized, not augmented; the last one may be smaller.
 class EvaluationBatches {
  public:
-  // As above; only the first `count` images.
+  // As above; only the first `count` images, and of these only `share`, in batches of their own.
   EvaluationBatches(const LabelledImages& data, const Normalization& normalization, int64_t count, int64_t batch_size,
-                    at::ScalarType dtype, at::Device device);
+                    at::ScalarType dtype, at::Device device, Share share = {});
   EvaluationBatches(const EvaluationBatches&) = delete;
   EvaluationBatches& operator=(const EvaluationBatches&) = delete;
   ~EvaluationBatches();
 
-  int64_t batches() const { return (count_ + batch_size_ - 1) / batch_size_; }
+  int64_t batches() const { return (end_ - begin_ + batch_size_ - 1) / batch_size_; }
   absl::StatusOr<Batch> Get(int64_t index);
 
  private:
   const LabelledImages& data_;
   const Normalization& normalization_;
-  const int64_t count_, batch_size_;
+  const int64_t begin_, end_, batch_size_;  // the images
   const at::ScalarType dtype_;
   const at::Device device_;
   std::unique_ptr<BatchQueue> queue_;

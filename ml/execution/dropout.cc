@@ -31,7 +31,8 @@ StepDropout::StepDropout(const NetworkInfo& info, uint64_t seed, at::Device devi
   }
 }
 
-std::map<std::string, at::Tensor> StepDropout::Draw(int64_t epoch, int64_t step, int64_t images) const {
+std::map<std::string, at::Tensor> StepDropout::Draw(int64_t epoch, int64_t step, int64_t images,
+                                                    const Share& share) const {
   // A GPU copies them from page-locked memory while the host continues.
   const bool pinned = device_.is_cuda();
   std::map<std::string, at::Tensor> kept;
@@ -40,9 +41,10 @@ std::map<std::string, at::Tensor> StepDropout::Draw(int64_t epoch, int64_t step,
     sizes.insert(sizes.end(), node.sizes.begin(), node.sizes.end());
     // Activations are channels_last, so that the two are multiplied in the order of memory.
     const auto format = sizes.size() == 4 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
-    const at::Tensor bools = at::empty(sizes, at::TensorOptions().dtype(at::kBool).pinned_memory(pinned), format);
+    at::Tensor bools = at::empty(sizes, at::TensorOptions().dtype(at::kBool).pinned_memory(pinned), format);
     RandomBools(RandomStream(seed_, absl::StrCat("dropout/", node.name), epoch, step), node.kept, bools.numel(),
                 bools.mutable_data_ptr<bool>());
+    if (!node.batch) bools = bools.narrow(0, share.Begin(images), share.Size(images));
     kept[node.name] = bools.to(device_, at::kBool, /*non_blocking=*/pinned);
   }
   return kept;

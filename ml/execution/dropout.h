@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "ml/base/share.h"
 #include "ml/network/network.h"
 
 namespace prunelab {
@@ -35,7 +36,9 @@ class StepDropout {
   //   CHANNEL  [N, C, 1, 1], or [N, features]
   //   IMAGE    [N, 1, 1, 1], or [N, 1]
   //   BATCH    [1, 1, 1, 1], or [1, 1]
-  std::map<std::string, at::Tensor> Draw(int64_t epoch, int64_t step, int64_t images) const;
+  //
+  // Of these, the images of `share`.
+  std::map<std::string, at::Tensor> Draw(int64_t epoch, int64_t step, int64_t images, const Share& share = {}) const;
 
  private:
   struct DropoutNode {

@@ -12,6 +12,8 @@
 
 namespace prunelab {
 
+class Ranks;  // ml/distributed/ranks.h
+
 enum class Mode {
   kTrain,     // BN by the batch's statistics, running statistics updated
   kEvaluate,  // BN by the running statistics
@@ -26,6 +28,9 @@ struct ForwardOptions {
   // In kTrain, what dropout nodes keep, by node (dropout.h). A node that is not among them passes its input on, as all
   // do in kEvaluate.
   std::map<std::string, at::Tensor> kept;
+  // In kTrain, the processes over whose images together batch norms take their statistics; null: over this one's. Only
+  // ReferencePlan can do it.
+  Ranks* batch_norm_ranks = nullptr;
 };
 
 }  // namespace prunelab

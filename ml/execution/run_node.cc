@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "ml/base/check.h"
+#include "ml/distributed/synchronized_batch_norm.h"
 #include "ml/execution/dropout.h"
 #include "ml/execution/sampled_conv.h"
 #include "ml/execution/straight_through.h"
@@ -112,6 +113,12 @@ at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>
       PRUNELAB_CHECK(!train || in[0].numel() > in[0].size(1))
           << node.name() << ": one value a channel, of which there is no variance";
       if (train) model.Get(absl::StrCat(node.name(), ".num_batches_tracked")).add_(1);
+      if (train && options.batch_norm_ranks != nullptr) {
+        return SynchronizedBatchNorm(in[0], parameter("weight"), parameter("bias"), parameter("running_mean"),
+                                     parameter("running_var"),
+                                     options.batch_norm_momentum.value_or(node.batch_norm2d().momentum()),
+                                     node.batch_norm2d().epsilon(), *options.batch_norm_ranks);
+      }
       return at::batch_norm(in[0], parameter("weight"), parameter("bias"), parameter("running_mean"),
                             parameter("running_var"), train,
                             options.batch_norm_momentum.value_or(node.batch_norm2d().momentum()),

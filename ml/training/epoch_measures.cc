@@ -22,6 +22,13 @@ void EpochSums::AddBatch(const at::Tensor& loss, const at::Tensor& logits, const
   correct_ += (LabelRanks(logits, labels) < 1).sum();
 }
 
+void EpochSums::Take(EpochSums& step) {
+  loss_ += step.loss_;
+  correct_ += step.correct_;
+  step.loss_.zero_();
+  step.correct_.zero_();
+}
+
 void EpochSums::AddMaskChanges(const Model& model, const std::map<std::string, at::Tensor>& before) {
   if (!model.masks().empty()) mask_changes_ += CountMaskChanges(model.info(), before, model.masks());
 }

@@ -28,10 +28,15 @@ class EpochSums {
   // counted separately.
   void AddBatch(const at::Tensor& loss, const at::Tensor& logits, const at::Tensor& labels);
   void AddImages(int64_t images) { images_ += images; }
+  // Adds the losses and the correct answers of `step`, which starts again from zero.
+  void Take(EpochSums& step);
   // What an update made of the masks `before`.
   void AddMaskChanges(const Model& model, const std::map<std::string, at::Tensor>& before);
 
   int64_t images() const { return images_; }
+  // Over images: [] float64 and [] int64.
+  const at::Tensor& loss() const { return loss_; }
+  const at::Tensor& correct() const { return correct_; }
 
   // Those of a saved state; reading them waits for a GPU.
   struct Values {

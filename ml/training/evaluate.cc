@@ -36,7 +36,7 @@ at::Tensor LabelRanks(const at::Tensor& logits, const at::Tensor& labels) {
 }
 
 absl::StatusOr<Evaluation> Evaluate(Model& model, Plan& plan, const LabelledImages& data,
-                                    const Normalization& normalization, int64_t batch_size) {
+                                    const Normalization& normalization, int64_t batch_size, Ranks* ranks) {
   const DeviceArithmetic arithmetic(DeviceArithmetic::Float32::kIeee);
   const at::NoGradGuard no_gradients;
   ForwardOptions options;
@@ -44,7 +44,8 @@ absl::StatusOr<Evaluation> Evaluate(Model& model, Plan& plan, const LabelledImag
   at::Tensor loss = at::zeros({}, at::TensorOptions(model.device()).dtype(at::kDouble));
   at::Tensor top1 = at::zeros({}, at::TensorOptions(model.device()).dtype(at::kLong));
   at::Tensor top5 = at::zeros_like(top1), not_finite = at::zeros_like(top1);
-  EvaluationBatches batches(data, normalization, data.size(), batch_size, model.dtype(), model.device());
+  EvaluationBatches batches(data, normalization, data.size(), batch_size, model.dtype(), model.device(),
+                            ranks != nullptr ? ranks->share() : Share());
   for (int64_t i = 0; i < batches.batches(); ++i) {
     PRUNELAB_ASSIGN_OR_RETURN(const Batch batch, batches.Get(i));
     const at::Tensor logits = plan.Forward(model, batch.images, options).logits;
@@ -53,6 +54,9 @@ absl::StatusOr<Evaluation> Evaluate(Model& model, Plan& plan, const LabelledImag
     top1 += (ranks < 1).sum();
     top5 += (ranks < std::min<int64_t>(5, logits.size(1))).sum();
     not_finite += CountNotFinite(logits);
+  }
+  if (ranks != nullptr) {
+    for (const at::Tensor* sum : {&loss, &top1, &top5, &not_finite}) ranks->Sum(*sum);
   }
   const double count = static_cast<double>(data.size());
   return Evaluation{loss.item<double>() / count, top1.item<int64_t>() / count, top5.item<int64_t>() / count,

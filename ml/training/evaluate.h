@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "ml/data/dataset.h"
+#include "ml/distributed/ranks.h"
 #include "ml/execution/plan.h"
 
 namespace prunelab {
@@ -23,9 +24,10 @@ struct Evaluation {
 std::string EvaluationFault(const Evaluation& evaluation);
 
 // A label is among the k best if fewer than k classes have a larger logit, or an equal one and a smaller index. A NaN
-// logit is never right. Errors: images that cannot be read (ml/data/batches.h).
+// logit is never right. With `ranks`, each runs its share of the images, and all get the same answer. Errors: images
+// that cannot be read (ml/data/batches.h).
 absl::StatusOr<Evaluation> Evaluate(Model& model, Plan& plan, const LabelledImages& data,
-                                    const Normalization& normalization, int64_t batch_size);
+                                    const Normalization& normalization, int64_t batch_size, Ranks* ranks = nullptr);
 
 // "the logits of 3 of 360 images are not finite".
 std::string NotFiniteText(int64_t not_finite, int64_t images);

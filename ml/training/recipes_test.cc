@@ -21,105 +21,20 @@
 #include "ml/training/averaged_network.h"
 #include "ml/training/clip_gradients.h"
 #include "ml/training/testing/hashed_training.h"
+#include "ml/training/testing/recipe_cases.h"
 #include "ml/training/trainer.h"
 
 namespace prunelab {
 namespace {
 
-constexpr int64_t kEpochs = 2;
-
-struct Case {
-  const char* name;
-  const char* training;          // its text, beside epochs, batch size and kSgd
-  const char* pruning = "";      // "" is NoPruning; the type's prefix is left out
-  const char* regularizer = "";  // "" is none, else at weight 0.7
-};
-
-constexpr char kSgd[] = "sgd { learning_rate: 0.05 momentum: 0.9 weight_decay: 1e-3 } ";
-constexpr char kAdamW[] = "adamw { learning_rate: 0.01 beta1: 0.8 beta2: 0.95 epsilon: 1e-3 weight_decay: 0.1 } ";
-constexpr char kDynamic[] = "DynamicL1] { rate: 0.6 }";
-constexpr char kMasked[] = "Unstructured] { rate: 0.9 }";
-
-const Case kCases[] = {
-    {"adamw", kAdamW},
-    {"adamw_dynamic_cov", kAdamW, kDynamic, "Cov] {}"},
-    {"adamw_masked", kAdamW, kMasked},
-    {"smooth", "label_smoothing: 0.2 "},
-    {"smooth_dynamic_cov", "label_smoothing: 0.2 ", kDynamic, "Cov] {}"},
-    {"clipped", "clip_gradient_norm: 3 "},
-    {"accumulated", "accumulate_batches: 3 "},
-    {"accumulated_dynamic_decov", "accumulate_batches: 3 ", "DynamicL1] { rate: 0.6 period: 2 }", "Decov] {}"},
-    {"accumulated_gradient_average_adamw_clipped",
-     "accumulate_batches: 3 weight_average { decay: 0.8 } clip_gradient_norm: 1.5 "
-     "adamw { learning_rate: 0.01 beta1: 0.8 beta2: 0.95 epsilon: 1e-3 weight_decay: 0.1 } ",
-     "DynamicL1] { rate: 0.6 period: 2 importance: GRADIENT }"},
-    {"average", "weight_average { decay: 0.8 } "},
-    {"average_dynamic_cov", "weight_average { decay: 0.8 } ", kDynamic, "Cov] {}"},
-    {"average_masked_adamw_recalibrated",
-     "weight_average { decay: 0.8 } bn_recalibration_batches: 3 "
-     "adamw { learning_rate: 0.01 beta1: 0.8 beta2: 0.95 epsilon: 1e-3 weight_decay: 0.1 } ",
-     kMasked},
-    {"teacher", "teacher { checkpoint: 'x' } "},
-    {"teacher_dynamic_cov_smooth", "teacher { checkpoint: 'x' temperature: 2 weight: 0.5 } label_smoothing: 0.1 ",
-     kDynamic, "Cov] {}"},
-    {"clipped_dynamic_cov", "clip_gradient_norm: 3 ", kDynamic, "Cov] {}"},
-    {"clipped_masked_adamw",
-     "adamw { learning_rate: 0.01 beta1: 0.8 beta2: 0.95 epsilon: 1e-3 weight_decay: 0.1 } "
-     "clip_gradient_norm: 1.5 ",
-     kMasked},
-};
-
-Training TrainingOf(const Case& test) {
-  Training training;
-  const std::string text = absl::StrCat(absl::StrContains(test.training, "adamw {") ? "" : kSgd, test.training,
-                                        "epochs: ", kEpochs, " batch_size: ", kHashedBatch);
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &training)) << text;
-  return training;
-}
-
-const Dataset& Data() {
-  static const Dataset* data = new Dataset(HashedData());
-  return *data;
-}
-
-// A deeper network than the one that learns.
-Model Teacher(at::ScalarType dtype) {
-  Model teacher = Model::Create(HashedResNet(14), dtype, at::kCPU);
-  InitializeByHash(teacher);
-  return teacher;
-}
-
-TrainingSetup SetupOf(const Case& test, at::ScalarType dtype) {
-  TrainingSetup setup;
-  setup.network = HashedResNet(8);
-  setup.dataset = &Data();
-  setup.config = TrainingOf(test);
-  setup.seed = kHashedSeed;
-  setup.dtype = dtype;
-  if (setup.config.has_teacher()) setup.teacher = Teacher(dtype);
-  setup.strategy =
-      *CreatePruningStrategy(PluginOf(*test.pruning ? test.pruning : "NoPruning] {}"), {&setup.network, setup.seed});
-  setup.regularizer =
-      *CreateRegularizer(PluginOf(*test.regularizer ? test.regularizer : "NoRegularizer] {}"), setup.network);
-  setup.penalty_weight = *test.regularizer ? 0.7 : 0;
-  return setup;
-}
-
-at::Tensor Expected(const std::string& name) {
-  static const Safetensors* file = [] {
-    absl::StatusOr<Safetensors> read = ReadSafetensors("ml/training/recipes.safetensors");
-    EXPECT_TRUE(read.ok()) << read.status();
-    return new Safetensors(*std::move(read));
-  }();
-  return file->tensors.at(name);
-}
-
 // Each case by the reference plan and by the one that skips.
-class RecipesTest : public testing::TestWithParam<std::tuple<Case, bool>> {};
+class RecipesTest : public testing::TestWithParam<std::tuple<RecipeCase, bool>> {};
 
 TEST_P(RecipesTest, EqualsPyTorch) {
   const auto& [test, skipping] = GetParam();
-  const auto expected = [&, name = test.name](const char* what) { return Expected(absl::StrCat(name, "/", what)); };
+  const auto expected = [&, name = test.name](const char* what) {
+    return ExpectedOfRecipe(absl::StrCat(name, "/", what));
+  };
   TrainingSetup setup = SetupOf(test, at::kDouble);
   setup.config.set_skipping(skipping);
   Trainer* trainer = nullptr;
@@ -132,11 +47,11 @@ TEST_P(RecipesTest, EqualsPyTorch) {
   trainer = owned.get();
   InitializeByHash(trainer->model());
   EpochRecord record;
-  for (int64_t epoch = 0; epoch < kEpochs; ++epoch) {
+  for (int64_t epoch = 0; epoch < kRecipeEpochs; ++epoch) {
     record = *trainer->RunEpoch();
     EXPECT_NEAR(record.measures.train_loss() / expected("loss")[epoch].item<double>(), 1, 1e-9) << epoch;
   }
-  EXPECT_EQ(steps, kEpochs * trainer->iterations_per_epoch());
+  EXPECT_EQ(steps, kRecipeEpochs * trainer->iterations_per_epoch());
   EXPECT_LT(expected("growth").item<double>(), 1e-12) << "rounding alone would show";
   EXPECT_LT(RelativeDifference(ParametersOf(trainer->model()), expected("weights_last")), 1e-9);
   EXPECT_LT(RelativeDifference(RunningStatisticsOf(trainer->model()), expected("buffers")), 1e-9);
@@ -147,7 +62,7 @@ TEST_P(RecipesTest, EqualsPyTorch) {
   EXPECT_LT(RelativeDifference(RunningStatisticsOf(trainer->result()), expected("average_buffers")), 1e-9);
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, RecipesTest, testing::Combine(testing::ValuesIn(kCases), testing::Bool()),
+INSTANTIATE_TEST_SUITE_P(Cases, RecipesTest, testing::Combine(testing::ValuesIn(RecipeCases()), testing::Bool()),
                          [](const auto& info) {
                            return absl::StrCat(std::get<0>(info.param).name,
                                                std::get<1>(info.param) ? "_skipping" : "_reference");
@@ -160,7 +75,7 @@ struct Outcome {
 };
 
 // Where `stopped`, it is stopped after every step, and each time taken up by another trainer from the saved bytes.
-Outcome TrainedOutcome(const Case& test, bool stopped) {
+Outcome TrainedOutcome(const RecipeCase& test, bool stopped) {
   const auto create = [&] {
     TrainingSetup setup = SetupOf(test, at::kFloat);
     if (stopped) setup.stop = [] { return true; };
@@ -168,7 +83,7 @@ Outcome TrainedOutcome(const Case& test, bool stopped) {
   };
   Outcome outcome;
   std::unique_ptr<Trainer> trainer = create();
-  while (trainer->epoch() < kEpochs) {
+  while (trainer->epoch() < kRecipeEpochs) {
     absl::StatusOr<EpochRecord> record = trainer->RunEpoch();
     if (record.ok()) {
       outcome.records.push_back(*std::move(record));
@@ -186,11 +101,11 @@ Outcome TrainedOutcome(const Case& test, bool stopped) {
   return outcome;
 }
 
-class StoppedRecipesTest : public testing::TestWithParam<Case> {};
+class StoppedRecipesTest : public testing::TestWithParam<RecipeCase> {};
 
 TEST_P(StoppedRecipesTest, TakenUpAfterEveryStepItComputesTheSameBits) {
   const Outcome whole = TrainedOutcome(GetParam(), false), pieces = TrainedOutcome(GetParam(), true);
-  ASSERT_EQ(whole.records.size(), static_cast<size_t>(kEpochs));
+  ASSERT_EQ(whole.records.size(), static_cast<size_t>(kRecipeEpochs));
   ASSERT_EQ(pieces.records.size(), whole.records.size());
   for (size_t i = 0; i < whole.records.size(); ++i) {
     const Measures &a = whole.records[i].measures, &b = pieces.records[i].measures;
@@ -210,7 +125,8 @@ TEST_P(StoppedRecipesTest, StepsInBfloat16LearnAsMuch) {
     setup.config.set_precision(precision);
     const std::unique_ptr<Trainer> trainer = *Trainer::Create(std::move(setup));
     InitializeByHash(trainer->model());
-    for (int64_t epoch = 0; epoch < kEpochs; ++epoch) losses.push_back(trainer->RunEpoch()->measures.train_loss());
+    for (int64_t epoch = 0; epoch < kRecipeEpochs; ++epoch)
+      losses.push_back(trainer->RunEpoch()->measures.train_loss());
   }
   EXPECT_NEAR(losses[2], losses[0], 0.1 * losses[0]);
   EXPECT_NEAR(losses[3], losses[1], 0.2 * losses[1]);
@@ -219,10 +135,10 @@ TEST_P(StoppedRecipesTest, StepsInBfloat16LearnAsMuch) {
 
 // Taylor's masks zero weights and moments, and their weights learn nothing after that.
 TEST_P(StoppedRecipesTest, WhatAStrategyZeroesStaysZero) {
-  Case test = GetParam();
+  RecipeCase test = GetParam();
   test.pruning = "Taylor] { rate: 0.4 period: 2 filters_per_update: 4 }";
   const std::unique_ptr<Trainer> trainer = *Trainer::Create(SetupOf(test, at::kFloat));
-  for (int64_t epoch = 0; epoch < kEpochs; ++epoch) ASSERT_TRUE(trainer->RunEpoch().ok());
+  for (int64_t epoch = 0; epoch < kRecipeEpochs; ++epoch) ASSERT_TRUE(trainer->RunEpoch().ok());
   double masked = 0;
   for (const auto& [node, mask] : trainer->model().masks()) {
     const at::Tensor weight = trainer->model().Get(absl::StrCat(node, ".weight")).detach();
@@ -232,19 +148,19 @@ TEST_P(StoppedRecipesTest, WhatAStrategyZeroesStaysZero) {
   EXPECT_GT(masked, 4);
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, StoppedRecipesTest, testing::ValuesIn(kCases),
+INSTANTIATE_TEST_SUITE_P(Cases, StoppedRecipesTest, testing::ValuesIn(RecipeCases()),
                          [](const auto& info) { return std::string(info.param.name); });
 
 TEST(AdamWTest, EqualsTorchOptimAdamW) {
   // One of the tensors has another memory format than its gradients.
   const std::vector<NamedTensor> parameters = {
-      {"a", "a", Expected("adamw_steps/a_0").clone().contiguous(at::MemoryFormat::ChannelsLast)},
-      {"b", "b", Expected("adamw_steps/b_0").clone()}};
+      {"a", "a", ExpectedOfRecipe("adamw_steps/a_0").clone().contiguous(at::MemoryFormat::ChannelsLast)},
+      {"b", "b", ExpectedOfRecipe("adamw_steps/b_0").clone()}};
   AdamWOptions options;
   options.beta2 = 0.99;
   options.weight_decay = 0.3;
   AdamWOptimizer optimizer(parameters, options);
-  const at::Tensor rates = Expected("adamw_steps/rates");
+  const at::Tensor rates = ExpectedOfRecipe("adamw_steps/rates");
   for (int64_t step = 0; step < rates.size(0); ++step) {
     EXPECT_EQ(optimizer.steps(), step);
     std::vector<at::Tensor> gradients;
@@ -256,7 +172,7 @@ TEST(AdamWTest, EqualsTorchOptimAdamW) {
     optimizer.set_learning_rate(rates[step].item<double>());
     optimizer.Step(gradients);
     for (const NamedTensor& parameter : parameters) {
-      const at::Tensor expected = Expected(absl::StrCat("adamw_steps/", parameter.name, "_", step + 1));
+      const at::Tensor expected = ExpectedOfRecipe(absl::StrCat("adamw_steps/", parameter.name, "_", step + 1));
       EXPECT_LT((parameter.tensor - expected).abs().max().item<double>(), 1e-14) << parameter.name << step;
     }
   }
@@ -365,7 +281,7 @@ TEST(WeightAverageTest, MaskedWeightsAreZeroInItAndReturnWithTheirAverage) {
 TEST(WeightAverageTest, RecalibrationLeavesTheTrainedNetworksStatistics) {
   const auto trained = [](const char* training) {
     std::unique_ptr<Trainer> trainer = *Trainer::Create(SetupOf({"", training}, at::kFloat));
-    for (int64_t epoch = 0; epoch < kEpochs; ++epoch) EXPECT_TRUE(trainer->RunEpoch().ok());
+    for (int64_t epoch = 0; epoch < kRecipeEpochs; ++epoch) EXPECT_TRUE(trainer->RunEpoch().ok());
     return trainer;
   };
   const auto plain = trained(""), averaged = trained("weight_average { decay: 0.8 } bn_recalibration_batches: 3 ");
@@ -386,7 +302,7 @@ TEST(AccumulationTest, EqualsALargerBatchWithoutBatchNorm) {
     setup.config.set_batch_size(batch_size);
     setup.config.set_accumulate_batches(accumulated);
     std::unique_ptr<Trainer> trainer = *Trainer::Create(std::move(setup));
-    for (int64_t epoch = 0; epoch < kEpochs; ++epoch) EXPECT_TRUE(trainer->RunEpoch().ok());
+    for (int64_t epoch = 0; epoch < kRecipeEpochs; ++epoch) EXPECT_TRUE(trainer->RunEpoch().ok());
     return trainer;
   };
   const auto larger = trained(18, 1);

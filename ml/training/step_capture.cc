@@ -20,12 +20,13 @@ bool SameShapes(const std::map<std::string, at::Tensor>& a, const std::map<std::
 
 bool SameShapes(const StepInputs& a, const StepInputs& b) {
   return a.batch.images.sizes() == b.batch.images.sizes() && a.batch.labels.sizes() == b.batch.labels.sizes() &&
-         SameShapes(a.kept, b.kept);
+         SameShapes(a.kept, b.kept) && a.all_images == b.all_images;
 }
 
 // Memory for others of the same shapes.
 StepInputs EmptyLike(const StepInputs& inputs) {
-  StepInputs empty = {{at::empty_like(inputs.batch.images), at::empty_like(inputs.batch.labels)}, {}};
+  StepInputs empty = {
+      {at::empty_like(inputs.batch.images), at::empty_like(inputs.batch.labels)}, {}, inputs.all_images};
   for (const auto& [node, kept] : inputs.kept) empty.kept[node] = at::empty_like(kept);
   return empty;
 }

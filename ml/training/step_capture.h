@@ -38,6 +38,7 @@ namespace prunelab {
 struct StepInputs {
   Batch batch;
   std::map<std::string, at::Tensor> kept;  // by dropout nodes (ml/execution/dropout.h), by node
+  int64_t all_images = 0;                  // of the batch, of which another process may have a share
 };
 
 // What a step's first half, which differentiates, leaves to its second, which learns.

@@ -3,6 +3,7 @@
 
 #include <c10/core/Device.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -15,10 +16,10 @@ namespace prunelab {
 std::unique_ptr<Plan> MakePlan(const Training& config, c10::Device device);
 
 // For training steps, in the precision of the config. (Those of a network that learns to be quantized have a plan with
-// a state, which the trainer makes.)
-std::unique_ptr<Plan> MakeStepPlan(const Training& config, c10::Device device);
+// a state, which the trainer makes.) `ranks`: the processes that train together.
+std::unique_ptr<Plan> MakeStepPlan(const Training& config, c10::Device device, int64_t ranks = 1);
 
 // By which plan steps are computed: "skipping", "fused", "reference" or "quantized".
-std::string StepPlanName(const Training& config, c10::Device device);
+std::string StepPlanName(const Training& config, c10::Device device, int64_t ranks = 1);
 
 }  // namespace prunelab

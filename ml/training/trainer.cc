@@ -10,6 +10,7 @@
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 #include "ml/base/check.h"
+#include "ml/base/digest.h"
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
 #include "ml/compression/compressed_model.h"
@@ -123,6 +124,9 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(TrainingSetup setup) {
   if (!split.ok()) return InField("training", split.status());
   const int64_t images = setup.dataset->train.size() - split->validation.size();
   PRUNELAB_RETURN_IF_ERROR(InField("training", CheckLastBatch(setup.config, setup.network, images)));
+  if (setup.ranks != nullptr) {
+    PRUNELAB_RETURN_IF_ERROR(InField("training", CheckRanks(setup.config, setup.network, images, setup.ranks->size())));
+  }
   std::unique_ptr<Trainer> trainer =
       absl::WrapUnique(new Trainer(std::move(setup), *std::move(split), std::move(model)));
   // After the constructor has kept the run's start.
@@ -141,17 +145,24 @@ Trainer::Trainer(TrainingSetup setup, ValidationSplit split, Model model)
       model_(std::move(model)),
       start_masks_(StartMasksOf(model_, *setup_.strategy)),
       layers_(model_),
-      step_plan_(MakeStepPlan(setup_.config, setup_.device)),
+      step_plan_(MakeStepPlan(setup_.config, setup_.device, setup_.ranks != nullptr ? setup_.ranks->size() : 1)),
       plan_(MakePlan(setup_.config, setup_.device)),
       loss_(setup_.config, std::exchange(setup_.teacher, std::nullopt), setup_.device),
       penalty_(*setup_.regularizer, setup_.penalty_weight, model_),
       batches_(train(), setup_.dataset->normalization, AugmentationOf(setup_.config), setup_.config.batch_size(),
-               setup_.seed, setup_.dtype, setup_.device, /*ahead=*/setup_.device.is_cuda()),
+               setup_.seed, setup_.dtype, setup_.device, /*ahead=*/setup_.device.is_cuda(),
+               setup_.ranks != nullptr ? setup_.ranks->share() : Share()),
       dropout_(model_.info(), setup_.seed, setup_.device),
       optimizer_(MakeOptimizer(setup_.config, model_.parameters())),
       conv_weights_(ConvWeights(model_)),
       sums_(setup_.device) {
   PRUNELAB_CHECK(!setup_.rewind_to || !setup_.rewind_to_start) << "two networks to rewind to";
+  if (setup_.ranks != nullptr) {
+    std::vector<at::Tensor> parameters;
+    for (const NamedTensor& parameter : model_.parameters()) parameters.push_back(parameter.tensor);
+    reduction_.emplace(*setup_.ranks, std::move(parameters));
+    step_sums_.emplace(setup_.device);
+  }
   if (setup_.device.is_cuda()) lead_.emplace(MarkOf(setup_.device));
   if (std::unique_ptr<Recorder> recorder = RecorderOf(setup_)) {
     // Steps are captured that are all alike, and an epoch's last is not.
@@ -228,15 +239,44 @@ void Trainer::Differentiate(Model& model, const StepInputs& inputs, bool last_st
   options.policy = StepPolicy();
   options.capture = penalty_.activation_nodes();
   options.kept = inputs.kept;
+  if (setup_.config.synchronized_batch_norm()) options.batch_norm_ranks = setup_.ranks;
   const ForwardResult result = step_plan_->Forward(model, inputs.batch.images, options);
   executed_macs_ = result.executed_macs;
-  const at::Tensor loss = loss_.Of(result.logits, inputs.batch);
+  at::Tensor loss = loss_.Of(result.logits, inputs.batch);
+  step.loss = loss.detach();
   step.activations = penalty_.OfActivations(result.captured);
-  step.gradients = penalty_.Differentiate(loss, step.activations, last_step || setup_.strategy->needs_gradients());
+  const bool apart = last_step || setup_.strategy->needs_gradients();
+  const int64_t images = inputs.batch.labels.size(0);
+  const bool reduces = reduction_ && batches_per_step() == 1;
+  if (reduction_) {
+    // Before the backward pass: a gradient that crosses ranks, of a synchronized batch norm, belongs to all of the
+    // batch.
+    const double share = static_cast<double>(images) / static_cast<double>(inputs.all_images);
+    loss = loss * share;
+    if (step.activations.value.defined()) step.activations.value = step.activations.value * share;
+    // A penalty that is differentiated apart would put its gradients among the loss's.
+    if (reduces && !(apart && step.activations.value.defined())) reduction_->Begin();
+  }
+  step.gradients = penalty_.Differentiate(loss, step.activations, apart);
   // A graph that is kept alive would tie the parameters' gradients to the stream that it was made on.
   if (step.activations.value.defined()) step.activations.value = step.activations.value.detach();
-  step.loss = loss.detach();
-  sums_.AddBatch(step.loss, result.logits.detach(), inputs.batch.labels);
+  (step_sums_ ? *step_sums_ : sums_).AddBatch(step.loss, result.logits.detach(), inputs.batch.labels);
+  if (reduces) Reduce(model, images, inputs.all_images, step);
+}
+
+void Trainer::Reduce(Model& model, int64_t own_images, int64_t all_images, StepTensors& step) {
+  const double share = static_cast<double>(own_images) / static_cast<double>(all_images);
+  std::vector<StepReduction::Other> others = {{step_sums_->loss()}, {step_sums_->correct()}};
+  for (const NamedTensor& buffer : model.buffers()) {
+    if (buffer.tensor.is_floating_point()) others.push_back({buffer.tensor, share});
+  }
+  if (quantizer_ != nullptr) {
+    for (const auto& [node, range] : quantizer_->ranges()) others.push_back({range, share});
+  }
+  if (step.activations.value.defined()) others.push_back({step.activations.value});
+  reduction_->Finish(step.gradients, others);
+  if (!step.activations.gradients.empty()) reduction_->Finish(step.activations.gradients, {});
+  sums_.Take(*step_sums_);
 }
 
 void Trainer::Learn(const Model& model, bool last_step, StepTensors& step) {
@@ -291,11 +331,14 @@ absl::StatusOr<StepTensors*> Trainer::DifferentiateBatches(bool captured, bool l
   const auto all_images = static_cast<double>(std::min(end * size, train().size()) - first * size);
   StepSum sum;
   StepTensors* step = &own;
+  int64_t own_images = 0;
   for (int64_t index = first; index < end; ++index) {
     StepInputs inputs;
     PRUNELAB_ASSIGN_OR_RETURN(inputs.batch, batches_.Get(epoch, index));
-    const int64_t images = inputs.batch.labels.size(0);
-    inputs.kept = dropout_.Draw(epoch, index, images);
+    const int64_t images = batches_.images(index);
+    inputs.all_images = images;
+    own_images += inputs.batch.labels.size(0);
+    inputs.kept = dropout_.Draw(epoch, index, images, setup_.ranks != nullptr ? setup_.ranks->share() : Share());
     if (captured) {
       const StepKind kind = {setup_.strategy->gradient_policy(), setup_.strategy->needs_gradients()};
       step = capture_->Differentiate(inputs, kind);
@@ -304,14 +347,16 @@ absl::StatusOr<StepTensors*> Trainer::DifferentiateBatches(bool captured, bool l
     }
     sums_.AddImages(images);
     // On the CPU a NaN loss ends the epoch at once; on a GPU, checking would synchronize at every step.
-    if (setup_.device.is_cpu() && !std::isfinite(step->loss.item<double>())) {
-      Diverge(absl::StrCat("the training loss of step ", iteration_, " is not finite"), epoch_so_far_);
-      return nullptr;
-    }
+    // Of several ranks, one that ended alone would leave the others waiting.
+    if (setup_.device.is_cpu() && !reduction_ && !std::isfinite(step->loss.item<double>())) return nullptr;
     if (end - first > 1) sum.Add(*step, static_cast<double>(images) / all_images);
     if (lead_ && index + 1 < end) lead_->EndStep();  // the host is no more batches ahead than it would be steps
   }
-  if (end - first > 1) sum.MoveInto(*step, /*in_place=*/captured && capture_->replays());
+  if (end - first > 1) {
+    sum.MoveInto(*step, /*in_place=*/captured && capture_->replays());
+    if (reduction_) Reduce(model_, own_images, static_cast<int64_t>(all_images), *step);
+  }
+  if (setup_.device.is_cpu() && reduction_ && !std::isfinite(sums_.loss().item<double>())) return nullptr;
   return step;
 }
 
@@ -330,7 +375,10 @@ absl::Status Trainer::Step() {
   const bool captured = capture_.has_value() && !last_step && optimizer_->steps_are_alike();
   StepTensors own;
   PRUNELAB_ASSIGN_OR_RETURN(const StepTensors* const step, DifferentiateBatches(captured, last_step, own));
-  if (step == nullptr) return absl::OkStatus();
+  if (step == nullptr) {
+    Diverge(absl::StrCat("the training loss of step ", iteration_, " is not finite"), epoch_so_far_);
+    return absl::OkStatus();
+  }
   KeepGradients(step->gradients, /*copy=*/captured && capture_->replays());
   setup_.strategy->Observe(position, layers_.Of(last_gradients_));
   if (captured) {
@@ -351,7 +399,8 @@ absl::Status Trainer::RunSteps() {
     if (epoch_so_far_.diverged) break;
     if (lead_) lead_->EndStep();
     if (setup_.on_step) setup_.on_step({epoch, iteration_ - 1, iterations, sums_.images()});
-    if (setup_.stop && setup_.stop()) {
+    const bool stop = setup_.stop && setup_.stop();
+    if (setup_.ranks != nullptr ? setup_.ranks->Any(stop) : stop) {
       return absl::CancelledError(
           absl::StrCat("stopped in epoch ", epoch, " after ", iteration_, " of ", iterations, " steps, as was asked"));
     }
@@ -374,6 +423,7 @@ absl::StatusOr<EpochRecord> Trainer::RunEpoch() {
   const absl::Status trained = TrainEpoch();
   if (average_) average_->Update();
   PRUNELAB_RETURN_IF_ERROR(trained);
+  if (setup_.ranks != nullptr) PRUNELAB_RETURN_IF_ERROR(CheckRanksAgree());
   EpochRecord record = std::exchange(epoch_so_far_, EpochRecord());
   sums_.Into(record.measures);
   if (!record.diverged && !std::isfinite(record.measures.train_loss()))
@@ -384,6 +434,42 @@ absl::StatusOr<EpochRecord> Trainer::RunEpoch() {
   ++epoch_;
   iteration_ = 0;
   return record;
+}
+
+absl::Status Trainer::CheckRanksAgree() {
+  std::vector<std::string> names;
+  std::vector<int64_t> digests;
+  const auto add = [&](std::string name, const at::Tensor& tensor) {
+    const at::Tensor host = tensor.detach().cpu().contiguous();
+    const std::string digest = Sha256({static_cast<const char*>(host.const_data_ptr()), host.nbytes()});
+    names.push_back(std::move(name));
+    digests.push_back(static_cast<int64_t>(std::stoull(digest.substr(0, 16), nullptr, 16)));
+  };
+  const std::vector<NamedTensor>& parameters = model_.parameters();
+  for (const NamedTensor& parameter : parameters) add(parameter.name, parameter.tensor);
+  for (const NamedTensor& buffer : model_.buffers()) add(buffer.name, buffer.tensor);
+  for (const auto& [node, mask] : model_.masks()) add(absl::StrCat("the mask of ", node), mask);
+  for (const std::vector<at::Tensor>& moments : optimizer_->moments()) {
+    for (size_t i = 0; i < moments.size(); ++i) add(absl::StrCat("the momentum of ", parameters[i].name), moments[i]);
+  }
+  for (size_t i = 0; average_ && i < parameters.size(); ++i) {
+    add(absl::StrCat("the average of ", parameters[i].name), average_->averages()[i]);
+  }
+  for (const std::vector<int64_t>& count : setup_.ranks->Gather({static_cast<int64_t>(names.size())})) {
+    if (count[0] == static_cast<int64_t>(names.size())) continue;
+    return absl::InternalError(absl::StrCat("after epoch ", epoch_so_far_.epoch, ", ranks have different masks"));
+  }
+  const std::vector<std::vector<int64_t>> all = setup_.ranks->Gather(digests);
+  for (size_t i = 0; i < names.size(); ++i) {
+    for (size_t rank = 1; rank < all.size(); ++rank) {
+      if (all[rank][i] == all[0][i]) continue;
+      return absl::InternalError(
+          absl::StrCat("after epoch ", epoch_so_far_.epoch, ", ", names[i], " of rank ", rank,
+                       " is not that of rank 0: one of their machines computes otherwise, or wrongly; "
+                       "ranks need CPUs of one kind, or GPUs of one kind"));
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Model> Trainer::EvaluatedModel() {
@@ -404,9 +490,9 @@ absl::Status Trainer::EvaluateEpoch(EpochRecord& record) {
   if (record.divergence.empty()) evaluated = EvaluatedModel();
   if (!evaluated.ok()) record.divergence = std::string(evaluated.status().message());
   const auto evaluate = [&](absl::string_view part, const LabelledImages& images) -> absl::StatusOr<Evaluation> {
-    PRUNELAB_ASSIGN_OR_RETURN(
-        const Evaluation evaluation,
-        Evaluate(*evaluated, *plan_, images, setup_.dataset->normalization, setup_.config.evaluation_batch_size()));
+    PRUNELAB_ASSIGN_OR_RETURN(const Evaluation evaluation,
+                              Evaluate(*evaluated, *plan_, images, setup_.dataset->normalization,
+                                       setup_.config.evaluation_batch_size(), setup_.ranks));
     const std::string fault = EvaluationFault(evaluation);
     if (!fault.empty() && record.divergence.empty()) record.divergence = absl::StrCat(part, ": ", fault);
     return evaluation;
@@ -435,6 +521,13 @@ absl::Status Trainer::RecalibrateBatchNorm(int64_t epoch) {
     options.batch_norm_momentum = 1.0 / static_cast<double>(i + 1);  // the plain mean over the batches
     PRUNELAB_ASSIGN_OR_RETURN(const Batch batch, batches_.Get(epoch, i));
     plan_->Forward(result(), batch.images, options);
+  }
+  if (setup_.ranks == nullptr) return absl::OkStatus();
+  // Each rank's statistics are of its share of the batches.
+  for (const NamedTensor& buffer : result().buffers()) {
+    if (!buffer.tensor.is_floating_point()) continue;
+    buffer.tensor.detach().div_(setup_.ranks->size());
+    setup_.ranks->Sum(buffer.tensor.detach());
   }
   return absl::OkStatus();
 }

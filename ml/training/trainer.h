@@ -29,6 +29,8 @@
 #include "ml/data/batches.h"
 #include "ml/data/dataset.h"
 #include "ml/data/validation_split.h"
+#include "ml/distributed/ranks.h"
+#include "ml/distributed/step_reduction.h"
 #include "ml/execution/dropout.h"
 #include "ml/execution/host_lead.h"
 #include "ml/execution/mask_updates.h"
@@ -90,8 +92,13 @@ struct TrainingSetup {
   // of the run's start; masks stay.
   std::optional<Safetensors> rewind_to;
   bool rewind_to_start = false;
+  // The processes that train together, one trainer in each, with the same setup; null: this one alone. It outlives the
+  // trainer. All make the same calls, and all have the same weights, masks, moments and running statistics after each
+  // step: the latter are the mean of what each rank's share of the batches makes of them.
+  Ranks* ranks = nullptr;
   std::function<void(const StepProgress&)> on_step;  // after each step; may be empty; SaveState may be called
-  std::function<bool()> stop;  // called after each step, may be empty: true ends the training there
+  // Called after each step, may be empty: true, of any rank, ends the training there.
+  std::function<bool()> stop;
   std::function<void(const std::string&)> on_warning;  // of what a user should know; may be empty
   // Captures steps, so that they are replayed instead of launched kernel by kernel. Null: CUDA graphs on a GPU, unless
   // the config turns them off, and no capturing on the CPU. A step that cannot be captured is warned of, and launched
@@ -131,7 +138,7 @@ class Trainer {
   };
   static std::optional<SavedPlace> PlaceOf(const Safetensors& state);
 
-  // ForwardResult::executed_macs of the last step; 0 before it.
+  // ForwardResult::executed_macs of the last step, of this rank's share; 0 before it.
   int64_t executed_macs() const { return executed_macs_; }
 
   // The network that is trained.
@@ -169,6 +176,10 @@ class Trainer {
   // The first half of a step on `inputs`, with `model`, which is this trainer's or one that shares its parameters.
   // Neither half synchronizes with the device, except in an epoch's last step.
   void Differentiate(Model& model, const StepInputs& inputs, bool last_step, StepTensors& step);
+  // Sums over ranks what Differentiate has left, of the step's `all_images` images or of one of its batches.
+  void Reduce(Model& model, int64_t own_images, int64_t all_images, StepTensors& step);
+  // An error if a rank has other weights, masks or moments than rank 0: it names the first that differs.
+  absl::Status CheckRanksAgree();
   // The second half: removes what masked weights must not learn, adds the penalty's gradient, clips the sum, and makes
   // a step of the optimizer.
   void Learn(const Model& model, bool last_step, StepTensors& step);
@@ -220,6 +231,8 @@ class Trainer {
   mutable bool total_epochs_read_ = false;  // by the strategy
   EpochRecord epoch_so_far_;                // without what sums_ has until the epoch ends
   EpochSums sums_;
+  std::optional<StepReduction> reduction_;         // with several ranks
+  std::optional<EpochSums> step_sums_;             // with several ranks: this one's, of the step
   std::optional<FilterMeasures> filter_measures_;  // if the config asks for them
 };
 

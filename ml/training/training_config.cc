@@ -236,6 +236,38 @@ absl::Status CheckLastBatch(const Training& training, const NetworkInfo& network
                                  ", or larger images"));
 }
 
+absl::Status CheckRanks(const Training& training, const NetworkInfo& network, int64_t images, int64_t ranks) {
+  if (ranks == 1) return absl::OkStatus();
+  if (training.synchronized_batch_norm() && training.precision() == Training::BFLOAT16) {
+    return FieldError("synchronized_batch_norm", "is not there in bfloat16; use FLOAT32, or leave it out");
+  }
+  if (training.synchronized_batch_norm() && training.has_quantization()) {
+    return FieldError("synchronized_batch_norm", "is not there with quantization; leave one of them out");
+  }
+  const std::string batch_norm = training.synchronized_batch_norm() ? "" : OnePixelBatchNorm(network);
+  const int64_t needed = batch_norm.empty() ? ranks : 2 * ranks;  // of each batch
+  const auto last = [images](int64_t size) { return images % size == 0 ? size : images % size; };
+  const auto works = [&](int64_t size) { return std::min(size, last(size)) >= needed; };
+  const int64_t batch_size = training.batch_size();
+  if (works(batch_size)) return absl::OkStatus();
+  std::vector<int64_t> others;  // the nearest below and above
+  for (int64_t size = batch_size - 1; size >= needed && others.empty(); --size) {
+    if (works(size)) others.push_back(size);
+  }
+  const size_t below = others.size();
+  for (int64_t size = batch_size + 1; size <= images && others.size() == below; ++size) {
+    if (works(size)) others.push_back(size);
+  }
+  return FieldError(
+      "batch_size",
+      absl::StrCat(
+          "is ", batch_size, ", which makes batches of down to ", std::min(batch_size, last(batch_size)), " of ",
+          ImagesText(training, images), "; ", ranks, " ranks need at least ", needed,
+          batch_norm.empty() ? "" : absl::StrCat(", because the batch norm \"", batch_norm, "\" has maps of 1x1 pixel"),
+          others.empty() ? "" : absl::StrCat("; use a batch_size of ", absl::StrJoin(others, " or ")),
+          ", or fewer ranks"));
+}
+
 absl::Status ValidateRegularization(const Regularization& regularization) {
   return CheckNotNegative("weight", regularization.weight());
 }

@@ -22,6 +22,10 @@ absl::Status CheckBatchSize(const Training& training, int64_t images);
 // it work.
 absl::Status CheckLastBatch(const Training& training, const NetworkInfo& network, int64_t images);
 
+// The same for several processes that train together, each of which needs images of every batch. It also refuses what
+// only one process can compute.
+absl::Status CheckRanks(const Training& training, const NetworkInfo& network, int64_t images, int64_t ranks);
+
 // The same for the weight. The regularizer's own factory checks the regularizer.
 absl::Status ValidateRegularization(const Regularization& regularization);
 

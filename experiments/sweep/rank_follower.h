@@ -1,0 +1,35 @@
+// What a process does that torchrun or srun has started as a rank other than 0: it trains along with each run that rank
+// 0 trains, in a worker process, until rank 0 says that all is done.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "experiments/runs/run.pb.h"
+#include "experiments/sweep/rank_options.h"
+#include "ml/distributed/rank_store.h"
+
+namespace prunelab {
+
+// The store of a launched call: rank 0 keeps it, unless the launcher does.
+absl::StatusOr<std::unique_ptr<RankStore>> OpenLaunchedStore(const RankOptions& options);
+
+// Rank 0's side: request number `index`, from 0 on, for all others, which end what they are at; and, when all is done,
+// their end, which is waited for a while.
+absl::Status PublishRequest(RankStore& store, const RankOptions& options, int64_t index, const RunRequest& request);
+void EndFollowers(RankStore& store, const RankOptions& options);
+// What a process of another rank said that ended while request number `index` was trained, other than well; no value:
+// none has.
+std::optional<std::string> FollowersEnd(RankStore& store, const RankOptions& options, int64_t index);
+
+// The other side. `stop` is called often: true asks the worker to stop, which stops all ranks' workers, and ends this.
+// Errors: DeadlineExceeded or Unavailable, rank 0 cannot be reached; Cancelled, if `stop` said so.
+absl::Status FollowRanks(const RankOptions& options, const std::vector<std::string>& worker_command,
+                         const std::function<bool()>& stop);
+
+}  // namespace prunelab

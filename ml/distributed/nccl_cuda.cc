@@ -1,0 +1,11 @@
+#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
+
+#include "ml/distributed/nccl.h"
+
+namespace prunelab {
+
+c10::intrusive_ptr<c10d::Backend> MakeNcclGroup(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size) {
+  return c10::make_intrusive<c10d::ProcessGroupNCCL>(store, rank, size);
+}
+
+}  // namespace prunelab

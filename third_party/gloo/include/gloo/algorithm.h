@@ -1,0 +1,2 @@
+// Nothing of it is named by LibTorch's header.
+#pragma once
