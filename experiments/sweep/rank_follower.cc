@@ -23,6 +23,7 @@ namespace prunelab {
 namespace {
 
 constexpr std::chrono::milliseconds kLookPeriod(100);
+constexpr std::chrono::seconds kStopTime(60);
 
 std::string NameOf(const RankOptions& options, const std::string& rest) {
   return absl::StrCat("prunelab/", options.attempt, "/", rest);
@@ -112,6 +113,7 @@ absl::Status FollowRanks(const RankOptions& options, const std::vector<std::stri
                          const std::function<bool()>& stop) {
   PRUNELAB_ASSIGN_OR_RETURN(const std::unique_ptr<RankStore> store, OpenLaunchedStore(options));
   std::optional<WorkerProcess> worker;
+  std::optional<std::chrono::steady_clock::time_point> stopping_until;
   AnswerGuard guard(options);
   for (int64_t next = 0;; guard.Answered()) {
     if (worker && worker->Ended()) {
@@ -124,8 +126,14 @@ absl::Status FollowRanks(const RankOptions& options, const std::vector<std::stri
       worker.reset();
     }
     if (stop && stop()) {
-      if (!worker) return absl::CancelledError("stopped, as was asked");
-      worker->Signal(SIGTERM);
+      if (!stopping_until) stopping_until = std::chrono::steady_clock::now() + kStopTime;
+      if (worker) worker->Signal(SIGTERM);
+      // Rank 0 still writes the checkpoint. Whoever started the ranks may end all when one has ended.
+      const auto end = store->Get(NameOf(options, "end"));
+      if (!worker && (!end.ok() || *end || std::chrono::steady_clock::now() > *stopping_until)) {
+        if (end.ok()) (void)store->Set(NameOf(options, absl::StrCat("gone/", options.rank)), "1");
+        return absl::CancelledError("stopped, as was asked");
+      }
     }
     if (worker) worker->ReadLines();
     absl::StatusOr<std::optional<std::string>> request = store->Get(RequestName(options, next));

@@ -39,6 +39,13 @@ def alive(process):
         return False
 
 
+def threads(process):
+    try:
+        return len(os.listdir("/proc/%d/task" % process))
+    except OSError:
+        return 0
+
+
 def wait_for(condition, seconds=120):
     deadline = time.monotonic() + seconds
     while not condition():
@@ -214,7 +221,10 @@ def main():
         while process.poll() is None and disturbed < HERE:
             if not wait_for(lambda: len(workers()) == RANKS or process.poll() is not None):
                 break
-            time.sleep(draw.uniform(0.3, 4))  # joining, training, writing
+            # Most are trained on by then; one that is frozen before it has joined is missed after a minute only.
+            if draw.random() < 0.9:
+                wait_for(lambda: all(threads(p) > 3 for p in workers()) or process.poll() is not None, 60)
+            time.sleep(draw.uniform(0, 3))
             before = workers()
             if len(before) != RANKS or process.poll() is not None:
                 continue

@@ -61,7 +61,8 @@ def two_nodes(checks, program, script, cluster, folder, port):
         checks.check("it ends", "" if wait_for(ended, 300) else "%s %s" % (state(), text()[-2000:]))
         checks.check("well, after one requeue", "" if state() == ("COMPLETED", 1) else "%s %s" % (state(), text()[-2000:]))
         checks.check("it was stopped with a checkpoint and started again",
-                     "" if "the same command goes on" in text() and "2 ranks, start 2:" in text() else text()[-2000:])
+                     "" if re.search(r"stopped in epoch \d+ after", text()) and "2 ranks, start 2:" in text()
+                     else text()[-3000:])
         status, _, err = ablation.run(reference, *arm, "--ranks=2", "--jobs=1")
         checks.check("two ranks of one command end well", "" if status == 0 else err[-2000:])
         differ = [name for name in ("last.safetensors", "epochs.jsonl", "result.json")

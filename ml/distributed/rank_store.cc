@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "ml/distributed/quiet_c10d.h"
 
 namespace prunelab {
 namespace {
@@ -50,6 +51,7 @@ RankStore::RankStore(c10::intrusive_ptr<c10d::TCPStore> store) : store_(std::mov
 RankStore::~RankStore() = default;
 
 absl::StatusOr<std::unique_ptr<RankStore>> RankStore::ServeHere() {
+  QuietC10d();
   uint16_t port = 0;
   const int fd = ListenHere(port);
   if (fd < 0) {
@@ -66,6 +68,7 @@ absl::StatusOr<std::unique_ptr<RankStore>> RankStore::ServeHere() {
 }
 
 absl::StatusOr<std::unique_ptr<RankStore>> RankStore::Serve(int64_t port) {
+  QuietC10d();
   try {
     return std::unique_ptr<RankStore>(
         new RankStore(c10::make_intrusive<c10d::TCPStore>("localhost", ServerOptions(static_cast<uint16_t>(port)))));
@@ -77,6 +80,7 @@ absl::StatusOr<std::unique_ptr<RankStore>> RankStore::Serve(int64_t port) {
 
 absl::StatusOr<std::unique_ptr<RankStore>> RankStore::Connect(const std::string& address, int64_t port,
                                                               double seconds) {
+  QuietC10d();
   c10d::TCPStoreOptions options;
   options.port = static_cast<uint16_t>(port);
   options.waitWorkers = false;

@@ -22,6 +22,7 @@
 #include "absl/strings/str_format.h"
 #include "ml/base/check.h"
 #include "ml/distributed/nccl.h"
+#include "ml/distributed/quiet_c10d.h"
 #include "ml/distributed/rank_watch.h"
 
 namespace prunelab {
@@ -173,6 +174,7 @@ Ranks::~Ranks() = default;
 
 absl::StatusOr<std::unique_ptr<Ranks>> Ranks::Join(const RankPlace& place, c10::Device device) {
   PRUNELAB_CHECK(0 <= place.rank && place.rank < place.ranks) << "rank " << place.rank << " of " << place.ranks;
+  QuietC10d();
   auto state = std::make_unique<State>(place);
   try {
     state->store = Connect(place);
