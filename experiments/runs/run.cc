@@ -58,11 +58,23 @@ struct RunSetup {
   int64_t epochs() const { return request.config().training().epochs(); }
 };
 
+// The run's network. The folder of the run whose shape it may take is rank 0's.
+absl::StatusOr<NetworkInfo> NetworkOf(const RunRequest& request, const Dataset& dataset, Ranks* ranks) {
+  if (!request.config().has_from_scratch()) return BuildRunNetwork(request.config(), dataset.info);
+  if (ranks == nullptr) return RemovedShape(request.source_folder());
+  std::string bytes;
+  if (ranks->first()) {
+    PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo shape, RemovedShape(request.source_folder()));
+    bytes = shape.network().SerializeAsString();
+  }
+  Network network;
+  if (!network.ParseFromString(ranks->OfFirst(bytes))) return absl::InternalError("rank 0 has sent no network");
+  return NetworkInfo::Create(network);
+}
+
 absl::StatusOr<RunSetup> SetUpRun(const RunRequest& request, const Dataset& dataset, const RunHooks& hooks,
                                   Ranks* ranks) {
-  PRUNELAB_ASSIGN_OR_RETURN(NetworkInfo network, request.config().has_from_scratch()
-                                                     ? RemovedShape(request.source_folder())
-                                                     : BuildRunNetwork(request.config(), dataset.info));
+  PRUNELAB_ASSIGN_OR_RETURN(NetworkInfo network, NetworkOf(request, dataset, ranks));
   PRUNELAB_ASSIGN_OR_RETURN(InitialWeights weights, ReadInitialWeights(request.config()));
   const at::Device device(request.device() == "cuda" ? at::kCUDA : at::kCPU);
   absl::StatusOr<RunTeacher> teacher = ReadTeacher(request.config().training(), device);
@@ -93,8 +105,9 @@ class RunTraining {
       PRUNELAB_RETURN_IF_ERROR(StartPhase(i));
       PRUNELAB_RETURN_IF_ERROR(TrainPhase(phases_[i]));
     }
-    // What follows is the first rank's alone.
-    if (setup_.ranks != nullptr) setup_.ranks->Leave();
+    // What follows is the first rank's alone. A failure may be one rank's, so there is nothing more to do together.
+    if (setup_.ranks != nullptr && failure_.empty()) setup_.ranks->Leave();
+    if (setup_.ranks != nullptr && !failure_.empty()) setup_.ranks->Abandon(failure_);
     RunResult result = Result();
     if (!run_.keeps_files()) return result;
     WarnOfNoMasks(result);

@@ -120,7 +120,8 @@ class Coordinator {
     *request.mutable_config() = run.arm->config;
     request.set_run_id(run.run_id);
     request.set_device(OnGpus() ? "cuda" : "cpu");
-    request.set_threads(ThreadsForWork(run.macs * run.arm->config.training().batch_size(), sweep_.allotment.threads));
+    request.set_threads(ThreadsForWork(run.macs * run.arm->config.training().batch_size() / options().ranks.count,
+                                       sweep_.allotment.threads));
     request.set_code_revision(code_revision_);
     request.set_source_folder(run.source_folder);
     request.set_source_run_id(run.sources.source_run_id);

@@ -20,6 +20,7 @@
 #include "ml/base/status_macros.h"
 #include "ml/base/with_prefix.h"
 #include "ml/training/precision.h"
+#include "ml/training/training_config.h"
 
 namespace prunelab {
 namespace {
@@ -102,6 +103,9 @@ absl::StatusOr<std::vector<PlannedRun>> PlanRuns(const LoadedAblation& loaded, c
     PRUNELAB_ASSIGN_OR_RETURN(const Dataset* const dataset, inputs.DatasetOf(arm));
     PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo network, BuildRunNetwork(arm.config, dataset->info));
     PRUNELAB_ASSIGN_OR_RETURN(const int64_t train_images, CheckArmOnData(arm, network, *dataset));
+    const absl::Status ranks =
+        InField("training", CheckRanks(arm.config.training(), network, train_images, options.ranks.count));
+    if (!ranks.ok()) return InArm(arm, ErrorField(ranks), ranks);
     PRUNELAB_RETURN_IF_ERROR(inputs.CheckWeightsFit(arm, network));
     PRUNELAB_RETURN_IF_ERROR(inputs.CheckTeacherFits(arm, network));
     for (const int64_t seed : SeedsOf(options.shard, options.seeds)) {

@@ -93,8 +93,8 @@ absl::Status PublishRequest(RankStore& store, const RankOptions& options, int64_
 
 void EndFollowers(RankStore& store, const RankOptions& options) {
   if (!store.Set(NameOf(options, "end"), "1").ok()) return;
-  // The store ends with this process; they ask it for a while until they have heard.
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  // The store ends with this process. They ask it until they have heard, and some may only be starting.
+  const auto deadline = std::chrono::steady_clock::now() + kStopTime;
   for (int64_t rank = 1; rank < options.count; ++rank) {
     for (;;) {
       const auto gone = store.Get(NameOf(options, absl::StrCat("gone/", rank)));

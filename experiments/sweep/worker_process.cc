@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -52,6 +53,8 @@ void Drain(int& fd, std::string& text) {
   dup2(pipes[0][0], STDIN_FILENO);
   dup2(pipes[1][1], STDOUT_FILENO);
   dup2(pipes[2][1], STDERR_FILENO);
+  // Libraries' files, such as the sockets at which ranks meet, are not the worker's. An old kernel may not know this.
+  syscall(SYS_close_range, 3, ~0U, 0);
   execve(command[0], const_cast<char* const*>(command), const_cast<char* const*>(environment));
   const char text[] = "the program cannot be started\n";
   if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0) _exit(126);

@@ -196,6 +196,12 @@ def main():
     def whole_checkpoint(output):
         return (output / RUN / "checkpoint.safetensors").exists()
 
+    # An epoch's last batch has 29 images.
+    status, _, err = ablation.run(folder / "refused", *FLAGS, "--ranks=30")
+    checks.check("more ranks than a batch has images are refused before anything is trained",
+                 "" if status == 2 and "batches of down to 29 of 1437 training images; 30 ranks need at least 30" in err and
+                 not (folder / "refused").exists() else "%d %s" % (status, err[-2000:]))
+
     # Another number of ranks may go on.
     output = folder / "fewer"
     process = ablation.start(output, *FLAGS, *ranks_here)

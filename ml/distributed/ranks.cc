@@ -254,9 +254,11 @@ void Ranks::Abandon(const std::string& why) {
     if (!state_->store->check({RankWatch::kReasonKey})) {
       state_->store->set(RankWatch::kReasonKey, std::vector<uint8_t>(text.begin(), text.end()));
     }
+    state_->store->set(RankWatch::LeftKey(rank()), std::vector<uint8_t>{1});
   } catch (const std::exception&) {
     // The others will find out by themselves.
   }
+  state_->watch.reset();
 }
 
 }  // namespace prunelab

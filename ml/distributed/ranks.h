@@ -77,7 +77,8 @@ class Ranks {
 
   // For all ranks at the end. After it nothing else may be called, except for these two, which then do nothing.
   void Leave();
-  // Before a rank gives up for a reason of its own, which the others then name as the reason of their end.
+  // When a rank gives up for a reason of its own, which the others then name as the reason of their end. Like Leave,
+  // but it waits for nobody.
   void Abandon(const std::string& why);
 
  private:

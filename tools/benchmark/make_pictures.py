@@ -4,7 +4,7 @@
 
 Each picture is one of CIFAR-10's, enlarged to a size like those of photographs on the web (shorter side 300 to 420 pixels),
 with noise of its own, so that its file has an ordinary size, too (about 30 to 50 kB at quality 90). FOLDER/train/CLASS and
-FOLDER/test/CLASS; one in a hundred is for the test. Goes on where an earlier call stopped.
+FOLDER/test/CLASS; one in a hundred is for the test (--test_every). Goes on where an earlier call stopped.
 """
 
 import argparse
@@ -46,12 +46,13 @@ def main():
     parser.add_argument("cifar", type=pathlib.Path)
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--pictures", type=int, default=200000)
+    parser.add_argument("--test_every", type=int, default=100)
     parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count())
     arguments = parser.parse_args()
     begin(arguments.cifar)
     tasks = []
     for index in range(arguments.pictures):
-        part = "test" if index % 100 == 99 else "train"
+        part = "test" if index % arguments.test_every == arguments.test_every - 1 else "train"
         folder = arguments.folder / part / f"class_{cifar[index % len(cifar)][0]}"
         path = folder / f"{index:07}.jpg"
         if not path.exists():
