@@ -4,9 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <iostream>
 #include <limits>
+#include <memory>
 
 #include "absl/strings/str_cat.h"
 #include "experiments/config/load.h"
@@ -28,6 +30,7 @@
 #include "ml/base/stop_signals.h"
 #include "ml/base/textproto.h"
 #include "ml/base/training_process.h"
+#include "ml/distributed/rank_store.h"
 #include "ml/execution/device.h"
 
 DEFINE_string(config, "", "The ablation: a text proto (docs/config.md), e.g. experiments/configs/digits.textproto.");
@@ -188,6 +191,27 @@ void SayOutcome(const RunnerOptions& options, const AblationOutcome& outcome,
   }
 }
 
+// Lets launched ranks know when this process, rank 0, is done, however it ends.
+class Followers {
+ public:
+  // To be called first, so that they find the store while this process still reads its data.
+  absl::Status Open(const RankOptions& ranks) {
+    if (!ranks.launched || ranks.count == 1) return absl::OkStatus();
+    ranks_ = ranks;
+    PRUNELAB_ASSIGN_OR_RETURN(store_, OpenLaunchedStore(ranks));
+    return absl::OkStatus();
+  }
+  ~Followers() {
+    // After a stop signal, this process has little time itself.
+    if (store_ != nullptr) EndFollowers(*store_, ranks_, std::chrono::seconds(stop_signal != 0 ? 10 : 60));
+  }
+  std::shared_ptr<RankStore> store() const { return store_; }
+
+ private:
+  RankOptions ranks_;
+  std::shared_ptr<RankStore> store_;
+};
+
 // Trains the runs and reports on them; returns the exit status.
 int Train(const LoadedAblation& loaded, const RunnerOptions& options) {
   HandleStopSignals([](int number) { stop_signal = number; });
@@ -200,7 +224,7 @@ int Train(const LoadedAblation& loaded, const RunnerOptions& options) {
   if (!report.ok()) std::cerr << "no report could be made: " << report.status().message() << "\n";
   if (outcome->stopped) {
     std::cerr << "Stopped; the same command goes on from here.\n";
-    return 128 + stop_signal;
+    return stop_signal != 0 ? 128 + stop_signal : kNotAllDone;  // 0: another rank was asked to stop
   }
   SayOutcome(options, *outcome, report);
   return outcome->failed > 0 || !report.ok() ? kNotAllDone : 0;
@@ -213,15 +237,21 @@ int Main() {
   }
   const absl::StatusOr<RankOptions> ranks = RanksOf();
   if (!ranks.ok()) return ExitStatus(ranks.status());
-  if (ranks->follows() && !FLAGS_dry_run) return Follow(*ranks);
+  Followers followers;
+  if (!FLAGS_dry_run) {
+    if (ranks->follows()) return Follow(*ranks);
+    const absl::Status opened = followers.Open(*ranks);
+    if (!opened.ok()) return ExitStatus(opened);
+  }
   if (FLAGS_config.empty()) {
     return ExitStatus(
         absl::InvalidArgumentError("--config is missing; e.g. --config=experiments/configs/digits.textproto"));
   }
   const absl::StatusOr<LoadedAblation> loaded = LoadAblation(FLAGS_config, FLAGS_override);
   if (!loaded.ok()) return ExitStatus(loaded.status());
-  const absl::StatusOr<RunnerOptions> options = OptionsOf(*loaded);
+  absl::StatusOr<RunnerOptions> options = OptionsOf(*loaded);
   if (!options.ok()) return ExitStatus(options.status());
+  options->launched_store = followers.store();
   return FLAGS_dry_run ? ExitStatus(SayPlan(*loaded, *options)) : Train(*loaded, *options);
 }
 

@@ -292,16 +292,10 @@ class Coordinator {
   }
 
   absl::Status TrainInWorkers() {
-    if (options().ranks.count > 1) {
-      PRUNELAB_ASSIGN_OR_RETURN(store_,
-                                options().ranks.launched ? OpenLaunchedStore(options().ranks) : RankStore::ServeHere());
+    store_ = options().launched_store;
+    if (options().ranks.count > 1 && !options().ranks.launched) {
+      PRUNELAB_ASSIGN_OR_RETURN(store_, RankStore::ServeHere());
     }
-    const absl::Status status = TrainAllInWorkers();
-    if (store_ != nullptr && options().ranks.launched) EndFollowers(*store_, options().ranks);
-    return status;
-  }
-
-  absl::Status TrainAllInWorkers() {
     while (!workers_.empty() || (!queue_.empty() && !stop_deadline_)) {
       if (!stop_deadline_ && Stopping()) {
         display_.Say("Stopping: the runs in progress write checkpoints.");
@@ -336,7 +330,7 @@ class Coordinator {
     CoreClaim claim = ClaimCores();
     RunRequest request = Request(run);
     // Each attempt is another meeting.
-    request.mutable_ranks()->set_meeting(absl::StrCat("prunelab/", options().ranks.attempt, "/", meetings_, "/"));
+    request.mutable_ranks()->set_meeting(MeetingName(meetings_));
     std::vector<std::string> environment = {absl::StrCat("OMP_NUM_THREADS=", request.threads())};
     const std::optional<size_t> gpu = ChooseGpu();
     const auto environment_of = [&](int64_t rank) {
@@ -368,10 +362,14 @@ class Coordinator {
     return absl::OkStatus();
   }
 
+  std::string MeetingName(int64_t meeting) const {
+    return absl::StrCat("prunelab/", options().ranks.attempt, "/", meeting);
+  }
+
   // The GPU of the next worker, the first of as many as it has ranks here; no value on the CPU.
   std::optional<size_t> ChooseGpu() const {
     if (!OnGpus()) return std::nullopt;
-    if (options().ranks.launched) return static_cast<size_t>(options().ranks.local_rank) % sweep_.gpus.size();
+    if (options().ranks.launched) return 0;  // the only one that it was given
     const auto ranks = static_cast<size_t>(sweep_.allotment.ranks);
     std::vector<int64_t> workers(sweep_.gpus.size() / ranks, 0);
     for (const Worker& worker : workers_) ++workers[*worker.gpu / ranks];
@@ -448,8 +446,14 @@ class Coordinator {
     }
     // On one machine it sees at once that a process has ended.
     const std::chrono::duration<double> silence(options().ranks.launched ? options().ranks.silence_seconds : 0);
-    if (worker.others_ended && Clock::now() - *worker.others_ended > silence + kPatience)
-      worker.process.Signal(SIGKILL);
+    if (!worker.others_ended || Clock::now() - *worker.others_ended <= silence + kPatience) return;
+    if (!HasLeft(worker)) worker.process.Signal(SIGKILL);
+  }
+
+  // Whether rank 0 has ended its training with the others, and does alone what comes after it.
+  bool HasLeft(const Worker& worker) const {
+    const auto left = store_->Get(LeftName(MeetingName(worker.meeting), 0));
+    return left.ok() && left->has_value();
   }
 
   // The run has ended, or begins again: its other ranks have nothing more to do, and may be frozen.
@@ -544,7 +548,7 @@ class Coordinator {
   std::vector<int64_t> crashes_;  // of each run's workers
   SharedCrashes shared_crashes_;  // of workers on one GPU
   std::vector<Worker> workers_;
-  std::unique_ptr<RankStore> store_;  // with several ranks: where they meet
+  std::shared_ptr<RankStore> store_;  // with several ranks: where they meet
   int64_t meetings_ = 0;              // that there have been
   Clock::time_point looked_at_followers_;
   std::optional<Clock::time_point> stop_deadline_;

@@ -84,7 +84,7 @@ class DryRunner {
     Report(dataset.status());
     if (!dataset.ok()) return absl::OkStatus();
     PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo network, BuildRunNetwork(arm.config, (*dataset)->info));
-    return CheckArmOnData(arm, network, **dataset).status();
+    return CheckArmOnData(arm, network, **dataset, options_.ranks.count).status();
   }
 
   const LoadedAblation& loaded_;

@@ -102,10 +102,7 @@ absl::StatusOr<std::vector<PlannedRun>> PlanRuns(const LoadedAblation& loaded, c
   for (const Arm& arm : options.arms) {
     PRUNELAB_ASSIGN_OR_RETURN(const Dataset* const dataset, inputs.DatasetOf(arm));
     PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo network, BuildRunNetwork(arm.config, dataset->info));
-    PRUNELAB_ASSIGN_OR_RETURN(const int64_t train_images, CheckArmOnData(arm, network, *dataset));
-    const absl::Status ranks =
-        InField("training", CheckRanks(arm.config.training(), network, train_images, options.ranks.count));
-    if (!ranks.ok()) return InArm(arm, ErrorField(ranks), ranks);
+    PRUNELAB_ASSIGN_OR_RETURN(const int64_t train_images, CheckArmOnData(arm, network, *dataset, options.ranks.count));
     PRUNELAB_RETURN_IF_ERROR(inputs.CheckWeightsFit(arm, network));
     PRUNELAB_RETURN_IF_ERROR(inputs.CheckTeacherFits(arm, network));
     for (const int64_t seed : SeedsOf(options.shard, options.seeds)) {
@@ -119,10 +116,13 @@ absl::StatusOr<std::vector<PlannedRun>> PlanRuns(const LoadedAblation& loaded, c
   return runs;
 }
 
-absl::StatusOr<int64_t> CheckArmOnData(const Arm& arm, const NetworkInfo& network, const Dataset& dataset) {
+absl::StatusOr<int64_t> CheckArmOnData(const Arm& arm, const NetworkInfo& network, const Dataset& dataset,
+                                       int64_t ranks) {
   const absl::StatusOr<int64_t> images = CheckTrainingOnData(arm.config.training(), network, dataset);
-  if (images.ok()) return images;
-  const absl::Status status = InField("training", images.status());
+  absl::Status status = images.status();
+  if (images.ok()) status = CheckRanks(arm.config.training(), network, *images, ranks);
+  if (status.ok()) return images;
+  status = InField("training", status);
   return InArm(arm, ErrorField(status), status);
 }
 

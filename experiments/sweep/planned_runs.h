@@ -44,7 +44,8 @@ absl::StatusOr<std::vector<PlannedRun>> PlanRuns(const LoadedAblation& loaded, c
 
 // How many images an epoch of the arm's runs trains on. Refuses what the loader could not know before the data were
 // read.
-absl::StatusOr<int64_t> CheckArmOnData(const Arm& arm, const NetworkInfo& network, const Dataset& dataset);
+absl::StatusOr<int64_t> CheckArmOnData(const Arm& arm, const NetworkInfo& network, const Dataset& dataset,
+                                       int64_t ranks);
 
 // Refuses an arm whose precision the device would emulate.
 absl::Status CheckArmPrecision(const Arm& arm, c10::Device device);

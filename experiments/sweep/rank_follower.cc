@@ -23,7 +23,7 @@ namespace prunelab {
 namespace {
 
 constexpr std::chrono::milliseconds kLookPeriod(100);
-constexpr std::chrono::seconds kStopTime(60);
+constexpr std::chrono::seconds kStopTime(20);
 
 std::string NameOf(const RankOptions& options, const std::string& rest) {
   return absl::StrCat("prunelab/", options.attempt, "/", rest);
@@ -74,13 +74,22 @@ absl::StatusOr<WorkerProcess> StartRank(const RankOptions& options, const std::v
   request.mutable_ranks()->set_rank(options.rank);
   std::vector<std::string> environment = {absl::StrCat("OMP_NUM_THREADS=", request.threads())};
   if (request.device() == "cuda") {
-    const std::vector<std::string> gpus = GpusFor(at::kCUDA);
-    environment.push_back(absl::StrCat("CUDA_VISIBLE_DEVICES=", gpus[options.local_rank % gpus.size()]));
+    PRUNELAB_ASSIGN_OR_RETURN(const std::string gpu, GpuOfRank(options, GpusFor(at::kCUDA)));
+    environment.push_back(absl::StrCat("CUDA_VISIBLE_DEVICES=", gpu));
   }
   return WorkerProcess::Start(command, environment, {}, request.SerializeAsString());
 }
 
 }  // namespace
+
+absl::StatusOr<std::string> GpuOfRank(const RankOptions& options, const std::vector<std::string>& gpus) {
+  const auto count = static_cast<int64_t>(gpus.size());
+  if (count == 1 && options.ranks_here == 1) return gpus[0];  // each sees its own, as Slurm's tasks may
+  if (options.local_rank < count) return gpus[options.local_rank];
+  return absl::InvalidArgumentError(absl::StrCat("rank ", options.rank, ", the ", options.local_rank + 1,
+                                                 ". of its machine, sees ", count, count == 1 ? " GPU" : " GPUs",
+                                                 " there; each rank needs one of its own, or use --device=cpu"));
+}
 
 absl::StatusOr<std::unique_ptr<RankStore>> OpenLaunchedStore(const RankOptions& options) {
   if (options.rank == 0 && !options.store_is_there) return RankStore::Serve(options.port);
@@ -91,10 +100,10 @@ absl::Status PublishRequest(RankStore& store, const RankOptions& options, int64_
   return store.Set(RequestName(options, index), request.SerializeAsString());
 }
 
-void EndFollowers(RankStore& store, const RankOptions& options) {
+void EndFollowers(RankStore& store, const RankOptions& options, std::chrono::seconds patience) {
   if (!store.Set(NameOf(options, "end"), "1").ok()) return;
   // The store ends with this process. They ask it until they have heard, and some may only be starting.
-  const auto deadline = std::chrono::steady_clock::now() + kStopTime;
+  const auto deadline = std::chrono::steady_clock::now() + patience;
   for (int64_t rank = 1; rank < options.count; ++rank) {
     for (;;) {
       const auto gone = store.Get(NameOf(options, absl::StrCat("gone/", rank)));
@@ -127,7 +136,8 @@ absl::Status FollowRanks(const RankOptions& options, const std::vector<std::stri
     }
     if (stop && stop()) {
       if (!stopping_until) stopping_until = std::chrono::steady_clock::now() + kStopTime;
-      if (worker) worker->Signal(SIGTERM);
+      // It stops after its step, but not while it waits for others or for its data.
+      if (worker) worker->Signal(std::chrono::steady_clock::now() > *stopping_until ? SIGKILL : SIGTERM);
       // Rank 0 still writes the checkpoint. Whoever started the ranks may end all when one has ended.
       const auto end = store->Get(NameOf(options, "end"));
       if (!worker && (!end.ok() || *end || std::chrono::steady_clock::now() > *stopping_until)) {

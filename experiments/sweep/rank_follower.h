@@ -2,6 +2,7 @@
 // 0 trains, in a worker process, until rank 0 says that all is done.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -19,10 +20,13 @@ namespace prunelab {
 // The store of a launched call: rank 0 keeps it, unless the launcher does.
 absl::StatusOr<std::unique_ptr<RankStore>> OpenLaunchedStore(const RankOptions& options);
 
+// The GPU, of those that this process sees, of its rank. Errors: there is none for it.
+absl::StatusOr<std::string> GpuOfRank(const RankOptions& options, const std::vector<std::string>& gpus);
+
 // Rank 0's side: request number `index`, from 0 on, for all others, which end what they are at; and, when all is done,
-// their end, which is waited for a while.
+// their end, which is waited for.
 absl::Status PublishRequest(RankStore& store, const RankOptions& options, int64_t index, const RunRequest& request);
-void EndFollowers(RankStore& store, const RankOptions& options);
+void EndFollowers(RankStore& store, const RankOptions& options, std::chrono::seconds patience);
 // What a process of another rank said that ended while request number `index` was trained, other than well; no value:
 // none has.
 std::optional<std::string> FollowersEnd(RankStore& store, const RankOptions& options, int64_t index);

@@ -36,6 +36,14 @@ absl::StatusOr<RankOptions> FromTorchrun(const Environment& environment) {
   options.address = environment("MASTER_ADDR");
   options.store_is_there = environment("TORCHELASTIC_USE_AGENT_STORE") == "True";
   options.attempt = environment("TORCHELASTIC_RESTART_COUNT");
+  // The agents of several machines do not count restarts alike, so that the ranks of one would wait elsewhere than
+  // others.
+  const std::string nodes = environment("GROUP_WORLD_SIZE"), restarts = environment("TORCHELASTIC_MAX_RESTARTS");
+  if (!nodes.empty() && nodes != "1" && !restarts.empty() && restarts != "0") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--ranks=env: torchrun was started on several machines with --max-restarts=", restarts,
+                     "; leave that out: ranks try again by themselves (--retries), and the same command goes on"));
+  }
   return options;
 }
 

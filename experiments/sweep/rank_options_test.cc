@@ -57,6 +57,13 @@ TEST(RankOptionsTest, TorchrunSaysWhichRankThisIs) {
     const std::string error = ErrorOf("env", wrong);
     EXPECT_NE(error.find("the variable " + name + " is \"" + value + "\""), std::string::npos) << error;
   }
+  std::map<std::string, std::string> restarted = variables;
+  restarted["TORCHELASTIC_MAX_RESTARTS"] = "3";
+  EXPECT_TRUE(ParseRanks("env", Of(restarted)).ok());
+  restarted["GROUP_WORLD_SIZE"] = "2";
+  EXPECT_NE(ErrorOf("env", restarted).find("--max-restarts=3"), std::string::npos);
+  restarted["TORCHELASTIC_MAX_RESTARTS"] = "0";
+  EXPECT_TRUE(ParseRanks("env", Of(restarted)).ok());
   std::map<std::string, std::string> without = variables;
   without.erase("MASTER_ADDR");
   EXPECT_NE(ErrorOf("env", without).find("MASTER_ADDR"), std::string::npos);

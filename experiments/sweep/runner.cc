@@ -13,6 +13,7 @@
 #include "experiments/sweep/gpus.h"
 #include "experiments/sweep/inputs.h"
 #include "experiments/sweep/planned_runs.h"
+#include "experiments/sweep/rank_follower.h"
 #include "ml/base/file_lock.h"
 #include "ml/base/files.h"
 #include "ml/base/status_macros.h"
@@ -97,6 +98,10 @@ absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const 
   PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(JoinPath(options.output, kAblationFile), ablation_text));
   const Machine machine = ThisMachine();
   std::vector<std::string> gpus = GpusFor(device);
+  if (!gpus.empty() && options.ranks.launched) {
+    PRUNELAB_ASSIGN_OR_RETURN(const std::string gpu, GpuOfRank(options.ranks, gpus));
+    gpus = {gpu};
+  }
   if (!gpus.empty() && !options.ranks.launched && static_cast<int64_t>(gpus.size()) < options.ranks.count) {
     return absl::InvalidArgumentError(absl::StrCat(
         "--ranks=", options.ranks.count, ": each rank needs a GPU, and there ",

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,8 @@
 #include "experiments/sweep/shard.h"
 
 namespace prunelab {
+
+class RankStore;  // ml/distributed/rank_store.h
 
 struct RunnerOptions {
   std::string output;     // folder; created when everything is checked
@@ -26,7 +29,8 @@ struct RunnerOptions {
   bool terminal = false;        // overwrite lines instead of printing plain ones
   // How a worker is started; empty: runs are trained in this process, one after the other.
   std::vector<std::string> worker_command;
-  RankOptions ranks;           // of each run
+  RankOptions ranks;                          // of each run
+  std::shared_ptr<RankStore> launched_store;  // where launched ranks meet
   std::function<bool()> stop;  // called often, may be empty: true makes the workers write checkpoints and end
 };
 

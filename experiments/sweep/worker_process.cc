@@ -54,7 +54,9 @@ void Drain(int& fd, std::string& text) {
   dup2(pipes[1][1], STDOUT_FILENO);
   dup2(pipes[2][1], STDERR_FILENO);
   // Libraries' files, such as the sockets at which ranks meet, are not the worker's. An old kernel may not know this.
+#ifdef SYS_close_range
   syscall(SYS_close_range, 3, ~0U, 0);
+#endif
   execve(command[0], const_cast<char* const*>(command), const_cast<char* const*>(environment));
   const char text[] = "the program cannot be started\n";
   if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0) _exit(126);

@@ -144,6 +144,10 @@ class Launched:
                 hosts.prefix(rank) + ablation.command(output, *FLAGS, "--ranks=env", "--retries=1000"), env=environment,
                 stdout=log, stderr=subprocess.STDOUT))
 
+    def end_one(self, rank):
+        """Its launched process, whose worker dies with it."""
+        send(self.processes[rank].pid, signal.SIGKILL)
+
     def worker(self, rank):
         found = children(self.processes[rank].pid)
         return found[0] if found else None
@@ -294,11 +298,13 @@ def main():
                     launched.end()
                     continue
                 rank = draw.randrange(RANKS)
-                what = draw.choice(["killed", "frozen", "cut off"] if hosts.real else ["killed", "frozen"])
+                what = draw.choice(["killed", "frozen", "killed with what started it"] + ["cut off"] * hosts.real)
                 began = time.monotonic()
                 if what == "cut off":
                     hosts.cut(rank)
                     cuts += 1
+                elif what == "killed with what started it":
+                    launched.end_one(rank)
                 else:
                     send(victims[rank], signal.SIGKILL if what == "killed" else signal.SIGSTOP)
                 others = [v for i, v in enumerate(victims) if i != rank or what == "cut off"]
@@ -306,7 +312,7 @@ def main():
                 disturbed, this_round = disturbed + 1, this_round + 1
                 slowest = max(slowest, time.monotonic() - began)
                 # Whoever started them ends what is left, and starts them again.
-                if draw.random() < 0.5 or what == "cut off":
+                if draw.random() < 0.5 or what not in ("killed", "frozen"):
                     launched.end()
                 else:  # or rank 0 tries again by itself
                     wait_for(launched.ended, 60)
@@ -329,6 +335,14 @@ def main():
             "network namespaces" if hosts.real else "one host: not root", cuts, ON_HOSTS, slowest), flush=True)
         if hosts.real:
             checks.check("hosts were cut off", "" if cuts >= 3 else "%d times" % cuts)
+        # A config that rank 0 refuses ends the others, too.
+        ablation.config.write_text(ablation.config.read_text().replace("batch_size: 64", "batch_size: -1"))
+        launched = Launched(hosts, ablation, folder / "refused", free_port())
+        ended = wait_for(launched.ended, 60)
+        checks.check("a config that is refused ends all ranks",
+                     "" if ended and launched.processes[0].returncode == 2 and "batch_size" in launched.said()[0]
+                     else str(launched.said()))
+        launched.end()
     finally:
         if hosts.real:
             hosts.close()

@@ -395,7 +395,8 @@ TEST(ShrinkTest, AChoiceOfChannelsLosesThoseThatNobodyReads) {
   network.tensors.at("b.weight").select(1, 1).zero_();  // the first of the two copies
   CheckExact(network, [](WeightedNetwork& n) { Compress(n, {}); });
   EXPECT_EQ(network.Info().shape("a").channels, 3);
-  const auto& index = network.Info().node(network.Info().Index("chosen")).select().index();
+  const NetworkInfo info = network.Info();
+  const auto& index = info.node(info.Index("chosen")).select().index();
   EXPECT_EQ(std::vector<int64_t>(index.begin(), index.end()), (std::vector<int64_t>{2, 1, 0}));
 }
 

@@ -107,6 +107,49 @@ TEST(TrainingBatchesTest, BatchesAssembledAheadAreTheSame) {
   }
 }
 
+// The shares of several processes, put together again, are the whole: of each batch, and of an evaluation's images.
+TEST(BatchesTest, SharesTogetherAreTheWhole) {
+  const LabelledImages data = {at::arange(43 * 3 * 5 * 7, at::kLong).remainder(251).to(at::kByte).view({43, 3, 5, 7}),
+                               at::arange(43, at::kLong)};
+  Normalization normalization;
+  normalization.mean = normalization.stddev = {0.25, 0.5, 0.75};
+  for (const int64_t count : {1, 2, 3}) {
+    for (const bool ahead : {false, true}) {
+      TrainingBatches whole(data, normalization, {2, true}, 10, 5, at::kFloat, at::kCPU);
+      std::vector<std::unique_ptr<TrainingBatches>> shares;
+      for (int64_t i = 0; i < count; ++i) {
+        shares.push_back(std::make_unique<TrainingBatches>(data, normalization, Augmentation{2, true}, 10, 5,
+                                                           at::kFloat, at::kCPU, ahead, Share{i, count}));
+      }
+      for (const auto& [epoch, index] : {std::pair<int64_t, int64_t>(0, 0), {0, 1}, {3, 3}, {3, 4}}) {
+        std::vector<at::Tensor> images, labels;
+        for (const auto& share : shares) {
+          const Batch part = *share->Get(epoch, index);
+          images.push_back(part.images);
+          labels.push_back(part.labels);
+        }
+        const Batch expected = *whole.Get(epoch, index);
+        EXPECT_EQ(whole.images(index), expected.labels.size(0));
+        EXPECT_TRUE(at::equal(at::cat(images), expected.images)) << count << ", " << epoch << ", " << index;
+        EXPECT_TRUE(at::equal(at::cat(labels), expected.labels));
+      }
+    }
+    std::vector<at::Tensor> images, labels;
+    for (int64_t i = 0; i < count; ++i) {
+      EvaluationBatches share(data, normalization, 41, 4, at::kFloat, at::kCPU, Share{i, count});
+      for (int64_t k = 0; k < share.batches(); ++k) {
+        const Batch batch = *share.Get(k);
+        EXPECT_LE(batch.labels.size(0), 4);
+        images.push_back(batch.images);
+        labels.push_back(batch.labels);
+      }
+    }
+    const Batch expected = *EvaluationBatch(data, normalization, 0, 41, at::kFloat, at::kCPU);
+    EXPECT_TRUE(at::equal(at::cat(images), expected.images)) << count;
+    EXPECT_TRUE(at::equal(at::cat(labels), expected.labels)) << count;
+  }
+}
+
 TEST(TrainingBatchesTest, PaddingIsBlackBeforeNormalisation) {
   const LabelledImages data = {at::full({50, 1, 4, 4}, 255, at::kByte), at::zeros({50}, at::kLong)};
   Normalization normalization;

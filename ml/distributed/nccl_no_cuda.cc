@@ -3,7 +3,8 @@
 
 namespace prunelab {
 
-c10::intrusive_ptr<c10d::Backend> MakeNcclGroup(const c10::intrusive_ptr<c10d::Store>&, int, int) {
+c10::intrusive_ptr<c10d::Backend> MakeNcclGroup(const c10::intrusive_ptr<c10d::Store>&, int, int,
+                                                std::chrono::milliseconds) {
   PRUNELAB_CHECK(false) << "this program is built without CUDA";
 }
 

@@ -1,9 +1,12 @@
 #include "ml/distributed/rank_watch.h"
 
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <fstream>
 #include <utility>
 
@@ -35,10 +38,14 @@ std::string ProcessSpace() {
 
 }  // namespace
 
-std::string RankWatch::Self() {
+std::string RankWatch::Self(const std::string& store_address) {
   char host[256] = {};
   gethostname(host, sizeof(host) - 1);
-  return absl::StrCat(getpid(), " ", host, " ", ProcessSpace());
+  return absl::StrCat(getpid(), " ", host, " ", ProcessSpace(), " ", store_address);
+}
+
+std::string RankWatch::StoreAddressIn(const std::string& description) {
+  return description.substr(description.rfind(' ') + 1);
 }
 
 std::string RankWatch::NameOf(int64_t rank) const {
@@ -66,7 +73,8 @@ RankWatch::RankWatch(c10::intrusive_ptr<c10d::Store> store, std::string store_na
 
 RankWatch::~RankWatch() {
   ending_ = true;
-  beat_.join();
+  beat_.join();  // which may wait for a store that has gone, so that Guard has to end the process
+  guard_ending_ = true;
   guard_.join();
 }
 
@@ -122,10 +130,11 @@ void RankWatch::LookAtOthers(double seconds) {
 bool RankWatch::IsGone(int64_t rank) const {
   const std::vector<std::string> parts = absl::StrSplit(who_[rank], ' ');
   static const std::string space = ProcessSpace();
-  if (parts.size() != 3 || space.empty() || parts[2] != space) return false;
+  if (parts.size() < 3 || space.empty() || parts[2] != space) return false;
+  if (kill(std::atoi(parts[0].c_str()), 0) != 0 && errno == ESRCH) return true;
   std::ifstream file(absl::StrCat("/proc/", parts[0], "/stat"));
   std::string line;
-  if (!std::getline(file, line)) return true;
+  if (!std::getline(file, line)) return false;  // it may have ended just now, which the next look will tell
   // After the name, which is in parentheses and may contain anything: a process that has ended but that its parent has
   // not asked about yet is a zombie.
   const size_t name_end = line.rfind(')');
@@ -136,18 +145,20 @@ bool RankWatch::IsGone(int64_t rank) const {
 
 void RankWatch::Guard() {
   double last = SteadySeconds();
-  while (!ending_) {
+  while (!guard_ending_) {
     std::this_thread::sleep_for(std::chrono::duration<double>(kGuardSeconds));
     const double now = SteadySeconds();
     // As above: of a time in which this process was frozen, little counts.
     unanswered_ = unanswered_ + std::min(now - last, 2 * kBeatSeconds);
     last = now;
-    if (unanswered_ > silence_seconds_ + kBeatSeconds + kGraceSeconds) {
-      return End(
+    if (unanswered_ <= silence_seconds_ + kBeatSeconds + kGraceSeconds) continue;
+    std::call_once(ended_, [&] {
+      on_lost_(
           absl::StrFormat("the place where the ranks meet, %s, has not answered for %.0f s: its machine is down or "
                           "frozen, or cannot be reached",
                           store_name_, silence_seconds_));
-    }
+    });
+    return;
   }
 }
 

@@ -27,8 +27,9 @@ class RankWatch {
             double silence_seconds, std::function<void(const std::string&)> on_lost);
   ~RankWatch();
 
-  // How this process describes itself to the others.
-  static std::string Self();
+  // How this process describes itself to the others. `store_address`: how it reaches the store's machine.
+  static std::string Self(const std::string& store_address);
+  static std::string StoreAddressIn(const std::string& description);
   // "rank 2 (process 71 on node3)".
   std::string NameOf(int64_t rank) const;
 
@@ -54,10 +55,11 @@ class RankWatch {
   const std::vector<std::string> who_;
   const double silence_seconds_;
   const std::function<void(const std::string&)> on_lost_;
-  std::vector<std::string> beats_;     // that were read last
-  std::vector<double> silent_;         // seconds since each changed
-  std::atomic<double> unanswered_{0};  // seconds since the store last answered
-  std::atomic<bool> ending_{false};
+  std::vector<std::string> beats_;         // that were read last
+  std::vector<double> silent_;             // seconds since each changed
+  std::atomic<double> unanswered_{0};      // seconds since the store last answered
+  std::atomic<bool> ending_{false};        // Beat and what it says
+  std::atomic<bool> guard_ending_{false};  // Guard; after the former, which it watches to its end
   std::once_flag ended_;
   std::thread beat_, guard_;
 };

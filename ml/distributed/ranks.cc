@@ -18,6 +18,7 @@
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "ml/base/check.h"
@@ -46,14 +47,21 @@ std::string FirstLine(const std::string& text) { return text.substr(0, text.find
   _exit(kLostRankStatus);
 }
 
-// The address from which this machine reaches `address`: that is where other ranks reach this one. "": it cannot be
-// told.
-std::string OwnAddress(const std::string& address, int64_t port) {
+// How this machine and the one at `address` reach each other. Empty: it cannot be told.
+struct Route {
+  std::string own, other;  // their addresses, as numbers
+  bool loopback() const { return absl::StartsWith(own, "127.") || own == "::1"; }
+};
+Route RouteTo(const std::string& address, int64_t port) {
   addrinfo hints = {}, *found = nullptr;
   hints.ai_socktype = SOCK_DGRAM;
-  if (getaddrinfo(address.c_str(), absl::StrCat(port).c_str(), &hints, &found) != 0) return "";
-  std::string own;
-  for (const addrinfo* at = found; at != nullptr && own.empty(); at = at->ai_next) {
+  if (getaddrinfo(address.c_str(), absl::StrCat(port).c_str(), &hints, &found) != 0) return {};
+  Route route;
+  const auto text = [](const sockaddr* name, socklen_t length) {
+    char text[NI_MAXHOST] = {};
+    return getnameinfo(name, length, text, sizeof(text), nullptr, 0, NI_NUMERICHOST) == 0 ? std::string(text) : "";
+  };
+  for (const addrinfo* at = found; at != nullptr && route.own.empty(); at = at->ai_next) {
     const int fd = socket(at->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0) continue;
     sockaddr_storage name = {};
@@ -61,16 +69,26 @@ std::string OwnAddress(const std::string& address, int64_t port) {
     // Of datagrams this only asks the routes; nothing is sent.
     if (connect(fd, at->ai_addr, at->ai_addrlen) == 0 &&
         getsockname(fd, reinterpret_cast<sockaddr*>(&name), &length) == 0) {
-      char text[NI_MAXHOST] = {};
-      if (getnameinfo(reinterpret_cast<sockaddr*>(&name), length, text, sizeof(text), nullptr, 0, NI_NUMERICHOST) ==
-          0) {
-        own = text;
-      }
+      route.own = text(reinterpret_cast<sockaddr*>(&name), length);
+      route.other = text(at->ai_addr, at->ai_addrlen);
     }
     close(fd);
   }
   freeaddrinfo(found);
-  return own;
+  return route;
+}
+
+// Where the other ranks reach this one. `who`: their descriptions, with how each reaches the store's machine.
+std::string OwnAddress(const RankPlace& place, const std::vector<std::string>& who) {
+  const Route route = RouteTo(place.address, place.port);
+  if (!route.loopback()) return route.own;
+  // This is the store's machine, whose name means the machine itself here, as it does on Debian. Others know its
+  // address.
+  for (const std::string& description : who) {
+    const std::string seen = RankWatch::StoreAddressIn(description);
+    if (!seen.empty() && !absl::StartsWith(seen, "127.") && seen != "::1") return seen;
+  }
+  return route.own;
 }
 
 StorePointer Connect(const RankPlace& place) {
@@ -83,10 +101,11 @@ StorePointer Connect(const RankPlace& place) {
                                                 c10::make_intrusive<c10d::TCPStore>(place.address, options));
 }
 
-c10::intrusive_ptr<c10d::Backend> MakeGlooGroup(const StorePointer& store, const RankPlace& place) {
+c10::intrusive_ptr<c10d::Backend> MakeGlooGroup(const StorePointer& store, const RankPlace& place,
+                                                const std::vector<std::string>& who) {
   const auto options = c10d::ProcessGroupGloo::Options::create(kPatience);
   const char* interface = std::getenv("GLOO_SOCKET_IFNAME");
-  const std::string own = OwnAddress(place.address, place.port);
+  const std::string own = OwnAddress(place, who);
   if (interface != nullptr && *interface != '\0') {
     options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForInterface(interface));
   } else if (!own.empty()) {
@@ -101,7 +120,7 @@ c10::intrusive_ptr<c10d::Backend> MakeGlooGroup(const StorePointer& store, const
 // Each rank's description of itself, or which have not come.
 absl::StatusOr<std::vector<std::string>> Meet(c10d::Store& store, const RankPlace& place) {
   const auto key = [](int64_t rank) { return absl::StrCat("who/", rank); };
-  const std::string self = RankWatch::Self();
+  const std::string self = RankWatch::Self(RouteTo(place.address, place.port).other);
   RankWatch::ShowAlive(store, place.rank);
   store.set(key(place.rank), std::vector<uint8_t>(self.begin(), self.end()));
   const auto deadline = std::chrono::steady_clock::now() + Milliseconds(place.join_seconds);
@@ -121,6 +140,10 @@ absl::StatusOr<std::vector<std::string>> Meet(c10d::Store& store, const RankPlac
 }
 
 }  // namespace
+
+std::string LeftName(const std::string& meeting, int64_t rank) {
+  return absl::StrCat(meeting, "/", RankWatch::LeftKey(rank));  // as PrefixStore puts them together
+}
 
 class Ranks::State {
  public:
@@ -181,11 +204,11 @@ absl::StatusOr<std::unique_ptr<Ranks>> Ranks::Join(const RankPlace& place, c10::
     absl::StatusOr<std::vector<std::string>> who = Meet(*state->store, place);
     if (!who.ok()) return who.status();
     state->watch = std::make_unique<RankWatch>(Connect(place), absl::StrCat(place.address, ":", place.port), place.rank,
-                                               *std::move(who), place.silence_seconds, EndLost);
-    state->gloo = MakeGlooGroup(state->store, place);
+                                               *who, place.silence_seconds, EndLost);
+    state->gloo = MakeGlooGroup(state->store, place, *who);
     if (device.is_cuda()) {
       state->nccl = MakeNcclGroup(c10::make_intrusive<c10d::PrefixStore>("nccl", state->store),
-                                  static_cast<int>(place.rank), static_cast<int>(place.ranks));
+                                  static_cast<int>(place.rank), static_cast<int>(place.ranks), kPatience);
     }
   } catch (const std::exception& error) {
     return absl::DeadlineExceededError(absl::StrCat("rank ", place.rank, " of ", place.ranks,
@@ -203,7 +226,9 @@ std::unique_ptr<Ranks::Pending> Ranks::StartSum(const at::Tensor& tensor) {
   PRUNELAB_CHECK(tensor.is_non_overlapping_and_dense()) << "strides " << tensor.strides();
   std::vector<at::Tensor> tensors = {tensor.detach()};
   c10d::Backend& group = tensor.is_cuda() ? *state_->nccl : *state_->gloo;
-  auto work = state_->Guarded([&] { return group.allreduce(tensors); });
+  // A GPU's sum is only begun here, so an exception says nothing of other ranks: while a step is captured, for example,
+  // it says that this cannot be.
+  auto work = tensor.is_cuda() ? group.allreduce(tensors) : state_->Guarded([&] { return group.allreduce(tensors); });
   const auto lose = [state = state_.get()](const char* what) { state->Lose(what); };
   return std::make_unique<PendingWork<decltype(lose)>>(std::move(work), lose);
 }

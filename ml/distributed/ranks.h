@@ -30,6 +30,9 @@ namespace prunelab {
 // The exit status of a rank that has lost another one.
 constexpr int kLostRankStatus = 76;
 
+// The name in the store (rank_store.h) that is set when a rank has left a meeting.
+std::string LeftName(const std::string& meeting, int64_t rank);
+
 // Where a rank meets the others.
 struct RankPlace {
   int64_t rank = 0, ranks = 1;

@@ -116,7 +116,7 @@ TEST(StepReductionTest, SumsGradientsAndWhatElseThereIs) {
     for (int64_t i = 0; i < tensor.numel(); ++i) tensor.view(-1)[i].fill_(2 * stream.Uniform() - 1);
     return tensor;
   };
-  // The second bucket begins within the list: 40,000 float64 are 320 kB.
+  // Three buckets: 40,000 float64 are 320 kB, which are one by themselves.
   const std::vector<at::Tensor> start = {random({7, 5, 3, 3}).contiguous(at::MemoryFormat::ChannelsLast),
                                          random({40000}), random({}), random({3, 4})};
   const auto loss = [](const std::vector<at::Tensor>& p, double factor) {
@@ -133,6 +133,7 @@ TEST(StepReductionTest, SumsGradientsAndWhatElseThereIs) {
       std::vector<at::Tensor> gradients = torch::autograd::grad({loss(parameters, own)}, parameters);
       const at::Tensor mean = at::full({2, 2}, own, at::kDouble), count = at::full({}, ranks.rank(), at::kLong);
       reduction.Finish(gradients, {{mean, 1.0 / 3}, {count}});
+      EXPECT_EQ(reduction.begun_in_backward(), overlaps ? 3u : 0u);
       for (size_t i = 0; i < gradients.size(); ++i) {
         EXPECT_LT((gradients[i] - expected[i]).abs().max().item<double>(), 1e-13) << i;
         EXPECT_EQ(gradients[i].strides(), parameters[i].strides());

@@ -84,11 +84,12 @@ void StepReduction::StartFull() {
   }
 }
 
-void StepReduction::Finish(std::vector<at::Tensor>& gradients, const std::vector<Other>& others) {
+void StepReduction::Finish(std::vector<at::Tensor>& gradients, const std::vector<Other>& others, bool in_place) {
   const at::NoGradGuard no_gradients;
   PRUNELAB_CHECK(gradients.size() == parameters_.size()) << gradients.size() << " gradients";
   if (!active_) Begin();
   active_ = false;
+  begun_in_backward_ = started_;
   for (size_t i = parameters_.size(); i-- > 0;) {
     if (!added_[i]) Add(i, gradients[i]);
   }
@@ -105,7 +106,12 @@ void StepReduction::Finish(std::vector<at::Tensor>& gradients, const std::vector
   }
   for (Filling& filling : filling_) filling.sum->Wait();
   for (size_t i = 0; i < gradients.size(); ++i) {
-    if (gradients[i].defined()) gradients[i] = SlotOf(i);
+    if (!gradients[i].defined()) continue;
+    if (in_place) {
+      gradients[i].copy_(SlotOf(i));
+    } else {
+      gradients[i] = SlotOf(i);
+    }
   }
   filling_.clear();
   if (others.empty()) return;

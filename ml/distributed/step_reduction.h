@@ -38,9 +38,14 @@ class StepReduction {
 
   // A backward pass for `parameters` follows. Without this, Finish begins the sums itself.
   void Begin();
-  // Waits until the sums are in `gradients`, by parameter, and in `others`. Undefined gradients, which are undefined on
-  // all ranks alike, stay so.
-  void Finish(std::vector<at::Tensor>& gradients, const std::vector<Other>& others);
+  //   // Waits until the sums are in `gradients`, by parameter, and in `others`. Undefined gradients, which are
+  //   undefined on all
+  // ranks alike, stay so. The others are replaced by tensors laid out as their parameters, or, `in_place`, written
+  // over.
+  void Finish(std::vector<at::Tensor>& gradients, const std::vector<Other>& others, bool in_place = false);
+
+  // How many sums of this or the last step the backward pass itself has begun.
+  size_t begun_in_backward() const { return begun_in_backward_; }
 
  private:
   struct Bucket {
@@ -71,6 +76,7 @@ class StepReduction {
   std::vector<Filling> filling_;
   std::vector<bool> added_;  // by parameter
   size_t started_ = 0;       // buckets
+  size_t begun_in_backward_ = 0;
 };
 
 }  // namespace prunelab

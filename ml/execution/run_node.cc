@@ -110,7 +110,7 @@ at::Tensor RunNode(Model& model, const Node& node, const std::vector<at::Tensor>
     case Node::kBatchNorm2D: {
       const bool train = options.mode == Mode::kTrain;
       // LibTorch would continue with a NaN running variance.
-      PRUNELAB_CHECK(!train || in[0].numel() > in[0].size(1))
+      PRUNELAB_CHECK(!train || options.batch_norm_ranks != nullptr || in[0].numel() > in[0].size(1))
           << node.name() << ": one value a channel, of which there is no variance";
       if (train) model.Get(absl::StrCat(node.name(), ".num_batches_tracked")).add_(1);
       if (train && options.batch_norm_ranks != nullptr) {

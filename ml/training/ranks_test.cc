@@ -161,14 +161,11 @@ at::Tensor ExpectedOfRanks(const std::string& name) {
   return file->tensors.at(name);
 }
 
-class OwnStatisticsTest : public testing::TestWithParam<std::tuple<bool, bool>> {};
+class OwnStatisticsTest : public testing::TestWithParam<std::tuple<RecipeCase, bool>> {};
 
 TEST_P(OwnStatisticsTest, EqualsDistributedDataParallel) {
-  const auto [masked, skipping] = GetParam();
-  const auto expected = [masked = masked](const char* what) {
-    return ExpectedOfRanks(absl::StrCat(masked ? "dynamic_cov/" : "plain/", what));
-  };
-  const RecipeCase test = masked ? RecipeCase{"", "", "DynamicL1] { rate: 0.6 }", "Cov] {}"} : RecipeCase{"", ""};
+  const auto& [test, skipping] = GetParam();
+  const auto expected = [name = test.name](const char* what) { return ExpectedOfRanks(absl::StrCat(name, "/", what)); };
   Options options;
   options.epochs = 3;
   options.prepare = [skipping = skipping](TrainingSetup& setup) { setup.config.set_skipping(skipping); };
@@ -182,9 +179,15 @@ TEST_P(OwnStatisticsTest, EqualsDistributedDataParallel) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Plans, OwnStatisticsTest, testing::Combine(testing::Bool(), testing::Bool()),
+const RecipeCase kOwnStatisticsCases[] = {{"plain", ""},
+                                          {"dynamic_cov", "", "DynamicL1] { rate: 0.6 }", "Cov] {}"},
+                                          {"decov", "", "", "Decov] {}"},
+                                          {"recalibrated", "bn_recalibration_batches: 3 "}};
+
+INSTANTIATE_TEST_SUITE_P(Plans, OwnStatisticsTest,
+                         testing::Combine(testing::ValuesIn(kOwnStatisticsCases), testing::Bool()),
                          [](const auto& info) {
-                           return absl::StrCat(std::get<0>(info.param) ? "masked" : "plain",
+                           return absl::StrCat(std::get<0>(info.param).name,
                                                std::get<1>(info.param) ? "_skipping" : "_reference");
                          });
 
@@ -206,6 +209,49 @@ INSTANTIATE_TEST_SUITE_P(Cases, StoppedRanksTest,
                                          Case("accumulated_gradient_average_adamw_clipped"),
                                          Case("average_masked_adamw_recalibrated"), Case("teacher_dynamic_cov_smooth")),
                          [](const auto& info) { return std::string(info.param.name); });
+
+// Eight batches of an epoch in steps of seven: the last step has one, which is summed like others.
+TEST(RanksTest, ALastBatchThatIsLeftAloneIsAStepOfAllRanks) {
+  const RecipeCase test = {"", "accumulate_batches: 7 ", "DynamicL1] { rate: 0.6 period: 1 }", "Cov] {}"};
+  const Outcome alone = Train(test, at::kDouble, 0, Synchronized())[0];
+  for (const Outcome& together : Train(test, at::kDouble, 2, Synchronized())) {
+    for (const auto& [name, tensor] : alone.state.tensors) {
+      const double difference = (tensor - together.state.tensors.at(name)).to(at::kDouble).norm().item<double>();
+      EXPECT_LE(difference, 1e-9 * tensor.to(at::kDouble).norm().item<double>()) << name;
+    }
+  }
+}
+
+// What is kept is drawn for all of a batch, of which each rank takes its rows.
+TEST(RanksTest, DropoutIsThatOfOneProcess) {
+  Network network;
+  const NetworkInfo plain = HashedResNet(8);
+  for (const Node& node : plain.network().node()) {
+    Node changed = node;
+    if (node.op_case() == Node::kLinear) {
+      Node* drop = network.add_node();
+      drop->set_name("drop");
+      drop->add_input(node.input(0));
+      drop->mutable_dropout()->set_probability(0.4);
+      changed.set_input(0, "drop");
+    }
+    *network.add_node() = changed;
+  }
+  const NetworkInfo info = *NetworkInfo::Create(network);
+  Options options = Synchronized();
+  const auto prepare = options.prepare;
+  options.prepare = [&](TrainingSetup& setup) {
+    prepare(setup);
+    setup.network = info;
+  };
+  const Outcome alone = Train({"", ""}, at::kDouble, 0, options)[0];
+  const Outcome together = Train({"", ""}, at::kDouble, 3, options)[0];
+  EXPECT_GT(alone.records[0].measures.train_loss(), 0);
+  for (const auto& [name, tensor] : alone.state.tensors) {
+    const double difference = (tensor - together.state.tensors.at(name)).to(at::kDouble).norm().item<double>();
+    EXPECT_LE(difference, 1e-9 * tensor.to(at::kDouble).norm().item<double>()) << name;
+  }
+}
 
 // Ranges of activations are averaged as running statistics are.
 TEST(RanksTest, QuantizationIsTheSameOnAllRanks) {

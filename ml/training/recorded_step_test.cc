@@ -24,6 +24,7 @@
 #include "google/protobuf/text_format.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "ml/base/random.h"
+#include "ml/distributed/testing/rank_threads.h"
 #include "ml/execution/waiting_calls.h"
 #include "ml/models/dataset_defaults.h"
 #include "ml/models/model_builder.h"
@@ -231,7 +232,7 @@ NetworkInfo WithDropout(const NetworkInfo& info) {
 std::unique_ptr<Trainer> MakeTrainer(const Case& test, const Dataset& data, at::Device device, at::ScalarType dtype,
                                      std::unique_ptr<Recorder> recorder, std::function<bool()> stop = {},
                                      std::unique_ptr<PruningStrategy> strategy = nullptr,
-                                     std::function<void(const std::string&)> warn = {}) {
+                                     std::function<void(const std::string&)> warn = {}, Ranks* ranks = nullptr) {
   at::set_num_threads(1);  // allocations by other threads would not be seen
   TrainingSetup setup;
   setup.network = BuiltNetwork(BuildNetwork(Plugin("ResNetCifar] { depth: 8 width: 8 }"), DefaultsOf(data.info)));
@@ -264,6 +265,7 @@ std::unique_ptr<Trainer> MakeTrainer(const Case& test, const Dataset& data, at::
   setup.recorder = std::move(recorder);
   setup.stop = std::move(stop);
   setup.on_warning = std::move(warn);
+  setup.ranks = ranks;
   absl::StatusOr<std::unique_ptr<Trainer>> trainer = Trainer::Create(std::move(setup));
   EXPECT_TRUE(trainer.ok()) << trainer.status();
   return *std::move(trainer);
@@ -335,6 +337,24 @@ TEST(RecordedStepsTest, AResumedTrainingEndsInTheSameBits) {
     Train(*second);
     ExpectSame(*second, *whole);
     EXPECT_GT(resumed_seen.replays, 0);
+  }
+}
+
+// With several ranks a step's sums over them are among what is recorded, and what follows reads them where it did.
+TEST(RecordedStepsTest, WithRanksReplayedStepsReadTheSums) {
+  const Dataset data = RandomData();
+  for (const Case& test : {kCases[1], kCases[5], kCases[14]}) {
+    SCOPED_TRACE(test.name);
+    OnRanks(1, [&](Ranks& ranks) {
+      Seen seen;
+      const auto plain = MakeTrainer(test, data, at::kCPU, at::kFloat, nullptr, {}, nullptr, {}, &ranks);
+      const auto recorded =
+          MakeTrainer(test, data, at::kCPU, at::kFloat, std::make_unique<HostRecorder>(&seen), {}, nullptr, {}, &ranks);
+      Train(*plain);
+      Train(*recorded);
+      ExpectSame(*recorded, *plain);
+      EXPECT_GT(seen.replays, 0);
+    });
   }
 }
 

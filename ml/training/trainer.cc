@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/memory/memory.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "ml/base/check.h"
 #include "ml/base/digest.h"
@@ -90,6 +91,11 @@ at::Tensor DeadGradientFactor(const Model& model, const std::string& conv, const
     off = off * (epsilon / (mean + epsilon)).sqrt();
   }
   return mask + (1 - mask) * off;
+}
+
+// Whether a buffer is a mean or a variance that training moves.
+bool IsRunningStatistic(const NamedTensor& buffer) {
+  return absl::EndsWith(buffer.name, ".running_mean") || absl::EndsWith(buffer.name, ".running_var");
 }
 
 // Parameters and buffers, by name.
@@ -261,21 +267,21 @@ void Trainer::Differentiate(Model& model, const StepInputs& inputs, bool last_st
   // A graph that is kept alive would tie the parameters' gradients to the stream that it was made on.
   if (step.activations.value.defined()) step.activations.value = step.activations.value.detach();
   (step_sums_ ? *step_sums_ : sums_).AddBatch(step.loss, result.logits.detach(), inputs.batch.labels);
-  if (reduces) Reduce(model, images, inputs.all_images, step);
+  if (reduces) Reduce(model, images, inputs.all_images, /*in_place=*/false, step);
 }
 
-void Trainer::Reduce(Model& model, int64_t own_images, int64_t all_images, StepTensors& step) {
+void Trainer::Reduce(Model& model, int64_t own_images, int64_t all_images, bool in_place, StepTensors& step) {
   const double share = static_cast<double>(own_images) / static_cast<double>(all_images);
   std::vector<StepReduction::Other> others = {{step_sums_->loss()}, {step_sums_->correct()}};
   for (const NamedTensor& buffer : model.buffers()) {
-    if (buffer.tensor.is_floating_point()) others.push_back({buffer.tensor, share});
+    if (IsRunningStatistic(buffer)) others.push_back({buffer.tensor, share});
   }
   if (quantizer_ != nullptr) {
     for (const auto& [node, range] : quantizer_->ranges()) others.push_back({range, share});
   }
   if (step.activations.value.defined()) others.push_back({step.activations.value});
-  reduction_->Finish(step.gradients, others);
-  if (!step.activations.gradients.empty()) reduction_->Finish(step.activations.gradients, {});
+  reduction_->Finish(step.gradients, others, in_place);
+  if (!step.activations.gradients.empty()) reduction_->Finish(step.activations.gradients, {}, in_place);
   sums_.Take(*step_sums_);
 }
 
@@ -352,10 +358,11 @@ absl::StatusOr<StepTensors*> Trainer::DifferentiateBatches(bool captured, bool l
     if (end - first > 1) sum.Add(*step, static_cast<double>(images) / all_images);
     if (lead_ && index + 1 < end) lead_->EndStep();  // the host is no more batches ahead than it would be steps
   }
-  if (end - first > 1) {
-    sum.MoveInto(*step, /*in_place=*/captured && capture_->replays());
-    if (reduction_) Reduce(model_, own_images, static_cast<int64_t>(all_images), *step);
-  }
+  const bool in_place = captured && capture_->replays();
+  if (end - first > 1) sum.MoveInto(*step, in_place);
+  // Where steps have several batches, Differentiate does not, also not for a last one that is left alone.
+  if (reduction_ && batches_per_step() > 1)
+    Reduce(model_, own_images, static_cast<int64_t>(all_images), in_place, *step);
   if (setup_.device.is_cpu() && reduction_ && !std::isfinite(sums_.loss().item<double>())) return nullptr;
   return step;
 }
@@ -514,19 +521,26 @@ absl::Status Trainer::EvaluateEpoch(EpochRecord& record) {
 absl::Status Trainer::RecalibrateBatchNorm(int64_t epoch) {
   const at::NoGradGuard no_gradients;
   const int64_t count = std::min<int64_t>(setup_.config.bn_recalibration_batches(), batches_.batches_per_epoch());
+  const bool synchronized = setup_.ranks != nullptr && setup_.config.synchronized_batch_norm();
+  ReferencePlan synchronized_plan;
+  Plan& plan = synchronized ? synchronized_plan : *plan_;
+  int64_t own_images = 0, all_images = 0;
   for (int64_t i = 0; i < count; ++i) {
     ForwardOptions options;
     options.mode = Mode::kTrain;
+    if (synchronized) options.batch_norm_ranks = setup_.ranks;
     // Nothing is dropped: what BN meets in an evaluation are whole activations.
     options.batch_norm_momentum = 1.0 / static_cast<double>(i + 1);  // the plain mean over the batches
     PRUNELAB_ASSIGN_OR_RETURN(const Batch batch, batches_.Get(epoch, i));
-    plan_->Forward(result(), batch.images, options);
+    plan.Forward(result(), batch.images, options);
+    own_images += batch.labels.size(0);
+    all_images += batches_.images(i);
   }
-  if (setup_.ranks == nullptr) return absl::OkStatus();
+  if (setup_.ranks == nullptr || synchronized) return absl::OkStatus();
   // Each rank's statistics are of its share of the batches.
   for (const NamedTensor& buffer : result().buffers()) {
-    if (!buffer.tensor.is_floating_point()) continue;
-    buffer.tensor.detach().div_(setup_.ranks->size());
+    if (!IsRunningStatistic(buffer)) continue;
+    buffer.tensor.detach().mul_(static_cast<double>(own_images) / static_cast<double>(all_images));
     setup_.ranks->Sum(buffer.tensor.detach());
   }
   return absl::OkStatus();

@@ -176,8 +176,9 @@ class Trainer {
   // The first half of a step on `inputs`, with `model`, which is this trainer's or one that shares its parameters.
   // Neither half synchronizes with the device, except in an epoch's last step.
   void Differentiate(Model& model, const StepInputs& inputs, bool last_step, StepTensors& step);
-  // Sums over ranks what Differentiate has left, of the step's `all_images` images or of one of its batches.
-  void Reduce(Model& model, int64_t own_images, int64_t all_images, StepTensors& step);
+  // Sums over ranks what Differentiate has left, of the step's `all_images` images. `in_place`: in the step's own
+  // tensors.
+  void Reduce(Model& model, int64_t own_images, int64_t all_images, bool in_place, StepTensors& step);
   // An error if a rank has other weights, masks or moments than rank 0: it names the first that differs.
   absl::Status CheckRanksAgree();
   // The second half: removes what masked weights must not learn, adds the penalty's gradient, clips the sum, and makes

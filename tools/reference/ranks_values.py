@@ -8,7 +8,8 @@ own statistics. ml/training/ranks_test.cc trains the same. A case contains
 
     loss           of each epoch, over the images of both processes [EPOCHS]
     weights_last   parameters after the last step, as rows of training_parity.py
-    buffers        running means and variances after the last step, likewise: the mean of the two processes'
+    buffers        running means and variances after the last step, likewise: the mean of the two processes'; in the case
+                   "recalibrated" those of three batches of the last epoch alone
     masks          as training_parity.py's, after the last step
 """
 
@@ -24,13 +25,15 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 import training_parity as parity
+from recipes_values import decov
 from training_parity import BATCH, IMAGES, PENALTIES, every_fourth
 
 EPOCHS, DEPTH, RANKS = 3, 8, 2
-CASES = {"plain": (None, None), "dynamic_cov": (("filter", "l1", 0.6, every_fourth), "cov")}
+CASES = {"plain": (None, None), "dynamic_cov": (("filter", "l1", 0.6, every_fourth), "cov"), "decov": (None, "decov"),
+         "recalibrated": (None, None)}
 
 
-def run(masks, penalty, rank):
+def run(masks, penalty, recalibrated, rank):
     model = parity.ResNet(DEPTH).double()
     parity.initialize(model)
     convs = [m for m in model.modules() if isinstance(m, parity.Conv)]
@@ -39,6 +42,8 @@ def run(masks, penalty, rank):
     parallel = DistributedDataParallel(model, broadcast_buffers=False)
     optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9, weight_decay=1e-3)
     images, labels = parity.data()
+    features = []  # that the classifier reads
+    model.fc.register_forward_pre_hook(lambda module, inputs: features.append(inputs[0]))
     losses = np.zeros(EPOCHS)
     for epoch in range(EPOCHS):
         order = parity.order_of(epoch)
@@ -48,13 +53,24 @@ def run(masks, penalty, rank):
             share = batch[len(batch) * rank // RANKS:len(batch) * (rank + 1) // RANKS]
             if masks and masks[3](epoch, step):
                 parity.set_masks(convs, *masks[:3])
+            features.clear()
             loss = functional.cross_entropy(parallel(images[share]), labels[share])
             optimizer.zero_grad()
-            loss.backward()
-            if penalty:
+            # A penalty on activations is of each process's own images.
+            (loss + 0.7 * decov(features[0]) if penalty == "decov" else loss).backward()
+            if penalty and penalty != "decov":
                 (0.7 * PENALTIES[penalty](convs)).backward()
             optimizer.step()
             losses[epoch] += loss.item() * len(share) / IMAGES
+    if recalibrated:
+        norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain mean over the batches
+        for begin in range(0, 3 * BATCH, BATCH):
+            batch = order[begin:begin + BATCH]
+            with torch.no_grad():
+                model(images[batch[len(batch) * rank // RANKS:len(batch) * (rank + 1) // RANKS]])
     sums = [torch.from_numpy(losses)] + running
     for tensor in sums:
         distributed.all_reduce(tensor)
@@ -69,7 +85,7 @@ def process(rank, port, output):
     distributed.init_process_group("gloo", rank=rank, world_size=RANKS)
     tensors = {}
     for name, (masks, penalty) in CASES.items():
-        for key, value in run(masks, penalty, rank).items():
+        for key, value in run(masks, penalty, name == "recalibrated", rank).items():
             tensors["%s/%s" % (name, key)] = value
     if rank == 0:
         parity.write_safetensors(output, tensors)
