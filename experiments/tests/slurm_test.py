@@ -91,6 +91,10 @@ def main():
     if os.geteuid() != 0 or not all(shutil.which(p) for p in ("munged", "slurmctld", "slurmd", "sbatch")):
         checks.check("Slurm is not installed, or this is not root: no array was tried", "")
         return checks.finish()
+    if not os.stat("/").st_mode & 0o001:
+        # Munge refuses that, and without it there is no Slurm. A chroot may have it.
+        checks.check("only root may enter the folder /: no array was tried", "")
+        return checks.finish()
 
     # Paths of sockets must be short, and Slurm's daemons outlive the sandbox's folders.
     folder = pathlib.Path(tempfile.mkdtemp(dir="/tmp"))
