@@ -304,7 +304,8 @@ def main():
                     launched.end()
                     continue
                 rank = draw.randrange(RANKS)
-                what = draw.choice(["killed", "frozen", "killed with what started it"] + ["cut off"] * hosts.real)
+                kinds = ["killed", "frozen", "killed with what started it"] + ["cut off"] * hosts.real
+                what = kinds[disturbed % len(kinds)]
                 began = time.monotonic()
                 if what == "cut off":
                     hosts.cut(rank)
