@@ -117,7 +117,9 @@ int Follow(const RankOptions& ranks) {
   signal(SIGPIPE, SIG_IGN);
   const absl::Status status = FollowRanks(ranks, kWorkerCommand, [] { return stop_signal != 0; });
   if (stop_signal != 0) return 128 + stop_signal;
-  return ExitStatus(status);
+  if (!absl::IsAborted(status)) return ExitStatus(status);
+  std::cerr << "rank " << ranks.rank << ": " << status.message() << "\n";
+  return kNotAllDone;
 }
 
 // Reads the flags' options for the loaded ablation, and prints what the user should know about the share.
@@ -198,18 +200,24 @@ class Followers {
   absl::Status Open(const RankOptions& ranks) {
     if (!ranks.launched || ranks.count == 1) return absl::OkStatus();
     ranks_ = ranks;
-    PRUNELAB_ASSIGN_OR_RETURN(store_, OpenLaunchedStore(ranks));
+    PRUNELAB_ASSIGN_OR_RETURN(store_, OpenLaunchedStore(ranks, [] { return stop_signal != 0; }));
     return absl::OkStatus();
   }
   ~Followers() {
-    // After a stop signal, this process has little time itself.
-    if (store_ != nullptr) EndFollowers(*store_, ranks_, std::chrono::seconds(stop_signal != 0 ? 10 : 60));
+    const RanksEnd end = stop_signal != 0 ? RanksEnd::kStopped : all_done_ ? RanksEnd::kAllDone : RanksEnd::kFailed;
+    if (store_ != nullptr) EndFollowers(*store_, ranks_, end);
+  }
+  // Returns the exit status given.
+  int Done(int status) {
+    all_done_ = status == 0;
+    return status;
   }
   std::shared_ptr<RankStore> store() const { return store_; }
 
  private:
   RankOptions ranks_;
   std::shared_ptr<RankStore> store_;
+  bool all_done_ = false;
 };
 
 // Trains the runs and reports on them; returns the exit status.
@@ -252,7 +260,7 @@ int Main() {
   absl::StatusOr<RunnerOptions> options = OptionsOf(*loaded);
   if (!options.ok()) return ExitStatus(options.status());
   options->launched_store = followers.store();
-  return FLAGS_dry_run ? ExitStatus(SayPlan(*loaded, *options)) : Train(*loaded, *options);
+  return followers.Done(FLAGS_dry_run ? ExitStatus(SayPlan(*loaded, *options)) : Train(*loaded, *options));
 }
 
 }  // namespace

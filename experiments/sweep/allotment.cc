@@ -58,8 +58,7 @@ std::string AllotmentText(const Machine& machine, const Allotment& allotment) {
   absl::StrAppendFormat(&text, ", %.1f GiB of memory%s; ", static_cast<double>(machine.memory) / (int64_t{1} << 30),
                         machine.memory_is_limited ? " (the control group's limit)" : "");
   absl::StrAppend(&text, count(allotment.jobs, "run"), " at once, with ");
-  if (allotment.ranks > 1)
-    absl::StrAppend(&text, allotment.ranks, allotment.jobs == 1 ? "" : " each", " processes, of ");
+  if (allotment.ranks > 1) absl::StrAppend(&text, allotment.ranks, " processes each, of ");
   absl::StrAppend(&text, "up to ", count(allotment.threads, "thread"),
                   allotment.jobs * allotment.ranks == 1 ? "" : " each");
   if (allotment.gpus > 0) absl::StrAppend(&text, ", on ", count(allotment.gpus, "GPU"));

@@ -293,6 +293,7 @@ class Coordinator {
 
   absl::Status TrainInWorkers() {
     store_ = options().launched_store;
+    if (store_ != nullptr) followers_.emplace(*store_, options().ranks);
     if (options().ranks.count > 1 && !options().ranks.launched) {
       PRUNELAB_ASSIGN_OR_RETURN(store_, RankStore::ServeHere());
     }
@@ -413,7 +414,7 @@ class Coordinator {
     for (size_t i = 0; i < workers_.size();) {
       const bool ended = workers_[i].process.Ended();
       Listen(workers_[i]);
-      HearOthers(workers_[i]);
+      PRUNELAB_RETURN_IF_ERROR(HearOthers(workers_[i]));
       if (!ended) {
         ++i;
         continue;
@@ -427,7 +428,7 @@ class Coordinator {
   }
 
   // Rank 0 ends itself when another one has. If it does not, it is frozen.
-  void HearOthers(Worker& worker) {
+  absl::Status HearOthers(Worker& worker) {
     constexpr std::chrono::seconds kPatience(5);
     const auto bad_end = [&](const std::string& errors) {
       if (!worker.others_ended) worker.others_ended = Clock::now();
@@ -439,15 +440,16 @@ class Coordinator {
       if (!other.Ended() || other.wait_status() == 0) continue;
       bad_end(other.LastErrors().empty() ? "" : absl::StrCat("rank ", i + 1, ": ", other.LastErrors()));
     }
-    if (options().ranks.launched && store_ != nullptr &&
-        Clock::now() - looked_at_followers_ > std::chrono::seconds(1)) {
+    if (followers_ && Clock::now() - looked_at_followers_ > std::chrono::seconds(1)) {
       looked_at_followers_ = Clock::now();
+      PRUNELAB_RETURN_IF_ERROR(followers_->Look());
       if (const std::optional<std::string> end = FollowersEnd(*store_, options().ranks, worker.meeting)) bad_end(*end);
     }
     // On one machine it sees at once that a process has ended.
     const std::chrono::duration<double> silence(options().ranks.launched ? options().ranks.silence_seconds : 0);
-    if (!worker.others_ended || Clock::now() - *worker.others_ended <= silence + kPatience) return;
+    if (!worker.others_ended || Clock::now() - *worker.others_ended <= silence + kPatience) return absl::OkStatus();
     if (!HasLeft(worker)) worker.process.Signal(SIGKILL);
+    return absl::OkStatus();
   }
 
   // Whether rank 0 has ended its training with the others, and does alone what comes after it.
@@ -548,8 +550,9 @@ class Coordinator {
   std::vector<int64_t> crashes_;  // of each run's workers
   SharedCrashes shared_crashes_;  // of workers on one GPU
   std::vector<Worker> workers_;
-  std::shared_ptr<RankStore> store_;  // with several ranks: where they meet
-  int64_t meetings_ = 0;              // that there have been
+  std::shared_ptr<RankStore> store_;         // with several ranks: where they meet
+  int64_t meetings_ = 0;                     // that there have been
+  std::optional<FollowersAlive> followers_;  // of launched ranks
   Clock::time_point looked_at_followers_;
   std::optional<Clock::time_point> stop_deadline_;
   AblationOutcome outcome_;
