@@ -296,7 +296,9 @@ def main():
             while not done and disturbed < ON_HOSTS:
                 launched = Launched(hosts, ablation, output, free_port())
                 at_work = lambda: all(launched.worker(rank) for rank in range(RANKS))
-                wait_for(lambda: at_work() or launched.ended())
+                # One that is frozen before it has joined is missed after ten minutes only.
+                joined = lambda: at_work() and all(threads(launched.worker(rank) or 0) > 3 for rank in range(RANKS))
+                wait_for(lambda: joined() or launched.ended())
                 wait_for(lambda: launched.ended(), draw.uniform(0.5, 5))
                 victims = [launched.worker(rank) for rank in range(RANKS)]
                 if launched.ended() or not all(victims):
