@@ -8,9 +8,16 @@
 
 namespace prunelab {
 
-// Lets LibTorch log nothing that it goes on after, unless the user asks for another level.
+// Lets LibTorch log nothing that it goes on after, and keep no record of its collectives, unless the user asks for
+// either. That record is one for all process groups of a process, and is not safe from groups of several threads.
 inline void QuietC10d() {
-  if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = c10::GLOG_FATAL;
+  static const bool once = [] {
+    if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = c10::GLOG_FATAL;
+    for (const char* size : {"TORCH_FR_BUFFER_SIZE", "TORCH_NCCL_TRACE_BUFFER_SIZE"})
+      setenv(size, "0", /*overwrite=*/0);
+    return true;
+  }();
+  (void)once;
 }
 
 }  // namespace prunelab
