@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -213,20 +214,33 @@ absl::Status CheckBatchSize(const Training& training, int64_t images) {
                                                ImagesText(training, images), "; must be at most as many"));
 }
 
+namespace {
+
+// The sizes from `least` to `most` nearest below and above `size` that work, as far as there are any.
+std::vector<int64_t> NearestSizes(int64_t size, int64_t least, int64_t most,
+                                  const std::function<bool(int64_t)>& works) {
+  std::vector<int64_t> nearest;
+  for (int64_t below = size - 1; below >= least && nearest.empty(); --below) {
+    if (works(below)) nearest.push_back(below);
+  }
+  for (int64_t above = size + 1; above <= most; ++above) {
+    if (!works(above)) continue;
+    nearest.push_back(above);
+    break;
+  }
+  return nearest;
+}
+
+}  // namespace
+
 absl::Status CheckLastBatch(const Training& training, const NetworkInfo& network, int64_t images) {
   const int64_t batch_size = training.batch_size();
   const auto leaves_one = [images](int64_t size) { return size == 1 || images % size == 1; };
   if (!leaves_one(batch_size)) return absl::OkStatus();
   const std::string batch_norm = OnePixelBatchNorm(network);
   if (batch_norm.empty()) return absl::OkStatus();
-  std::vector<int64_t> works;  // the nearest below and above
-  for (int64_t size = batch_size - 1; size >= 2 && works.empty(); --size) {
-    if (!leaves_one(size)) works.push_back(size);
-  }
-  const size_t below = works.size();
-  for (int64_t size = batch_size + 1; size <= images && works.size() == below; ++size) {
-    if (!leaves_one(size)) works.push_back(size);
-  }
+  const std::vector<int64_t> works =
+      NearestSizes(batch_size, /*least=*/2, images, [&](int64_t size) { return !leaves_one(size); });
   return FieldError("batch_size",
                     absl::StrCat("is ", batch_size, ", which leaves a single one of ", ImagesText(training, images),
                                  " for an epoch's last batch; the batch norm \"", batch_norm,
@@ -250,14 +264,7 @@ absl::Status CheckRanks(const Training& training, const NetworkInfo& network, in
   const auto works = [&](int64_t size) { return std::min(size, last(size)) >= needed; };
   const int64_t batch_size = training.batch_size();
   if (works(batch_size)) return absl::OkStatus();
-  std::vector<int64_t> others;  // the nearest below and above
-  for (int64_t size = batch_size - 1; size >= needed && others.empty(); --size) {
-    if (works(size)) others.push_back(size);
-  }
-  const size_t below = others.size();
-  for (int64_t size = batch_size + 1; size <= images && others.size() == below; ++size) {
-    if (works(size)) others.push_back(size);
-  }
+  const std::vector<int64_t> others = NearestSizes(batch_size, needed, images, works);
   return FieldError(
       "batch_size",
       absl::StrCat(
