@@ -21,7 +21,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from small_ablation import Checks, SmallAblation, children  # noqa: E402
+from small_ablation import Checks, SmallAblation, children, wait_for  # noqa: E402
 
 RANKS, HERE, ON_HOSTS, SILENCE, JOIN = 3, 16, 18, 4, 60
 # How long a rank may take, after the silence, to be missed and to end: the processes that look for it share a busy machine.
@@ -44,15 +44,6 @@ def threads(process):
         return len(os.listdir("/proc/%d/task" % process))
     except OSError:
         return 0
-
-
-def wait_for(condition, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def send(process, number):

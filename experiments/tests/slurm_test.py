@@ -14,52 +14,102 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from small_ablation import Checks, SmallAblation  # noqa: E402
+from small_ablation import Checks, SmallAblation, wait_for  # noqa: E402
 
 
-def two_nodes(checks, program, script, cluster, folder, port):
+class Slurm:
+    """A cluster of this machine, and jobs on it."""
+
+    def __init__(self, script, folder, nodes=1):
+        self.script, self.folder = script, folder
+        command = [script, "start", str(folder / "slurm"), str(random.randrange(20000, 30000, 2)), str(nodes)]
+        started = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+        self.refused = "" if started.returncode == 0 else started.stderr.strip() or "status %d" % started.returncode
+        self.environment = {**os.environ, "SLURM_CONF": str(folder / "slurm" / "slurm.conf")}
+
+    def stop(self):
+        subprocess.run([self.script, "stop", str(self.folder / "slurm")], check=False)
+
+    def call(self, *command):
+        return subprocess.run(command, env=self.environment, check=True, text=True, cwd=self.folder,
+                              stdout=subprocess.PIPE).stdout
+
+    def submit(self, *command):
+        return self.call("sbatch", "--parsable", *command).strip()
+
+    def state(self, job):
+        """What Slurm calls the state of a job, and how many times it was started again."""
+        text = self.call("scontrol", "show", "job", job)
+        return re.search(r"JobState=(\w+)", text).group(1), int(re.search(r"Restarts=(\d+)", text).group(1))
+
+    def ends(self, *jobs):
+        over = ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL")
+        return wait_for(lambda: all(self.state(job)[0] in over for job in jobs), 300, pause=0.1)
+
+
+def array(checks, program, script, cluster_script, folder):
+    """An array of two tasks that share the seeds, the second requeued in the middle."""
+    cluster = Slurm(cluster_script, folder)
+    try:
+        if cluster.refused:
+            checks.check("Slurm starts", cluster.refused)
+            return
+        ablation = SmallAblation(program, folder, epochs=10, seeds=2)
+        one_core = ("--jobs=1", "--threads_per_run=1")
+        output, reference = folder / "array", folder / "undisturbed"
+        job = cluster.submit("--array=0-1", "--cpus-per-task=1", "--mem=500", script, *ablation.command(output, *one_core))
+        tasks = ["%s_%d" % (job, task) for task in (0, 1)]
+        in_the_middle = output / "dynamic_l1/none/2/checkpoint.safetensors"
+        checks.check("the second task is at work", "" if wait_for(in_the_middle.exists) else "it is not")
+        cluster.call("scontrol", "requeue", tasks[1])
+        ended = cluster.ends(*tasks)
+        states = [cluster.state(task) for task in tasks]
+        checks.check("both tasks end", "" if ended else str(states))
+        checks.check("well, the second after one requeue",
+                     "" if states == [("COMPLETED", 0), ("COMPLETED", 1)] else str(states))
+        log = (folder / ("slurm-ablation-%s.log" % tasks[1])).read_text()
+        checks.check("each says which seeds are its own",
+                     "" if "task 1 of 2 of a Slurm array: seeds 2 (" in log else log[-2000:])
+        checks.check("it was stopped with checkpoints and started again",
+                     "" if "the same command goes on" in log and "start 2:" in log else log[-2000:])
+        status, out, err = ablation.run(output, *one_core)
+        checks.check("a call without a shard finds all done",
+                     "" if status == 0 and "All 16 runs were done already." in out else out + err)
+        status, out, err = ablation.run(reference, "--jobs=2", "--threads_per_run=1")
+        checks.check("every file is that of an undisturbed ablation", ", ".join(ablation.differences(output, reference)))
+        trained = ablation.epochs_trained(output)
+        checks.check("%d epochs trained for 160" % trained, "" if 160 <= trained <= 161 else "too many or too few")
+    finally:
+        cluster.stop()
+
+
+def two_nodes(checks, program, script, cluster_script, folder):
     """A run of two ranks, each on a node of its own, requeued in the middle."""
     folder.mkdir(mode=0o711)
-    started = subprocess.run([cluster, "start", str(folder / "slurm"), str(port), "2"], stderr=subprocess.PIPE, text=True)
-    if started.returncode != 0:
-        subprocess.run([cluster, "stop", str(folder / "slurm")], check=False, stderr=subprocess.DEVNULL)
-        checks.check("there can be no network namespaces here (%s): no run of two nodes was tried" %
-                     started.stderr.strip().replace("\n", "; "), "")
-        return
+    cluster = Slurm(cluster_script, folder, nodes=2)
     try:
-        environment = {**os.environ, "SLURM_CONF": str(folder / "slurm" / "slurm.conf"),
-                       "MASTER_ADDR": (folder / "slurm" / "network").read_text().strip() + ".1"}
-        slurm = lambda *command: subprocess.run(command, env=environment, check=True, text=True, cwd=folder,
-                                                stdout=subprocess.PIPE).stdout
+        if cluster.refused:
+            checks.check("there can be no network namespaces here (%s): no run of two nodes was tried" %
+                         cluster.refused.replace("\n", "; "), "")
+            return
+        cluster.environment["MASTER_ADDR"] = (folder / "slurm" / "network").read_text().strip() + ".1"
         ablation = SmallAblation(program, folder, epochs=60, seeds=1)
         arm = ("--arms=dynamic_l1/cov", "--threads_per_run=1")
         output, reference = folder / "nodes", folder / "undisturbed"
-        job = slurm("sbatch", "--parsable", "--nodes=2", "--cpus-per-task=1", "--mem=1500", "--time=10", script,
-                    *ablation.command(output, *arm)).strip()
-
-        def state():
-            text = slurm("scontrol", "show", "job", job)
-            return re.search(r"JobState=(\w+)", text).group(1), int(re.search(r"Restarts=(\d+)", text).group(1))
-
-        def wait_for(condition, seconds):
-            deadline = time.monotonic() + seconds
-            while not condition() and time.monotonic() < deadline:
-                time.sleep(0.1)
-            return condition()
-
+        job = cluster.submit("--nodes=2", "--cpus-per-task=1", "--mem=1500", "--time=10", script,
+                             *ablation.command(output, *arm))
         run = "dynamic_l1/cov/1"
         log = folder / ("slurm-ranks-%s.log" % job)
         text = lambda: log.read_text() if log.exists() else "no log"
         records = output / run / "epochs.jsonl"
         at_work = lambda: records.exists() and len(records.read_text().splitlines()) >= 5
         checks.check("a run of two nodes is at work", "" if wait_for(at_work, 180) else text()[-2000:])
-        slurm("scontrol", "requeue", job)
-        ended = lambda: state()[0] in ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL")
-        checks.check("it ends", "" if wait_for(ended, 300) else "%s %s" % (state(), text()[-2000:]))
-        checks.check("well, after one requeue", "" if state() == ("COMPLETED", 1) else "%s %s" % (state(), text()[-2000:]))
+        cluster.call("scontrol", "requeue", job)
+        checks.check("it ends", "" if cluster.ends(job) else "%s %s" % (cluster.state(job), text()[-2000:]))
+        state = cluster.state(job)
+        checks.check("well, after one requeue", "" if state == ("COMPLETED", 1) else "%s %s" % (state, text()[-2000:]))
         checks.check("it was stopped with a checkpoint and started again",
                      "" if re.search(r"stopped in epoch \d+ after", text()) and "2 ranks, start 2:" in text()
                      else text()[-3000:])
@@ -71,11 +121,11 @@ def two_nodes(checks, program, script, cluster, folder, port):
         epochs = len((output / run / "timing.jsonl").read_text().splitlines())
         checks.check("%d epochs trained for 60" % epochs, "" if 60 <= epochs <= 61 else "too many or too few")
     finally:
-        subprocess.run([cluster, "stop", str(folder / "slurm")], check=False)
+        cluster.stop()
 
 
 def main():
-    program, script, ranks_script, cluster = (str(pathlib.Path(p).resolve()) for p in sys.argv[1:5])
+    program, script, ranks_script, cluster_script = (str(pathlib.Path(p).resolve()) for p in sys.argv[1:5])
     checks = Checks("slurm_test")
     # The script itself needs no Slurm.
     for case, environment, flags, expected in (
@@ -99,50 +149,8 @@ def main():
     # Paths of sockets must be short, and Slurm's daemons outlive the sandbox's folders.
     folder = pathlib.Path(tempfile.mkdtemp(dir="/tmp"))
     folder.chmod(0o711)  # munge requires that everybody can reach its socket
-    port = random.randrange(20000, 30000, 2)
-    subprocess.run([cluster, "start", str(folder / "slurm"), str(port)], check=True)
-    try:
-        environment = {**os.environ, "SLURM_CONF": str(folder / "slurm" / "slurm.conf")}
-        slurm = lambda *command: subprocess.run(command, env=environment, check=True, text=True, cwd=folder,
-                                                stdout=subprocess.PIPE).stdout
-        ablation = SmallAblation(program, folder, epochs=10, seeds=2)
-        one_core = ("--jobs=1", "--threads_per_run=1")
-        output, reference = folder / "array", folder / "undisturbed"
-        job = slurm("sbatch", "--parsable", "--array=0-1", "--cpus-per-task=1", "--mem=500", script,
-                    *ablation.command(output, *one_core)).strip()
-
-        def state(task):
-            text = slurm("scontrol", "show", "job", "%s_%d" % (job, task))
-            return re.search(r"JobState=(\w+)", text).group(1), int(re.search(r"Restarts=(\d+)", text).group(1))
-
-        def wait_for(condition, seconds):
-            deadline = time.monotonic() + seconds
-            while not condition() and time.monotonic() < deadline:
-                time.sleep(0.1)
-            return condition()
-
-        in_the_middle = output / "dynamic_l1/none/2/checkpoint.safetensors"
-        checks.check("the second task is at work", "" if wait_for(in_the_middle.exists, 120) else "it is not")
-        slurm("scontrol", "requeue", "%s_1" % job)
-        ended = lambda: all(state(task)[0] in ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED") for task in (0, 1))
-        checks.check("both tasks end", "" if wait_for(ended, 300) else str([state(0), state(1)]))
-        checks.check("well, the second after one requeue",
-                     "" if [state(0), state(1)] == [("COMPLETED", 0), ("COMPLETED", 1)] else str([state(0), state(1)]))
-        log = (folder / ("slurm-ablation-%s_1.log" % job)).read_text()
-        checks.check("each says which seeds are its own",
-                     "" if "task 1 of 2 of a Slurm array: seeds 2 (" in log else log[-2000:])
-        checks.check("it was stopped with checkpoints and started again",
-                     "" if "the same command goes on" in log and "start 2:" in log else log[-2000:])
-        status, out, err = ablation.run(output, *one_core)
-        checks.check("a call without a shard finds all done",
-                     "" if status == 0 and "All 16 runs were done already." in out else out + err)
-        status, out, err = ablation.run(reference, "--jobs=2", "--threads_per_run=1")
-        checks.check("every file is that of an undisturbed ablation", ", ".join(ablation.differences(output, reference)))
-        trained = ablation.epochs_trained(output)
-        checks.check("%d epochs trained for 160" % trained, "" if 160 <= trained <= 161 else "too many or too few")
-    finally:
-        subprocess.run([cluster, "stop", str(folder / "slurm")], check=False)
-    two_nodes(checks, program, ranks_script, cluster, folder / "two", random.randrange(20000, 30000, 2))
+    array(checks, program, script, cluster_script, folder)
+    two_nodes(checks, program, ranks_script, cluster_script, folder / "two")
     shutil.rmtree(folder, ignore_errors=True)
     return checks.finish()
 

@@ -4,6 +4,7 @@ import csv
 import os
 import pathlib
 import subprocess
+import time
 
 CONFIG = """
 name: "small"
@@ -32,6 +33,16 @@ factor { name: "regularizer"
 seeds { count: SEEDS }
 """
 ARMS = [p + "/" + r for p in ("none", "dynamic_l1", "static", "unstructured") for r in ("none", "cov")]
+
+
+def wait_for(condition, seconds=120, pause=0.01):
+    """Whether a condition came true within so many seconds; it is looked at again after each pause."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause)
+    return True
 
 
 class SmallAblation:

@@ -20,21 +20,12 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from small_ablation import ARMS, Checks, SmallAblation, children, table  # noqa: E402
+from small_ablation import ARMS, Checks, SmallAblation, children, table, wait_for  # noqa: E402
 
 ONE_RUN = ("--arms=dynamic_l1/cov", "--seeds=1", "--jobs=1", "--threads_per_run=1")
 RUN = "dynamic_l1/cov/1"
 # A build with sanitizers would handle a SIGSEGV itself, as a fault in the program, and end with a status.
 NO_HANDLERS = {name: os.environ.get(name, "") + ":handle_segv=0" for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS")}
-
-
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def run_under_way(worker):
