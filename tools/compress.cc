@@ -1,9 +1,11 @@
 // Makes a checkpoint's network smaller: removes what its masks (or zero weights) have killed, folds BN, exports ONNX.
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gflags/gflags.h>
 #include <sys/stat.h>
 
 #include <iostream>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -22,20 +24,20 @@
 #include "ml/base/with_prefix.h"
 #include "ml/compression/compressed_model.h"
 #include "ml/compression/coupled.h"
-#include "ml/compression/fastest_multiple.h"
+#include "ml/compression/fastest_layout.h"
 #include "ml/compression/fold_batch_norm.h"
 #include "ml/compression/joined_channels.h"
 #include "ml/compression/onnx_export.h"
 #include "ml/data/dataset.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/latency.h"
-#include "ml/execution/skipping_plan.h"
 #include "ml/models/dataset_defaults.h"
 #include "ml/network/value_grids.h"
 #include "ml/training/agreement.h"
 #include "ml/training/one_shot.h"
 #include "tools/command_line.h"
 #include "tools/data_flag.h"
+#include "tools/engine_timer.h"
 
 DEFINE_string(checkpoint, "", "The trained network, a .safetensors file; its masks say which filters are dead.");
 DEFINE_string(network, "",
@@ -60,8 +62,16 @@ DEFINE_int64(compared_images, 256, "The number of images on which logits are com
 DEFINE_int64(
     round, 1,
     "Rounds channels up to a multiple of this number by keeping dead ones, because some sizes are faster, e.g. 8; not "
-    "if the file would become larger than the checkpoint. 0: times 1, 4, 8 and 16 here at batch 64, takes the "
-    "fastest.");
+    "if the file would become larger than the checkpoint.");
+DEFINE_string(streams, "scattered",
+              "How what is added to a residual stream gets there: scattered (the fewest multiplications), full (it "
+              "keeps the stream's width) or convolved (put into its places by a 1x1 convolution).");
+DEFINE_string(for, "",
+              "here, onnxruntime or openvino: times --round=1, 4, 8 and 16, each kind of --streams, for each "
+              "size of maps in this engine, takes the fastest, and says how fast it is there.");
+DEFINE_int64(batch_size, 1, "With --for: how many images at once.");
+DEFINE_double(seconds, 6, "With --for: for each comparison of layouts, of which there is one for each size of maps.");
+DEFINE_string(python, "python3", "With --for=onnxruntime or openvino: a Python that has the engine, and numpy.");
 DEFINE_bool(fold_batch_norm, false, "Folds BN into the convolutions before it; for inference only.");
 DEFINE_int64(seed, 1, "For random images and for strategies that draw random numbers.");
 DEFINE_bool(latency, true, "Measure latencies.");
@@ -69,8 +79,8 @@ DEFINE_bool(latency, true, "Measure latencies.");
 namespace prunelab {
 namespace {
 
-constexpr int64_t kRuns = 15;
-constexpr double kSeconds = 6;
+const auto& kStreams = *new std::map<std::string, Streams>{
+    {"scattered", Streams::kScattered}, {"full", Streams::kFull}, {"convolved", Streams::kConvolved}};
 
 std::string FileSize(const std::string& path) {
   struct stat info = {};
@@ -97,12 +107,31 @@ absl::Status CheckFlags() {
     if (FLAGS_mode != "coupled") return refuse("--rate goes with --mode=coupled; in exact mode only masks decide");
     if (!(FLAGS_rate >= 0 && FLAGS_rate < 1)) return refuse("--rate=", FLAGS_rate, ": must be at least 0 and below 1");
   }
-  if (FLAGS_mode == "coupled" && FLAGS_round != 1) return refuse("--round goes with --mode=exact");
-  if (FLAGS_round < 0) return refuse("--round=", FLAGS_round, ": must be at least 1, or 0 for the fastest");
+  const auto is_set = [](const char* flag) { return !gflags::GetCommandLineFlagInfoOrDie(flag).is_default; };
+  for (const char* flag : {"round", "streams", "for"}) {
+    if (FLAGS_mode == "coupled" && is_set(flag)) return refuse("--", flag, " goes with --mode=exact");
+    if (!FLAGS_for.empty() && flag != std::string("for") && is_set(flag)) {
+      return refuse("--", flag, " does not go with --for, which chooses it");
+    }
+  }
+  if (kStreams.count(FLAGS_streams) == 0) {
+    return refuse("--streams=", FLAGS_streams, ": must be scattered, full or convolved");
+  }
+  if (FLAGS_round < 1) return refuse("--round=", FLAGS_round, ": must be at least 1; --for=here finds the fastest");
+  if (!FLAGS_for.empty() && FLAGS_for != "here" && FLAGS_for != "onnxruntime" && FLAGS_for != "openvino") {
+    return refuse("--for=", FLAGS_for, ": must be here, onnxruntime or openvino");
+  }
+  for (const char* flag : {"batch_size", "seconds"}) {
+    if (is_set(flag) && FLAGS_for.empty()) return refuse("--", flag, " goes with --for");
+  }
+  if (!(FLAGS_seconds > 0)) return refuse("--seconds=", FLAGS_seconds, ": must be above 0");
+  if (is_set("python") && (FLAGS_for.empty() || FLAGS_for == "here")) {
+    return refuse("--python goes with --for=onnxruntime or openvino");
+  }
+  if (FLAGS_batch_size < 1) return refuse("--batch_size=", FLAGS_batch_size, ": must be at least 1");
   if (FLAGS_calibration_images < 1) {
     return refuse("--calibration_images=", FLAGS_calibration_images, ": must be at least 1");
   }
-  const auto is_set = [](const char* flag) { return !gflags::GetCommandLineFlagInfoOrDie(flag).is_default; };
   if (is_set("calibration_images") && (FLAGS_pruning.empty() || FLAGS_dataset.empty())) {
     return refuse("--calibration_images goes with --pruning and --dataset: a strategy reads them");
   }
@@ -189,21 +218,22 @@ int64_t FileBytes(const WeightedNetwork& network) {
   return static_cast<int64_t>(SerializeSafetensors(ModelToSafetensors(ToModel(network, at::kCPU))).size());
 }
 
-// Exact removal as `options` say; --round is ignored if it would make the file larger than the checkpoint's.
+// Exact removal as `options` say; their layout is ignored if it would make the file larger than the checkpoint's.
 std::vector<PassSaving> RemoveExactly(WeightedNetwork& network, CompressionOptions options) {
   const WeightedNetwork before = network;
   std::vector<PassSaving> savings = Compress(network, options);
   struct stat info = {};
-  if (options.channel_multiple == 1 || stat(UserPath(FLAGS_checkpoint).c_str(), &info) != 0) return savings;
+  if (options.layout.IsPlain() || stat(UserPath(FLAGS_checkpoint).c_str(), &info) != 0) return savings;
   const int64_t rounded_bytes = FileBytes(network);
   if (rounded_bytes <= info.st_size) return savings;
   WeightedNetwork plain = before;
-  options.channel_multiple = 1;
+  options.layout = {};
   std::vector<PassSaving> plain_savings = Compress(plain, options);
   const int64_t plain_bytes = FileBytes(plain);
   if (plain_bytes >= rounded_bytes) return savings;
-  std::cout << "not rounded: with channels rounded up the file would have " << rounded_bytes << " bytes, more than the "
-            << info.st_size << " of the checkpoint; without it has " << plain_bytes << "\n\n";
+  std::cout << "only live channels are kept: with more of them the file would have " << rounded_bytes
+            << " bytes, more than the " << info.st_size << " of the checkpoint; without it has " << plain_bytes
+            << "\n\n";
   network = plain;
   return plain_savings;
 }
@@ -240,17 +270,29 @@ absl::Status RemoveGroups(WeightedNetwork& network) {
   return absl::OkStatus();
 }
 
-// --round, or the multiple that is found to be the fastest, which is said.
-int64_t ChannelMultiple(const WeightedNetwork& network, const CompressionOptions& options) {
-  if (FLAGS_round != 0) return FLAGS_round;
-  const FastestMultiple fastest = FindFastestMultiple(network, options, /*batch_size=*/64, at::kCPU);
-  std::vector<std::vector<std::string>> rows = {{"channels a multiple of", "parameters", "ms at batch 64"}};
-  for (const TriedMultiple& tried : fastest.tried) {
-    rows.push_back({absl::StrCat(tried.multiple, tried.multiple == fastest.multiple ? ", taken" : ""),
-                    absl::StrCat(tried.parameters), Milliseconds(tried.latency)});
+// Times networks as --for says.
+NetworkTimer Timer() {
+  TimerOptions options;
+  options.batch_size = FLAGS_batch_size;
+  options.seconds = FLAGS_seconds;
+  if (FLAGS_for == "here") return TimerHere(options);
+  return EngineTimer({FLAGS_for, FLAGS_python, at::get_num_threads()}, options);
+}
+
+// That of --round and --streams, or the one that --for finds to be the fastest, which is said.
+absl::StatusOr<ChannelLayout> Layout(const WeightedNetwork& network, const CompressionOptions& options) {
+  if (FLAGS_for.empty()) return ChannelLayout{{FLAGS_round, kStreams.at(FLAGS_streams)}, {}};
+  PRUNELAB_ASSIGN_OR_RETURN(const FastestLayout fastest, FindFastestLayout(network, options, Timer()));
+  std::vector<std::vector<std::string>> rows = {
+      {"layout", "parameters", "MACs of one image", absl::StrCat("ms at batch ", FLAGS_batch_size)}};
+  const std::string taken = fastest.layout.Text();
+  for (const TriedLayout& tried : fastest.tried) {
+    const std::string text = tried.layout.Text();
+    rows.push_back({absl::StrCat(text, text == taken ? " (taken)" : ""), absl::StrCat(tried.parameters),
+                    absl::StrCat(tried.macs), Milliseconds(tried.latency)});
   }
   std::cout << Aligned(rows) << "\n";
-  return fastest.multiple;
+  return fastest.layout;
 }
 
 void SaySavings(const std::vector<PassSaving>& savings) {
@@ -263,7 +305,7 @@ void SaySavings(const std::vector<PassSaving>& savings) {
   std::cout << Aligned(rows) << "\n";
 }
 
-void SaySizesAndLatencies(const WeightedNetwork& before, const WeightedNetwork& after) {
+absl::Status SaySizesAndLatencies(const WeightedNetwork& before, const WeightedNetwork& after) {
   std::vector<std::vector<std::string>> rows = {{"", "before", "after", "before / after"}};
   const auto ratio = [](double first, double second) {
     return second > 0 ? absl::StrFormat("%.2f", first / second) : std::string("-");
@@ -280,18 +322,23 @@ void SaySizesAndLatencies(const WeightedNetwork& before, const WeightedNetwork& 
   if (!FLAGS_output.empty() && !absl::EndsWith(FLAGS_checkpoint, ".onnx")) {
     rows.push_back({"file, bytes", FileSize(UserPath(FLAGS_checkpoint)), FileSize(UserPath(FLAGS_output)), ""});
   }
-  if (FLAGS_latency) {
-    // As one would run them: BN folded, masks multiplied into the weights.
-    SkippingPlan plan;
-    Model slow = ToInferenceModel(before, at::kCPU), fast = ToInferenceModel(after, at::kCPU);
-    for (const int64_t batch : {1, 64}) {
-      const std::vector<Latency> latencies = MeasureLatencies({&slow, &fast}, plan, batch, kRuns, kSeconds);
-      rows.push_back({absl::StrCat("ms at batch ", batch, ", median +- quartiles' distance"),
-                      Milliseconds(latencies[0]), Milliseconds(latencies[1]),
-                      ratio(latencies[0].median, latencies[1].median)});
-    }
+  // As one would run them: BN folded, masks multiplied into the weights.
+  const auto time = [&](const std::string& where, int64_t batch, const NetworkTimer& timer) {
+    const absl::StatusOr<std::vector<Latency>> latencies = timer({&before, &after});
+    if (!latencies.ok()) return latencies.status();
+    rows.push_back({absl::StrCat("ms ", where, "at batch ", batch, ", median +- quartiles' distance"),
+                    Milliseconds((*latencies)[0]), Milliseconds((*latencies)[1]),
+                    ratio((*latencies)[0].median, (*latencies)[1].median)});
+    return absl::OkStatus();
+  };
+  if (FLAGS_latency && FLAGS_for.empty()) {
+    for (const int64_t batch : {1, 64}) PRUNELAB_RETURN_IF_ERROR(time("", batch, TimerHere({batch})));
+  } else if (FLAGS_latency) {
+    PRUNELAB_RETURN_IF_ERROR(
+        time(FLAGS_for == "here" ? "" : absl::StrCat("in ", FLAGS_for, " "), FLAGS_batch_size, Timer()));
   }
   std::cout << Aligned(rows);
+  return absl::OkStatus();
 }
 
 absl::Status Main() {
@@ -316,7 +363,7 @@ absl::Status Main() {
   } else {
     CompressionOptions options;
     options.fold_batch_norm = FLAGS_fold_batch_norm;
-    options.channel_multiple = ChannelMultiple(network, options);
+    PRUNELAB_ASSIGN_OR_RETURN(options.layout, Layout(network, options));
     savings = RemoveExactly(network, options);
     for (const std::string& sentence : DeadChannelsThatStay(network)) std::cout << "stays: " << sentence << "\n";
   }
@@ -329,7 +376,7 @@ absl::Status Main() {
   if (!FLAGS_onnx.empty()) PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(UserPath(FLAGS_onnx), ToOnnx(network)));
 
   SaySavings(savings);
-  SaySizesAndLatencies(networks.pruned, network);
+  PRUNELAB_RETURN_IF_ERROR(SaySizesAndLatencies(networks.pruned, network));
   if (!FLAGS_pruning.empty()) {
     PRUNELAB_ASSIGN_OR_RETURN(const Agreement with_given, Compared(networks.given, network, data));
     std::cout << "compared with the network as it was given, before --pruning: " << Text(with_given) << "\n";

@@ -185,6 +185,11 @@ bool ChannelAnalysis::IsStored(int node) const {
 
 bool ChannelAnalysis::IsConstant(int node) const { return !Any(live[node]); }
 
+at::Tensor ChannelAnalysis::IsEven(int node) const {
+  const at::Tensor values = constants[node].values.flatten(1);
+  return live[node].logical_not() & values.eq(values.slice(1, 0, 1)).all(1) & values.select(1, 0).ne(0);
+}
+
 at::Tensor ChannelAnalysis::Kept(int node) const { return live[node] & needed[node]; }
 
 bool ChannelAnalysis::AnyKept(int node) const { return Any(Kept(node)); }

@@ -54,6 +54,8 @@ struct ChannelAnalysis {
   bool IsStored(int node) const;
   // Whether no channel of the node is live.
   bool IsConstant(int node) const;
+  // Constants other than zero that are the same at every pixel: bool [channels].
+  at::Tensor IsEven(int node) const;
   // Live and needed: bool [channels].
   at::Tensor Kept(int node) const;
   bool AnyKept(int node) const;

@@ -11,6 +11,7 @@
 #include "ml/compression/constant_output.h"
 #include "ml/compression/dead_blocks.h"
 #include "ml/compression/fold_batch_norm.h"
+#include "ml/compression/placing_convolutions.h"
 #include "ml/compression/shrink.h"
 
 namespace prunelab {
@@ -36,6 +37,18 @@ PassSaving Saving(const char* pass, int round, const Size& before, const Size& a
 }
 
 constexpr char kFold[] = "batch norm";
+constexpr char kPlacing[] = "placing";
+
+// Runs one pass and adds what it saved.
+void RunPass(WeightedNetwork& network, const char* name, int round, const std::function<void(WeightedNetwork&)>& run,
+             std::vector<PassSaving>& savings) {
+  const std::string text = network.network.SerializeAsString();
+  const Size before = SizeOf(network);
+  run(network);
+  if (network.network.SerializeAsString() == text) return;
+  const Size after = SizeOf(network);
+  if (!IsSame(before, after)) savings.push_back(Saving(name, round, before, after));
+}
 
 // Repeats the passes until nothing changes, which takes at most about as many rounds as there are nodes. The function
 // is the same after every pass, so if two passes ever undid each other's work, the last network would still be right.
@@ -43,25 +56,24 @@ std::vector<PassSaving> RunPasses(WeightedNetwork& network, const CompressionOpt
   std::vector<std::pair<const char*, std::function<void(WeightedNetwork&)>>> passes = {
       {"constant output", ReplaceConstantOutput},
       {"dead blocks", DropDeadBlocks},
-      {"constant inputs", FoldConstantInputs},
-      {"shrink", [&](WeightedNetwork& n) { Shrink(n, options.channel_multiple); }},
+      {"constant inputs", [&](WeightedNetwork& n) { FoldConstantInputs(n, options.layout); }},
+      {"shrink", [&](WeightedNetwork& n) { Shrink(n, options.layout); }},
   };
   if (options.fold_batch_norm) passes.emplace_back(kFold, FoldBatchNorm);
   std::vector<PassSaving> savings;
+  const std::string given = network.network.SerializeAsString();
+  // Otherwise their zeros would be pruned, and they themselves stay.
+  RunPass(network, kPlacing, 1, ConvolutionsToScatters, savings);
   const int most_rounds = network.network.node_size() + 8;
   for (int round = 1; round <= most_rounds; ++round) {
     const std::string before_round = network.network.SerializeAsString();
-    for (const auto& [name, run] : passes) {
-      const std::string text = network.network.SerializeAsString();
-      const Size before = SizeOf(network);
-      run(network);
-      if (network.network.SerializeAsString() == text) continue;
-      const Size after = SizeOf(network);
-      if (!IsSame(before, after)) savings.push_back(Saving(name, round, before, after));
-    }
+    for (const auto& [name, run] : passes) RunPass(network, name, round, run, savings);
     if (network.network.SerializeAsString() == before_round) break;
   }
-  return savings;
+  RunPass(
+      network, kPlacing, 1, [&](WeightedNetwork& n) { ScattersToConvolutions(n, options.layout); }, savings);
+  // Where convolutions became scatters and convolutions again, nothing was saved.
+  return network.network.SerializeAsString() == given ? std::vector<PassSaving>() : savings;
 }
 
 }  // namespace
@@ -88,15 +100,18 @@ absl::StatusOr<WeightedNetwork> ApplyMasks(const NetworkInfo& info, const std::m
 }
 
 std::vector<PassSaving> Compress(WeightedNetwork& network, const CompressionOptions& options) {
-  PRUNELAB_CHECK(options.channel_multiple >= 1) << "channel_multiple " << options.channel_multiple;
+  PRUNELAB_CHECK(options.layout.all.multiple >= 1) << "multiple " << options.layout.all.multiple;
+  for (const auto& [pixels, widths] : options.layout.by_pixels) {
+    PRUNELAB_CHECK(widths.multiple >= 1) << "multiple " << widths.multiple << " for " << pixels << " pixels";
+  }
   const WeightedNetwork before = network;
   const Size size_before = SizeOf(before);
   std::vector<PassSaving> savings = RunPasses(network, options);
   if (!IsLarger(SizeOf(network), size_before)) return savings;
   network = before;
   CompressionOptions less = options;
-  if (options.channel_multiple > 1) {
-    less.channel_multiple = 1;
+  if (!options.layout.IsPlain()) {
+    less.layout = {};
     return Compress(network, less);
   }
   if (!options.fold_batch_norm) return {};

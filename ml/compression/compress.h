@@ -9,6 +9,7 @@
 //   dead blocks       dead_blocks.h        sums with nothing in them, nodes that nobody needs
 //   constant inputs   constant_inputs.h    what dead filters send on becomes biases and stored constants
 //   shrink            shrink.h             convolutions, BN and linear layers lose dead channels
+//   placing           placing_convolutions.h  scatters become 1x1 convolutions, if asked for
 //   batch norm        fold_batch_norm.h    if asked for: BN goes into convolutions
 //
 // The result is never larger than the input, in parameters (including stored constants) or in multiply-accumulates: if
@@ -20,15 +21,15 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "ml/compression/channel_layout.h"
 #include "ml/compression/weighted_network.h"
 
 namespace prunelab {
 
 struct CompressionOptions {
   bool fold_batch_norm = false;  // for inference only
-  // The number of kept channels is rounded up to a multiple of this by keeping dead ones, which some processors compute
-  // faster; 1 keeps exactly the live channels. It acts like 1 if the network would become larger than it was.
-  int64_t channel_multiple = 1;
+  // If the network became larger than it was, it gets the fewest channels instead.
+  ChannelLayout layout;
 };
 
 // What one run of a pass saved; runs that changed nothing are left out. A negative number means that something was

@@ -117,6 +117,16 @@ void CheckRemoval(Model& model, const std::string& what) {
   EXPECT_EQ(parameters, info.ParameterCount() + info.StoredConstantCount()) << what;
 }
 
+// The same function with other streams.
+void CheckStreams(Model& model, Streams streams, int64_t multiple, const std::string& what) {
+  CompressionOptions options;
+  options.layout.all = {multiple, streams};
+  absl::StatusOr<CompressedModel> compressed = CompressModel(model, options);
+  ASSERT_TRUE(compressed.ok()) << compressed.status().message();
+  EXPECT_LE(Difference(Logits(model, 3), Logits(compressed->model, 3)), Tolerance(model.dtype())) << what;
+  EXPECT_LE(compressed->model.info().MacCount(), model.info().MacCount()) << what;
+}
+
 // Masks of each kind with the seeds from `first` up to `seeds`, in float64, every third of them also in float32.
 void CheckFamily(const NetworkInfo& info, const std::string& name, int seeds, int first = 0) {
   for (const MaskKind kind : kMaskKinds) {
@@ -125,8 +135,13 @@ void CheckFamily(const NetworkInfo& info, const std::string& name, int seeds, in
         if (dtype == at::kFloat && seed % 3 != 2) continue;
         Model model = RandomModel(info, dtype, 100 + seed, /*zero_scales=*/seed % 4 == 3);
         SetRandomMasks(model, kind, 1000 * static_cast<int>(kind) + seed);
-        CheckRemoval(
-            model, absl::StrCat(name, ", masks ", static_cast<int>(kind), ", seed ", seed, ", ", c10::toString(dtype)));
+        const std::string what =
+            absl::StrCat(name, ", masks ", static_cast<int>(kind), ", seed ", seed, ", ", c10::toString(dtype));
+        CheckRemoval(model, what);
+        if (seed % 8 == 2) {
+          const Streams streams = seed % 16 == 2 ? Streams::kFull : Streams::kConvolved;
+          CheckStreams(model, streams, static_cast<int>(kind) % 2 == 0 ? 4 : 1, what);
+        }
         if (testing::Test::HasFailure()) return;
       }
     }
@@ -264,9 +279,13 @@ void CheckRandomNetworks(uint64_t first, uint64_t count, int64_t& smaller) {
     };
     CompressionOptions options;
     options.fold_batch_norm = seed / 2 % 2 == 0;
-    options.channel_multiple = std::vector<int64_t>{1, 1, 2, 4, 8}[seed % 5];
-    const std::string how =
-        absl::StrCat(options.fold_batch_norm ? "folded, " : "", "multiple ", options.channel_multiple);
+    options.layout.all = {std::vector<int64_t>{1, 1, 2, 4, 8}[seed % 5], static_cast<Streams>(seed % 7 % 3)};
+    // In maps of the image's size another layout than in the others.
+    const NodeShape& image = info->input_shape();
+    if (seed % 11 < 4)
+      options.layout.by_pixels[image.height * image.width] = {seed % 11 == 0 ? 1 : 4,
+                                                              static_cast<Streams>(seed / 3 % 3)};
+    const std::string how = absl::StrCat(options.fold_batch_norm ? "folded, " : "", options.layout.Text());
     check(masked, how, [&](WeightedNetwork& network) {
       Compress(network, options);
       const Size once = SizeOf(network.Info());
@@ -274,7 +293,7 @@ void CheckRandomNetworks(uint64_t first, uint64_t count, int64_t& smaller) {
         EXPECT_TRUE(Compress(network, options).empty()) << "seed " << seed << ": a second time";
         EXPECT_EQ(SizeOf(network.Info()).parameters, once.parameters) << seed;
       }
-      if (options.fold_batch_norm || options.channel_multiple > 1) return;
+      if (options.fold_batch_norm || !options.layout.IsPlain()) return;
       const RemovedSize predicted = SizeAfterRemoval(model);
       EXPECT_EQ(predicted.parameters, once.parameters) << seed;
       EXPECT_EQ(predicted.macs, once.macs) << seed;

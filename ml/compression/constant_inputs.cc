@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "ml/compression/channel_analysis.h"
+#include "ml/compression/kept_channels.h"
 #include "ml/compression/network_rewriter.h"
 
 namespace prunelab {
@@ -27,10 +28,33 @@ at::Tensor Folded(const ChannelAnalysis& analysis, int i) {
   return groups == 1 || each_loses ? constant : at::zeros_like(constant);
 }
 
+// The largest constant of node `input` among the channels that stay, which can carry what all constants bring; -1 if
+// there is none that is the same at every pixel.
+int64_t Carrier(const ChannelAnalysis& analysis, int input, const at::Tensor& kept) {
+  const at::Tensor usable = kept & analysis.IsEven(input);
+  if (!usable.any().item<bool>()) return -1;
+  const at::Tensor pixels = analysis.constants[input].values.flatten(1).select(1, 0);
+  return pixels.abs().masked_fill(usable.logical_not(), 0).argmax().item<int64_t>();
+}
+
+// The weights [out, in, height, width] of a convolution whose constant inputs, those that `meets` marks, have all been
+// moved to the one that carries them.
+at::Tensor Carried(const ChannelAnalysis& analysis, int input, int64_t carrier, const at::Tensor& weight,
+                   const at::Tensor& meets) {
+  const at::Tensor pixels = analysis.constants[input].values.flatten(1).select(1, 0);
+  const at::Tensor share = (pixels / pixels[carrier]).view({1, -1, 1, 1});
+  at::Tensor moved = weight.masked_fill(meets, 0);
+  const at::Tensor met = weight.to(at::kDouble).masked_fill(meets.logical_not(), 0);
+  moved.slice(1, carrier, carrier + 1).copy_((met * share).sum(1, /*keepdim=*/true));
+  return moved;
+}
+
 }  // namespace
 
-void FoldConstantInputs(WeightedNetwork& network) {
+void FoldConstantInputs(WeightedNetwork& network, const ChannelLayout& layout) {
   const ChannelAnalysis analysis(network);
+  std::vector<at::Tensor> kept;
+  if (!layout.IsPlain()) kept = KeptChannels(analysis, layout);
   NetworkRewriter rewriter(network);
   for (int i = 0; i < analysis.info.network().node_size(); ++i) {
     const Node& node = analysis.info.node(i);
@@ -47,8 +71,19 @@ void FoldConstantInputs(WeightedNetwork& network) {
     if (groups > 1) meets = meets.repeat_interleave(weight.size(0) / groups, 0);
     if (weight.dim() == 4) meets = meets.unsqueeze(2).unsqueeze(3);
     if (!(weight.ne(0) & meets).any().item<bool>()) continue;
-    network.Set(node.name(), "weight", op.FromByOutput(weight.masked_fill(meets, 0), groups));
     const ChannelPictures& reached = analysis.reached[i];
+    const bool is_picture = reached.values.numel() > weight.size(0) && reached.values.ne(0).any().item<bool>();
+    // Pictures differ from pixel to pixel where constants do not, too: at the border of a convolution that pads.
+    const bool all_even =
+        (analysis.live[input] | analysis.IsEven(input) | analysis.constants[input].values.flatten(1).eq(0).all(1))
+            .all()
+            .item<bool>();
+    const bool can_carry = is_picture && all_even && groups == 1 && !kept.empty();
+    if (const int64_t carrier = can_carry ? Carrier(analysis, input, kept[input]) : -1; carrier >= 0) {
+      network.Set(node.name(), "weight", op.FromByOutput(Carried(analysis, input, carrier, weight, meets), groups));
+      continue;
+    }
+    network.Set(node.name(), "weight", op.FromByOutput(weight.masked_fill(meets, 0), groups));
     if (!reached.values.ne(0).any().item<bool>()) continue;
     if (reached.values.numel() == weight.size(0)) {
       AddToBias(network, op, copy, reached.values);

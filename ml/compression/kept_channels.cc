@@ -11,10 +11,12 @@ using Kind = ChannelRelation::Kind;
 
 class Chains {
  public:
-  Chains(const ChannelAnalysis& analysis, int64_t multiple) : a_(analysis), size_(a_.info.network().node_size()) {
+  Chains(const ChannelAnalysis& analysis, const ChannelLayout& layout)
+      : a_(analysis), layout_(layout), size_(a_.info.network().node_size()) {
     for (int i = 0; i < size_; ++i) {
       parent_.push_back(i);
-      full_.push_back(a_.info.IsOutput(i) || (a_.carries_stream[i] && !a_.starts_stream[i]));
+      const bool widened = a_.starts_stream[i] && WidthsOf(i).streams != Streams::kFull;  // by a scatter after it
+      full_.push_back(a_.info.IsOutput(i) || (a_.carries_stream[i] && !widened));
     }
     for (int i = 0; i < size_; ++i) Link(i);
     for (int i = 0; i < size_; ++i) {
@@ -28,7 +30,7 @@ class Chains {
     for (int i = 0; i < size_; ++i) {
       // What is put together of several inputs has the width that they have.
       const bool is_joined = a_.relations[i].kind == Kind::kMapped && a_.info.inputs(i).size() > 1;
-      if (i == Root(i) && !is_joined) RoundUp(kept_[i], multiple);
+      if (i == Root(i) && !is_joined) RoundUp(i, kept_[i], WidthsOf(i).multiple);
     }
     do {
       changed_ = false;
@@ -48,6 +50,8 @@ class Chains {
   }
 
  private:
+  const ChannelLayout::Widths& WidthsOf(int i) const { return layout_.Of(a_.info.shape(i)); }
+
   int Root(int i) const { return parent_[i] == i ? i : Root(parent_[i]); }
 
   // Joins a node with the input whose channels it passes on one by one.
@@ -58,8 +62,9 @@ class Chains {
     if (a_.relations[i].kind == Kind::kJoined) full_[i] = true;
     if (a_.IsResidualSum(i)) {
       // Features cannot be scattered into a stream.
+      const bool full = a_.info.shape(i).flat || WidthsOf(i).streams == Streams::kFull;
       for (size_t k = 0; k < inputs.size(); ++k) {
-        if (a_.info.shape(i).flat && a_.Contributes(i, k)) full_[inputs[k]] = true;
+        if (full && a_.Contributes(i, k)) full_[inputs[k]] = true;
       }
       return;
     }
@@ -77,11 +82,22 @@ class Chains {
     changed_ = true;
   }
 
-  static void RoundUp(at::Tensor& kept, int64_t multiple) {
+  // Dead channels that are constants other than zero behind the chain come first: one of them can carry what constants
+  // bring to the convolution after it (constant_inputs.h).
+  void RoundUp(int root, at::Tensor& kept, int64_t multiple) {
     const int64_t count = kept.sum().item<int64_t>();
     if (count == 0 || count % multiple == 0) return;
     const int64_t wanted = std::min(kept.numel(), (count / multiple + 1) * multiple);
-    const at::Tensor dead = kept.logical_not().nonzero().view(-1).slice(0, 0, wanted - count);
+    const at::Tensor brings = at::zeros_like(kept);
+    for (int i = root; i < size_; ++i) {
+      if (Root(i) != root) continue;
+      for (const int user : a_.info.users(i)) {
+        if (a_.relations[user].kind == Kind::kMixed) brings.logical_or_(a_.IsEven(i));
+      }
+    }
+    const at::Tensor dead = at::cat({(kept.logical_not() & brings).nonzero(), (kept | brings).logical_not().nonzero()})
+                                .view(-1)
+                                .slice(0, 0, wanted - count);
     kept = kept.index_fill(0, dead, true);
   }
 
@@ -126,6 +142,7 @@ class Chains {
   }
 
   const ChannelAnalysis& a_;
+  const ChannelLayout& layout_;
   const int size_;
   std::vector<int> parent_;
   std::vector<bool> full_;
@@ -135,8 +152,8 @@ class Chains {
 
 }  // namespace
 
-std::vector<at::Tensor> KeptChannels(const ChannelAnalysis& analysis, int64_t channel_multiple) {
-  return Chains(analysis, channel_multiple).Kept();
+std::vector<at::Tensor> KeptChannels(const ChannelAnalysis& analysis, const ChannelLayout& layout) {
+  return Chains(analysis, layout).Kept();
 }
 
 }  // namespace prunelab

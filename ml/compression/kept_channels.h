@@ -9,18 +9,18 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <cstdint>
 #include <vector>
 
 #include "ml/compression/channel_analysis.h"
+#include "ml/compression/channel_layout.h"
 
 namespace prunelab {
 
 // By node, bool [channels]: the channels that the node itself computes. A node that starts a residual stream computes
 // these and is widened afterwards. Nodes that are not needed at all keep none.
 //
-// `channel_multiple`: dead channels, lowest first, are kept until the number of channels is a multiple of it or all are
-// kept; convolutions with 7 channels are slower than those with 8. 1 rounds nothing.
-std::vector<at::Tensor> KeptChannels(const ChannelAnalysis& analysis, int64_t channel_multiple);
+// `layout`: dead channels, lowest first, are kept until the number of channels is a multiple of what it says or all are
+// kept, and where it asks for full streams, what is added to one keeps all channels.
+std::vector<at::Tensor> KeptChannels(const ChannelAnalysis& analysis, const ChannelLayout& layout);
 
 }  // namespace prunelab

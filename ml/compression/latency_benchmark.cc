@@ -12,6 +12,7 @@
 #include <ATen/core/grad_mode.h>
 #include <gflags/gflags.h>
 
+#include <algorithm>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -25,7 +26,7 @@
 #include "ml/base/parse_plugin.h"
 #include "ml/base/status_macros.h"
 #include "ml/compression/compressed_model.h"
-#include "ml/compression/fastest_multiple.h"
+#include "ml/compression/fastest_layout.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/latency.h"
 #include "ml/execution/skipping_plan.h"
@@ -39,7 +40,8 @@ DEFINE_string(network, "[type.googleapis.com/prunelab.ResNetCifar] { depth: 56 }
 DEFINE_double(rate, 0.6, "Without --checkpoint: share of the filters of each layer that are dead.");
 DEFINE_int64(batch_size, 64, "Images.");
 DEFINE_int64(runs, 20, "Of each network.");
-DEFINE_int64(round, 0, "Channels are rounded up to a multiple of it; 0: the fastest of 1, 4, 8 and 16, timed first.");
+DEFINE_int64(round, 0, "Channels are rounded up to a multiple of it; 0: the fastest layout here, searched for first.");
+DEFINE_bool(full_streams, false, "With --round: what is added to a residual stream keeps the width of the stream.");
 DEFINE_int32(threads, 1, "Of LibTorch.");
 DEFINE_string(export, "", "A .safetensors file for the removed network.");
 DEFINE_string(export_dense, "", "A .safetensors file for the dense network, BN folded.");
@@ -75,14 +77,15 @@ absl::Status Main() {
   Model before = ToInferenceModel(removed, at::kCPU);
   CompressionOptions options;
   options.fold_batch_norm = true;
-  options.channel_multiple = FLAGS_round;
+  options.layout.all = {std::max<int64_t>(FLAGS_round, 1), FLAGS_full_streams ? Streams::kFull : Streams::kScattered};
   if (FLAGS_round == 0) {
-    const FastestMultiple fastest = FindFastestMultiple(removed, options, FLAGS_batch_size, at::kCPU);
-    for (const TriedMultiple& tried : fastest.tried) {
-      std::cout << absl::StrFormat("channels a multiple of %2d: %9d parameters, median %8.2f ms\n", tried.multiple,
-                                   tried.parameters, 1e3 * tried.latency.median);
+    PRUNELAB_ASSIGN_OR_RETURN(const FastestLayout fastest,
+                              FindFastestLayout(removed, options, TimerHere({FLAGS_batch_size})));
+    for (const TriedLayout& tried : fastest.tried) {
+      std::cout << absl::StrFormat("%9d parameters, median %8.2f ms: %s\n", tried.parameters,
+                                   1e3 * tried.latency.median, tried.layout.Text());
     }
-    options.channel_multiple = fastest.multiple;
+    options.layout = fastest.layout;
   }
   Compress(removed, options);
   Model after = ToModel(removed, at::kCPU);
@@ -96,7 +99,7 @@ absl::Status Main() {
   const std::vector<Latency> latencies =
       MeasureLatencies({&before, &after}, plan, FLAGS_batch_size, FLAGS_runs, kSeconds);
   std::cout << "batch " << FLAGS_batch_size << ", " << FLAGS_threads << " threads, " << latencies[0].runs
-            << " runs in turn, BN folded, channels a multiple of " << options.channel_multiple << "\n";
+            << " runs in turn, BN folded, " << options.layout.Text() << "\n";
   const auto print = [](const char* name, const NetworkInfo& info, const Latency& latency) {
     std::cout << absl::StrFormat("%-8s %9d parameters %11d MACs  median %8.2f ms, quartiles %.2f to %.2f\n", name,
                                  info.ParameterCount() + info.StoredConstantCount(), info.MacCount(),

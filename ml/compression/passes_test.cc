@@ -22,6 +22,7 @@
 #include "ml/compression/fold_batch_norm.h"
 #include "ml/compression/joined_channels.h"
 #include "ml/compression/kept_channels.h"
+#include "ml/compression/placing_convolutions.h"
 #include "ml/compression/shrink.h"
 #include "ml/compression/testing/random_models.h"
 #include "ml/execution/plan.h"
@@ -29,6 +30,8 @@
 
 namespace prunelab {
 namespace {
+
+void FoldInputs(WeightedNetwork& network) { FoldConstantInputs(network, {}); }
 
 WeightedNetwork Random(const Network& network, uint64_t seed = 1) {
   absl::StatusOr<NetworkInfo> info = NetworkInfo::Create(network);
@@ -149,7 +152,7 @@ TEST(ConstantInputsTest, ConvolutionsMeetConstants) {
               net.Relu("relu", "b");
               WeightedNetwork network = Random(Classified(net, "relu"));
               Kill(network, "a", {0, 3});
-              CheckExact(network, FoldConstantInputs, what);
+              CheckExact(network, FoldInputs, what);
               const at::Tensor weight = network.Get("b", "weight");
               ++folded;
               // The weights by input, of two groups as well.
@@ -180,8 +183,36 @@ TEST(ConstantInputsTest, NineNumbersForEachFilterBehindPadding) {
   WeightedNetwork network = Random(Classified(net, "b"));
   Kill(network, "a", {1});
   network.tensors.at("b.weight")[2][1].zero_();  // this filter meets nothing
-  CheckExact(network, FoldConstantInputs);
+  CheckExact(network, FoldInputs);
   EXPECT_EQ(network.Info().StoredConstantCount(), 2 * 9);
+}
+
+TEST(ConstantInputsTest, AConstantThatStaysCarriesAllOfThem) {
+  NetworkWriter net;
+  net.Image(1, 7, 7, "x");
+  net.Conv("a", "x", {6, 1, 1, 0, true});
+  net.Relu("relu", "a");
+  net.Conv("b", "relu", {3, 3, 1, 1});
+  WeightedNetwork network = Random(Classified(net, "b"));
+  Kill(network, "a", {1, 2, 3, 4});
+  Set(network, "a.bias", {0, 0.5, -1, 0, 2, 0});
+  const at::Tensor before = network.Get("b", "weight").clone();
+  const ChannelLayout layout = {{4, Streams::kScattered}, {}};  // two live channels, so two dead ones stay
+  WeightedNetwork folded = network;
+  CheckExact(folded, [&](WeightedNetwork& n) { FoldConstantInputs(n, layout); });
+  EXPECT_EQ(folded.Info().StoredConstantCount(), 0);
+  const at::Tensor after = folded.Get("b", "weight");
+  EXPECT_LE((after.select(1, 4) - before.select(1, 4) - 0.25 * before.select(1, 1)).abs().max().item<double>(), 1e-15);
+  for (const int64_t dead : {1, 2, 3}) EXPECT_EQ(after.select(1, dead).abs().max().item<double>(), 0) << dead;
+  // A second time it finds nothing to do, and the channels that stay are the live ones and the carrier.
+  FoldConstantInputs(folded, layout);
+  EXPECT_TRUE(at::equal(folded.Get("b", "weight"), after));
+  CompressionOptions options;
+  options.layout = layout;
+  CheckExact(network, [&](WeightedNetwork& n) { Compress(n, options); });
+  EXPECT_EQ(network.Info().shape("a").channels, 4);
+  EXPECT_EQ(network.Info().StoredConstantCount(), 0);
+  EXPECT_TRUE(Compress(network, options).empty());
 }
 
 TEST(ConstantInputsTest, IntoTheLinearLayersBias) {
@@ -193,7 +224,7 @@ TEST(ConstantInputsTest, IntoTheLinearLayersBias) {
   Set(network, "a.bias", {0, 0.5});
   const double weight = network.Get("fc", "weight")[0][1].item<double>();
   const double bias = network.Get("fc", "bias")[0].item<double>();
-  CheckExact(network, FoldConstantInputs);
+  CheckExact(network, FoldInputs);
   EXPECT_NEAR(network.Get("fc", "bias")[0].item<double>(), bias + 0.5 * weight, 1e-14);
   EXPECT_EQ(network.Get("fc", "weight")[0][1].item<double>(), 0);
 }
@@ -261,7 +292,7 @@ TEST(ShrinkTest, ABlockKeepsItsStreamAndScattersIntoIt) {
   Kill(network, "conv1", {0, 2});
   Kill(network, "conv2", {1});
   Set(network, "bn1.bias", {-9, 0.1, -9, 0.2});  // dead channels vanish in ReLU
-  CheckExact(network, [](WeightedNetwork& n) { Shrink(n, 1); });
+  CheckExact(network, [](WeightedNetwork& n) { Shrink(n, {}); });
   EXPECT_EQ(network.Get("stem", "weight").sizes(), at::IntArrayRef({2, 1, 3, 3}));
   EXPECT_EQ(network.Get("conv1", "weight").sizes(), at::IntArrayRef({2, 3, 3, 3}));  // the stream's width
   EXPECT_EQ(network.Get("bn1", "running_mean").sizes(), at::IntArrayRef({2}));
@@ -287,9 +318,74 @@ TEST(ShrinkTest, ChannelsAreRoundedUpToAMultiple) {
     net.Conv("b", "relu", {2, 1});
     WeightedNetwork network = Random(Classified(net, "b"));
     for (int64_t filter = live; filter < 10; ++filter) Kill(network, "a", {filter});
-    FoldConstantInputs(network);
-    CheckExact(network, [multiple = multiple](WeightedNetwork& n) { Shrink(n, multiple); });
+    FoldInputs(network);
+    CheckExact(network, [multiple = multiple](WeightedNetwork& n) {
+      Shrink(n, {{multiple, Streams::kScattered}, {}});
+    });
     EXPECT_EQ(network.Info().shape("a").channels, kept) << live << " to a multiple of " << multiple;
+  }
+}
+
+// A block as in a ResNet, whose second convolution and BN have lost filter 1, which BN's shift leaves a constant.
+WeightedNetwork BlockWithDeadFilters() {
+  WeightedNetwork network = Random(Block());
+  Kill(network, "conv2", {1});
+  return network;
+}
+
+int Count(const WeightedNetwork& network, Node::OpCase op) {
+  int count = 0;
+  for (const Node& node : network.network.node()) count += node.op_case() == op;
+  return count;
+}
+
+TEST(PlacingTest, ScattersBecomeConvolutionsWithTheConstantsAsTheirBias) {
+  WeightedNetwork scattered = BlockWithDeadFilters(), convolved = BlockWithDeadFilters();
+  CompressionOptions options;
+  options.fold_batch_norm = true;
+  Compress(scattered, options);
+  ASSERT_EQ(Count(scattered, Node::kConstant), 1);
+  options.layout.all.streams = Streams::kConvolved;
+  CheckExact(convolved, [&](WeightedNetwork& n) { Compress(n, options); });
+  EXPECT_EQ(Count(convolved, Node::kScatter) + Count(convolved, Node::kConstant), 0);
+  std::string name;
+  for (const Node& node : convolved.network.node()) {
+    if (node.op_case() == Node::kConv2D && node.conv2d().kernel_height() == 1) name = node.name();
+  }
+  const at::Tensor weight = convolved.Get(name, "weight");
+  EXPECT_EQ(weight.sizes(), at::IntArrayRef({3, 2, 1, 1}));
+  EXPECT_EQ(Row(weight.view(-1)), (std::vector<double>{1, 0, 0, 0, 0, 1}));
+  EXPECT_EQ(Row(convolved.Get(name, "bias").ne(0).to(at::kDouble)), (std::vector<double>{0, 1, 0}));
+  EXPECT_TRUE(Compress(convolved, options).empty());
+  // And back again.
+  CheckExact(convolved, ConvolutionsToScatters);
+  options.layout = {};
+  Compress(convolved, options);
+  EXPECT_EQ(convolved.network.SerializeAsString(), scattered.network.SerializeAsString());
+}
+
+TEST(PlacingTest, OnlyWhereTheLayoutSaysSo) {
+  WeightedNetwork network = BlockWithDeadFilters();
+  CompressionOptions options;
+  options.layout.by_pixels[1] = {1, Streams::kConvolved};  // no maps of one pixel have a stream
+  Compress(network, options);
+  EXPECT_EQ(Count(network, Node::kScatter), 2);  // with that of the constant
+}
+
+TEST(PlacingTest, OtherConvolutionsStay) {
+  for (const std::string name : {"a.scatter", "a.scatter2", "a"}) {
+    for (const std::string& what : {std::string("ones"), std::string("twice"), std::string("half")}) {
+      NetworkWriter net;
+      net.Image(2, 4, 4, "x");
+      net.Conv(name, "x", {3, 1, 1, 0, true});
+      WeightedNetwork network = Random(Classified(net, name));
+      at::Tensor weight = at::zeros_like(network.Get(name, "weight"));
+      weight[0][0] = 1;
+      weight[what == "twice" ? 0 : 2][1] = what == "half" ? 0.5 : 1;
+      network.Set(name, "weight", weight);
+      CheckExact(network, ConvolutionsToScatters);
+      EXPECT_EQ(Count(network, Node::kScatter) > 0, what == "ones" && name != "a") << name << ", " << what;
+    }
   }
 }
 
@@ -408,7 +504,7 @@ TEST(ConstantInputsTest, GroupsThatCannotAllLoseAnInputKeepTheirs) {
   net.Conv("b", "a", {6, 3, 1, 1, false, 2});
   WeightedNetwork network = Random(Classified(net, "b"));
   Kill(network, "a", {0});
-  CheckExact(network, FoldConstantInputs);
+  CheckExact(network, FoldInputs);
   EXPECT_TRUE(network.Get("b", "weight").ne(0).all().item<bool>());
   EXPECT_FALSE(network.Has("b", "bias"));
   EXPECT_EQ(network.Info().StoredConstantCount(), 0);
@@ -448,8 +544,8 @@ TEST(ShrinkTest, GroupedConvolutionsLoseWholeGroups) {
   Kill(network, "a", {2, 3, 4});  // the middle group, and half of the last
   Kill(network, "d", {2, 3});
   CheckExact(network, [](WeightedNetwork& n) {
-    FoldConstantInputs(n);
-    Shrink(n, 1);
+    FoldInputs(n);
+    Shrink(n, {});
   });
   EXPECT_EQ(network.Info().node(network.Info().Index("d")).conv2d().groups(), 2);
   EXPECT_EQ(network.Get("d", "weight").sizes(), at::IntArrayRef({4, 2, 1, 1}));
@@ -466,7 +562,7 @@ TEST(ConstantInputsTest, EqualRowsThatAreNoNeighboursAreStoredOnce) {
   const NetworkInfo dense = *NetworkInfo::Create(Classified(net, "b"));
   WeightedNetwork network = Random(dense.network());
   Kill(network, "a", {1, 2});
-  CheckExact(network, [](WeightedNetwork& n) { FoldConstantInputs(n); });
+  CheckExact(network, [](WeightedNetwork& n) { FoldInputs(n); });
   const NetworkInfo folded = network.Info();
   int stored = 0;
   for (const Node& node : folded.network().node()) {
@@ -499,8 +595,8 @@ TEST(ShrinkTest, GroupsOfATransposedConvolutionStayOrGo) {
   const at::Tensor weight = network.Get("up", "weight"), bias = network.Get("up", "bias");
   network.tensors.at("up.bias").narrow(0, 3, 3).zero_();
   CheckExact(network, [](WeightedNetwork& n) {
-    FoldConstantInputs(n);
-    Shrink(n, 1);
+    FoldInputs(n);
+    Shrink(n, {});
   });
   EXPECT_EQ(network.Info().node(network.Info().Index("up")).conv_transpose2d().groups(), 2);
   EXPECT_TRUE(at::equal(network.Get("up", "weight"), at::cat({weight.narrow(0, 0, 2), weight.narrow(0, 4, 2)})));
@@ -616,7 +712,7 @@ TEST(FoldBatchNormTest, NotWhereOthersReadTheConvolution) {
 TEST(FoldBatchNormTest, AcrossAStoredConstant) {
   WeightedNetwork network = Random(Block());
   Kill(network, "conv1", {1});
-  CheckExact(network, FoldConstantInputs);  // conv2 -> sum with a constant -> bn2
+  CheckExact(network, FoldInputs);  // conv2 -> sum with a constant -> bn2
   CheckExact(network, FoldBatchNorm);
   EXPECT_EQ(network.Info().Index("bn2"), -1);
 }

@@ -14,8 +14,8 @@ namespace {
 
 class Shrinker {
  public:
-  Shrinker(WeightedNetwork& network, int64_t channel_multiple)
-      : network_(network), a_(network), kept_(KeptChannels(a_, channel_multiple)), rewriter_(network) {
+  Shrinker(WeightedNetwork& network, const ChannelLayout& layout)
+      : network_(network), a_(network), kept_(KeptChannels(a_, layout)), rewriter_(network) {
     FindRead();
   }
 
@@ -170,6 +170,6 @@ class Shrinker {
 
 }  // namespace
 
-void Shrink(WeightedNetwork& network, int64_t channel_multiple) { Shrinker(network, channel_multiple).Run(); }
+void Shrink(WeightedNetwork& network, const ChannelLayout& layout) { Shrinker(network, layout).Run(); }
 
 }  // namespace prunelab

@@ -9,12 +9,11 @@
 // before, so no convolution or linear layer here needs a constant input.
 #pragma once
 
-#include <cstdint>
-
+#include "ml/compression/channel_layout.h"
 #include "ml/compression/weighted_network.h"
 
 namespace prunelab {
 
-void Shrink(WeightedNetwork& network, int64_t channel_multiple);
+void Shrink(WeightedNetwork& network, const ChannelLayout& layout);
 
 }  // namespace prunelab

@@ -4,8 +4,12 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <atomic>
 #include <optional>
 #include <tuple>
+
+#include "ml/execution/norm_units.h"
+#include "ml/execution/prepared_values.h"
 
 namespace prunelab {
 namespace {
@@ -43,11 +47,16 @@ ForwardResult RunSteps(const CompiledPlan& plan, Execution& execution) {
   result.results.resize(network.outputs().size());
   for (const CompiledPlan::PlannedStep& planned : plan.steps) {
     const int output = planned.step->output();
-    execution.values[output] = planned.step->Run(execution);
+    PreparedValues* const prepared = planned.is_constant ? execution.options.prepared : nullptr;
+    execution.values[output] =
+        prepared == nullptr
+            ? planned.step->Run(execution)
+            : prepared->Of<Activation>(planned.step->id(), [&] { return planned.step->Run(execution); });
     const at::Tensor& value = execution.values[output].tensor;
     const std::string& name = network.node(output).name();
-    if (planned.captured && execution.options.capture.count(name) > 0) result.captured[name] = value;
-    if (planned.result >= 0) result.results[planned.result] = value;
+    const auto own = [&] { return prepared == nullptr ? value : value.clone(); };  // the caller's, who may change it
+    if (planned.captured && execution.options.capture.count(name) > 0) result.captured[name] = own();
+    if (planned.result >= 0) result.results[planned.result] = own();
     // A value without further consumers is released at once; in training the graph keeps what the backward pass needs.
     for (const int node : planned.last_read) execution.values[node] = Activation();
   }
@@ -64,6 +73,14 @@ ForwardResult RunSteps(const CompiledPlan& plan, Execution& execution) {
 }
 
 }  // namespace
+
+Step::Step(int output, std::vector<int> inputs)
+    : id_([] {
+        static std::atomic<int64_t> steps = 0;
+        return ++steps;
+      }()),
+      output_(output),
+      inputs_(std::move(inputs)) {}
 
 PlanStructure PlanStructure::Of(const Model& model, const at::Tensor& images, const ForwardOptions& options) {
   PlanStructure structure;
@@ -92,6 +109,7 @@ bool PlanStructure::operator==(const PlanStructure& other) const {
 
 PlanBuilder::PlanBuilder(PlanStructure structure) {
   plan_.structure = std::move(structure);
+  depends_on_image_ = DependOnImage(network());
   for (int i = 0; i < network().network().node_size(); ++i) {
     reads_left_.push_back(static_cast<int>(network().users(i).size()));
   }
@@ -105,6 +123,7 @@ void PlanBuilder::Add(std::unique_ptr<const Step> step) {
   const std::vector<int>& outputs = network().outputs();
   const auto place = std::find(outputs.begin(), outputs.end(), step->output());
   if (place != outputs.end()) planned.result = static_cast<int>(place - outputs.begin());
+  planned.is_constant = !depends_on_image_[step->output()];
   planned.captured = structure().capture.count(network().node(step->output()).name()) > 0;
   planned.step = std::move(step);
   plan_.steps.push_back(std::move(planned));

@@ -66,7 +66,7 @@ struct Execution {
 // Computes the value of one node from those of others, including everything that lies between them.
 class Step {
  public:
-  Step(int output, std::vector<int> inputs) : output_(output), inputs_(std::move(inputs)) {}
+  Step(int output, std::vector<int> inputs);
   virtual ~Step() = default;
 
   // The output's value. The values of the inputs exist; a step may replace them for the consumers that run after it.
@@ -74,8 +74,10 @@ class Step {
 
   int output() const { return output_; }
   const std::vector<int>& inputs() const { return inputs_; }  // a node once for each time that it is read
+  int64_t id() const { return id_; }                          // no other step of this process has it
 
  private:
+  const int64_t id_;
   const int output_;
   const std::vector<int> inputs_;
 };
@@ -91,6 +93,7 @@ struct CompiledPlan {
   struct PlannedStep {
     std::unique_ptr<const Step> step;
     bool captured = false;       // the output's value is wanted
+    bool is_constant = false;    // the output depends on no image
     int result = -1;             // which of the network's outputs it is
     std::vector<int> last_read;  // nodes whose values no later step reads: they are released
   };
@@ -110,12 +113,15 @@ class PlanBuilder {
 
   // How often steps that are still to be added read the value of `node`.
   int reads_left(int node) const { return reads_left_[node]; }
+  // Whether the value of `node` depends on the images. If not, it may be kept between calls (PreparedValues).
+  bool depends_on_image(int node) const { return depends_on_image_[node]; }
   void Add(std::unique_ptr<const Step> step);
   CompiledPlan Build() && { return std::move(plan_); }
 
  private:
   CompiledPlan plan_;
-  std::vector<int> reads_left_;  // by node
+  std::vector<int> reads_left_;         // by node
+  std::vector<bool> depends_on_image_;  // by node
 };
 
 // Runs `plan`, compiled for the structure of this call.

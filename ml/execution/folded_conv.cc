@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "ml/base/check.h"
+#include "ml/execution/prepared_values.h"
 #include "ml/kernels/conv3x3/conv3x3.h"
 #include "ml/network/window.h"
 
@@ -87,18 +88,44 @@ class FoldedConvStep : public Step {
 
   Activation Run(Execution& execution) const override {
     const at::NoGradGuard no_gradients;
+    PreparedValues* const prepared = execution.options.prepared;
+    if (prepared == nullptr) return Computed(execution, Operands(execution));
+    return Computed(execution, prepared->Of<Operand>(id(), [&] {
+      Operand operand = Operands(execution);
+      const at::Tensor weight = operand.weight;
+      operand.weight = at::empty({Conv3x3TransformedSize(operand.in, operand.out)}, weight.options());
+      TransformConv3x3Weight(operand.in, operand.out, weight.const_data_ptr<float>(),
+                             operand.weight.mutable_data_ptr<float>());
+      return operand;
+    }));
+  }
+
+ private:
+  // What the model's values alone make.
+  struct Operand {
+    int64_t filters, in, out;  // the last two filled up
+    at::Tensor weight;         // filled up; where it is kept between calls, transformed
+    Constants constants;
+  };
+
+  Operand Operands(const Execution& execution) const {
     const at::Tensor masked = execution.model.MaskedWeight(name_);
     const int64_t filters = masked.size(0), in = FilledUp(masked.size(1)), out = FilledUp(filters);
-    const at::Tensor weight = FilledUpWeight(masked, out, in);
+    const at::Tensor& input = execution.values[unit_.input].tensor;
+    return {filters, in, out, FilledUpWeight(masked, out, in),
+            ConstantsOf(execution, unit_.scatter >= 0 ? scattered_channels_ : out, input.size(2), input.size(3))};
+  }
+
+  Activation Computed(Execution& execution, const Operand& operand) const {
+    const int64_t in = operand.in, out = operand.out;
     const at::Tensor x = WithChannels(execution.values[unit_.input].tensor, in);
     const int64_t images = x.size(0), height = x.size(2), width = x.size(3);
     Conv3x3Output output;
     output.channels = unit_.scatter >= 0 ? scattered_channels_ : out;
     output.relu = unit_.relu >= 0;
     output.position = unit_.scatter >= 0 ? position_.data() : nullptr;
-    const Constants constants = ConstantsOf(execution, output.channels, height, width);
-    output.shift = constants.shift();
-    output.picture = constants.picture();
+    output.shift = operand.constants.shift();
+    output.picture = operand.constants.picture();
 
     at::Tensor addend, to;
     if (unit_.other >= 0) {
@@ -109,16 +136,16 @@ class FoldedConvStep : public Step {
       if (overwrite_addend_) to = addend;
     }
     if (!to.defined()) to = at::empty({images, output.channels, height, width}, x.options(), kChannelsLast);
-    Conv3x3Fused(images, height, width, in, out, x.const_data_ptr<float>(), weight.const_data_ptr<float>(), output,
-                 to.mutable_data_ptr<float>());
+    const auto convolve = execution.options.prepared != nullptr ? &Conv3x3FusedTransformed : &Conv3x3Fused;
+    convolve(images, height, width, in, out, x.const_data_ptr<float>(), operand.weight.const_data_ptr<float>(), output,
+             to.mutable_data_ptr<float>());
     execution.macs += macs_;
     Activation result;
-    const bool whole = filled_up_ || unit_.scatter >= 0 || filters == out;
-    result.tensor = whole ? to : to.narrow(1, 0, filters).contiguous(kChannelsLast);
+    const bool whole = filled_up_ || unit_.scatter >= 0 || operand.filters == out;
+    result.tensor = whole ? to : to.narrow(1, 0, operand.filters).contiguous(kChannelsLast);
     return result;
   }
 
- private:
   static std::vector<int> Inputs(const FoldedConv& unit) {
     std::vector<int> inputs = {unit.input};
     if (unit.other >= 0) inputs.push_back(unit.other);

@@ -12,7 +12,8 @@
 
 namespace prunelab {
 
-class Ranks;  // ml/distributed/ranks.h
+class Ranks;           // ml/distributed/ranks.h
+class PreparedValues;  // prepared_values.h
 
 enum class Mode {
   kTrain,     // BN by the batch's statistics, running statistics updated
@@ -31,6 +32,9 @@ struct ForwardOptions {
   // In kTrain, the processes over whose images together batch norms take their statistics; null: over this one's. Only
   // ReferencePlan can do it.
   Ranks* batch_norm_ranks = nullptr;
+  // In kEvaluate, where steps keep what they make of the model's values, which must not change as long as it is used;
+  // null: they make it in each call.
+  PreparedValues* prepared = nullptr;
 };
 
 }  // namespace prunelab

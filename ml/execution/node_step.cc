@@ -38,7 +38,8 @@ void AddNodeStep(PlanBuilder& builder, int i) {
   if (network.node(i).op_case() == Node::kImage) {
     builder.Add(std::make_unique<ImageStep>(i));
   } else {
-    const bool overwrite = MayOverwrite(network, i, builder.structure().capture);
+    const bool overwrite = !network.inputs(i).empty() && builder.depends_on_image(network.inputs(i)[0]) &&
+                           MayOverwrite(network, i, builder.structure().capture);
     builder.Add(std::make_unique<NodeStep>(i, network.inputs(i), overwrite, network.MacCount(i)));
   }
 }

@@ -89,7 +89,7 @@ absl::Status Main() {
   PRUNELAB_ASSIGN_OR_RETURN(WeightedNetwork network, ToWeightedNetwork(built));
   CompressionOptions options;
   options.fold_batch_norm = true;
-  options.channel_multiple = FLAGS_round;
+  options.layout.all.multiple = FLAGS_round;
   if (FLAGS_removed) Compress(network, options);
   Model dense = ToInferenceModel(network, at::kCPU);
   WeightedNetwork quantized = network;

@@ -93,15 +93,27 @@ void Conv3x3(int64_t images, int64_t height, int64_t width, int64_t in, int64_t 
   Run(kernels, shape, x, transformed, nullptr, y);
 }
 
+int64_t Conv3x3TransformedSize(int64_t in, int64_t out) { return 16 * in * out; }
+
+void TransformConv3x3Weight(int64_t in, int64_t out, const float* weight, float* transformed) {
+  // The same for images of any size.
+  CheckedRows().transform_weight({1, 2, 2, in, out}, weight, transformed);
+}
+
 void Conv3x3Fused(int64_t images, int64_t height, int64_t width, int64_t in, int64_t out, const float* x,
                   const float* weight, const Conv3x3Output& output, float* result) {
+  float* const transformed = ThreadsWorkspace().transformed.Get(Conv3x3TransformedSize(in, out));
+  TransformConv3x3Weight(in, out, weight, transformed);
+  Conv3x3FusedTransformed(images, height, width, in, out, x, transformed, output, result);
+}
+
+void Conv3x3FusedTransformed(int64_t images, int64_t height, int64_t width, int64_t in, int64_t out, const float* x,
+                             const float* transformed, const Conv3x3Output& output, float* result) {
   const Conv3x3Rows kernels = CheckedRows();
   const Conv3x3Shape shape{images, height, width, in, out};
   PRUNELAB_CHECK(output.channels % 8 == 0 && output.shift != nullptr) << output.channels << " channels";
   PRUNELAB_CHECK(output.position != nullptr ? output.channels >= out : output.channels == out)
       << out << " channels into " << output.channels;
-  float* const transformed = ThreadsWorkspace().transformed.Get(16 * in * out);
-  kernels.transform_weight(shape, weight, transformed);
   const int64_t rows = images * shape.tile_rows(), block = BlockRows(shape);
   // If the result is already in place, the convolution's output has its own memory.
   const bool apart = output.position != nullptr || output.addend == result;

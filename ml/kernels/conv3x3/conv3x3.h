@@ -54,6 +54,13 @@ void Conv3x3(int64_t images, int64_t height, int64_t width, int64_t in, int64_t 
 void Conv3x3Fused(int64_t images, int64_t height, int64_t width, int64_t in, int64_t out, const float* x,
                   const float* weight, const Conv3x3Output& output, float* result);
 
+// The same with weights that were transformed before: `transformed` has Conv3x3TransformedSize floats, which
+// TransformConv3x3Weight wrote, and begins at a multiple of 64 bytes.
+void Conv3x3FusedTransformed(int64_t images, int64_t height, int64_t width, int64_t in, int64_t out, const float* x,
+                             const float* transformed, const Conv3x3Output& output, float* result);
+int64_t Conv3x3TransformedSize(int64_t in, int64_t out);
+void TransformConv3x3Weight(int64_t in, int64_t out, const float* weight, float* transformed);
+
 // Its input gradient of dy [images, height, width, out], added to `addend` if that is not null, as dx [images, height,
 // width, in].
 void Conv3x3InputGradient(int64_t images, int64_t height, int64_t width, int64_t in, int64_t out, const float* dy,
