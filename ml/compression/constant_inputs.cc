@@ -54,7 +54,7 @@ at::Tensor Carried(const ChannelAnalysis& analysis, int input, int64_t carrier, 
 void FoldConstantInputs(WeightedNetwork& network, const ChannelLayout& layout) {
   const ChannelAnalysis analysis(network);
   std::vector<at::Tensor> kept;
-  if (!layout.IsPlain()) kept = KeptChannels(analysis, layout);
+  if (!layout.IsPlain()) kept = KeptChannels(analysis, layout, ReadConstants::kGo);
   NetworkRewriter rewriter(network);
   for (int i = 0; i < analysis.info.network().node_size(); ++i) {
     const Node& node = analysis.info.node(i);

@@ -11,7 +11,7 @@ using Kind = ChannelRelation::Kind;
 
 class Chains {
  public:
-  Chains(const ChannelAnalysis& analysis, const ChannelLayout& layout)
+  Chains(const ChannelAnalysis& analysis, const ChannelLayout& layout, ReadConstants constants)
       : a_(analysis), layout_(layout), size_(a_.info.network().node_size()) {
     for (int i = 0; i < size_; ++i) {
       parent_.push_back(i);
@@ -27,6 +27,7 @@ class Chains {
       if (i != Root(i)) Mark(i, kept_[i]);
       if (full_[Root(i)] && (a_.AnyKept(i) || a_.info.IsOutput(i))) kept_[Root(i)] = at::ones_like(kept_[i]);
     }
+    for (int i = 0; i < size_ && constants == ReadConstants::kStay; ++i) KeepReadConstants(i);
     for (int i = 0; i < size_; ++i) {
       // What is put together of several inputs has the width that they have.
       const bool is_joined = a_.relations[i].kind == Kind::kMapped && a_.info.inputs(i).size() > 1;
@@ -72,6 +73,14 @@ class Chains {
       if (inputs.size() > 1 && !a_.Contributes(i, k)) continue;
       if (!a_.carries_stream[inputs[k]]) parent_[Root(i)] = Root(inputs[k]);
     }
+  }
+
+  void KeepReadConstants(int i) {
+    if (a_.relations[i].kind != Kind::kMixed || a_.relations[i].groups > 1 || !a_.AnyKept(i)) return;
+    const int input = a_.info.inputs(i)[0];
+    if (a_.carries_stream[input]) return;
+    const at::Tensor differs = a_.constants[input].values.flatten(1).ne(0).any(1) & a_.live[input].logical_not();
+    if (differs.any().item<bool>()) Mark(input, a_.ReadFrom(i, 0, at::ones_like(kept_[i])) & differs);
   }
 
   void Mark(int i, const at::Tensor& also) {
@@ -152,8 +161,9 @@ class Chains {
 
 }  // namespace
 
-std::vector<at::Tensor> KeptChannels(const ChannelAnalysis& analysis, const ChannelLayout& layout) {
-  return Chains(analysis, layout).Kept();
+std::vector<at::Tensor> KeptChannels(const ChannelAnalysis& analysis, const ChannelLayout& layout,
+                                     ReadConstants constants) {
+  return Chains(analysis, layout, constants).Kept();
 }
 
 }  // namespace prunelab

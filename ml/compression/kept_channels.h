@@ -21,6 +21,11 @@ namespace prunelab {
 //
 // `layout`: dead channels, lowest first, are kept until the number of channels is a multiple of what it says or all are
 // kept, and where it asks for full streams, what is added to one keeps all channels.
-std::vector<at::Tensor> KeptChannels(const ChannelAnalysis& analysis, const ChannelLayout& layout);
+//
+// `constants`: whether the constants stay, too, that convolutions of one group still meet with weights other than zero.
+// Before these are folded (constant_inputs.h), they do not.
+enum class ReadConstants { kGo, kStay };
+std::vector<at::Tensor> KeptChannels(const ChannelAnalysis& analysis, const ChannelLayout& layout,
+                                     ReadConstants constants);
 
 }  // namespace prunelab

@@ -15,7 +15,7 @@ namespace {
 class Shrinker {
  public:
   Shrinker(WeightedNetwork& network, const ChannelLayout& layout)
-      : network_(network), a_(network), kept_(KeptChannels(a_, layout)), rewriter_(network) {
+      : network_(network), a_(network), kept_(KeptChannels(a_, layout, ReadConstants::kStay)), rewriter_(network) {
     FindRead();
   }
 
