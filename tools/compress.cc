@@ -79,6 +79,7 @@ DEFINE_bool(latency, true, "Measure latencies.");
 namespace prunelab {
 namespace {
 
+constexpr int64_t kRuns = 50;
 const auto& kStreams = *new std::map<std::string, Streams>{
     {"scattered", Streams::kScattered}, {"full", Streams::kFull}, {"convolved", Streams::kConvolved}};
 
@@ -129,6 +130,7 @@ absl::Status CheckFlags() {
     return refuse("--python goes with --for=onnxruntime or openvino");
   }
   if (FLAGS_batch_size < 1) return refuse("--batch_size=", FLAGS_batch_size, ": must be at least 1");
+  if (!FLAGS_for.empty() && !FLAGS_latency) return refuse("--latency=false does not go with --for, which measures");
   if (FLAGS_calibration_images < 1) {
     return refuse("--calibration_images=", FLAGS_calibration_images, ": must be at least 1");
   }
@@ -221,9 +223,16 @@ int64_t FileBytes(const WeightedNetwork& network) {
 // Exact removal as `options` say; their layout is ignored if it would make the file larger than the checkpoint's.
 std::vector<PassSaving> RemoveExactly(WeightedNetwork& network, CompressionOptions options) {
   const WeightedNetwork before = network;
-  std::vector<PassSaving> savings = Compress(network, options);
+  ChannelLayout used;
+  std::vector<PassSaving> savings = Compress(network, options, &used);
+  if (!(used == options.layout)) {
+    std::cout << "the layout is: " << used.Text() << ", because with " << options.layout.Text()
+              << " the network would be larger than it was\n\n";
+  }
   struct stat info = {};
-  if (options.layout.IsPlain() || stat(UserPath(FLAGS_checkpoint).c_str(), &info) != 0) return savings;
+  // What --for has found to be the fastest is taken, and the weights of an ONNX file may be in other files.
+  if (!FLAGS_for.empty() || !absl::EndsWith(FLAGS_checkpoint, ".safetensors")) return savings;
+  if (used.IsPlain() || stat(UserPath(FLAGS_checkpoint).c_str(), &info) != 0) return savings;
   const int64_t rounded_bytes = FileBytes(network);
   if (rounded_bytes <= info.st_size) return savings;
   WeightedNetwork plain = before;
@@ -276,7 +285,9 @@ NetworkTimer Timer() {
   options.batch_size = FLAGS_batch_size;
   options.seconds = FLAGS_seconds;
   if (FLAGS_for == "here") return TimerHere(options);
-  return EngineTimer({FLAGS_for, FLAGS_python, at::get_num_threads()}, options);
+  // A name without a folder is looked up on the PATH.
+  const std::string python = absl::StrContains(FLAGS_python, "/") ? UserPath(FLAGS_python) : FLAGS_python;
+  return EngineTimer({FLAGS_for, python, at::get_num_threads()}, options);
 }
 
 // That of --round and --streams, or the one that --for finds to be the fastest, which is said.
@@ -332,7 +343,7 @@ absl::Status SaySizesAndLatencies(const WeightedNetwork& before, const WeightedN
     return absl::OkStatus();
   };
   if (FLAGS_latency && FLAGS_for.empty()) {
-    for (const int64_t batch : {1, 64}) PRUNELAB_RETURN_IF_ERROR(time("", batch, TimerHere({batch})));
+    for (const int64_t batch : {1, 64}) PRUNELAB_RETURN_IF_ERROR(time("", batch, TimerHere({batch, kRuns})));
   } else if (FLAGS_latency) {
     PRUNELAB_RETURN_IF_ERROR(
         time(FLAGS_for == "here" ? "" : absl::StrCat("in ", FLAGS_for, " "), FLAGS_batch_size, Timer()));

@@ -132,12 +132,12 @@ TEST(CompressToolTest, TheFastestLayoutHere) {
   EXPECT_THAT(result.out, Not(HasSubstr("at batch 64")));
 }
 
-// An onnxruntime that has only what is asked for, and is twice as slow for files with more than one Gather: what it is
-// given must be networks, threads and images as asked for.
+// An onnxruntime that has only what is asked for, and is four times as slow for files with a Gather: what it is given
+// must be networks, threads and images as asked for.
 constexpr char kEngine[] = R"(
 import os, time
 class SessionOptions: pass
-class Input: shape = ["batch", 1, 8, 8]
+class Input: name, shape = "images", ["batch", 1, 8, 8]
 class InferenceSession:
     def __init__(self, path, options, providers):
         self.scatters = open(path, "rb").read().count(b"Gather")
@@ -254,6 +254,7 @@ TEST(CompressToolTest, BadInputIsRefusedByName) {
   EXPECT_THAT(refusal(good, {"--for=here", "--streams=full"}), HasSubstr("--streams does not go with --for"));
   EXPECT_THAT(refusal(good, {"--streams=wide"}), HasSubstr("must be scattered, full or convolved"));
   EXPECT_THAT(refusal(good, {"--for=here", "--seconds=0"}), HasSubstr("--seconds=0: must be above 0"));
+  EXPECT_THAT(refusal(good, {"--for=here"}), HasSubstr("--latency=false does not go with --for"));
   EXPECT_THAT(refusal(good, {"--batch_size=4"}), HasSubstr("--batch_size goes with --for"));
   EXPECT_THAT(refusal(good, {"--for=here", "--python=python3"}), HasSubstr("--for=onnxruntime or openvino"));
   EXPECT_THAT(refusal(good, {"--for=here", "--batch_size=0"}), HasSubstr("must be at least 1"));

@@ -22,7 +22,8 @@ def onnxruntime_caller(path, threads):
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return session.get_inputs()[0], lambda images: session.run(None, {"images": images})
+    given = session.get_inputs()[0]
+    return given, lambda images: session.run(None, {given.name: images})
 
 
 def openvino_caller(path, threads):

@@ -3,7 +3,10 @@
 #include <poll.h>
 #include <stdlib.h>
 
+#include <cerrno>
+#include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <sstream>
 #include <system_error>
@@ -14,7 +17,8 @@
 #include "experiments/sweep/worker_process.h"
 #include "ml/base/files.h"
 #include "ml/base/status_macros.h"
-#include "ml/compression/fold_batch_norm.h"
+#include "ml/base/stop_signals.h"
+#include "ml/base/with_prefix.h"
 #include "ml/compression/onnx_export.h"
 #include "tools/engine_latency.h"
 
@@ -28,7 +32,9 @@ class TemporaryFolder {
     const char* parent = std::getenv("TMPDIR");
     std::string path = absl::StrCat(parent != nullptr && *parent != '\0' ? parent : "/tmp", "/prunelab-XXXXXX");
     if (mkdtemp(path.data()) == nullptr) {
-      return absl::FailedPreconditionError(absl::StrCat(path, ": no folder can be made there; TMPDIR names another"));
+      const int error = errno;
+      return absl::FailedPreconditionError(
+          absl::StrCat(path, ": no such folder can be made: ", std::strerror(error), "; TMPDIR names another place"));
     }
     return TemporaryFolder(std::move(path));
   }
@@ -44,14 +50,34 @@ class TemporaryFolder {
   std::string path_;
 };
 
+volatile std::sig_atomic_t stopped = 0;
+
+// While it lives, signals that end the program let it remove its folder first.
+class NoticedStops {
+ public:
+  NoticedStops() {
+    stopped = 0;
+    HandleStopSignals([](int signal) { stopped = signal; });
+  }
+  ~NoticedStops() { ResetStopSignals(); }
+  NoticedStops(const NoticedStops&) = delete;
+  NoticedStops& operator=(const NoticedStops&) = delete;
+};
+
 // The lines that a command writes to its standard output.
 absl::StatusOr<std::vector<std::string>> LinesOf(const std::vector<std::string>& command, const std::string& what) {
-  PRUNELAB_ASSIGN_OR_RETURN(WorkerProcess process, WorkerProcess::Start(command, {}, {}, ""));
+  absl::StatusOr<WorkerProcess> started = WorkerProcess::Start(command, {}, {}, "");
+  if (!started.ok()) return WithPrefix(what, started.status());
+  WorkerProcess process = *std::move(started);
   std::vector<std::string> lines;
   for (;;) {
     const bool ended = process.Ended();
     for (std::string& line : process.ReadLines()) lines.push_back(std::move(line));
     if (ended) break;
+    if (stopped != 0) {
+      process.Signal(SIGKILL);
+      return absl::CancelledError(absl::StrCat("stopped by signal ", static_cast<int>(stopped)));
+    }
     struct pollfd files[2] = {{process.output(), POLLIN, 0}, {process.errors(), POLLIN, 0}};
     poll(files, 2, /*milliseconds=*/50);
   }
@@ -64,6 +90,7 @@ absl::StatusOr<std::vector<std::string>> LinesOf(const std::vector<std::string>&
 NetworkTimer EngineTimer(const EngineOptions& engine, const TimerOptions& options) {
   return
       [engine, options](const std::vector<const WeightedNetwork*>& networks) -> absl::StatusOr<std::vector<Latency>> {
+        const NoticedStops stops;
         PRUNELAB_ASSIGN_OR_RETURN(const TemporaryFolder folder, TemporaryFolder::Make());
         std::vector<std::string> command = {"/usr/bin/env",
                                             engine.python,
@@ -75,10 +102,8 @@ NetworkTimer EngineTimer(const EngineOptions& engine, const TimerOptions& option
                                             absl::StrCat("--runs=", options.runs),
                                             absl::StrCat("--seconds=", options.seconds)};
         for (size_t i = 0; i < networks.size(); ++i) {
-          WeightedNetwork network = *networks[i];
-          FoldBatchNorm(network);
           command.push_back(absl::StrCat(folder.path(), "/", i, ".onnx"));
-          PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(command.back(), ToOnnx(network)));
+          PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(command.back(), ToOnnx(*networks[i])));
         }
         const std::string what = absl::StrCat("--for=", engine.engine, ": ", engine.python, " cannot time networks in ",
                                               engine.engine, " (--python names one that has it, with numpy)");

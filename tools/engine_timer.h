@@ -16,8 +16,9 @@ struct EngineOptions {
   int64_t threads = 1;
 };
 
-// The networks' ONNX files are written to a temporary folder, which is removed afterwards. Errors: FailedPrecondition,
-// if the Python cannot be run or lacks the engine, with its own last words.
+// Times the files that ToOnnx makes of the networks as they are; engines fold BN themselves where they can. The files
+// are written to a temporary folder, which is removed afterwards. Errors: FailedPrecondition, if the Python cannot be
+// run or lacks the engine, with its own last words.
 NetworkTimer EngineTimer(const EngineOptions& engine, const TimerOptions& options);
 
 }  // namespace prunelab

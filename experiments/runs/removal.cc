@@ -17,7 +17,6 @@
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/latency.h"
 #include "ml/execution/plan.h"
-#include "ml/execution/skipping_plan.h"
 #include "ml/pruning/pruning_strategy.h"
 #include "ml/regularizers/regularizer.h"
 #include "ml/training/agreement.h"
@@ -69,9 +68,8 @@ absl::Status WriteLatencies(Model dense, Model removed, const std::string& folde
   constexpr int64_t kRuns = 10;
   constexpr double kSeconds = 2;
   nlohmann::ordered_json json;
-  SkippingPlan plan;
   for (const int64_t batch : {1, 64}) {
-    const std::vector<Latency> latencies = MeasureLatencies({&dense, &removed}, plan, batch, kRuns, kSeconds);
+    const std::vector<Latency> latencies = MeasureLatencies({&dense, &removed}, batch, kRuns, kSeconds);
     for (const auto& [name, latency] : {std::pair("dense", latencies[0]), std::pair("removed", latencies[1])}) {
       json[absl::StrCat("latency_", batch, "_", name)] = latency.median;
       json[absl::StrCat("latency_", batch, "_", name, "_spread")] = latency.spread();

@@ -52,6 +52,17 @@ struct ChannelLayout {
     }
     return all == Widths();
   }
+  // The same with scatters in the place of 1x1 convolutions.
+  ChannelLayout WithoutConvolutions() const {
+    ChannelLayout layout = *this;
+    const auto scatter = [](Widths& widths) {
+      if (widths.streams == Streams::kConvolved) widths.streams = Streams::kScattered;
+    };
+    scatter(layout.all);
+    for (auto& [pixels, widths] : layout.by_pixels) scatter(widths);
+    return layout;
+  }
+  bool operator==(const ChannelLayout& other) const { return all == other.all && by_pixels == other.by_pixels; }
   // "live channels", or "multiples of 8, full streams; at 1024 pixels live channels".
   std::string Text() const {
     std::string text = all.Text();

@@ -99,20 +99,22 @@ absl::StatusOr<WeightedNetwork> ApplyMasks(const NetworkInfo& info, const std::m
   return network;
 }
 
-std::vector<PassSaving> Compress(WeightedNetwork& network, const CompressionOptions& options) {
+std::vector<PassSaving> Compress(WeightedNetwork& network, const CompressionOptions& options, ChannelLayout* used) {
   PRUNELAB_CHECK(options.layout.all.multiple >= 1) << "multiple " << options.layout.all.multiple;
   for (const auto& [pixels, widths] : options.layout.by_pixels) {
     PRUNELAB_CHECK(widths.multiple >= 1) << "multiple " << widths.multiple << " for " << pixels << " pixels";
   }
   const WeightedNetwork before = network;
   const Size size_before = SizeOf(before);
+  if (used != nullptr) *used = options.layout;
   std::vector<PassSaving> savings = RunPasses(network, options);
   if (!IsLarger(SizeOf(network), size_before)) return savings;
   network = before;
-  CompressionOptions less = options;
   if (!options.layout.IsPlain()) {
-    less.layout = {};
-    return Compress(network, less);
+    CompressionOptions less = options;
+    less.layout = options.layout.WithoutConvolutions();
+    if (less.layout == options.layout) less.layout = {};
+    return Compress(network, less, used);
   }
   if (!options.fold_batch_norm) return {};
   FoldBatchNorm(network);

@@ -9,7 +9,7 @@
 //   dead blocks       dead_blocks.h        sums with nothing in them, nodes that nobody needs
 //   constant inputs   constant_inputs.h    what dead filters send on becomes biases and stored constants
 //   shrink            shrink.h             convolutions, BN and linear layers lose dead channels
-//   placing           placing_convolutions.h  scatters become 1x1 convolutions, if asked for
+//   placing           placing_convolutions.h  if asked for, at the very end: scatters become 1x1 convolutions
 //   batch norm        fold_batch_norm.h    if asked for: BN goes into convolutions
 //
 // The result is never larger than the input, in parameters (including stored constants) or in multiply-accumulates: if
@@ -28,7 +28,8 @@ namespace prunelab {
 
 struct CompressionOptions {
   bool fold_batch_norm = false;  // for inference only
-  // If the network became larger than it was, it gets the fewest channels instead.
+  // If the network became larger than it was, streams are scattered instead of convolved, and if that is not enough, it
+  // gets the fewest channels.
   ChannelLayout layout;
 };
 
@@ -47,6 +48,8 @@ struct PassSaving {
 absl::StatusOr<WeightedNetwork> ApplyMasks(const NetworkInfo& info, const std::map<std::string, at::Tensor>& tensors,
                                            const std::map<std::string, at::Tensor>& masks);
 
-std::vector<PassSaving> Compress(WeightedNetwork& network, const CompressionOptions& options);
+// `used`: if not null, gets the layout that the network has, which is the options' unless it became too large.
+std::vector<PassSaving> Compress(WeightedNetwork& network, const CompressionOptions& options,
+                                 ChannelLayout* used = nullptr);
 
 }  // namespace prunelab

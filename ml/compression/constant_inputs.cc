@@ -29,12 +29,17 @@ at::Tensor Folded(const ChannelAnalysis& analysis, int i) {
 }
 
 // The largest constant of node `input` among the channels that stay, which can carry what all constants bring; -1 if
-// there is none that is the same at every pixel.
+// there is none that is the same at every pixel, or if it is so small beside the others that its own rounding would
+// count.
 int64_t Carrier(const ChannelAnalysis& analysis, int input, const at::Tensor& kept) {
   const at::Tensor usable = kept & analysis.IsEven(input);
   if (!usable.any().item<bool>()) return -1;
   const at::Tensor pixels = analysis.constants[input].values.flatten(1).select(1, 0);
-  return pixels.abs().masked_fill(usable.logical_not(), 0).argmax().item<int64_t>();
+  constexpr double kMostTimes = 4;
+  const at::Tensor sizes = pixels.abs().masked_fill(analysis.live[input], 0);
+  const int64_t carrier = sizes.masked_fill(usable.logical_not(), 0).argmax().item<int64_t>();
+  const bool enough = sizes.max().item<double>() <= kMostTimes * sizes[carrier].item<double>();
+  return enough ? carrier : -1;
 }
 
 // The weights [out, in, height, width] of a convolution whose constant inputs, those that `meets` marks, have all been

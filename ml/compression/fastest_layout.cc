@@ -9,7 +9,6 @@
 #include "ml/base/check.h"
 #include "ml/base/status_macros.h"
 #include "ml/compression/compressed_model.h"
-#include "ml/execution/skipping_plan.h"
 #include "ml/network/operator.h"
 
 namespace prunelab {
@@ -90,10 +89,11 @@ class Search {
       WeightedNetwork removed = network_;
       CompressionOptions options = options_;
       options.layout = layout;
-      Compress(removed, options);
+      ChannelLayout used;
+      Compress(removed, options, &used);
       if (!seen.insert(removed.network.SerializeAsString()).second) continue;
       const NetworkInfo info = removed.Info();
-      tried.push_back({layout, info.ParameterCount() + info.StoredConstantCount(), info.MacCount(), {}});
+      tried.push_back({used, info.ParameterCount() + info.StoredConstantCount(), info.MacCount(), {}});
       networks.push_back(std::move(removed));
     }
     std::vector<const WeightedNetwork*> pointers;
@@ -117,8 +117,7 @@ NetworkTimer TimerHere(const TimerOptions& options) {
     for (const WeightedNetwork* network : networks) models.push_back(ToInferenceModel(*network, at::kCPU));
     std::vector<Model*> pointers;
     for (Model& model : models) pointers.push_back(&model);
-    SkippingPlan plan;
-    return MeasureLatencies(pointers, plan, options.batch_size, options.runs, options.seconds);
+    return MeasureLatencies(pointers, options.batch_size, options.runs, options.seconds);
   };
 }
 

@@ -20,17 +20,17 @@
 
 namespace prunelab {
 
-// Times networks in turn, in the order given, each with BN folded.
+// Times networks in turn; returns the times in the networks' order.
 using NetworkTimer =
     std::function<absl::StatusOr<std::vector<Latency>>(const std::vector<const WeightedNetwork*>& networks)>;
 
 struct TimerOptions {
   int64_t batch_size = 64;
-  int64_t runs = 200;  // of each network
-  double seconds = 6;  // for about all runs of a call together; three of each network are made in any case
+  int64_t runs = 1000;  // of each network at most
+  double seconds = 6;   // for about all runs of a call together; three of each network are made in any case
 };
 
-// By the skipping plan, on the CPU.
+// As Inference runs them (inference.h), on the CPU, with BN folded.
 NetworkTimer TimerHere(const TimerOptions& options);
 
 struct TriedLayout {

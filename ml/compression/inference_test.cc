@@ -66,6 +66,7 @@ TEST(InferenceTest, NetworksWithMasksOfAllKinds) {
     for (const Streams streams : {Streams::kScattered, Streams::kFull, Streams::kConvolved}) {
       SCOPED_TRACE(absl::StrCat("masks ", static_cast<int>(kind), ", streams ", static_cast<int>(streams)));
       Check(Masked(CreateResNetCifar(resnet, {}), kind), {{1, streams}, {}});
+      Check(Masked(CreateResNetCifar(resnet, {}), kind), {{8, streams}, {}});
       Check(Masked(CreateMobileNetV2(mobilenet, {}), kind), {{1, streams}, {}});
     }
   }

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <limits>
 
 namespace prunelab {
 namespace {
@@ -91,23 +92,33 @@ class Chains {
     changed_ = true;
   }
 
-  // Dead channels that are constants other than zero behind the chain come first: one of them can carry what constants
-  // bring to the convolution after it (constant_inputs.h).
   void RoundUp(int root, at::Tensor& kept, int64_t multiple) {
     const int64_t count = kept.sum().item<int64_t>();
     if (count == 0 || count % multiple == 0) return;
     const int64_t wanted = std::min(kept.numel(), (count / multiple + 1) * multiple);
-    const at::Tensor brings = at::zeros_like(kept);
+    // Live channels first, then those that bring most, then the lowest.
+    const at::Tensor order = Brought(root)
+                                 .masked_fill(kept, std::numeric_limits<double>::infinity())
+                                 .argsort(/*stable=*/true, 0, /*descending=*/true);
+    const at::Tensor dead = order.slice(0, count, wanted);
+    kept = kept.index_fill(0, dead, true);
+  }
+
+  // The size of the constants that the chain's channels bring to convolutions of one group, which alone can be carried
+  // by one of them. What grouped convolutions read, or write, stays in the channels' order: both sides must agree.
+  at::Tensor Brought(int root) const {
+    at::Tensor brought = at::zeros({kept_[root].numel()}, at::kDouble);
+    if (a_.relations[root].kind == Kind::kMixed && a_.relations[root].groups > 1) return brought;
     for (int i = root; i < size_; ++i) {
       if (Root(i) != root) continue;
       for (const int user : a_.info.users(i)) {
-        if (a_.relations[user].kind == Kind::kMixed) brings.logical_or_(a_.IsEven(i));
+        if (a_.relations[user].kind != Kind::kMixed) continue;
+        if (a_.relations[user].groups > 1) return at::zeros_like(brought);
+        const at::Tensor pixels = a_.constants[i].values.flatten(1).select(1, 0).abs();
+        brought = at::maximum(brought, pixels.masked_fill(a_.IsEven(i).logical_not(), 0));
       }
     }
-    const at::Tensor dead = at::cat({(kept.logical_not() & brings).nonzero(), (kept | brings).logical_not().nonzero()})
-                                .view(-1)
-                                .slice(0, 0, wanted - count);
-    kept = kept.index_fill(0, dead, true);
+    return brought;
   }
 
   void Close(int i) {

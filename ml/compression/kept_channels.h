@@ -19,8 +19,10 @@ namespace prunelab {
 // By node, bool [channels]: the channels that the node itself computes. A node that starts a residual stream computes
 // these and is widened afterwards. Nodes that are not needed at all keep none.
 //
-// `layout`: dead channels, lowest first, are kept until the number of channels is a multiple of what it says or all are
-// kept, and where it asks for full streams, what is added to one keeps all channels.
+// `layout`: dead channels are kept until the number of channels is a multiple of what it says or all are
+// kept, and where it asks for full streams, what is added to one keeps all channels. Of the dead ones those
+// come first whose constants are the largest: one of them can carry what constants bring to the convolution after it
+// (constant_inputs.h).
 //
 // `constants`: whether the constants stay, too, that convolutions of one group still meet with weights other than zero.
 // Before these are folded (constant_inputs.h), they do not.

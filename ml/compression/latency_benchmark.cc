@@ -29,7 +29,6 @@
 #include "ml/compression/fastest_layout.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/latency.h"
-#include "ml/execution/skipping_plan.h"
 #include "ml/execution/uniform_masks.h"
 #include "ml/models/model_builder.h"
 #include "ml/safetensors/safetensors.h"
@@ -94,10 +93,8 @@ absl::Status Main() {
   };
   PRUNELAB_RETURN_IF_ERROR(write(FLAGS_export, after));
   PRUNELAB_RETURN_IF_ERROR(write(FLAGS_export_dense, before));
-  SkippingPlan plan;
   constexpr double kSeconds = 120;
-  const std::vector<Latency> latencies =
-      MeasureLatencies({&before, &after}, plan, FLAGS_batch_size, FLAGS_runs, kSeconds);
+  const std::vector<Latency> latencies = MeasureLatencies({&before, &after}, FLAGS_batch_size, FLAGS_runs, kSeconds);
   std::cout << "batch " << FLAGS_batch_size << ", " << FLAGS_threads << " threads, " << latencies[0].runs
             << " runs in turn, BN folded, " << options.layout.Text() << "\n";
   const auto print = [](const char* name, const NetworkInfo& info, const Latency& latency) {

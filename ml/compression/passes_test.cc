@@ -215,6 +215,28 @@ TEST(ConstantInputsTest, AConstantThatStaysCarriesAllOfThem) {
   EXPECT_TRUE(Compress(network, options).empty());
 }
 
+TEST(ConstantInputsTest, ASmallConstantCarriesNone) {
+  NetworkWriter net;
+  net.Image(1, 7, 7, "x");
+  net.Conv("a", "x", {4, 1, 1, 0, true});
+  net.Conv("b", "a", {3, 3, 1, 1});
+  net.Conv("c", "b", {3, 3, 1, 1});
+  for (const double small : {1e-6, 0.3}) {
+    WeightedNetwork network = Random(Classified(net, "c"));
+    Kill(network, "a", {1, 2});
+    Set(network, "a.bias", {0, 1, small, 0});
+    // Channel 1 goes, as if another layer had asked for that.
+    ChannelAnalysis analysis(network);
+    const ChannelLayout layout = {{3, Streams::kScattered}, {}};
+    const at::Tensor kept = KeptChannels(analysis, layout, ReadConstants::kGo)[analysis.info.Index("a")];
+    EXPECT_TRUE(kept[1].item<bool>()) << "the larger one stays";
+    EXPECT_FALSE(kept[2].item<bool>());
+    CheckExact(network, [&](WeightedNetwork& n) { FoldConstantInputs(n, layout); });
+    EXPECT_EQ(network.Info().StoredConstantCount(), 0);
+    EXPECT_EQ(network.Get("b", "weight").select(1, 2).abs().max().item<double>(), 0);
+  }
+}
+
 TEST(ConstantInputsTest, IntoTheLinearLayersBias) {
   NetworkWriter net;
   net.Image(1, 2, 2, "x");
@@ -326,17 +348,64 @@ TEST(ShrinkTest, ChannelsAreRoundedUpToAMultiple) {
   }
 }
 
-// A block as in a ResNet, whose second convolution and BN have lost filter 1, which BN's shift leaves a constant.
-WeightedNetwork BlockWithDeadFilters() {
-  WeightedNetwork network = Random(Block());
-  Kill(network, "conv2", {1});
-  return network;
+TEST(ShrinkTest, DepthwiseConvolutionsAreRoundedLikeTheirInputs) {
+  NetworkWriter net;
+  net.Image(1, 6, 6, "x");
+  net.Conv("expand", "x", {20, 1, 1, 0, true});
+  net.Relu("relu", "expand");
+  Conv2d& depthwise = *net.Append("depthwise", {"relu"})->mutable_conv2d();
+  depthwise.set_out_channels(20);
+  depthwise.set_padding(1);
+  depthwise.set_groups(20);
+  depthwise.set_bias(true);
+  net.Relu("relu2", "depthwise");
+  net.Conv("project", "relu2", {3, 1});
+  WeightedNetwork network = Random(Classified(net, "project"));
+  // Constants behind the first ReLU where the bias is above zero: every other one of the dead channels.
+  for (int64_t filter = 13; filter < 20; ++filter) {
+    Kill(network, "expand", {filter});
+    network.tensors.at("expand.bias")[filter] = filter % 2 == 0 ? 1 : -1;
+  }
+  CompressionOptions options;
+  options.layout.all.multiple = 16;
+  CheckExact(network, [&](WeightedNetwork& n) { Compress(n, options); });
+  EXPECT_EQ(network.Info().shape("expand").channels, 16);
+  EXPECT_EQ(network.Info().shape("depthwise").channels, 16);
 }
 
 int Count(const WeightedNetwork& network, Node::OpCase op) {
   int count = 0;
   for (const Node& node : network.network.node()) count += node.op_case() == op;
   return count;
+}
+
+TEST(CompressOptionsTest, SaysWhichLayoutItUsed) {
+  WeightedNetwork network = Random(Block());
+  Kill(network, "conv2", {1});
+  CompressionOptions options;
+  options.layout.all = {1, Streams::kConvolved};
+  ChannelLayout used;
+  Compress(network, options, &used);
+  EXPECT_TRUE(used == options.layout);
+  // Fifteen filters of two weights each, for which a placing convolution would have 240.
+  NetworkWriter net;
+  net.Image(1, 5, 5, "x");
+  net.Conv("stem", "x", {16, 3, 1, 1});
+  net.Conv("conv1", net.Relu("relu0", "stem"), {2, 1});
+  net.Conv("conv2", net.Relu("relu1", "conv1"), {16, 1});
+  net.Add("sum", {"conv2", "relu0"});
+  network = Random(Classified(net, "sum"));
+  Kill(network, "conv2", {1});
+  CheckExact(network, [&](WeightedNetwork& n) { Compress(n, options, &used); });
+  EXPECT_TRUE(used.IsPlain()) << used.Text();
+  EXPECT_EQ(Count(network, Node::kScatter), 1);
+}
+
+// A block as in a ResNet, whose second convolution and BN have lost filter 1, which BN's shift leaves a constant.
+WeightedNetwork BlockWithDeadFilters() {
+  WeightedNetwork network = Random(Block());
+  Kill(network, "conv2", {1});
+  return network;
 }
 
 TEST(PlacingTest, ScattersBecomeConvolutionsWithTheConstantsAsTheirBias) {

@@ -9,11 +9,12 @@
 #include "ml/base/steady_seconds.h"
 #include "ml/execution/device_arithmetic.h"
 #include "ml/execution/prepared_values.h"
+#include "ml/execution/skipping_plan.h"
 #include "ml/statistics/summary.h"
 
 namespace prunelab {
 
-std::vector<Latency> MeasureLatencies(const std::vector<Model*>& models, Plan& plan, int64_t batch_size, int64_t runs,
+std::vector<Latency> MeasureLatencies(const std::vector<Model*>& models, int64_t batch_size, int64_t runs,
                                       double seconds) {
   PRUNELAB_CHECK(!models.empty() && batch_size >= 1 && runs >= 1)
       << models.size() << " models, " << batch_size << " images, " << runs << " runs";
@@ -27,8 +28,8 @@ std::vector<Latency> MeasureLatencies(const std::vector<Model*>& models, Plan& p
                                 .view({batch_size, shape.channels, shape.height, shape.width})
                                 .to(first.device(), first.dtype())
                                 .contiguous(at::MemoryFormat::ChannelsLast);
-  // As a program would run them, which changes no values: what models keep between calls is not made in each.
   std::vector<PreparedValues> prepared(models.size());
+  std::vector<SkippingPlan> plans(models.size());
   std::vector<ForwardOptions> options(models.size());
   for (size_t i = 0; i < models.size(); ++i) options[i].prepared = &prepared[i];
   std::vector<std::vector<double>> times(models.size());
@@ -37,7 +38,7 @@ std::vector<Latency> MeasureLatencies(const std::vector<Model*>& models, Plan& p
     for (size_t i = 0; i < models.size(); ++i) {
       const double start = SteadySeconds();
       // Reading a logit synchronizes with a GPU.
-      plan.Forward(*models[i], images, options[i]).logits.view(-1)[0].item();
+      plans[i].Forward(*models[i], images, options[i]).logits.view(-1)[0].item();
       const double taken = SteadySeconds() - start;
       if (turn < 0) continue;
       times[i].push_back(taken);

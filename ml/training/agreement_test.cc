@@ -72,8 +72,7 @@ TEST(AgreementTest, OnDataBatchByBatch) {
 
 TEST(LatencyTest, AtLeastThreeRunsOfEach) {
   Model a = Identity(), b = Identity();
-  ReferencePlan plan;
-  const std::vector<Latency> many = MeasureLatencies({&a, &b}, plan, 4, 12, 10);
+  const std::vector<Latency> many = MeasureLatencies({&a, &b}, 4, 12, 10);
   ASSERT_EQ(many.size(), 2u);
   for (const Latency& latency : many) {
     EXPECT_EQ(latency.runs, 12);
@@ -81,7 +80,7 @@ TEST(LatencyTest, AtLeastThreeRunsOfEach) {
     EXPECT_GE(latency.median, latency.first_quartile);
     EXPECT_GE(latency.third_quartile, latency.median);
   }
-  EXPECT_EQ(MeasureLatencies({&a}, plan, 1, 12, 0)[0].runs, 3);
+  EXPECT_EQ(MeasureLatencies({&a}, 1, 12, 0)[0].runs, 3);
 }
 
 }  // namespace
