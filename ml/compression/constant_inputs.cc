@@ -28,11 +28,19 @@ at::Tensor Folded(const ChannelAnalysis& analysis, int i) {
   return groups == 1 || each_loses ? constant : at::zeros_like(constant);
 }
 
-// The largest constant of node `input` among the channels that stay, which can carry what all constants bring; -1 if
-// there is none that is the same at every pixel, or if it is so small beside the others that its own rounding would
-// count.
-int64_t Carrier(const ChannelAnalysis& analysis, int input, const at::Tensor& kept) {
-  const at::Tensor usable = kept & analysis.IsEven(input);
+// The largest constant input of convolution i among those that stay (`kept`, by node), which can carry what all of them
+// bring. -1 where that is no picture and becomes a bias; if there is no such constant that is the same at every pixel;
+// or if it is so small beside the others that its own rounding would count.
+int64_t Carrier(const ChannelAnalysis& analysis, int i, const std::vector<at::Tensor>& kept) {
+  const at::Tensor& reached = analysis.reached[i].values;
+  if (analysis.relations[i].groups > 1 || reached.numel() <= reached.size(0) || !reached.ne(0).any().item<bool>()) {
+    return -1;
+  }
+  const int input = analysis.info.inputs(i)[0];
+  // Pictures differ from pixel to pixel where constants do not, too: at the border of a convolution that pads.
+  const at::Tensor zero = analysis.constants[input].values.flatten(1).eq(0).all(1);
+  if (!(analysis.live[input] | analysis.IsEven(input) | zero).all().item<bool>()) return -1;
+  const at::Tensor usable = kept[input] & analysis.IsEven(input);
   if (!usable.any().item<bool>()) return -1;
   const at::Tensor pixels = analysis.constants[input].values.flatten(1).select(1, 0);
   constexpr double kMostTimes = 4;
@@ -77,14 +85,7 @@ void FoldConstantInputs(WeightedNetwork& network, const ChannelLayout& layout) {
     if (weight.dim() == 4) meets = meets.unsqueeze(2).unsqueeze(3);
     if (!(weight.ne(0) & meets).any().item<bool>()) continue;
     const ChannelPictures& reached = analysis.reached[i];
-    const bool is_picture = reached.values.numel() > weight.size(0) && reached.values.ne(0).any().item<bool>();
-    // Pictures differ from pixel to pixel where constants do not, too: at the border of a convolution that pads.
-    const bool all_even =
-        (analysis.live[input] | analysis.IsEven(input) | analysis.constants[input].values.flatten(1).eq(0).all(1))
-            .all()
-            .item<bool>();
-    const bool can_carry = is_picture && all_even && groups == 1 && !kept.empty();
-    if (const int64_t carrier = can_carry ? Carrier(analysis, input, kept[input]) : -1; carrier >= 0) {
+    if (const int64_t carrier = kept.empty() ? -1 : Carrier(analysis, i, kept); carrier >= 0) {
       network.Set(node.name(), "weight", op.FromByOutput(Carried(analysis, input, carrier, weight, meets), groups));
       continue;
     }

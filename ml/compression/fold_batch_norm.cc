@@ -19,8 +19,6 @@ struct Before {
   std::vector<std::pair<int, std::vector<int64_t>>> constants;
 };
 
-bool IsReadOnce(const NetworkInfo& info, int i) { return info.users(i).size() == 1 && !info.IsOutput(i); }
-
 bool IsOwnConv(const NetworkInfo& info, int i) {
   const Node::OpCase op = info.node(i).op_case();
   return (op == Node::kConv2D || op == Node::kConvTranspose2D) && IsReadOnce(info, i);

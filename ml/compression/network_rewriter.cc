@@ -233,6 +233,8 @@ void NetworkRewriter::Finish() {
   network_.DropUnownedTensors();
 }
 
+bool IsReadOnce(const NetworkInfo& info, int i) { return info.users(i).size() == 1 && !info.IsOutput(i); }
+
 at::Tensor WhereTrue(const at::Tensor& flags) { return flags.nonzero().view(-1); }
 
 }  // namespace prunelab

@@ -80,6 +80,9 @@ class NetworkRewriter {
   int new_nodes_ = 0;
 };
 
+// Whether one node, and nothing else, reads the value of node `i`.
+bool IsReadOnce(const NetworkInfo& info, int i);
+
 // The indices of true entries in a bool vector, int64.
 at::Tensor WhereTrue(const at::Tensor& flags);
 

@@ -12,8 +12,6 @@
 namespace prunelab {
 namespace {
 
-bool IsReadOnce(const NetworkInfo& info, int i) { return info.users(i).size() == 1 && !info.IsOutput(i); }
-
 // The numbers by channel that a term of a sum adds to every pixel: those of a constant of one pixel, scattered or not,
 // that nothing else reads. Undefined for all other nodes.
 at::Tensor AddedEverywhere(const WeightedNetwork& network, const NetworkInfo& info, int term) {
