@@ -35,6 +35,13 @@ class ChannelAnalysis::Builder {
 
   void Backward(int i) {
     const std::vector<int>& inputs = a_.info.inputs(i);
+    // A quotient may be computed for a channel that nobody needs, where its divisor has that channel for others, or all
+    // keep a width. If what that divisor is made of were gone, it would divide by zero, and a reader's weights of zero
+    // would make NaN of it.
+    const Node& node = a_.info.node(i);
+    if (node.op_case() == Node::kArithmetic && node.arithmetic().function() == Arithmetic::DIVIDE && a_.AnyKept(i)) {
+      a_.needed[i] = a_.needed[i] | a_.live[i];
+    }
     for (size_t k = 0; k < inputs.size(); ++k) {
       a_.needed[inputs[k]] = a_.needed[inputs[k]] | a_.ReadFrom(i, k, a_.needed[i] & a_.live[i]);
     }

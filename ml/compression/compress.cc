@@ -3,10 +3,12 @@
 #include <ATen/ATen.h>
 
 #include <functional>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "ml/base/check.h"
+#include "ml/compression/channel_analysis.h"
 #include "ml/compression/constant_inputs.h"
 #include "ml/compression/constant_output.h"
 #include "ml/compression/dead_blocks.h"
@@ -36,6 +38,31 @@ PassSaving Saving(const char* pass, int round, const Size& before, const Size& a
   return {pass, round, before.nodes - after.nodes, before.parameters - after.parameters, before.macs - after.macs};
 }
 
+// The analysis of a network, made anew only if the network has changed since the last time.
+class Analyses {
+ public:
+  const ChannelAnalysis& Of(const WeightedNetwork& network) {
+    if (!analysis_ || !IsUnchanged(network)) {
+      analysis_.emplace(network);
+      of_ = network;  // its tensors are the same ones: passes put others in their places, and write to none
+    }
+    return *analysis_;
+  }
+
+ private:
+  bool IsUnchanged(const WeightedNetwork& network) const {
+    if (network.tensors.size() != of_.tensors.size()) return false;
+    for (const auto& [name, tensor] : network.tensors) {
+      const auto found = of_.tensors.find(name);
+      if (found == of_.tensors.end() || !found->second.is_same(tensor)) return false;
+    }
+    return network.network.SerializeAsString() == of_.network.SerializeAsString();
+  }
+
+  std::optional<ChannelAnalysis> analysis_;
+  WeightedNetwork of_;
+};
+
 constexpr char kFold[] = "batch norm";
 constexpr char kPlacing[] = "placing";
 
@@ -53,11 +80,12 @@ void RunPass(WeightedNetwork& network, const char* name, int round, const std::f
 // Repeats the passes until nothing changes, which takes at most about as many rounds as there are nodes. The function
 // is the same after every pass, so if two passes ever undid each other's work, the last network would still be right.
 std::vector<PassSaving> RunPasses(WeightedNetwork& network, const CompressionOptions& options) {
+  Analyses analyses;
   std::vector<std::pair<const char*, std::function<void(WeightedNetwork&)>>> passes = {
-      {"constant output", ReplaceConstantOutput},
-      {"dead blocks", DropDeadBlocks},
-      {"constant inputs", [&](WeightedNetwork& n) { FoldConstantInputs(n, options.layout); }},
-      {"shrink", [&](WeightedNetwork& n) { Shrink(n, options.layout); }},
+      {"constant output", [&](WeightedNetwork& n) { ReplaceConstantOutput(n, analyses.Of(n)); }},
+      {"dead blocks", [&](WeightedNetwork& n) { DropDeadBlocks(n, analyses.Of(n)); }},
+      {"constant inputs", [&](WeightedNetwork& n) { FoldConstantInputs(n, analyses.Of(n), options.layout); }},
+      {"shrink", [&](WeightedNetwork& n) { Shrink(n, analyses.Of(n), options.layout); }},
   };
   if (options.fold_batch_norm) passes.emplace_back(kFold, FoldBatchNorm);
   std::vector<PassSaving> savings;

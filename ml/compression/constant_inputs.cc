@@ -64,8 +64,7 @@ at::Tensor Carried(const ChannelAnalysis& analysis, int input, int64_t carrier, 
 
 }  // namespace
 
-void FoldConstantInputs(WeightedNetwork& network, const ChannelLayout& layout) {
-  const ChannelAnalysis analysis(network);
+void FoldConstantInputs(WeightedNetwork& network, const ChannelAnalysis& analysis, const ChannelLayout& layout) {
   std::vector<at::Tensor> kept;
   if (!layout.IsPlain()) kept = KeptChannels(analysis, layout, ReadConstants::kGo);
   NetworkRewriter rewriter(network);

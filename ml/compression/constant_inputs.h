@@ -15,11 +15,13 @@
 // computed anyway, and storing its contribution would only make the network larger.
 #pragma once
 
+#include "ml/compression/channel_analysis.h"
 #include "ml/compression/channel_layout.h"
 #include "ml/compression/weighted_network.h"
 
 namespace prunelab {
 
-void FoldConstantInputs(WeightedNetwork& network, const ChannelLayout& layout);
+// `analysis`: of the network as it is.
+void FoldConstantInputs(WeightedNetwork& network, const ChannelAnalysis& analysis, const ChannelLayout& layout);
 
 }  // namespace prunelab

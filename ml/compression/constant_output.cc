@@ -26,8 +26,7 @@ void StoreConstantOutputs(WeightedNetwork& network, const ChannelAnalysis& analy
 
 }  // namespace
 
-void ReplaceConstantOutput(WeightedNetwork& network) {
-  const ChannelAnalysis analysis(network);
+void ReplaceConstantOutput(WeightedNetwork& network, const ChannelAnalysis& analysis) {
   if (!network.network.output().empty()) {
     StoreConstantOutputs(network, analysis);
     return;

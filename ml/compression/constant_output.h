@@ -7,10 +7,12 @@
 // whether the others depend on the image or not.
 #pragma once
 
+#include "ml/compression/channel_analysis.h"
 #include "ml/compression/weighted_network.h"
 
 namespace prunelab {
 
-void ReplaceConstantOutput(WeightedNetwork& network);
+// `analysis`: of the network as it is.
+void ReplaceConstantOutput(WeightedNetwork& network, const ChannelAnalysis& analysis);
 
 }  // namespace prunelab

@@ -46,9 +46,8 @@ class Sums {
 
 }  // namespace
 
-void DropDeadBlocks(WeightedNetwork& network) {
+void DropDeadBlocks(WeightedNetwork& network, const ChannelAnalysis& analysis) {
   {
-    const ChannelAnalysis analysis(network);
     const Sums sums(analysis);
     NetworkRewriter rewriter(network);
     for (int i = 0; i < analysis.info.network().node_size(); ++i) {

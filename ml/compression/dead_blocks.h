@@ -7,11 +7,13 @@
 // The block's other nodes then have no consumer and are removed, too.
 #pragma once
 
+#include "ml/compression/channel_analysis.h"
 #include "ml/compression/weighted_network.h"
 
 namespace prunelab {
 
-void DropDeadBlocks(WeightedNetwork& network);
+// `analysis`: of the network as it is.
+void DropDeadBlocks(WeightedNetwork& network, const ChannelAnalysis& analysis);
 
 // Removes nodes that do not lead to an output; the image stays.
 void DropUnusedNodes(WeightedNetwork& network);

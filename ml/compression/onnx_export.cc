@@ -78,7 +78,7 @@ class Exporter {
 
   std::string OutputName(size_t k) const {
     const std::string name = info_.ResultName(k);
-    return k > 0 && (name == kInput || name == info_.ResultName(0)) ? absl::StrCat(name, ".result") : name;
+    return k > 0 && name == kInput ? absl::StrCat(name, ".result") : name;
   }
 
   // Whether a node's value is that of an output, as it is. The images are not, nor what has no batch.

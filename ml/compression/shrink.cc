@@ -14,8 +14,8 @@ namespace {
 
 class Shrinker {
  public:
-  Shrinker(WeightedNetwork& network, const ChannelLayout& layout)
-      : network_(network), a_(network), kept_(KeptChannels(a_, layout, ReadConstants::kStay)), rewriter_(network) {
+  Shrinker(WeightedNetwork& network, const ChannelAnalysis& analysis, const ChannelLayout& layout)
+      : network_(network), a_(analysis), kept_(KeptChannels(a_, layout, ReadConstants::kStay)), rewriter_(network) {
     FindRead();
   }
 
@@ -162,7 +162,7 @@ class Shrinker {
   }
 
   WeightedNetwork& network_;
-  const ChannelAnalysis a_;
+  const ChannelAnalysis& a_;
   const std::vector<at::Tensor> kept_;
   std::vector<at::Tensor> read_;  // bool [channels]
   NetworkRewriter rewriter_;
@@ -170,6 +170,8 @@ class Shrinker {
 
 }  // namespace
 
-void Shrink(WeightedNetwork& network, const ChannelLayout& layout) { Shrinker(network, layout).Run(); }
+void Shrink(WeightedNetwork& network, const ChannelAnalysis& analysis, const ChannelLayout& layout) {
+  Shrinker(network, analysis, layout).Run();
+}
 
 }  // namespace prunelab

@@ -9,11 +9,13 @@
 // before, so no convolution or linear layer here needs a constant input.
 #pragma once
 
+#include "ml/compression/channel_analysis.h"
 #include "ml/compression/channel_layout.h"
 #include "ml/compression/weighted_network.h"
 
 namespace prunelab {
 
-void Shrink(WeightedNetwork& network, const ChannelLayout& layout);
+// `analysis`: of the network as it is.
+void Shrink(WeightedNetwork& network, const ChannelAnalysis& analysis, const ChannelLayout& layout);
 
 }  // namespace prunelab

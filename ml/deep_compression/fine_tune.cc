@@ -67,8 +67,12 @@ absl::StatusOr<std::vector<double>> FineTuneCodebooks(Model& model, const std::m
                                                 " may help"));
       }
       sum += value * static_cast<double>(batch.labels.size(0));
-      const std::vector<at::Tensor> gradients = torch::autograd::grad({loss}, weights);
-      for (size_t k = 0; k < trained.size(); ++k) TakeStep(trained[k], gradients[k], options);
+      // A layer that does not lead to the logits, such as one of another output, has no gradient.
+      const std::vector<at::Tensor> gradients =
+          torch::autograd::grad({loss}, weights, {}, std::nullopt, /*create_graph=*/false, /*allow_unused=*/true);
+      for (size_t k = 0; k < trained.size(); ++k) {
+        if (gradients[k].defined()) TakeStep(trained[k], gradients[k], options);
+      }
     }
     losses.push_back(sum / static_cast<double>(train.size()));
   }

@@ -117,6 +117,24 @@ TEST(FineTuneTest, AStepIsAutogradsOnTheCodebook) {
   }
 }
 
+// As of another output, or of a node that nothing reads.
+TEST(FineTuneTest, ALayerThatDoesNotLeadToTheLogitsStaysAsItIs) {
+  NetworkWriter net;
+  const std::string x = net.Flatten("flat", net.Conv("conv", net.Image(1, 4, 4), {6, 3, 1, 1, /*bias=*/true}));
+  net.Linear("side", x, 3);
+  net.Linear("fc", x, 3);
+  Model model = Model::Create(*NetworkInfo::Create(net.Take()), at::kFloat, at::kCPU);
+  InitializeParameters(model, 1);
+  std::map<std::string, SharedWeights> layers = Share(model);
+  layers["side.weight"] = ShareWeights(model.Get("side.weight").detach().contiguous(), 4);
+  model.Get("side.weight").detach().copy_(ValuesOf(layers["side.weight"]));
+  const auto of = [&](const char* name) { return model.Get(name).detach().clone(); };
+  const at::Tensor side = of("side.weight"), fc = of("fc.weight");
+  ASSERT_TRUE(FineTuneCodebooks(model, layers, Pictures(40), Plain(), FineTuneOptions()).ok());
+  EXPECT_TRUE(at::equal(of("side.weight"), side));
+  EXPECT_FALSE(at::equal(of("fc.weight"), fc));
+}
+
 TEST(FineTuneTest, RepeatsAndStops) {
   Model first = SmallModel(), second = SmallModel();
   const std::map<std::string, SharedWeights> layers = Share(first);

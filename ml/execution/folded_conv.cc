@@ -66,6 +66,10 @@ class Constants {
   int64_t height_, width_;
 };
 
+// Whether nothing else is the value's memory, such as what dropout passes on in evaluation, a view, images that were
+// given, or a value that is kept. Called before the value is copied.
+bool IsAlone(const at::Tensor& value) { return value.use_count() == 1 && value.storage().use_count() == 1; }
+
 // Whether only the next step needs the value of `node`, so that its memory may be overwritten. Images must stay.
 bool MayTakeOver(const PlanBuilder& builder, int node) {
   const Node& producer = builder.network().node(node);
@@ -129,11 +133,13 @@ class FoldedConvStep : public Step {
 
     at::Tensor addend, to;
     if (unit_.other >= 0) {
-      addend = execution.values[unit_.other].tensor.contiguous(kChannelsLast);
+      const at::Tensor& value = execution.values[unit_.other].tensor;
+      const bool take_over = overwrite_addend_ && IsAlone(value);
+      addend = value.contiguous(kChannelsLast);
       PRUNELAB_CHECK(addend.sizes() == at::IntArrayRef({images, output.channels, height, width}))
           << name_ << ": shapes to add differ";
       output.addend = addend.const_data_ptr<float>();
-      if (overwrite_addend_) to = addend;
+      if (take_over) to = addend;
     }
     if (!to.defined()) to = at::empty({images, output.channels, height, width}, x.options(), kChannelsLast);
     const auto convolve = execution.options.prepared != nullptr ? &Conv3x3FusedTransformed : &Conv3x3Fused;

@@ -38,7 +38,7 @@ std::vector<Latency> MeasureLatencies(const std::vector<Model*>& models, int64_t
     for (size_t i = 0; i < models.size(); ++i) {
       const double start = SteadySeconds();
       // Reading a logit synchronizes with a GPU.
-      plans[i].Forward(*models[i], images, options[i]).logits.view(-1)[0].item();
+      plans[i].Forward(*models[i], images, options[i]).logits.flatten()[0].item();
       const double taken = SteadySeconds() - start;
       if (turn < 0) continue;
       times[i].push_back(taken);

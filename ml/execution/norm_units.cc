@@ -1,5 +1,7 @@
 #include "ml/execution/norm_units.h"
 
+#include <algorithm>
+
 namespace prunelab {
 
 std::vector<bool> DependOnImage(const NetworkInfo& info) {
@@ -24,6 +26,14 @@ bool IsClippedRelu(const Node& node) {
   return node.elementwise().function() == Elementwise::CLIP && node.elementwise().low() == 0;
 }
 
+// A sum may repeat one of its terms at each pixel.
+bool HaveOneShape(const NetworkInfo& info, const std::vector<int>& nodes) {
+  return std::all_of(nodes.begin(), nodes.end(), [&](int i) {
+    const NodeShape &shape = info.shape(i), &first = info.shape(nodes[0]);
+    return shape.channels == first.channels && shape.height == first.height && shape.width == first.width;
+  });
+}
+
 }  // namespace
 
 std::vector<NormUnit> FindNormUnits(const NetworkInfo& info, const std::set<std::string>& captured, bool ceilings,
@@ -40,7 +50,7 @@ std::vector<NormUnit> FindNormUnits(const NetworkInfo& info, const std::set<std:
     if (reader >= 0 && info.node(reader).op_case() == Node::kAdd && !taken[reader]) {
       const std::vector<int>& in = info.inputs(reader);
       const int other = in.size() == 2 && in[0] != in[1] ? (in[0] == i ? in[1] : in[0]) : -1;
-      if (other >= 0 && depends_on_image[other]) {
+      if (other >= 0 && depends_on_image[other] && HaveOneShape(info, {i, other, reader})) {
         unit.add = unit.output = reader;
         unit.other = other;
       }

@@ -10,6 +10,7 @@
 
 #include "ml/execution/bfloat16_plan.h"
 #include "ml/execution/fused_plan.h"
+#include "ml/execution/latency.h"
 #include "ml/execution/skipping_plan.h"
 #include "ml/execution/testing/plan_comparison.h"
 
@@ -93,6 +94,27 @@ TEST(ResultsTest, WhatIsCapturedIsReturnedBesides) {
   EXPECT_EQ(result.results[1].sizes(), at::IntArrayRef({2, 10}));
   EXPECT_EQ(model.info().ResultName(0), "logits");
   EXPECT_EQ(model.info().ResultName(1), "fc");
+}
+
+TEST(ResultsTest, NamesOfResultsDiffer) {
+  Network network;
+  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(R"(
+    node { name: "image" image { channels: 2 height: 3 width: 3 } }
+    node { name: "features" input: "image" flatten {} }
+    node { name: "logits" input: "features" linear { out_features: 2 } }
+    output: "features" output: "logits")",
+                                                            &network));
+  const NetworkInfo info = *NetworkInfo::Create(network);
+  EXPECT_EQ(info.ResultName(0), "logits");
+  EXPECT_EQ(info.ResultName(1), "logits.result");
+}
+
+// Such as a segmentation's, which is no row of logits.
+TEST(ResultsTest, ANetworkWhoseOutputIsAMapHasALatency) {
+  Model model = MakeModel(WithOutputs({"layer1.0.relu1"}));
+  const std::vector<Latency> latencies = MeasureLatencies({&model}, 2, 3, 1);
+  ASSERT_EQ(latencies.size(), 1);
+  EXPECT_GT(latencies[0].median, 0);
 }
 
 TEST(ResultsTest, AConstantIsReturnedForEachImage) {

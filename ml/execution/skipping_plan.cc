@@ -158,6 +158,11 @@ class UnitFinder {
         units_.folded_at[i] >= 0) {
       return false;
     }
+    // What the sum repeats at each pixel is not added in the convolution, unless it is a constant.
+    const auto is_as_large = [&](int j) {
+      return info_.shape(j).height == info_.shape(i).height && info_.shape(j).width == info_.shape(i).width;
+    };
+    if (!is_as_large(unit.output)) return false;
     int other = unit.other;
     std::vector<int> constants = unit.constants;
     int own = 0;
@@ -166,7 +171,7 @@ class UnitFinder {
         ++own;
       } else if (!depends_on_image_[j]) {
         constants.push_back(j);
-      } else if (other < 0 && whole) {
+      } else if (other < 0 && whole && is_as_large(j)) {
         other = j;
       } else {
         return false;

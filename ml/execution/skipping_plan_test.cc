@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "google/protobuf/text_format.h"
 #include "ml/execution/testing/plan_comparison.h"
 
@@ -180,7 +181,9 @@ void ExpectSameInference(const std::string& text) {
   double frequency = 0.3;
   for (const auto* list : {&model.parameters(), &model.buffers()}) {
     for (const NamedTensor& tensor : *list) {
-      tensor.tensor.detach().copy_(Values(tensor.tensor.sizes(), frequency += 0.01));
+      at::Tensor values = Values(tensor.tensor.sizes(), frequency += 0.01);
+      if (absl::EndsWith(tensor.name, "running_var")) values = values.abs() + 0.5;
+      tensor.tensor.detach().copy_(values);
       exact.Get(tensor.name).detach().copy_(tensor.tensor);
     }
   }
@@ -240,6 +243,36 @@ TEST(SkippingPlanTest, ConvolutionsWithoutBatchNormEqualTheReferencePlan) {
   // Two readers of one convolution, one of them another convolution of a ragged number of channels.
   ExpectSameInference(image + Conv3x3Node("a", "x", 12) + NodeOf("b", "input: 'a'", relu) + Conv3x3Node("c", "a", 12) +
                       NodeOf("d", "input: 'b' input: 'c'", add) + Tail("d"));
+}
+
+// In evaluation dropout passes on the tensor that it gets: that is one memory under two names. The maps are larger than
+// what a thread computes at once.
+TEST(SkippingPlanTest, WhatDropoutPassesOnIsNotWrittenOver) {
+  const std::string image = NodeOf("x", "", "image { channels: 16 height: 20 width: 34 }");
+  const std::string relu = "relu {}", add = "add {}", dropout = "dropout { probability: 0.5 }";
+  const std::string begin =
+      image + Conv3x3Node("a", "x", 16) + NodeOf("r", "input: 'a'", relu) + NodeOf("d", "input: 'r'", dropout);
+  ExpectSameInference(begin + Conv3x3Node("c", "d", 16) + NodeOf("s", "input: 'r' input: 'c'", add) + Tail("s"));
+  ExpectSameInference(begin + Conv3x3Node("c", "r", 16) + NodeOf("s", "input: 'd' input: 'c'", add) + Tail("s"));
+  ExpectSameInference(begin + Conv3x3Node("c", "x", 16) + NodeOf("s", "input: 'd' input: 'c'", add) +
+                      Conv3x3Node("e", "r", 16) + NodeOf("t", "input: 's' input: 'e'", add) + Tail("t"));
+  ExpectSameInference(image + NodeOf("d", "input: 'x'", dropout) + Conv3x3Node("c", "x", 16) +
+                      NodeOf("s", "input: 'd' input: 'c'", add) + Tail("s"));
+}
+
+// Such as the bias by global pooling of networks that play Go.
+TEST(SkippingPlanTest, SumsThatRepeatOneTermAtEachPixelEqualTheReferencePlan) {
+  const std::string image = kImage, add = "add {}", pool = "global_average_pool {}", norm = "batch_norm2d {}";
+  const std::string pooled = Conv3x3Node("b", "x", 16) + NodeOf("p", "input: 'b'", pool);
+  for (const char* terms : {"input: 'a' input: 'p'", "input: 'p' input: 'a'"}) {
+    ExpectSameInference(image + Conv3x3Node("a", "x", 16) + pooled + NodeOf("s", terms, add) + Tail("s"));
+  }
+  for (const char* terms : {"input: 'n' input: 'p'", "input: 'p' input: 'n'"}) {
+    ExpectSameInference(image + Conv3x3Node("a", "x", 16) + NodeOf("n", "input: 'a'", norm) + pooled +
+                        NodeOf("s", terms, add) + NodeOf("r", "input: 's'", "relu {}") + Tail("r"));
+  }
+  ExpectSameInference(image + Conv3x3Node("a", "x", 16) + pooled + NodeOf("n", "input: 'p'", norm) +
+                      NodeOf("s", "input: 'n' input: 'a'", add) + Tail("s"));
 }
 
 TEST(SkippingPlanTest, DepthwiseConvolutionsWithTheirClipEqualTheReferencePlan) {

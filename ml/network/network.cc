@@ -151,7 +151,11 @@ bool NetworkInfo::IsOutput(int index) const {
   return std::find(outputs_.begin(), outputs_.end(), index) != outputs_.end();
 }
 
-std::string NetworkInfo::ResultName(size_t k) const { return k == 0 ? "logits" : network_.node(outputs_[k]).name(); }
+std::string NetworkInfo::ResultName(size_t k) const {
+  if (k == 0) return "logits";
+  const std::string& name = network_.node(outputs_[k]).name();
+  return name == "logits" ? absl::StrCat(name, ".result") : name;
+}
 
 absl::Status NetworkInfo::CheckLogits() const {
   const NodeShape& shape = shapes_[outputs_[0]];
