@@ -26,8 +26,10 @@ std::string Cell(const std::vector<const RunResult*>& runs, const Measure& measu
   if (values.empty()) return "-";
   const int digits = measure.options().digits();
   const MeanAndDeviation summary = Summary(values);
-  if (!summary.deviation) return absl::StrFormat("%.*f", digits, summary.mean);
-  return absl::StrFormat("%.*f +- %.*f", digits, summary.mean, digits, *summary.deviation);
+  std::string text = absl::StrFormat("%.*f", digits, summary.mean);
+  if (summary.deviation) absl::StrAppend(&text, absl::StrFormat(" +- %.*f", digits, *summary.deviation));
+  if (values.size() != runs.size()) absl::StrAppend(&text, " (n = ", values.size(), ")");
+  return text;
 }
 
 }  // namespace

@@ -45,6 +45,7 @@ Analysis Analyse(const Ablation& ablation, const std::vector<RunResult>& results
                                    [&](const auto& term) { return term.first == result.arm; });
       comparison.diverged += own && result.status == "diverged";
     }
+    comparison.diverged_without_value = DivergedWithoutValue(comparison, results, arms);
     comparison.lost_below_chance = IsLostBelowChance(comparison, results, arms);
     any_diverged |= comparison.diverged > 0;
   }

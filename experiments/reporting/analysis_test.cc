@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
@@ -20,6 +22,7 @@
 namespace prunelab {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -272,6 +275,26 @@ TEST(AnalysisTest, EquivalencesAreCorrectedOverAllOfThem) {
   }
 }
 
+// A primary comparison's difference is tested at the full level; its equivalence belongs to the family of all.
+TEST(AnalysisTest, EquivalencesOfPrimaryComparisonsAreCorrectedToo) {
+  std::vector<RunResult> results;
+  Add(results, "a", kControl);
+  Add(results, "b", Plus(kControl, 0.02, 0.001));
+  for (const char* arm : {"c", "d"}) Add(results, arm, Plus(kControl, 0.0005, 0.0068));
+  const std::string text = R"(comparison { treatment: 'b' control: 'a' primary: 1 }
+                              comparison { treatment: 'c' control: 'a' primary: 2 margin: 0.005 })";
+  const std::vector<ArmFacts> facts = Facts({"a", "b", "c", "d"});
+  const ComparisonResult alone = Analyse(Parse(text), results, facts, nullptr).comparisons[1];
+  EXPECT_EQ(alone.judgement.verdict, "equivalent");
+  const double p = *alone.judgement.p_equivalence;
+  EXPECT_EQ(alone.judgement.p_equivalence_holm, p);
+  const std::string more = text + " comparison { treatment: 'd' control: 'a' margin: 0.005 }";
+  const ComparisonResult beside = Analyse(Parse(more), results, facts, nullptr).comparisons[1];
+  EXPECT_EQ(*beside.judgement.p_equivalence, p);
+  EXPECT_NEAR(beside.judgement.p_equivalence_holm, 2 * p, 1e-12);
+  EXPECT_EQ(beside.judgement.verdict, "no conclusion");
+}
+
 // A comparison of three pairs, or of different measures of sparsity, cannot be decided: it costs the others nothing.
 TEST(AnalysisTest, WhatCannotBeDecidedSpendsNothingOfTheLevel) {
   const std::vector<double> six(kControl.begin(), kControl.begin() + 6), three(kControl.begin(), kControl.begin() + 3);
@@ -481,6 +504,29 @@ TEST(AnalysisTest, DivergedRunsCountAsChanceAndAreLeftOutOfASecondAnalysis) {
   EXPECT_EQ(json[0]["without_diverged"]["verdict"], "better");
 }
 
+TEST(AnalysisTest, ADivergedRunThatCanCountAsNothingIsSaidToBeLeftOut) {
+  std::vector<RunResult> results;
+  Add(results, "a", kControl);
+  Add(results, "b", Plus(kControl, 0.02, 0.001));
+  for (RunResult& result : results) result.measures.set_live_filter_norm(result.arm == "a" ? 1 : 2);
+  for (const int lost : {14, 15}) {
+    results[lost].status = "diverged";
+    results[lost].measures.clear_test_top1();
+  }
+  results[14].measures.set_live_filter_norm(std::numeric_limits<float>::quiet_NaN());
+  std::vector<ArmFacts> facts = Facts({"a", "b"});
+  for (ArmFacts& arm : facts) arm.classes = std::nullopt;
+  const ComparisonResult unknown = Analyse(Parse(kOneComparison), results, facts, nullptr).comparisons[0];
+  EXPECT_EQ(unknown.judgement.pairs, 8);
+  EXPECT_THAT(unknown.sentence, HasSubstr("2 runs of its arms diverged and could not be counted, because the number of "
+                                          "classes, which gives chance, is not known here; without: "));
+  const std::string norms = "comparison { treatment: 'b' control: 'a' metric: LIVE_FILTER_NORM }";
+  const ComparisonResult measured = Analyse(Parse(norms), results, Facts({"a", "b"}), nullptr).comparisons[0];
+  EXPECT_EQ(measured.judgement.pairs, 9);
+  EXPECT_THAT(measured.sentence, HasSubstr("2 runs of its arms diverged and count as what it measured, but 1 of them "
+                                           "could not be counted, because nothing finite was measured; without: "));
+}
+
 // Chance has a loss of log(10) = 2.30; seed 5 of the control finished, with a larger one.
 TEST(AnalysisTest, ARunThatWasLostIsNeverBetterThanOneThatFinished) {
   const std::string of_loss = R"pb(comparison { treatment: "b" control: "a" metric: TEST_LOSS })pb";
@@ -582,6 +628,22 @@ TEST(AnalysisTest, SummariesAreSafeMarkdownAndLatex) {
   }
 }
 
+// A mean over fewer runs than the row's is labelled; so is how p came about.
+TEST(AnalysisTest, SummariesSayOverHowManyRunsAndByWhatCorrection) {
+  std::vector<RunResult> results;
+  Add(results, "a", kControl);
+  Add(results, "b", Plus(kControl, 0.02, 0.001));
+  results[3].measures.set_mean_abs_rho(0.25);
+  const Ablation ablation = Parse(kOneComparison);
+  const std::string text = SummaryMarkdown(ablation, Analyse(ablation, results, Facts({"a", "b"}), nullptr), {});
+  EXPECT_THAT(text, HasSubstr("0.2500 (n = 1)"));
+  EXPECT_THAT(text, Not(HasSubstr("(n = 10)")));
+  EXPECT_THAT(text, HasSubstr("the exact sign-flip test's, Holm over all comparisons;"));
+  const Ablation primary = Parse("comparison { treatment: 'b' control: 'a' primary: 1 }");
+  EXPECT_THAT(SummaryMarkdown(primary, Analyse(primary, results, Facts({"a", "b"}), nullptr), {}),
+              HasSubstr("the exact sign-flip test's; primary comparisons in their order, then Holm over all others;"));
+}
+
 TEST(AnalysisTest, PowerBeforeAnyRun) {
   const Ablation ablation = Parse(kOneComparison);
   EXPECT_THAT(PowerText(ablation, 3, {}, 0), HasSubstr("smallest adjusted p that a comparison can reach is 0.250"));
@@ -594,6 +656,11 @@ TEST(AnalysisTest, PowerBeforeAnyRun) {
   Add(results, "b", {0.80, 0.81, 0.82});
   EXPECT_THAT(PowerText(ablation, 10, results, 0.5), HasSubstr("1.00 points in 3 pairs that are done"));
   EXPECT_EQ(PowerText(Parse("name: 'x'"), 10, {}, 0), "");
+  const Ablation primary = Parse("comparison { treatment: 'b' control: 'a' primary: 1 }");
+  EXPECT_THAT(PowerText(primary, 5, {}, 0),
+              AllOf(HasSubstr("With 5 seeds the smallest p that a comparison can reach is 0.062"),
+                    HasSubstr("No primary comparison can come out better or worse, whatever the runs show. 6 seeds")));
+  EXPECT_THAT(PowerText(primary, 10, {}, 0), HasSubstr("Detectable: found with probability 0.8 at 0.05.\n"));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -20,6 +21,7 @@ struct ArmFacts {
   std::string name;
   std::optional<int64_t> classes;  // of the data: determines chance
   MaskKind masks = MaskKind::kUnknown;
+  std::map<std::string, int64_t> filters = {};  // by convolution, of the network that is trained, where it is known
 };
 
 // One analysis of one comparison.
@@ -64,6 +66,7 @@ struct ComparisonResult {
   std::vector<Manipulation> manipulations;
   bool added_later = false;                   // written down after the first run
   int64_t diverged = 0;                       // runs of its arms
+  int64_t diverged_without_value = 0;         // those that can count as nothing (DivergedWithoutValue)
   bool lost_below_chance = false;             // diverged runs count as the worst that finished, which is below chance
   std::string obstacle;                       // why no verdict can be given whatever the numbers are, or ""
   Judgement judgement;                        // diverged runs count as chance, or worse (judgement.h)

@@ -236,6 +236,19 @@ bool IsLostBelowChance(const ComparisonResult& comparison, const std::vector<Run
   return false;
 }
 
+int64_t DivergedWithoutValue(const ComparisonResult& comparison, const std::vector<RunResult>& results,
+                             const std::vector<ArmFacts>& arms) {
+  const std::vector<SeedValues> values = ValuesWithDiverged(comparison, results, arms);
+  int64_t without = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    without += std::count_if(results.begin(), results.end(), [&](const RunResult& result) {
+      return result.arm == comparison.terms[i].first && result.status == "diverged" &&
+             values[i].count(result.seed) == 0;
+    });
+  }
+  return without;
+}
+
 std::vector<Judgement> JudgeAll(const std::vector<ComparisonResult>& comparisons, const std::vector<RunResult>& results,
                                 const std::vector<ArmFacts>& arms, bool with_diverged) {
   std::vector<std::vector<SeedValues>> values;
@@ -246,7 +259,16 @@ std::vector<Judgement> JudgeAll(const std::vector<ComparisonResult>& comparisons
     judgements.push_back(Judge(comparison, values.back()));
     p.push_back(judgements.back().p_sign_flip);
   }
-  // First the primary ones in their order, each at the full level, as long as the one before came out different.
+  // Equivalences are a family of their own: all of them together, whether primary or not.
+  std::vector<bool> is_equivalent;
+  std::vector<double> p_equivalence;
+  for (size_t i = 0; i < comparisons.size(); ++i) {
+    is_equivalent.push_back(judgements[i].p_equivalence.has_value() && comparisons[i].obstacle.empty());
+    p_equivalence.push_back(judgements[i].p_equivalence.value_or(1));
+  }
+  const std::vector<HolmAdjusted> equivalence = HolmOfSome(p_equivalence, is_equivalent);
+  // Of differences first the primary ones in their order, each at the full level, as long as the one before came out
+  // different.
   std::vector<size_t> primary;
   for (size_t i = 0; i < comparisons.size(); ++i) {
     if (comparisons[i].primary > 0) primary.push_back(i);
@@ -255,21 +277,18 @@ std::vector<Judgement> JudgeAll(const std::vector<ComparisonResult>& comparisons
                    [&](size_t a, size_t b) { return comparisons[a].primary < comparisons[b].primary; });
   std::string closed_by;
   for (const size_t i : primary) {
-    Conclude(comparisons[i], values[i], {p[i], 1}, judgements[i].p_equivalence.value_or(1), closed_by, judgements[i]);
+    Conclude(comparisons[i], values[i], {p[i], 1}, equivalence[i].p, closed_by, judgements[i]);
     if (closed_by.empty() && !OpensTheGate(judgements[i])) closed_by = comparisons[i].title;
   }
-  // Then all others together, differences and equivalences.
-  std::vector<bool> differs, is_equivalent;
-  std::vector<double> p_equivalence;
+  // Then all others together.
+  std::vector<bool> differs;
   int64_t others = 0;
   for (size_t i = 0; i < comparisons.size(); ++i) {
     const bool other = comparisons[i].primary == 0;
     others += other && comparisons[i].obstacle.empty();
     differs.push_back(other && CanDecide(comparisons[i], judgements[i]));
-    is_equivalent.push_back(other && judgements[i].p_equivalence.has_value() && comparisons[i].obstacle.empty());
-    p_equivalence.push_back(judgements[i].p_equivalence.value_or(1));
   }
-  const std::vector<HolmAdjusted> holm = HolmOfSome(p, differs), equivalence = HolmOfSome(p_equivalence, is_equivalent);
+  const std::vector<HolmAdjusted> holm = HolmOfSome(p, differs);
   for (size_t i = 0; i < comparisons.size(); ++i) {
     if (comparisons[i].primary > 0) continue;
     Conclude(comparisons[i], values[i], holm[i], equivalence[i].p, closed_by, judgements[i]);

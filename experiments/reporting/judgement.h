@@ -36,6 +36,11 @@ std::vector<double> PairedDifferences(const ComparisonResult& comparison, const 
 std::vector<std::optional<double>> LostValues(const ComparisonResult& comparison, const std::vector<RunResult>& results,
                                               const std::vector<ArmFacts>& arms);
 
+// The diverged runs of the comparison's arms that no analysis has: LostValues has no value for them, or, of a measure
+// without chance, they measured nothing.
+int64_t DivergedWithoutValue(const ComparisonResult& comparison, const std::vector<RunResult>& results,
+                             const std::vector<ArmFacts>& arms);
+
 // Whether that is worse than chance in an arm which has a diverged run.
 bool IsLostBelowChance(const ComparisonResult& comparison, const std::vector<RunResult>& results,
                        const std::vector<ArmFacts>& arms);

@@ -86,21 +86,21 @@ std::string Curve(const Runs& runs, int64_t epochs, size_t column, int64_t point
   return text + "}";
 }
 
-// By a layer's name, the most filters of it that any run had live.
-std::map<std::string, int32_t> MostLive(const ReportRecords& records) {
-  std::map<std::string, int32_t> most;
-  for (const RunRecords& run : records.runs) {
-    std::vector<int32_t> own(run.epochs.layers.size(), 0);
-    for (size_t i = 0; i < run.epochs.live_filters.size(); ++i) {
-      int32_t& entry = own[i % own.size()];
-      entry = std::max(entry, run.epochs.live_filters[i]);
-    }
-    for (size_t layer = 0; layer < own.size(); ++layer) {
-      int32_t& entry = most[run.epochs.layers[layer]];
-      entry = std::max(entry, own[layer]);
+// How many filters each of these layers has: as its network says, or, where that is not known, the most of them that
+// any of the arm's runs had live.
+std::vector<int64_t> Widths(const ArmFacts& arm, const std::vector<std::string>& layers, const Runs& runs) {
+  std::vector<int64_t> widths(layers.size(), 0);
+  for (const RunRecords* run : runs) {
+    for (size_t i = 0; i < run->epochs.live_filters.size(); ++i) {
+      int64_t& width = widths[i % layers.size()];
+      width = std::max<int64_t>(width, run->epochs.live_filters[i]);
     }
   }
-  return most;
+  for (size_t layer = 0; layer < layers.size(); ++layer) {
+    const auto found = arm.filters.find(layers[layer]);
+    if (found != arm.filters.end()) widths[layer] = std::max(widths[layer], found->second);
+  }
+  return widths;
 }
 
 // A layer's live filters in these epochs: means over the runs that came so far.
@@ -114,7 +114,7 @@ std::string MeansOfLayer(const Runs& runs, size_t layer, const std::vector<size_
       sum += run->epochs.live_filters[epoch * run->epochs.layers.size() + layer];
       ++count;
     }
-    absl::StrAppend(&row, row.empty() ? "" : ",", absl::StrFormat("%.3g", sum / static_cast<double>(count)));
+    absl::StrAppend(&row, row.empty() ? "" : ",", absl::StrFormat("%.6g", sum / static_cast<double>(count)));
   }
   return row;
 }
@@ -139,7 +139,6 @@ std::string Curves(const ReportRecords& records, int64_t points) {
 }
 
 std::string LiveFilters(const ReportRecords& records, int64_t points) {
-  std::map<std::string, int32_t> most = MostLive(records);
   std::string text = "[";
   for (size_t a = 0; a < records.arms.size(); ++a) {
     Runs runs = DrawnRuns(records, records.arms[a].name);
@@ -155,12 +154,10 @@ std::string LiveFilters(const ReportRecords& records, int64_t points) {
       absl::StrAppend(&z, z.empty() ? "[" : ",[", row, "]");
     }
     Json head;
-    std::vector<int32_t> max;
-    for (const std::string& layer : layers) max.push_back(most[layer]);
     head["arm"] = a;
     head["x"] = shown;
     head["layers"] = layers;
-    head["max"] = max;
+    head["max"] = Widths(records.arms[a], layers, runs);
     std::string object = ForScript(head.dump(-1, ' ', false, Json::error_handler_t::replace));
     object.pop_back();
     absl::StrAppend(&text, text.size() > 1 ? "," : "", object, ",\"z\":[", z, "]}");

@@ -15,8 +15,9 @@ namespace prunelab {
 // "l" and "h" are left out if they are the same.
 std::string Curves(const ReportRecords& records, int64_t points);
 
-// Live filters by layer and epoch, means over an arm's finished seeds. "max" is the most that any run had live in a
-// layer of that name: its filters, where any run began dense.
+// Live filters by layer and epoch, means over those of an arm's finished seeds whose layers are the first one's. "max"
+// is how many filters the layer has, as its network says; where that is not known, the most that any of the arm's runs
+// had live.
 //   [{"arm": 0, "x": [epochs], "layers": [...], "max": [...], "z": [[by epoch] by layer]}, ...]
 std::string LiveFilters(const ReportRecords& records, int64_t points);
 

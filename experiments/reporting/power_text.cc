@@ -29,16 +29,24 @@ std::string PowerText(const Ablation& ablation, int64_t seeds, const std::vector
     absl::StrAppend(&text, primary, primary == 1 ? " primary comparison is" : " primary comparisons are",
                     " tested first, in their order, each at 0.05. ");
   }
-  absl::StrAppend(&text, "With ", SeedCount(seeds), " and Holm over ", others, primary > 0 ? " other" : "",
-                  others == 1 ? " comparison" : " comparisons",
-                  " the smallest adjusted p that a comparison can reach is ", PValueText(smallest), ".\n");
+  absl::StrAppend(&text, "With ", SeedCount(seeds));
+  if (others > 0) {
+    absl::StrAppend(&text, " and Holm over ", others, primary > 0 ? " other" : "",
+                    others == 1 ? " comparison" : " comparisons");
+  }
+  absl::StrAppend(&text, " the smallest ", others > 0 ? "adjusted " : "", "p that a comparison can reach is ",
+                  PValueText(smallest), ".\n");
   const bool primary_can = primary > 0 && SmallestSignFlipP(seeds) <= kAlpha;
   if (others > 0 && smallest > kAlpha) {
     absl::StrAppend(&text, "That is above 0.05: no ", primary > 0 ? "other " : "",
                     "comparison can come out better or worse, whatever the runs show. ", SeedsToReach(kAlpha / m),
                     " seeds are the least that can.\n");
-    if (!primary_can) return text;
   }
+  if (primary > 0 && !primary_can) {
+    absl::StrAppend(&text, "No primary comparison can come out better or worse, whatever the runs show. ",
+                    SeedsToReach(kAlpha), " seeds are the least that can.\n");
+  }
+  if (smallest > kAlpha && !primary_can) return text;
   std::vector<std::vector<std::string>> rows = {
       {"comparison", "metric", "detectable difference", "margin", "standard deviation of a difference"}};
   for (const ComparisonResult& comparison : wanted) {
@@ -62,8 +70,9 @@ std::string PowerText(const Ablation& ablation, int64_t seeds, const std::vector
          sd ? DistanceText(measure, *in_deviations * *sd) : absl::StrFormat("%.2f standard deviations", *in_deviations),
          DistanceText(measure, comparison.margin), sd ? source : "unknown: give --expected_sd"});
   }
-  absl::StrAppend(&text, "\n", Aligned(rows), "\nDetectable: found with probability 0.8 at 0.05 / ", m,
-                  " (the first place in Holm's order)", primary > 0 ? ", primary ones at 0.05" : "", ".\n");
+  absl::StrAppend(&text, "\n", Aligned(rows), "\nDetectable: found with probability 0.8 at 0.05",
+                  others > 0 ? absl::StrCat(" / ", m, " (the first place in Holm's order)") : "",
+                  others > 0 && primary > 0 ? ", primary ones at 0.05" : "", ".\n");
   return text;
 }
 

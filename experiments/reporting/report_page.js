@@ -119,7 +119,8 @@
                   text: (arm) => {
                     const own = arm.measures[m.column];
                     if (!own) return '';
-                    return shown(m, own[0]) + (own[1] ? ` \u00b1 ${shown(m, own[1])}` : '');
+                    return shown(m, own[0]) + (own[1] ? ` \u00b1 ${shown(m, own[1])}` : '') +
+                        (own[2] === arm.done ? '' : ` (n = ${own[2]})`);
                   },
                 })),
   ];
@@ -129,7 +130,9 @@
   const rows = data.results.rows.map((cells, index) => ({cells, index}));
   table(
       'runs', columns.map((name, i) => ({
-                            title: name.replace(/_/g, ' '),
+                            // What is shown in another unit than the file's has it in the heading.
+                            title: measures.has(name) && measures.get(name).scale !== 1 ? heading(measures.get(name)) :
+                                                                                        name.replace(/_/g, ' '),
                             key: name,
                             isText: name === 'arm' || name === 'status',
                             value: (row) => row.cells[i],
@@ -342,9 +345,10 @@
       return cell === '' ? null : Number(cell);
     };
     const ratio = measures.get(column).ratio;
-    if (ratio) return of(ratio[1]) ? of(ratio[0]) / of(ratio[1]) : null;
+    if (ratio) return of(ratio[1]) && of(ratio[0]) !== null ? of(ratio[0]) / of(ratio[1]) : null;
     return of(column);
   };
+  const scaled = (value, m) => (value === null ? null : value * m.scale);  // what is null is not drawn
   const tradeX = choose('tradeoff', 'Against', xs.map((c) => [c, heading(measures.get(c))]), () => redraw.tradeoff());
   const tradeY = choose('tradeoff', 'show', ys.map((c) => [c, heading(measures.get(c))]), () => redraw.tradeoff());
   redraw.tradeoff = plot('tradeoff', () => {
@@ -359,8 +363,8 @@
           data.results.rows.filter((cells) => cells[0] === arm.name && cells[columns.indexOf('status')] === 'done');
       if (runs.length > 1) {
         traces.push({
-          x: runs.map((cells) => cellOf(cells, mx.column) * mx.scale),
-          y: runs.map((cells) => cellOf(cells, my.column) * my.scale),
+          x: runs.map((cells) => scaled(cellOf(cells, mx.column), mx)),
+          y: runs.map((cells) => scaled(cellOf(cells, my.column), my)),
           text: runs.map((cells) => `seed ${cells[1]}`),
           mode: 'markers',
           type: 'scatter',

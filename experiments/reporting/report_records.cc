@@ -283,9 +283,9 @@ class ResultsReader {
       }
       const auto config = records_.configs.find(arm);
       if (config == records_.configs.end()) continue;
-      const auto example = std::find_if(records_.runs.begin() + static_cast<int64_t>(first), records_.runs.end(),
-                                        [](const RunRecords& run) { return run.result.status == "done"; });
-      DescribeArm(config->second, example == records_.runs.end() ? nullptr : &*example, &facts);
+      std::vector<const RunRecords*> runs;
+      for (size_t i = first; i < records_.runs.size(); ++i) runs.push_back(&records_.runs[i]);
+      DescribeArm(config->second, runs, &facts);
     }
   }
 
@@ -302,7 +302,8 @@ class ResultsReader {
       first.push_back(
           absl::StrCat(counts["diverged"], counts["diverged"] == 1 ? " run" : " runs",
                        " diverged: counted in the verdicts as chance, or as the worst run that finished where "
-                       "that is worse; left out of the arms' means."));
+                       "that is worse, and in measures without chance as what they measured; left out of the arms' "
+                       "means."));
     }
     for (std::string& note : NotesOnMixtures(records_.ablation, records_.runs)) Note(std::move(note));
     records_.notes.insert(records_.notes.begin(), first.begin(), first.end());

@@ -115,9 +115,16 @@ std::string Diverged(const ComparisonResult& comparison) {
   const char* as = !has_chance                    ? "what it measured"
                    : comparison.lost_below_chance ? "the worst of its runs that finished, which is worse than chance"
                                                   : "chance";
+  const int64_t without = comparison.diverged_without_value;
   std::string text =
-      absl::StrCat(" ", comparison.diverged, comparison.diverged == 1 ? " run" : " runs", " of its arms diverged and ",
-                   comparison.diverged == 1 ? "counts" : "count", " as ", as);
+      absl::StrCat(" ", comparison.diverged, comparison.diverged == 1 ? " run" : " runs", " of its arms diverged and ");
+  if (without < comparison.diverged) absl::StrAppend(&text, comparison.diverged == 1 ? "counts" : "count", " as ", as);
+  if (without > 0) {
+    absl::StrAppend(
+        &text, without == comparison.diverged ? "" : absl::StrCat(", but ", without, " of them "),
+        "could not be counted, because ",
+        has_chance ? "the number of classes, which gives chance, is not known here" : "nothing finite was measured");
+  }
   if (comparison.without_diverged) {
     const Judgement& second = *comparison.without_diverged;
     absl::StrAppend(&text, "; without: ", second.verdict);

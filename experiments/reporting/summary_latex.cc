@@ -62,7 +62,7 @@ std::string SummaryLatex(const Ablation& ablation, const Analysis& analysis, con
   }
   const std::string title = absl::StrCat("Ablation ", ablation.name());
   if (!analysis.comparisons.empty()) {
-    AppendTable(ComparisonRows(analysis), absl::StrCat(title, ": comparisons. ", kMethod), &text);
+    AppendTable(ComparisonRows(analysis), absl::StrCat(title, ": comparisons. ", MethodText(analysis)), &text);
   }
   // All measures side by side would be too small to read.
   const TextRows arms = ArmRows(analysis);

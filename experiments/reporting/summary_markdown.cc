@@ -46,7 +46,7 @@ std::string SummaryMarkdown(const Ablation& ablation, const Analysis& analysis, 
     AppendTable(ComparisonRows(analysis), &text);
   }
   AppendTable(ArmRows(analysis), &text);
-  absl::StrAppend(&text, kMethod, "\n");
+  absl::StrAppend(&text, MethodText(analysis), "\n");
   return text;
 }
 

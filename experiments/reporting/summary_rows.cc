@@ -10,7 +10,7 @@
 namespace prunelab {
 namespace {
 
-// "98.89 +- 0.56" in the measure's unit, "-" without a value.
+// "98.89 +- 0.56" in the measure's unit, "-" without a value; with the number of runs that have one where it is not n.
 std::string Cell(const ArmSummary& arm, const Measure& measure) {
   const auto found = arm.measures.find(measure.name());
   if (found == arm.measures.end()) return "-";
@@ -19,6 +19,7 @@ std::string Cell(const ArmSummary& arm, const Measure& measure) {
   if (summary.sd && *summary.sd > 0) {
     absl::StrAppend(&text, " +- ", absl::StrFormat("%.*f", measure.options().digits(), *summary.sd * measure.scale()));
   }
+  if (summary.n != arm.done) absl::StrAppend(&text, " (n = ", summary.n, ")");
   return text;
 }
 
@@ -35,11 +36,17 @@ MeasureList ShownMeasures(const Analysis& analysis) {
 
 }  // namespace
 
-const char kMethod[] =
-    "Last epoch. Differences are paired by seed; p is the exact sign-flip test's, Holm over all comparisons; the "
-    "interval "
-    "is that test inverted at 1 - 0.05 / (Holm's divisor). g is Hedges' g. Arms: mean +- standard deviation over the "
-    "seeds that did not diverge.";
+std::string MethodText(const Analysis& analysis) {
+  const auto any = [&](auto of) { return std::any_of(analysis.comparisons.begin(), analysis.comparisons.end(), of); };
+  const bool drawn = any([](const ComparisonResult& c) { return c.judgement.p_standard_error > 0; });
+  const bool primary = any([](const ComparisonResult& c) { return c.primary > 0; });
+  return absl::StrCat(
+      "Last epoch. Differences are paired by seed; p is the ", drawn ? "" : "exact ", "sign-flip test's",
+      drawn ? " (by random signs where there are many seeds)" : "",
+      primary ? "; primary comparisons in their order, then Holm over all others" : ", Holm over all comparisons",
+      "; the interval is that test inverted at 1 - 0.05 / (Holm's divisor). g is Hedges' g. Arms: mean "
+      "+- standard deviation over the seeds that did not diverge.");
+}
 
 TextRows ComparisonRows(const Analysis& analysis) {
   TextRows rows = {{"comparison", "metric", "pairs", "difference", "interval", "p", "p (Holm)", "g", "verdict"}};

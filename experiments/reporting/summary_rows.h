@@ -20,6 +20,6 @@ TextRows ArmRows(const Analysis& analysis);
 std::string VerdictTable(const Analysis& analysis);
 
 // How the numbers of both tables came about, in a few sentences.
-extern const char kMethod[];
+std::string MethodText(const Analysis& analysis);
 
 }  // namespace prunelab

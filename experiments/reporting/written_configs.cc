@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "experiments/config/identity.h"
@@ -96,6 +97,34 @@ Masked MaskedInTheEnd(const NetworkInfo& network, const RunRecords& run) {
   return masked;
 }
 
+// What of a network's sizes does not depend on the data.
+struct KnownSizes {
+  bool classes = false;
+  bool weights = false;  // the number of the convolutions' weights
+};
+
+// Where the data are not here: a network that says itself what it is for refuses other data.
+KnownSizes SizesWithoutData(const RunConfig& config, const NetworkInfo& network) {
+  const NodeShape& image = network.input_shape();
+  const auto refuses = [&](int64_t classes, int64_t channels) {
+    return !BuildRunNetwork(config, DatasetInfo{classes, channels, image.height, image.width, 1, 1}).ok();
+  };
+  return {refuses(network.classes() + 1, image.channels), refuses(network.classes(), image.channels + 1)};
+}
+
+// The number of classes that the runs' provenance names; no value where none does, or they differ.
+std::optional<int64_t> RecordedClasses(const std::vector<const RunRecords*>& runs) {
+  std::optional<int64_t> classes;
+  for (const RunRecords* run : runs) {
+    const auto found = run->provenance.find("classes");
+    int64_t number = 0;
+    if (found == run->provenance.end() || !absl::SimpleAtoi(found->second, &number) || number < 1) continue;
+    if (classes && *classes != number) return std::nullopt;
+    classes = number;
+  }
+  return classes;
+}
+
 MaskKind KindOf(const Masked& masked) {
   if (masked.filters && masked.weights) return MaskKind::kBoth;
   return masked.filters ? MaskKind::kFilters : masked.weights ? MaskKind::kWeights : MaskKind::kNone;
@@ -141,7 +170,8 @@ bool HasAnotherIdentity(const std::string& config_text, int64_t seed, const std:
   return run_id != RunId(config, seed, data_fingerprint);
 }
 
-void DescribeArm(const std::string& config_text, const RunRecords* example, ArmFacts* facts) {
+void DescribeArm(const std::string& config_text, const std::vector<const RunRecords*>& runs, ArmFacts* facts) {
+  facts->classes = RecordedClasses(runs);
   if (PluginType(config_text, "pruning") == kNoPruning && !absl::StrContains(config_text, "initial_weights")) {
     facts->masks = MaskKind::kNone;
   }
@@ -151,11 +181,18 @@ void DescribeArm(const std::string& config_text, const RunRecords* example, ArmF
   const std::optional<DatasetInfo> info = dataset.ok() ? *dataset : std::nullopt;
   const absl::StatusOr<NetworkInfo> network = BuildRunNetwork(config, info);
   if (!network.ok()) return;
-  facts->classes = network->classes();
+  const KnownSizes known = info ? KnownSizes{true, true} : SizesWithoutData(config, *network);
+  if (known.classes) facts->classes = network->classes();
+  if (!config.has_from_scratch()) {
+    for (const ConvInfo& conv : network->convs()) facts->filters[conv.node] = conv.filters;
+  }
   std::optional<Masked> masked = MaskedByPhases(config, *network);
   if (!masked) return;
-  if (config.has_initial_weights() && example != nullptr) {
-    const Masked seen = MaskedInTheEnd(*network, *example);
+  const auto done =
+      std::find_if(runs.begin(), runs.end(), [](const RunRecords* run) { return run->result.status == "done"; });
+  if (config.has_initial_weights() && done != runs.end()) {
+    if (!known.weights) return;
+    const Masked seen = MaskedInTheEnd(*network, **done);
     masked->filters = masked->filters || seen.filters;
     masked->weights = masked->weights || seen.weights;
   }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "absl/strings/string_view.h"
 #include "experiments/config/ablation.pb.h"
@@ -28,10 +29,10 @@ std::string ConfigDifference(const std::string& a, const std::string& b);
 bool HasAnotherIdentity(const std::string& config_text, int64_t seed, const std::string& data_fingerprint,
                         const std::string& run_id);
 
-// Sets what an arm's config.textproto tells of it: whether it masks filters or weights, and the number of classes.
-// Masks may also have come with `initial_weights`; of these the numbers of a run that has ended, `example`, tell (null:
-// nothing does).
-void DescribeArm(const std::string& config_text, const RunRecords* example, ArmFacts* facts);
+// Sets what an arm's config.textproto and the records of its runs tell of it: whether it masks filters or weights, the
+// number of classes, and its network's filters. What only the data would tell stays unknown where they are not here.
+// Masks may also have come with `initial_weights`; of these the numbers of a run that is done tell.
+void DescribeArm(const std::string& config_text, const std::vector<const RunRecords*>& runs, ArmFacts* facts);
 
 // The types of the plugins that a run's config.textproto chooses for a field, including its phases, without
 // repetitions, joined by "+", e.g. "prunelab.DynamicL1" for "pruning", or "". They are read from the text, because they

@@ -34,6 +34,7 @@ std::string ProvenanceText(const RunRequest& request, const Dataset& dataset, c1
   Json json;
   json["code_revision"] = request.code_revision();
   json["data_fingerprint"] = dataset.fingerprint;
+  json["classes"] = dataset.info.classes;  // a report computes chance without the data
   json["cpu"] = CpuName();
   json["cpu_capability"] = at::get_cpu_capability();
   json["threads"] = request.threads();

@@ -187,12 +187,13 @@ def main():
     others = [i for i in range(len(comparisons)) if i not in primary]
     for _, result in judged:
         result.update(p_holm=result["p_sign_flip"], holm_divisor=1)
-        if "p_equivalence" in result:
-            result["p_equivalence_holm"] = result["p_equivalence"]
     budget = [i for i in others if decidable[i]]
     for i, (p, divisor) in zip(budget, holm([judged[i][1]["p_sign_flip"] for i in budget])):
         judged[i][1].update(p_holm=p, holm_divisor=divisor)
-    budget = [i for i in others if "p_equivalence" in judged[i][1] and "obstacle" not in reported[i]]
+    for _, result in judged:
+        if "p_equivalence" in result:
+            result["p_equivalence_holm"] = result["p_equivalence"]
+    budget = [i for i in primary + others if "p_equivalence" in judged[i][1] and "obstacle" not in reported[i]]
     for i, (p, _) in zip(budget, holm([judged[i][1]["p_equivalence"] for i in budget])):
         judged[i][1]["p_equivalence_holm"] = p
     closed = False
