@@ -123,6 +123,9 @@ class UpdatesPutAside : public PruningStrategy {
   Granularity granularity() const override { return strategy_->granularity(); }
   GradientPolicy gradient_policy() const override { return strategy_->gradient_policy(); }
   bool needs_gradients() const override { return strategy_->needs_gradients(); }
+  bool needs_batch_norms() const override { return strategy_->needs_batch_norms(); }
+  bool needs_probe() const override { return strategy_->needs_probe(); }
+  void Attach(const NetworkProbe& probe) override { strategy_->Attach(probe); }
   absl::StatusOr<std::optional<MaskUpdate>> Update(const StepPosition& position,
                                                    const std::vector<PrunableLayer>& layers) override {
     PRUNELAB_RETURN_IF_ERROR(strategy_->Update(position, layers).status());

@@ -132,13 +132,14 @@ TEST(ConfigsTest, ZooDigitsHasEveryPlugin) {
     const Arm& arm = FindArm(loaded, absl::StrCat("dynamic_l1/", TargetName(Name(message))));
     EXPECT_EQ(AnyTypeName(arm.config.regularization().regularizer()), message) << arm.name;
   }
-  EXPECT_EQ(loaded.arms.size(), 2 * (PruningStrategies().linked().size() + 1) + Regularizers().linked().size() - 2)
-      << "random weights are a control besides";
+  EXPECT_EQ(loaded.arms.size(), 2 * (PruningStrategies().linked().size() + 2) + Regularizers().linked().size() - 2)
+      << "random weights and random filters of 3x3 are controls besides";
 }
 
 TEST(ConfigsTest, ZooCifar10) {
   const LoadedAblation loaded = Load("zoo_cifar10");
-  EXPECT_EQ(loaded.arms.size(), 2 * (1 + 5 * PruningStrategies().linked().size()));
+  EXPECT_EQ(loaded.arms.size(), 2 * (1 + 5 * PruningStrategies().linked().size() + 1))
+      << "random filters of 3x3 are a control besides";
   EXPECT_EQ(AnyTypeName(FindArm(loaded, "vgg16/snip_0.95").config.network()), "prunelab.Vgg");
 }
 
@@ -156,16 +157,42 @@ RunRecords Ended(int32_t live_first, int32_t live_second, double weight_sparsity
 // What a report says of the masks of an arm, with what is added to the base of a ResNet-8 of width 4.
 MaskKind MasksOf(const std::string& text, const RunRecords* example) {
   ArmFacts facts;
+  std::vector<const RunRecords*> runs;
+  if (example != nullptr) runs.push_back(example);
   DescribeArm(absl::StrCat("network { [type.googleapis.com/prunelab.ResNetCifar] { depth: 8 width: 4 } } dataset { "
                            "[type.googleapis.com/prunelab.Digits] {} } training { epochs: 1 } ",
                            text),
-              example, &facts);
+              runs, &facts);
   EXPECT_EQ(facts.classes, 10);
+  EXPECT_EQ(facts.filters.at("layer3.0.conv2"), 16);
   return facts.masks;
 }
 
 std::string Pruning(const std::string& strategy) {
   return absl::StrCat("pruning { [type.googleapis.com/prunelab.", strategy, " } ");
+}
+
+// Chance must not depend on where a report is made: without the data the family's own default is no number of classes.
+TEST(DescribeArmTest, ClassesThatOnlyTheDataKnow) {
+  const auto facts_of = [](const std::string& network, const std::vector<const RunRecords*>& runs) {
+    ArmFacts facts;
+    DescribeArm(absl::StrCat("network { [type.googleapis.com/prunelab.ResNetCifar] { depth: 8 width: 4 ", network,
+                             " } } dataset { [type.googleapis.com/prunelab.ImageFolder] { path: '/no/such/folder' } } "
+                             "training { epochs: 1 } pruning { [type.googleapis.com/prunelab.Static] { rate: 0.5 } } "
+                             "initial_weights: 'x.safetensors' "),
+                runs, &facts);
+    return facts;
+  };
+  EXPECT_EQ(facts_of("", {}).classes, std::nullopt);
+  EXPECT_EQ(facts_of("classes: 5", {}).classes, 5);
+  RunRecords recorded = Ended(2, 4, 0.5), another = Ended(2, 4, 0.5);
+  recorded.provenance["classes"] = "2";
+  another.provenance["classes"] = "3";
+  EXPECT_EQ(facts_of("", {&recorded}).classes, 2);
+  EXPECT_EQ(facts_of("", {&recorded, &another}).classes, std::nullopt);
+  // Nor are masks told from a network of other sizes than the run's.
+  EXPECT_EQ(facts_of("", {&recorded}).masks, MaskKind::kUnknown);
+  EXPECT_EQ(facts_of("input_channels: 3", {&recorded}).masks, MaskKind::kBoth);
 }
 
 TEST(DescribeArmTest, WhatIsMaskedByStrategiesAndWithTheWeights) {

@@ -28,6 +28,14 @@
 
 namespace prunelab {
 
+// The BatchNorm that alone reads a convolution (readers.h: OwnBatchNorm), as a strategy sees it after a backward pass:
+// scale, shift and their gradients of the loss alone, each [out]. Detached views of the model's own: read only, and
+// only during the call.
+struct PrunableBatchNorm {
+  at::Tensor scale, shift;
+  at::Tensor scale_gradient, shift_gradient;
+};
+
 // A convolution as a strategy sees it. Tensors are detached views of the model's own: read only.
 struct PrunableLayer {
   std::string node;
@@ -37,6 +45,8 @@ struct PrunableLayer {
   // is that of the dense weight at the masked point: dL/d(weight * mask), passed straight through, so that masked
   // weights have one, too, whatever gradient_policy() lets them learn from it.
   at::Tensor gradient;
+  // Of a convolution with a BatchNorm of its own, in Observe, if the strategy needs_batch_norms(); else nothing.
+  std::optional<PrunableBatchNorm> batch_norm = std::nullopt;
 };
 
 // The layer's mask by filter, [out, 1, 1, 1], whatever its kind: off where none of the filter's weights is on. A
@@ -107,6 +117,9 @@ class PruningStrategy {
 
   // Whether PrunableLayer::gradient is read; then the loop keeps the last gradients and checkpoints them.
   virtual bool needs_gradients() const { return false; }
+
+  // Whether Observe reads PrunableLayer::batch_norm; only of a strategy that needs_gradients(), too.
+  virtual bool needs_batch_norms() const { return false; }
 
   // Whether the strategy looks at training images, at activations, or at tensors that are no convolution's weight. Then
   // Attach is called once, before the first Update or LoadState; the probe stays for as long as Update is called.

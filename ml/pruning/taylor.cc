@@ -18,6 +18,7 @@
 #include "ml/pruning/parameter_checks.h"
 #include "ml/pruning/pruning_strategy.h"
 #include "ml/pruning/ranking.h"
+#include "ml/pruning/readers.h"
 #include "ml/pruning/taylor.pb.h"
 
 namespace prunelab {
@@ -30,20 +31,21 @@ constexpr double kLeast = 1e-300;
 
 class TaylorPruning : public PruningStrategy {
  public:
-  TaylorPruning(const Taylor& parameters, std::set<std::string> nodes)
-      : parameters_(parameters), nodes_(std::move(nodes)) {}
+  // `batch_norms`: of a gate after them, by convolution.
+  TaylorPruning(const Taylor& parameters, std::set<std::string> nodes, std::map<std::string, std::string> batch_norms)
+      : parameters_(parameters), nodes_(std::move(nodes)), batch_norms_(std::move(batch_norms)) {}
 
   Granularity granularity() const override { return Granularity::kFilter; }
   GradientPolicy gradient_policy() const override { return GradientPolicy::kMasked; }
   bool needs_gradients() const override { return true; }
+  bool needs_batch_norms() const override { return !batch_norms_.empty(); }
+  bool needs_probe() const override { return !batch_norms_.empty(); }
+  void Attach(const NetworkProbe& probe) override { probe_ = &probe; }
 
   void Observe(const StepPosition& position, const std::vector<PrunableLayer>& layers) override {
     for (const PrunableLayer& layer : layers) {
       if (!nodes_.count(layer.node)) continue;
-      const at::Tensor change = at::mul(layer.weight, layer.gradient).to(at::kDouble);
-      const at::Tensor importance = parameters_.form() == Taylor::GATE
-                                        ? change.sum({1, 2, 3}, /*keepdim=*/true).square_()
-                                        : change.square_().sum({1, 2, 3}, /*keepdim=*/true);
+      const at::Tensor importance = Importance(layer);
       at::Tensor& sum = sums_[layer.node];
       sum = sum.defined() ? at::add(sum, importance) : importance;
     }
@@ -86,6 +88,13 @@ class TaylorPruning : public PruningStrategy {
     PRUNELAB_ASSIGN_OR_RETURN(update.masks, RankScores(parameters_.ranking(), rate, scores, layers));
     update.weights = MaskUpdate::Weights::kZeroMasked;
     update.momentum = MaskUpdate::Momentum::kZeroMasked;
+    for (const auto& [node, batch_norm] : batch_norms_) {
+      const at::Tensor newly_off = in_force.at(node) * (1 - update.masks.at(node));
+      for (const char* suffix : {".weight", ".bias"}) {
+        const std::string name = absl::StrCat(batch_norm, suffix);
+        update.new_weights[name] = probe_->Tensor(name) * (1 - newly_off.flatten());
+      }
+    }
     return update;
   }
 
@@ -117,6 +126,23 @@ class TaylorPruning : public PruningStrategy {
   }
 
  private:
+  // Of each filter in one step, [out, 1, 1, 1], float64.
+  at::Tensor Importance(const PrunableLayer& layer) const {
+    if (batch_norms_.count(layer.node)) {
+      PRUNELAB_CHECK(layer.batch_norm.has_value()) << layer.node;
+      const auto change = [](const at::Tensor& value, const at::Tensor& gradient) {
+        return at::mul(value.to(at::kDouble), gradient.to(at::kDouble));
+      };
+      const PrunableBatchNorm& of = *layer.batch_norm;
+      return at::add(change(of.scale, of.scale_gradient), change(of.shift, of.shift_gradient))
+          .square_()
+          .view({-1, 1, 1, 1});
+    }
+    const at::Tensor change = at::mul(layer.weight, layer.gradient).to(at::kDouble);
+    if (parameters_.form() == Taylor::WEIGHTS) return change.square().sum({1, 2, 3}, /*keepdim=*/true);
+    return change.sum({1, 2, 3}, /*keepdim=*/true).square_();
+  }
+
   int64_t FiltersNow(const StepPosition& position, int64_t since, int64_t in_the_end, int64_t pruned) const {
     if (parameters_.filters_per_update() > 0) return parameters_.filters_per_update();
     // The prunings that are left, this one included, up to the run's half; all that is missing where none would follow.
@@ -128,6 +154,8 @@ class TaylorPruning : public PruningStrategy {
 
   const Taylor parameters_;
   const std::set<std::string> nodes_;
+  const std::map<std::string, std::string> batch_norms_;
+  const NetworkProbe* probe_ = nullptr;         // if there are batch norms
   std::map<std::string, at::Tensor> sums_;      // of the steps since the last pruning, [out, 1, 1, 1], float64
   std::map<std::string, at::Tensor> averages_;  // over prunings
   int64_t steps_ = 0;                           // in the sums
@@ -145,7 +173,19 @@ absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateTaylor(const Taylor& para
                                                          "run"));
   }
   PRUNELAB_ASSIGN_OR_RETURN(std::set<std::string> nodes, ChosenLayers(parameters.layers(), *setup.network));
-  return std::make_unique<TaylorPruning>(parameters, std::move(nodes));
+  std::map<std::string, std::string> batch_norms;
+  if (parameters.form() == Taylor::BATCH_NORM_GATE) {
+    for (const std::string& node : nodes) {
+      const std::string batch_norm = OwnBatchNorm(*setup.network, node);
+      if (!batch_norm.empty()) batch_norms[node] = batch_norm;
+    }
+    if (batch_norms.empty()) {
+      return FieldError("form", absl::StrCat("is BATCH_NORM_GATE, but of ", nodes.size(),
+                                             " convolutions chosen none is read by a batch norm alone; must be GATE or "
+                                             "WEIGHTS"));
+    }
+  }
+  return std::make_unique<TaylorPruning>(parameters, std::move(nodes), std::move(batch_norms));
 }
 const bool registered = RegisterPruningStrategy(&CreateTaylor);
 

@@ -1,8 +1,12 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "ml/base/field_error.h"
+#include "ml/network/network_writer.h"
 #include "ml/pruning/pruning_strategy.h"
+#include "ml/pruning/readers.h"
 #include "ml/pruning/taylor.pb.h"
 #include "ml/pruning/testing/example_layers.h"
 #include "ml/pruning/testing/reference_layers.h"
@@ -68,6 +72,54 @@ TEST(TaylorTest, TheGateSumsBeforeItSquares) {
   }
 }
 
+// The example's convolutions, two of them with a batch norm of their own.
+NetworkInfo WithBatchNorms() {
+  NetworkWriter net;
+  const std::string stem = net.BatchNorm("bn", net.Conv("stem", net.Image(3, 8, 8), {8, 3, 1, 1}));
+  const std::string inner = net.BatchNorm("block.bn", net.Conv("block.conv1", stem, {12, 3, 1, 1}));
+  const std::string path = net.Conv("block.conv2", inner, {8, 3, 1, 1});
+  net.Classifier("fc", net.Add("sum", {path, net.Conv("block.downsample", stem, {8, 1})}), 4);
+  return *NetworkInfo::Create(net.Take());
+}
+
+// With a batch norm's scale, shift and gradients; a convolution that a batch norm does not read alone has its own gate.
+TEST(TaylorTest, AGateAfterTheBatchNormHasItsScaleAndShift) {
+  Taylor parameters;
+  parameters.set_form(Taylor::BATCH_NORM_GATE);
+  const NetworkInfo network = WithBatchNorms();
+  const auto strategy = *CreatePruningStrategy(parameters, {&network, 1});
+  EXPECT_TRUE(strategy->needs_batch_norms() && strategy->needs_gradients() && strategy->needs_probe());
+  parameters.set_form(Taylor::GATE);
+  const auto before_it = *Create(parameters);
+  EXPECT_FALSE(before_it->needs_batch_norms() || before_it->needs_probe());
+  std::vector<PrunableLayer> layers = ReferenceLayers(Granularity::kFilter);
+  std::map<std::string, at::Tensor> expected;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    if (OwnBatchNorm(network, layers[i].node).empty()) continue;
+    const auto values = [&](double phase) {
+      return at::arange(layers[i].weight.size(0), at::kFloat).mul(1.3).add(phase + static_cast<double>(i)).sin();
+    };
+    layers[i].batch_norm = {values(0.1), values(0.2), values(0.3), values(0.4)};
+    at::Tensor& sum = expected[layers[i].node];
+    sum = at::empty({layers[i].weight.size(0), 1, 1, 1}, at::kDouble);
+    for (int64_t k = 0; k < sum.size(0); ++k) {
+      const auto at_k = [&](const at::Tensor& tensor) { return tensor[k].item<double>(); };
+      const PrunableBatchNorm& of = *layers[i].batch_norm;
+      sum[k] = std::pow(at_k(of.scale) * at_k(of.scale_gradient) + at_k(of.shift) * at_k(of.shift_gradient), 2);
+    }
+  }
+  ASSERT_EQ(expected.size(), 2U);
+  strategy->Observe({0, 0, 10, 4}, layers);
+  before_it->Observe({0, 0, 10, 4}, layers);
+  const StrategyState state = strategy->SaveState(), state_before_it = before_it->SaveState();
+  for (const PrunableLayer& layer : layers) {
+    const std::string name = "sum/" + layer.node;
+    const auto found = expected.find(layer.node);
+    const at::Tensor sum = found != expected.end() ? found->second : state_before_it.tensors.at(name);
+    EXPECT_TRUE(at::allclose(state.tensors.at(name), sum, 1e-12, 0)) << layer.node;
+  }
+}
+
 TEST(TaylorTest, LeftToItselfItReachesTheRateAtHalfOfTheRun) {
   Taylor parameters;
   parameters.set_rate(0.5);
@@ -114,6 +166,10 @@ TEST(TaylorTest, RefusesBadNumbers) {
   parameters.set_momentum(1);
   EXPECT_EQ(ErrorField(Create(parameters).status()), "momentum");
   EXPECT_FALSE((*Create(Taylor()))->LoadState({}).ok());
+  parameters.set_momentum(0.9);
+  parameters.set_form(Taylor::BATCH_NORM_GATE);
+  parameters.mutable_layers()->set_include("block.downsample");
+  EXPECT_EQ(ErrorField(Create(parameters).status()), "form") << "no batch norm reads it alone";
 }
 
 }  // namespace

@@ -26,23 +26,26 @@
 namespace prunelab {
 namespace {
 
-// The gradient of the mean loss for each convolution's dense weight at the masked point, by node.
-absl::StatusOr<std::map<std::string, at::Tensor>> Gradients(Model& model, const Dataset& data, int64_t images) {
+// The gradient of the mean loss for each parameter; for a convolution's weight, that of the dense one at the masked
+// point.
+absl::StatusOr<std::vector<at::Tensor>> Gradients(Model& model, const Dataset& data, int64_t images) {
   constexpr int64_t kBatch = 64;
   const int64_t count = std::min(images, data.train.size());
-  std::vector<at::Tensor> weights;
-  for (const ConvInfo& conv : model.info().convs()) weights.push_back(model.Get(absl::StrCat(conv.node, ".weight")));
-  std::map<std::string, at::Tensor> gradients;
+  std::vector<at::Tensor> parameters, gradients;
+  for (const NamedTensor& parameter : model.parameters()) {
+    parameters.push_back(parameter.tensor);
+    gradients.push_back(at::zeros_like(parameter.tensor.detach()));
+  }
   ReferencePlan plan;
   EvaluationBatches batches(data.train, data.normalization, count, kBatch, model.dtype(), model.device());
   for (int64_t k = 0; k < batches.batches(); ++k) {
     PRUNELAB_ASSIGN_OR_RETURN(const Batch batch, batches.Get(k));
     const at::Tensor logits = plan.Forward(model, batch.images, {}).logits;
     const at::Tensor loss = at::cross_entropy_loss(logits, batch.labels, {}, at::Reduction::Sum) / count;
-    const std::vector<at::Tensor> of_batch = torch::autograd::grad({loss}, weights);
-    for (size_t i = 0; i < weights.size(); ++i) {
-      at::Tensor& sum = gradients[model.info().convs()[i].node];
-      sum = sum.defined() ? sum + of_batch[i] : of_batch[i];
+    const std::vector<at::Tensor> of_batch =
+        torch::autograd::grad({loss}, parameters, {}, std::nullopt, /*create_graph=*/false, /*allow_unused=*/true);
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      if (of_batch[i].defined()) gradients[i] += of_batch[i];
     }
   }
   return gradients;
@@ -135,11 +138,11 @@ class ImaginedTraining {
       StepPosition position;
       position.epoch = epoch;
       position.epochs = kOneShotEpochs;
-      PRUNELAB_ASSIGN_OR_RETURN(const std::vector<PrunableLayer> before, Layers());
-      PRUNELAB_RETURN_IF_ERROR(Apply(strategy_.Update(position, before)));
-      PRUNELAB_ASSIGN_OR_RETURN(const std::vector<PrunableLayer> after, Layers());
-      strategy_.Observe(position, after);
-      PRUNELAB_RETURN_IF_ERROR(Apply(strategy_.EndEpoch(position, after)));
+      PRUNELAB_RETURN_IF_ERROR(Differentiate());
+      PRUNELAB_RETURN_IF_ERROR(Apply(strategy_.Update(position, layers_.Of(OfWeights()))));
+      PRUNELAB_RETURN_IF_ERROR(Differentiate());
+      strategy_.Observe(position, layers_.Observed(OfWeights(), gradients_, strategy_));
+      PRUNELAB_RETURN_IF_ERROR(Apply(strategy_.EndEpoch(position, layers_.Of(OfWeights()))));
     }
     return absl::OkStatus();
   }
@@ -160,11 +163,23 @@ class ImaginedTraining {
   }
 
  private:
-  absl::StatusOr<std::vector<PrunableLayer>> Layers() {
-    if (strategy_.needs_gradients() && gradients_.empty()) {
-      PRUNELAB_ASSIGN_OR_RETURN(gradients_, Gradients(model_, *data_, calibration_images_));
+  // Where there are no gradients under the current masks and the strategy wants them.
+  absl::Status Differentiate() {
+    if (!strategy_.needs_gradients() || !gradients_.empty()) return absl::OkStatus();
+    PRUNELAB_ASSIGN_OR_RETURN(gradients_, Gradients(model_, *data_, calibration_images_));
+    return absl::OkStatus();
+  }
+
+  std::map<std::string, at::Tensor> OfWeights() const {
+    std::map<std::string, at::Tensor> by_node;
+    if (gradients_.empty()) return by_node;
+    std::map<std::string, std::string> nodes;  // by the weight's name
+    for (const ConvInfo& conv : model_.info().convs()) nodes[absl::StrCat(conv.node, ".weight")] = conv.node;
+    for (size_t i = 0; i < gradients_.size(); ++i) {
+      const auto node = nodes.find(model_.parameters()[i].name);
+      if (node != nodes.end()) by_node[node->second] = gradients_[i];
     }
-    return layers_.Of(gradients_);
+    return by_node;
   }
 
   absl::Status Apply(const absl::StatusOr<std::optional<MaskUpdate>>& update) {
@@ -185,8 +200,8 @@ class ImaginedTraining {
   const int64_t calibration_images_;
   const StartMasks start_;
   const PrunableLayers layers_;
-  std::map<std::string, at::Tensor> gradients_;  // under the current masks; empty if not computed yet
-  std::map<std::string, at::Tensor> own_;        // the masks that the strategy gave last
+  std::vector<at::Tensor> gradients_;      // by parameter, under the current masks; empty if not computed yet
+  std::map<std::string, at::Tensor> own_;  // the masks that the strategy gave last
 };
 
 }  // namespace

@@ -117,6 +117,38 @@ TEST(OneShotTest, GradientsAreThoseUnderTheMasksInForce) {
   EXPECT_EQ(Live(model), Largest(mask.flatten(), kFilters - 2));
 }
 
+// A gate after the batch norm, written out: the filters whose gates the loss feels least go, with their scale and
+// shift.
+TEST(OneShotTest, AGateAfterTheBatchNormIsWhatIsDifferentiated) {
+  const Dataset data = Data();
+  NetworkWriter net;
+  const std::string x = net.BatchNorm("bn", net.Conv("conv", net.Image(1, 4, 4), {kFilters, 3, 1, 1}));
+  net.Classifier("fc", net.Relu("relu", x), kClasses);
+  Model model = Model::Create(*NetworkInfo::Create(net.Take()), at::kDouble, at::kCPU);
+  int phase = 1;
+  for (const NamedTensor& parameter : model.parameters()) {
+    const at::Tensor values = at::arange(parameter.tensor.numel(), at::kDouble).mul(2.7 * phase++).sin();
+    parameter.tensor.detach().copy_(values.view_as(parameter.tensor));
+  }
+  const auto of = [&](const char* name) { return model.Get(name).detach().clone(); };
+  const at::Tensor gate = at::ones({kFilters}, at::kDouble).requires_grad_(true);
+  const at::Tensor pixels = data.train.images.to(at::kDouble).sub(0.25).div(0.5);
+  const at::Tensor normalized = at::batch_norm(at::conv2d(pixels, of("conv.weight"), {}, 1, 1), of("bn.weight"),
+                                               of("bn.bias"), of("bn.running_mean"), of("bn.running_var"),
+                                               /*training=*/false, /*momentum=*/0, /*eps=*/1e-5, /*cudnn=*/false);
+  const at::Tensor features = at::relu(normalized * gate.view({1, -1, 1, 1})).mean({2, 3});
+  const at::Tensor logits = at::linear(features, of("fc.weight"), of("fc.bias"));
+  const at::Tensor loss = at::cross_entropy_loss(logits, data.train.labels);
+  const at::Tensor importance = torch::autograd::grad({loss}, {gate})[0].square();
+  const absl::Status status =
+      Prune(model, "Taylor] { rate: 0.3 period: 1 filters_per_update: 2 form: BATCH_NORM_GATE }", &data);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(Live(model), Largest(importance, kFilters - 2));
+  const at::Tensor mask = model.masks().at("conv").flatten();
+  EXPECT_TRUE(model.Get("bn.weight").ne(0).eq(mask.ne(0)).all().item<bool>());
+  EXPECT_TRUE(model.Get("bn.bias").ne(0).eq(mask.ne(0)).all().item<bool>());
+}
+
 // The loss's change with a filter's indicator, |sum of g w|, over the calibration images.
 TEST(OneShotTest, AStrategyThatLooksSeesTheCalibrationImages) {
   const Dataset data = Data();

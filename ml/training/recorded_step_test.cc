@@ -200,6 +200,7 @@ const Case kCases[] = {
      "weight_average { decay: 0.9 }"},
     {"accumulated", "DynamicL1] { rate: 0.6 period: 2 ranking { scope: PER_LAYER } }", "Decov] {}", false, false,
      "accumulate_batches: 2"},
+    {"taylor_batch_norms", "Taylor] { rate: 0.5 period: 3 form: BATCH_NORM_GATE }", "Decov] {}"},
 };
 const Case& kDropoutCase = kCases[9];
 

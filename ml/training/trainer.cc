@@ -387,7 +387,7 @@ absl::Status Trainer::Step() {
     return absl::OkStatus();
   }
   KeepGradients(step->gradients, /*copy=*/captured && capture_->replays());
-  setup_.strategy->Observe(position, layers_.Of(last_gradients_));
+  setup_.strategy->Observe(position, layers_.Observed(last_gradients_, step->gradients, *setup_.strategy));
   if (captured) {
     capture_->Learn();
   } else {

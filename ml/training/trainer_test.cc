@@ -145,6 +145,20 @@ class WatchingStrategy : public PruningStrategy {
   bool asks_;
 };
 
+// Remembers the batch norm of the first step of epoch 1.
+class BatchNormStrategy : public WatchingStrategy {
+ public:
+  BatchNormStrategy() : WatchingStrategy(true) {}
+  bool needs_batch_norms() const override { return true; }
+  void Observe(const StepPosition& position, const std::vector<PrunableLayer>& layers) override {
+    ASSERT_TRUE(layers[0].batch_norm.has_value());
+    const PrunableBatchNorm& of = *layers[0].batch_norm;
+    if (position.epoch == 1 && position.iteration == 0)
+      first = {of.scale.clone(), of.shift.clone(), of.scale_gradient.clone(), of.shift_gradient.clone()};
+  }
+  std::optional<PrunableBatchNorm> first;
+};
+
 TrainingSetup SmallSetup(const Dataset& data, std::unique_ptr<PruningStrategy> strategy, double penalty_weight) {
   TrainingSetup setup;
   setup.network = SmallNetwork();
@@ -160,6 +174,36 @@ TrainingSetup SmallSetup(const Dataset& data, std::unique_ptr<PruningStrategy> s
   setup.seed = 3;
   setup.dtype = at::kDouble;
   return setup;
+}
+
+// The loss's derivative by a gate after the batch norm, by autograd, without the penalty.
+TEST(TrainerTest, BatchNormsAreObservedWithTheirGradientsOfTheLossAlone) {
+  const Dataset data = SmallData();
+  auto strategy = std::make_unique<BatchNormStrategy>();
+  const BatchNormStrategy& watching = *strategy;
+  TrainingSetup setup = SmallSetup(data, std::move(strategy), 0.05);
+  setup.regularizer = std::make_unique<SquaresOfActivationsToo>();
+  const std::unique_ptr<Trainer> trainer = *Trainer::Create(std::move(setup));
+  ASSERT_TRUE(trainer->RunEpoch().ok());
+  std::map<std::string, at::Tensor> before;
+  for (const NamedTensor& p : trainer->model().parameters()) before[p.name] = p.tensor.detach().clone();
+  ASSERT_TRUE(before.at("bn.bias").ne(0).all().item<bool>());
+  ASSERT_TRUE(trainer->RunEpoch().ok());
+  ASSERT_TRUE(watching.first.has_value());
+  TrainingBatches batches(data.train, data.normalization, {}, 4, 3, at::kDouble, at::kCPU);
+  const Batch batch = *batches.Get(1, 0);
+  const auto of = [&](const char* name) { return before.at(name); };
+  const at::Tensor gate = at::ones({4}, at::kDouble).requires_grad_(true);
+  const at::Tensor normalized =
+      at::batch_norm(at::conv2d(batch.images, of("conv.weight")), of("bn.weight"), of("bn.bias"), {}, {},
+                     /*training=*/true, /*momentum=*/0, /*eps=*/1e-5, /*cudnn=*/false);
+  const at::Tensor features = at::relu(normalized * gate.view({1, -1, 1, 1})).mean({2, 3});
+  const at::Tensor loss = at::cross_entropy_loss(at::linear(features, of("fc.weight"), of("fc.bias")), batch.labels);
+  const at::Tensor expected = torch::autograd::grad({loss}, {gate})[0];
+  const PrunableBatchNorm& seen = *watching.first;
+  EXPECT_TRUE(seen.scale.equal(of("bn.weight")) && seen.shift.equal(of("bn.bias")));
+  EXPECT_TRUE(at::allclose(seen.scale * seen.scale_gradient + seen.shift * seen.shift_gradient, expected, 1e-9, 1e-12))
+      << expected;
 }
 
 // The same two epochs written out: SGD of torch.optim.SGD, the penalty's gradient, the masks of the scripted strategy,

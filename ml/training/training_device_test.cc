@@ -350,7 +350,8 @@ TEST_P(DeviceTest, AResumedTrainingEndsInTheSameBits) {
   const Dataset data = RandomData(42, 8);
   for (const char* pruning :
        {"DynamicL1] { rate: 0.6 period: 2 ranking { scope: PER_LAYER } }", "Taylor] { rate: 0.5 period: 3 }",
-        "Rigl] { rate: 0.5 period: 3 }", "Movement] { rate: 0.5 period: 2 end_epoch: 1 }"}) {
+        "Taylor] { rate: 0.5 period: 3 form: BATCH_NORM_GATE }", "Rigl] { rate: 0.5 period: 3 }",
+        "Movement] { rate: 0.5 period: 2 end_epoch: 1 }"}) {
     Case test;
     test.pruning = pruning;
     test.skipping = gpu();

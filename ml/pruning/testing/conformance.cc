@@ -45,6 +45,7 @@
 #include "ml/pruning/mask_measures.h"
 #include "ml/pruning/pruning_strategy.h"
 #include "ml/pruning/ranking.pb.h"
+#include "ml/pruning/readers.h"
 
 namespace prunelab {
 namespace {
@@ -148,6 +149,7 @@ class Simulation {
   Simulation(const NetworkInfo& network, PruningStrategy& strategy, at::ScalarType dtype)
       : network_(network),
         needs_gradients_(strategy.needs_gradients()),
+        needs_batch_norms_(strategy.needs_batch_norms()),
         dtype_(dtype),
         model_(Model::Create(network, dtype, at::kCPU)),
         images_(RandomImages(network)),
@@ -217,9 +219,19 @@ class Simulation {
     }
   }
 
-  std::vector<PrunableLayer> ObservedViews() const {
+  std::vector<PrunableLayer> ObservedViews(int64_t step) const {
     std::vector<PrunableLayer> views = Views();
-    for (size_t i = 0; i < views.size(); ++i) views[i].gradient = layers_[i].gradient.clone();
+    for (size_t i = 0; i < views.size(); ++i) {
+      views[i].gradient = layers_[i].gradient.clone();
+      const std::string batch_norm = needs_batch_norms_ ? OwnBatchNorm(network_, views[i].node) : "";
+      if (batch_norm.empty()) continue;
+      const auto value = [&](const char* name) { return model_.Get(absl::StrCat(batch_norm, name)).detach().clone(); };
+      const auto gradient = [&](const char* name) {
+        return NormalTensor({views[i].weight.size(0)}, dtype_,
+                            RandomStream(kSeed, absl::StrCat("gradient/", batch_norm, name), step));
+      };
+      views[i].batch_norm = {value(".weight"), value(".bias"), gradient(".weight"), gradient(".bias")};
+    }
     return views;
   }
 
@@ -266,7 +278,7 @@ class Simulation {
   }
 
   const NetworkInfo& network_;
-  const bool needs_gradients_;
+  const bool needs_gradients_, needs_batch_norms_;
   const at::ScalarType dtype_;
   Model model_;
   const LabelledImages images_;
@@ -337,7 +349,7 @@ std::optional<StepRecord> RunStep(int64_t step, PruningStrategy& strategy, Simul
   StepRecord record;
   record.before = *std::move(before);
   simulation.Backward(step);
-  strategy.Observe(position, simulation.ObservedViews());
+  strategy.Observe(position, simulation.ObservedViews(step));
   simulation.Step(step);
   return record;
 }
@@ -632,7 +644,7 @@ TEST_P(PruningStrategyConformanceTest, ARateOfZeroMasksNothingAndChangesNothing)
   for (int64_t step = 0; step < kSteps; ++step) {
     ask(step, "Update");
     simulation.Backward(step);
-    strategy->Observe(Simulation::Position(step), simulation.ObservedViews());
+    strategy->Observe(Simulation::Position(step), simulation.ObservedViews(step));
     simulation.Step(step);
     if (IsLastOfEpoch(step)) ask(step, "EndEpoch");
     if (HasFailure()) return;
@@ -706,6 +718,15 @@ TEST_P(PruningStrategyConformanceTest, ChangesNothingItself) {
       EXPECT_TRUE(SameTensor(given[i].mask, before[i].mask)) << given[i].node << ": " << function << ", mask";
       EXPECT_TRUE(SameTensor(given[i].gradient, before[i].gradient))
           << given[i].node << ": " << function << ", gradient";
+      if (!given[i].batch_norm) continue;
+      const auto tensors = [](const PrunableBatchNorm& of) {
+        return Tensors{{"scale", of.scale},
+                       {"shift", of.shift},
+                       {"scale_gradient", of.scale_gradient},
+                       {"shift_gradient", of.shift_gradient}};
+      };
+      EXPECT_TRUE(SameTensors(tensors(*given[i].batch_norm), tensors(*before[i].batch_norm)))
+          << given[i].node << ": " << function << ", batch norm";
     }
   };
   const auto ask = [&](int64_t step, const char* function) {
@@ -728,8 +749,8 @@ TEST_P(PruningStrategyConformanceTest, ChangesNothingItself) {
   for (int64_t step = 0; step < kSteps; ++step) {
     ask(step, "Update");
     simulation.Backward(step);
-    const std::vector<PrunableLayer> observed_before = simulation.ObservedViews();
-    const std::vector<PrunableLayer> observed = simulation.ObservedViews();
+    const std::vector<PrunableLayer> observed_before = simulation.ObservedViews(step);
+    const std::vector<PrunableLayer> observed = simulation.ObservedViews(step);
     strategy->Observe(Simulation::Position(step), observed);
     expect_untouched(observed, observed_before, "Observe");
     simulation.Step(step);
