@@ -1,16 +1,21 @@
 """Compares training steps of this project and of PyTorch on this machine: runs both alternately and prints ratios.
 
   bazel build //experiments:step_benchmark //ml/regularizers:regularizers_benchmark
-  python3 tools/benchmark/compare.py [--rounds=5] [--rows=dense,static] [--json=FILE]
+  python3 tools/benchmark/compare.py [--rounds=15] [--rows=dense,static] [--json=FILE]
 
-A ratio is PyTorch's time divided by ours, both medians over rounds. PyTorch's time is the best of eager, torch.compile
-(which is left out with --no_compile, or if it does not work) and, on a GPU with --graph, a CUDA graph of the whole
-step. The smallest and the largest ratio of a round are in brackets. Times are wall clock times; next to them is the
-ratio of processor times, which a busy machine disturbs less. --json writes the rows with all of their rounds.
+In each of many short rounds both sides are measured, one right after the other, so that what else the machine does
+disturbs both alike. A round's ratio is PyTorch's time divided by ours. Printed is the median of the rounds' ratios with its
+95 % interval, which the order of the rounds' ratios gives, whatever their distribution; fewer than six rounds have none,
+and their smallest and largest ratio are printed as what they are. PyTorch's time is the best of eager, torch.compile
+(which is left out with --no_compile, or if it does not work) and, on a GPU with --graph, a CUDA graph of the whole step:
+the one with the smallest median time. Times are wall clock times; next to them is the ratio of processor times, which a
+busy machine disturbs less. --json writes the rows with all of their rounds.
 
 The rows "masks of a real run" use the masks in the file that --masks names, such as a run's last.safetensors, or by
 default those of epoch30_masks.textproto in this folder. Rows in bfloat16 are left out on a CPU without avx512_bf16.
 PyTorch computes masked filters like any others, so its time is the same for all masks.
+
+PyTorch's processes stay, compiled and warmed up, and are asked for some steps in each round; ours begin anew.
 
 A sweep is eight runs. Here two processes train four runs each, with one thread on a core of its own; PyTorch trains one
 run after the other with --threads threads. The time is that of all steps; here it is the longer of the two processes'.
@@ -26,13 +31,16 @@ There torch.compile captures CUDA graphs, as this project does. Rows in TF32 are
 import argparse
 import concurrent.futures
 import json
+import math
 import os
 import pathlib
 import statistics
 import subprocess
 import sys
+import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
+PEER = HERE / "pytorch_peer.py"
 PREFIX = "[type.googleapis.com/prunelab."
 DYNAMIC = f"--pruning={PREFIX}DynamicL1] {{ rate: 0.6 }}"
 STATIC = f"--pruning={PREFIX}Static] {{ rate: 0.6 }}"
@@ -132,18 +140,49 @@ def run_our_sweep(flags, arguments):
     return sweep
 
 
-def run_peer(flags, arguments, kind):
-    return finish(start([sys.executable, str(HERE / "pytorch_peer.py"), f"--steps={arguments.steps}",
-                         f"--batch={arguments.batch}", f"--threads={arguments.threads}",
-                         f"--device={arguments.device}"] + flags + PEERS[kind]))
+class Peer:
+    """PyTorch's side: a process that has warmed up when this is made, and times --steps steps when it is asked."""
 
+    def __init__(self, flags, arguments, kind):
+        self.errors = tempfile.TemporaryFile("w+", errors="replace")
+        self.process = subprocess.Popen(
+            [sys.executable, str(PEER), "--on_request", f"--steps={arguments.steps}", f"--batch={arguments.batch}",
+             f"--threads={arguments.threads}", f"--device={arguments.device}"] + flags + PEERS[kind],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True)
+        try:
+            self.answer()
+        except RuntimeError:
+            self.close()
+            raise
 
-def run_peer_sweep(flags, arguments, kind):
-    every = [run_peer(flags, arguments, kind) for _ in range(SWEEP_RUNS)]
-    sweep = dict(every[0])
-    for key in ("milliseconds", "cpu_milliseconds"):
-        sweep[key] = sum(result[key] for result in every)
-    return sweep
+    def answer(self):
+        for line in self.process.stdout:  # others are of libraries
+            if line.startswith("{"):
+                return json.loads(line)
+        self.process.wait()
+        self.errors.seek(0)
+        said = self.errors.read().strip().splitlines()
+        raise RuntimeError(said[-1] if said else f"ended with status {self.process.returncode}")
+
+    def measure(self, steps_of=1):
+        """The answers to `steps_of` requests, one after the other; their times are added up."""
+        every = []
+        for _ in range(steps_of):
+            try:
+                self.process.stdin.write("\n")
+                self.process.stdin.flush()
+            except BrokenPipeError:
+                pass  # answer() says why
+            every.append(self.answer())
+        total = dict(every[-1])
+        for key in ("milliseconds", "cpu_milliseconds"):
+            total[key] = sum(result[key] for result in every)
+        return total
+
+    def close(self):
+        self.process.kill()
+        with self.errors:
+            self.process.communicate()
 
 
 def median(results, key):
@@ -173,23 +212,57 @@ def digits(milliseconds):
     return f"{milliseconds:.{0 if milliseconds >= 100 else 1 if milliseconds >= 10 else 2}f}"
 
 
+def median_interval(values):
+    """The narrowest [low, high] of two of the values, equally far from both ends, that has the median of what they were
+    drawn from with probability 0.95 at least: each value is below it with probability 1/2. None of fewer than six."""
+    values, n = sorted(values), len(values)
+    outside, left = 0, 0  # 2 P(fewer than left + 1 of n below)
+    while left < n // 2:
+        outside += 2 * math.comb(n, left) / 2**n
+        if outside > 0.05:
+            break
+        left += 1
+    return [values[left - 1], values[n - left]] if left else None
+
+
+def with_interval(values, unit=""):
+    """The median with its interval, or with the values' range where there are too few for one."""
+    text, interval = f"{statistics.median(values):.2f}{unit}", median_interval(values)
+    if interval:
+        return f"{text} [{interval[0]:.2f}, {interval[1]:.2f}]"
+    return text + (f" ({len(values)} rounds: {min(values):.2f} to {max(values):.2f})" if len(values) > 1 else " (1 round)")
+
+
 def measure(name, arguments):
     """What this project and the kinds of PyTorch's step measured, alternately: a list of results, a round each."""
     ours_flags, peer_flags, _, _ = ROWS[name]
     ours_flags = [f"--masks={arguments.masks}" if flag == REAL else flag for flag in ours_flags]
     sweep = name.startswith("sweep")
-    our, peer = (run_our_sweep, run_peer_sweep) if sweep else (run_ours, run_peer)
-    ours, peers = [], {kind: [] for kind in peers_of(arguments)}
-    for _ in range(arguments.rounds):
-        ours.append(our(ours_flags, arguments))
+    our, runs = (run_our_sweep, SWEEP_RUNS) if sweep else (run_ours, 1)
+    ours, peers, processes = [], {kind: [] for kind in peers_of(arguments)}, {}
+
+    def leave_out(kind, error):
+        if kind == "eager" or list(peers) == [kind]:
+            raise error
+        print(f"PyTorch's {kind} does not work here: {error}", file=sys.stderr)
+        del peers[kind]
+
+    try:
         for kind in list(peers):
             try:
-                peers[kind].append(peer(peer_flags, arguments, kind))
+                processes[kind] = Peer(peer_flags, arguments, kind)
             except RuntimeError as error:
-                if kind == "eager" or list(peers) == [kind]:
-                    raise
-                print(f"PyTorch's {kind} does not work here: {error}", file=sys.stderr)
-                del peers[kind]
+                leave_out(kind, error)
+        for _ in range(arguments.rounds):
+            ours.append(our(ours_flags, arguments))
+            for kind in list(peers):
+                try:
+                    peers[kind].append(processes[kind].measure(runs))
+                except RuntimeError as error:
+                    leave_out(kind, error)
+    finally:
+        for process in processes.values():
+            process.close()
     return ours, peers
 
 
@@ -201,14 +274,15 @@ def row(name, arguments):
     cells = [work, digits(result["milliseconds"])]
     if peers:
         best = min(peers, key=lambda kind: median(peers[kind], "milliseconds"))
-        rounds = [peer["milliseconds"] / our["milliseconds"] for our, peer in zip(ours, peers[best])]
-        ratio = {key: median(peers[best], key) / median(ours, key) for key in ("milliseconds", "cpu_milliseconds")}
+        ratios = {key: [peer[key] / our[key] for our, peer in zip(ours, peers[best])]
+                  for key in ("milliseconds", "cpu_milliseconds")}
         others = "".join(f", {kind} {digits(median(peers[kind], 'milliseconds'))}" for kind in peers if kind != best)
         cells += [f"{digits(median(peers[best], 'milliseconds'))} ({best}{others})",
-                  f"{ratio['milliseconds']:.2f} ({min(rounds):.2f}-{max(rounds):.2f})", f"{ratio['cpu_milliseconds']:.2f}",
+                  with_interval(ratios["milliseconds"]), with_interval(ratios["cpu_milliseconds"]),
                   f"{median(ours, 'peak_bytes') / 1e6:.0f} / {median(peers[best], 'peak_bytes') / 1e6:.0f} MB",
                   str(goal or "-")]
-        result.update(best=best, ratio=ratio["milliseconds"])
+        result.update(best=best, ratio=statistics.median(ratios["milliseconds"]),
+                      interval=median_interval(ratios["milliseconds"]))
     else:
         cells += ["-", "-", "-", f"{median(ours, 'peak_bytes') / 1e6:.0f} MB", str(goal or "-")]
     print("| " + " | ".join(cells) + " |", flush=True)
@@ -224,9 +298,9 @@ def penalty_row(arguments):
         steps.append(run_ours([], arguments)["milliseconds"])
         shares.append(100 * penalties[-1] / steps[-1])
     print(f"| cov penalty with gradient | {statistics.median(penalties):.1f} | of a dense step's "
-          f"{statistics.median(steps):.0f} | {statistics.median(shares):.1f} % ({min(shares):.1f}-{max(shares):.1f}) "
-          "| | | under 2 % |", flush=True)
-    return {"row": PENALTY, "percent_of_a_step": shares, "milliseconds": statistics.median(penalties)}
+          f"{statistics.median(steps):.0f} | {with_interval(shares, ' %')} | | | under 2 % |", flush=True)
+    return {"row": PENALTY, "percent_of_a_step": shares, "interval": median_interval(shares),
+            "milliseconds": statistics.median(penalties)}
 
 
 def main():
@@ -235,8 +309,8 @@ def main():
     parser.add_argument("--program", default="bazel-bin/experiments/step_benchmark")
     parser.add_argument("--penalty_program", default="bazel-bin/ml/regularizers/regularizers_benchmark")
     parser.add_argument("--rows", help="which, of " + ", ".join(names))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--steps", type=int, default=4, help="of each side in a round")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--no_compile", action="store_true")
@@ -265,7 +339,7 @@ def main():
             parser.error(f"--rows: there is no {name}; of {', '.join(names)}")
     if PENALTY in rows:
         check_optimised(arguments.penalty_program)
-    print("| work | ours ms | PyTorch ms | ratio | of processor time | peak memory, ours / PyTorch | goal |")
+    print("| work | ours ms | PyTorch ms | ratio [95 %] | of processor time [95 %] | peak memory, ours / PyTorch | goal |")
     print("|---|---|---|---|---|---|---|")
     results = []
     for name in rows:

@@ -6,13 +6,16 @@ computes one Gram matrix for all layers of the same shape. Prints one JSON objec
   python3 tools/benchmark/pytorch_peer.py --gradient=straight_through --penalty --rate=0.6 [--compile | --graph]
 
 On a GPU, --graph captures the whole step once, from the normalization of the images to the optimizer, and replays it.
-There float32 is IEEE's, unless --tf32 lets convolutions and matrix products round to TF32. It needs torch 2.11 (pip install torch==2.11.0). compare.py runs both sides.
+There float32 is IEEE's, unless --tf32 lets convolutions and matrix products round to TF32. It needs torch 2.11 (pip
+install torch==2.11.0). compare.py runs both sides, this one with --on_request: then one process is compiled and warmed up
+once and times a few steps whenever it is asked.
 """
 
 import argparse
 import json
 import resource
 import statistics
+import sys
 import time
 
 import torch
@@ -260,6 +263,8 @@ def main():
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--on_request", action="store_true",
+                        help="says when it is ready, then times --steps steps for each line of standard input")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu",
                         help="on cuda, --compile records CUDA graphs too (mode reduce-overhead)")
     arguments = parser.parse_args()
@@ -297,7 +302,6 @@ def main():
     before = 0 if on_gpu else memory("VmRSS:")
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
-    seconds, cpu = [], []
 
     def normalized(part):
         return ((part.float() / 255 - 0.5) / 0.25).contiguous(memory_format=torch.channels_last)
@@ -313,33 +317,45 @@ def main():
         learn = captured(learn, images[:arguments.batch], labels[:arguments.batch])
 
     def one_step(step):
-        part = slice(step * arguments.batch, (step + 1) * arguments.batch)
+        first = step % total * arguments.batch
+        part = slice(first, first + arguments.batch)
         if arguments.gradient == "straight_through" and (step + 1) % 4 == 0:
             global_masks(convs, 0.6)
         return learn(images[part], labels[part])
 
-    # Steps do not synchronize with a GPU: all are timed together.
-    for step in range(total if not on_gpu else warm_up):
-        start, cpu_start = time.perf_counter(), cpu_seconds()
-        value = one_step(step).item()
-        if step >= warm_up:
-            seconds.append(time.perf_counter() - start)
-            cpu.append(cpu_seconds() - cpu_start)
-    if on_gpu:
-        torch.cuda.synchronize()
-        start, cpu_start = time.perf_counter(), cpu_seconds()
-        for step in range(warm_up, total):
+    def measured(first):
+        """The times of --steps steps from number `first` on. Steps do not synchronize with a GPU: there all are timed
+        together."""
+        seconds, cpu = [], []
+        if on_gpu:
+            torch.cuda.synchronize()
+        begin, cpu_begin = time.perf_counter(), cpu_seconds()
+        for step in range(first, first + arguments.steps):
+            start, cpu_start = time.perf_counter(), cpu_seconds()
             value = one_step(step)
-        torch.cuda.synchronize()
-        seconds.append((time.perf_counter() - start) / arguments.steps)
-        cpu.append((cpu_seconds() - cpu_start) / arguments.steps)
-        value = value.item()
-    peak = torch.cuda.max_memory_reserved() if on_gpu else memory("VmHWM:")
-    median = statistics.median(seconds)
-    print(json.dumps({
-        "milliseconds": 1e3 * median, "images_per_second": arguments.batch / median,
-        "cpu_milliseconds": 1e3 * statistics.median(cpu), "peak_bytes": peak - before, "loss": value,
-        "batch": arguments.batch, "threads": arguments.threads, "torch": torch.__version__}))
+            if not on_gpu:
+                value = value.item()
+                seconds.append(time.perf_counter() - start)
+                cpu.append(cpu_seconds() - cpu_start)
+        if on_gpu:
+            torch.cuda.synchronize()
+            seconds.append((time.perf_counter() - begin) / arguments.steps)
+            cpu.append((cpu_seconds() - cpu_begin) / arguments.steps)
+            value = value.item()
+        peak = torch.cuda.max_memory_reserved() if on_gpu else memory("VmHWM:")
+        median = statistics.median(seconds)
+        return {"milliseconds": 1e3 * median, "images_per_second": arguments.batch / median,
+                "cpu_milliseconds": 1e3 * statistics.median(cpu), "peak_bytes": peak - before, "loss": value,
+                "batch": arguments.batch, "threads": arguments.threads, "torch": torch.__version__}
+
+    for step in range(warm_up):
+        one_step(step).item()
+    if not arguments.on_request:
+        print(json.dumps(measured(warm_up)))
+        return
+    print(json.dumps({"ready": True}), flush=True)
+    for round_number, _ in enumerate(sys.stdin):
+        print(json.dumps(measured(warm_up + round_number * arguments.steps)), flush=True)
 
 
 if __name__ == "__main__":
