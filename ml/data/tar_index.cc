@@ -1,6 +1,7 @@
 #include "ml/data/tar_index.h"
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 
 #include "absl/status/status.h"
@@ -87,6 +88,13 @@ std::optional<PaxFields> ParsePax(absl::string_view text) {
   return fields;
 }
 
+// Whether bytes begin as those of gzip, bzip2, xz or zstd do.
+bool IsCompressed(absl::string_view bytes) {
+  constexpr absl::string_view kMagic[] = {"\x1F\x8B", "BZh", "\xFD\x37zXZ", "\x28\xB5\x2F\xFD"};
+  return std::any_of(std::begin(kMagic), std::end(kMagic),
+                     [&](absl::string_view magic) { return absl::StartsWith(bytes, magic); });
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<TarMember>> ListTar(
@@ -100,15 +108,10 @@ absl::StatusOr<std::vector<TarMember>> ListTar(
     };
     if (size - at < kBlock) return refuse("the archive ends within a header; it is cut off");
     PRUNELAB_ASSIGN_OR_RETURN(const std::string header, read(at, kBlock));
-    if (at == 0 && (absl::StartsWith(header, "\x1f\x8b") || absl::StartsWith(header, "BZh") ||
-                    absl::StartsWith(header,
-                                     "\xFD"
-                                     "7zXZ") ||
-                    absl::StartsWith(header, "\x28\xB5\x2F\xFD"))) {
+    if (at == 0 && IsCompressed(header)) {
       return absl::InvalidArgumentError(
           "is compressed, and files in it cannot be read in place; pictures are compressed themselves, so unpack it to "
-          "a "
-          "plain .tar");
+          "a plain .tar");
     }
     if (IsZero(header)) {  // the end
       constexpr uint64_t kPiece = 1 << 16;

@@ -41,9 +41,11 @@ def instruction_set_libraries(name, instruction_sets, deps = []):
             name = name + "_" + instruction_set,
             srcs = [name + ".cc"],
             hdrs = [name + ".h"],
-            # Vectors stay inside these sources, so it does not matter how one would be passed (psabi).
+            # Vectors stay inside these sources, so it does not matter how one would be passed (psabi). GCC 12 takes what
+            # its own headers leave undefined on purpose for a mistake (uninitialized).
             copts = [
                 "-O3",
+                "-Wno-maybe-uninitialized",
                 "-Wno-psabi",
             ] + _FLAGS[instruction_set],
             local_defines = ["PRUNELAB_INSTRUCTION_SET=" + instruction_set],
