@@ -38,14 +38,9 @@ absl::StatusOr<LayerRanking> LayerRanking::Create(LayerRankingOptions options, c
   }
   LayerRanking ranking(std::move(options), std::move(nodes));
   if (!ranking.needs_probe()) return ranking;
-  for (const std::string& node : std::set<std::string>(ranking.nodes_)) {
-    const std::string batch_norm = OwnBatchNorm(network, node);
-    if (batch_norm.empty()) {
-      ranking.nodes_.erase(node);
-    } else {
-      ranking.batch_norms_[node] = batch_norm;
-    }
-  }
+  ranking.batch_norms_ = OwnBatchNorms(network, ranking.nodes_);
+  ranking.nodes_.clear();
+  for (const auto& [node, batch_norm] : ranking.batch_norms_) ranking.nodes_.insert(node);
   if (ranking.nodes_.empty()) {
     return FieldError(
         "importance",

@@ -71,11 +71,7 @@ absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateNetworkSlimming(const Net
                       "from trained initial_weights");
   }
   PRUNELAB_ASSIGN_OR_RETURN(const std::set<std::string> nodes, ChosenLayers(parameters.layers(), *setup.network));
-  std::map<std::string, std::string> batch_norms;
-  for (const std::string& node : nodes) {
-    const std::string batch_norm = OwnBatchNorm(*setup.network, node);
-    if (!batch_norm.empty()) batch_norms[node] = batch_norm;
-  }
+  std::map<std::string, std::string> batch_norms = OwnBatchNorms(*setup.network, nodes);
   if (batch_norms.empty()) {
     return FieldError("layers", absl::StrCat("chooses ", nodes.size(),
                                              " convolutions, none with a batch norm that reads it alone; the scales "

@@ -24,6 +24,15 @@ std::string OwnBatchNorm(const NetworkInfo& network, const std::string& conv) {
   return reader >= 0 && network.node(reader).op_case() == Node::kBatchNorm2D ? network.node(reader).name() : "";
 }
 
+std::map<std::string, std::string> OwnBatchNorms(const NetworkInfo& network, const std::set<std::string>& convs) {
+  std::map<std::string, std::string> batch_norms;
+  for (const std::string& conv : convs) {
+    const std::string batch_norm = OwnBatchNorm(network, conv);
+    if (!batch_norm.empty()) batch_norms[conv] = batch_norm;
+  }
+  return batch_norms;
+}
+
 std::optional<InnerConvolution> ReadByOneConvolution(const NetworkInfo& network, const std::string& conv) {
   InnerConvolution inner;
   int last = IndexOf(network, conv);

@@ -2,7 +2,9 @@
 // convolution that reads it.
 #pragma once
 
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -12,6 +14,9 @@ namespace prunelab {
 
 // The batch norm that is the only consumer of `conv`'s output; empty if there is none.
 std::string OwnBatchNorm(const NetworkInfo& network, const std::string& conv);
+
+// The same of those of `convs` that have one, by convolution.
+std::map<std::string, std::string> OwnBatchNorms(const NetworkInfo& network, const std::set<std::string>& convs);
 
 // A convolution whose output comes through nodes that keep channels apart (batch norm, ReLU, pooling), each read by the
 // next alone, to one other convolution without groups: so each filter is one input channel of the reader and nothing

@@ -27,6 +27,8 @@ TEST(ReadersTest, BatchNormsBehind) {
   EXPECT_EQ(OwnBatchNorm(network, "conv2"), "bn2");
   EXPECT_EQ(OwnBatchNorm(network, "stem"), "");
   EXPECT_EQ(OwnBatchNorm(network, "shortcut"), "");
+  EXPECT_EQ(OwnBatchNorms(network, {"conv1", "conv2", "stem"}),
+            (std::map<std::string, std::string>{{"conv1", "bn1"}, {"conv2", "bn2"}}));
 }
 
 TEST(ReadersTest, OneReaderAlone) {

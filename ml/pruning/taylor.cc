@@ -175,10 +175,7 @@ absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateTaylor(const Taylor& para
   PRUNELAB_ASSIGN_OR_RETURN(std::set<std::string> nodes, ChosenLayers(parameters.layers(), *setup.network));
   std::map<std::string, std::string> batch_norms;
   if (parameters.form() == Taylor::BATCH_NORM_GATE) {
-    for (const std::string& node : nodes) {
-      const std::string batch_norm = OwnBatchNorm(*setup.network, node);
-      if (!batch_norm.empty()) batch_norms[node] = batch_norm;
-    }
+    batch_norms = OwnBatchNorms(*setup.network, nodes);
     if (batch_norms.empty()) {
       return FieldError("form", absl::StrCat("is BATCH_NORM_GATE, but of ", nodes.size(),
                                              " convolutions chosen none is read by a batch norm alone; must be GATE or "
