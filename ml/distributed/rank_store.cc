@@ -97,8 +97,12 @@ int64_t RankStore::port() const { return store_->getPort(); }
 
 absl::Status RankStore::Set(const std::string& name, const std::string& value) {
   try {
+    // LibTorch's set returns when the socket has the value, and a process that reads by a connection of its own may be
+    // answered before the store has read that socket. A connection's requests are carried out in order, so the answer
+    // to a second one says that the first is done.
     store_->set(name, std::vector<uint8_t>(value.begin(), value.end()));
-    return absl::OkStatus();
+    if (store_->check({name})) return absl::OkStatus();
+    return absl::UnavailableError(absl::StrCat("the place where ranks meet has lost \"", name, "\""));
   } catch (const std::exception& error) {
     return absl::UnavailableError(absl::StrCat("the place where ranks meet has gone: ", FirstLine(error.what())));
   }

@@ -31,7 +31,8 @@ class RankStore {
 
   int64_t port() const;
 
-  // Errors: Unavailable, if the process that keeps the store has gone.
+  // Returns when the store has the value: whoever asks for it after that gets it. Errors: Unavailable, if the process
+  // that keeps the store has gone.
   absl::Status Set(const std::string& name, const std::string& value);
   // No value: it is not set.
   absl::StatusOr<std::optional<std::string>> Get(const std::string& name);

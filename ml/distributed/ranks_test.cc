@@ -108,6 +108,23 @@ TEST(RankStoreTest, WhatIsSetIsThere) {
   EXPECT_EQ(*client->Get("x"), value);
 }
 
+// What Set has returned for, another connection reads: the store has taken it, not only the socket. A value that takes
+// the store several reads lets a question on the other connection overtake it.
+TEST(RankStoreTest, SetReturnsWhenTheStoreHasTheValue) {
+  const std::unique_ptr<RankStore> store = *RankStore::ServeHere();
+  const std::unique_ptr<RankStore> client = *RankStore::Connect("127.0.0.1", store->port(), 5);
+  const std::string value(1 << 20, 'v');
+  for (int round = 0; round < 50; ++round) {
+    RankStore& writer = round % 2 == 0 ? *store : *client;
+    RankStore& reader = round % 2 == 0 ? *client : *store;
+    const std::string name = absl::StrCat("round/", round);
+    ASSERT_TRUE(writer.Set(name, value).ok());
+    const auto read = reader.Get(name);
+    ASSERT_TRUE(read.ok() && *read) << name;
+    ASSERT_TRUE(**read == value) << name << ": " << (*read)->size() << " bytes";
+  }
+}
+
 // Gradients of a sum over ranks of each rank's loss, beside those of one that computes it all.
 TEST(StepReductionTest, SumsGradientsAndWhatElseThereIs) {
   RandomStream stream(1, "test", 0);
