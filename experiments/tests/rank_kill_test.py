@@ -253,8 +253,11 @@ def main():
         named = [line for line in again if re.search(
             r"rank \d \(process \d+ on \S+\) has (ended before its work was done|given no sign of life)|"
             r"rank \d of 3 has not come|ended with signal 9", line)]
+        # The last disturbance may hit a process whose work is done, while the command still waits for its end. Then nothing
+        # is lost, and nothing is tried again.
         checks.check("round %d: each attempt says which rank was lost" % rounds,
-                     "" if len(named) == len(again) >= this_round else "%d of %d: %s" % (len(named), this_round, err[-3000:]))
+                     "" if len(named) == len(again) >= this_round - 1
+                     else "%d of %d: %s" % (len(named), this_round, err[-3000:]))
         checks.check("round %d, disturbed %d times: every file is the undisturbed one's" % (rounds, this_round),
                      ", ".join(differences(output)))
     print("ranks of one command, all ended at most %.1f s after a disturbance" % slowest, flush=True)
