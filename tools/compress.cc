@@ -21,18 +21,23 @@
 #include "ml/base/parse_plugin.h"
 #include "ml/base/random.h"
 #include "ml/base/status_macros.h"
+#include "ml/base/textproto.h"
 #include "ml/base/with_prefix.h"
 #include "ml/compression/compressed_model.h"
 #include "ml/compression/coupled.h"
 #include "ml/compression/fastest_layout.h"
 #include "ml/compression/fold_batch_norm.h"
+#include "ml/compression/goal.h"
+#include "ml/compression/group_ranking_config.h"
 #include "ml/compression/joined_channels.h"
+#include "ml/compression/network_timer.h"
 #include "ml/compression/onnx_export.h"
 #include "ml/data/dataset.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/latency.h"
 #include "ml/models/dataset_defaults.h"
 #include "ml/network/value_grids.h"
+#include "ml/pruning/rate.h"
 #include "ml/training/agreement.h"
 #include "ml/training/one_shot.h"
 #include "tools/command_line.h"
@@ -54,6 +59,15 @@ DEFINE_double(rate, -1,
 DEFINE_string(pruning, "",
               "Masks the network first, once, e.g. '[type.googleapis.com/prunelab.Static] { rate: 0.5 }'; masked "
               "weights stay masked.");
+DEFINE_string(target, "",
+              "What the smaller network may cost, as a share of the dense one's: 'macs: 0.5', 'parameters: 0.3', "
+              "'file_bytes: 0.25' or 'latency: 0.5 batch: 1 threads: 1'. Finds the rate that leaves it: that of "
+              "--pruning or, with --mode=coupled, --rate.");
+DEFINE_string(
+    groups, "",
+    "With --mode=coupled and --rate or --target: which groups go first, e.g. 'importance: GROUP_NORM normalize: "
+    "MEAN scope: PER_SET round: 8'; by default those of least mean |weight|.");
+DEFINE_bool(dry_run, false, "With --target: says what shares the rates leave and which one is found; writes nothing.");
 DEFINE_string(dataset, "",
               "Real images for comparing the logits, and calibration data for a strategy that reads gradients, e.g. "
               "'[type.googleapis.com/prunelab.Digits] {}'; without it the images are random.");
@@ -70,7 +84,10 @@ DEFINE_string(for, "",
               "here, onnxruntime or openvino: times --round=1, 4, 8 and 16, each kind of --streams, for each "
               "size of maps in this engine, takes the fastest, and says how fast it is there.");
 DEFINE_int64(batch_size, 1, "With --for: how many images at once.");
-DEFINE_double(seconds, 6, "With --for: for each comparison of layouts, of which there is one for each size of maps.");
+DEFINE_double(
+    seconds, 6,
+    "With --for: for each comparison of layouts, of which there is one for each size of maps. With --target's "
+    "latency: for each measurement.");
 DEFINE_string(python, "python3", "With --for=onnxruntime or openvino: a Python that has the engine, and numpy.");
 DEFINE_bool(fold_batch_norm, false, "Folds BN into the convolutions before it; for inference only.");
 DEFINE_int64(seed, 1, "For random images and for strategies that draw random numbers.");
@@ -92,10 +109,55 @@ std::string Milliseconds(const Latency& latency) {
   return absl::StrFormat("%.3f +- %.3f", 1e3 * latency.median, 1e3 * latency.spread());
 }
 
+bool IsSet(const char* flag) { return !gflags::GetCommandLineFlagInfoOrDie(flag).is_default; }
+
+// --target; no value: it is not given.
+absl::StatusOr<std::optional<PruningGoal>> Target() {
+  if (FLAGS_target.empty()) return std::optional<PruningGoal>();
+  PruningGoal goal;
+  PRUNELAB_RETURN_IF_ERROR(TextProtoSource::Parse("--target", FLAGS_target, &goal).status());
+  const absl::Status valid = ValidateGoal(goal);
+  if (!valid.ok()) return WithPrefix("--target", valid);
+  return std::optional<PruningGoal>(goal);
+}
+
+// --groups, with the seed; the rate is the caller's.
+absl::StatusOr<CoupledOptions> GroupOptions(std::optional<double> rate) {
+  CoupledOptions options = {rate, {}, static_cast<uint64_t>(FLAGS_seed)};
+  if (FLAGS_groups.empty()) return options;
+  PRUNELAB_RETURN_IF_ERROR(TextProtoSource::Parse("--groups", FLAGS_groups, &options.ranking).status());
+  const absl::Status valid = ValidateGroupRanking(options.ranking);
+  if (!valid.ok()) return WithPrefix("--groups", valid);
+  return options;
+}
+
+// What --target needs, and what does not go with it.
+absl::Status CheckTargetFlags(const std::optional<PruningGoal>& target) {
+  const auto refuse = [](auto... text) { return absl::InvalidArgumentError(absl::StrCat(text...)); };
+  if (!target) {
+    return IsSet("dry_run") ? refuse("--dry_run goes with --target, and says what could be reached") : absl::OkStatus();
+  }
+  if (FLAGS_mode == "coupled") {
+    if (IsSet("rate")) return refuse("--rate does not go with --target, which finds it");
+    if (!FLAGS_pruning.empty())
+      return refuse("--pruning does not go with --target and --mode=coupled: one rate is found");
+  } else if (FLAGS_pruning.empty()) {
+    return refuse("--target goes with --pruning, whose rate it finds, or with --mode=coupled");
+  }
+  if (IsMeasured(*target) && IsSet("batch_size")) {
+    return refuse("--batch_size does not go with a latency as --target, which says its own batch");
+  }
+  for (const char* flag : {"output", "onnx"}) {
+    if (FLAGS_dry_run && IsSet(flag)) return refuse("--", flag, " does not go with --dry_run, which writes nothing");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckFlags() {
   const auto refuse = [](auto... text) { return absl::InvalidArgumentError(absl::StrCat(text...)); };
   if (FLAGS_checkpoint.empty()) return refuse("--checkpoint is missing: a .safetensors file");
-  if (FLAGS_output.empty() && FLAGS_onnx.empty()) {
+  PRUNELAB_ASSIGN_OR_RETURN(const std::optional<PruningGoal> target, Target());
+  if (FLAGS_output.empty() && FLAGS_onnx.empty() && !FLAGS_dry_run) {
     return refuse("give --output=F.safetensors or --onnx=F.onnx, or both");
   }
   PRUNELAB_ASSIGN_OR_RETURN(const std::string data, PathOfDataset(FLAGS_dataset));
@@ -104,14 +166,20 @@ absl::Status CheckFlags() {
   if (FLAGS_mode != "exact" && FLAGS_mode != "coupled") {
     return refuse("--mode=", FLAGS_mode, ": must be exact or coupled");
   }
-  if (!gflags::GetCommandLineFlagInfoOrDie("rate").is_default) {
+  PRUNELAB_RETURN_IF_ERROR(CheckTargetFlags(target));
+  if (!FLAGS_groups.empty()) {
+    if (FLAGS_mode != "coupled" || (!target && !IsSet("rate"))) {
+      return refuse("--groups goes with --mode=coupled and --rate or --target");
+    }
+    PRUNELAB_RETURN_IF_ERROR(GroupOptions(std::nullopt).status());
+  }
+  if (IsSet("rate")) {
     if (FLAGS_mode != "coupled") return refuse("--rate goes with --mode=coupled; in exact mode only masks decide");
     if (!(FLAGS_rate >= 0 && FLAGS_rate < 1)) return refuse("--rate=", FLAGS_rate, ": must be at least 0 and below 1");
   }
-  const auto is_set = [](const char* flag) { return !gflags::GetCommandLineFlagInfoOrDie(flag).is_default; };
   for (const char* flag : {"round", "streams", "for"}) {
-    if (FLAGS_mode == "coupled" && is_set(flag)) return refuse("--", flag, " goes with --mode=exact");
-    if (!FLAGS_for.empty() && flag != std::string("for") && is_set(flag)) {
+    if (FLAGS_mode == "coupled" && IsSet(flag)) return refuse("--", flag, " goes with --mode=exact");
+    if (!FLAGS_for.empty() && flag != std::string("for") && IsSet(flag)) {
       return refuse("--", flag, " does not go with --for, which chooses it");
     }
   }
@@ -122,11 +190,13 @@ absl::Status CheckFlags() {
   if (!FLAGS_for.empty() && FLAGS_for != "here" && FLAGS_for != "onnxruntime" && FLAGS_for != "openvino") {
     return refuse("--for=", FLAGS_for, ": must be here, onnxruntime or openvino");
   }
-  for (const char* flag : {"batch_size", "seconds"}) {
-    if (is_set(flag) && FLAGS_for.empty()) return refuse("--", flag, " goes with --for");
+  const bool measured = target && IsMeasured(*target);
+  if (IsSet("batch_size") && FLAGS_for.empty()) return refuse("--batch_size goes with --for");
+  if (IsSet("seconds") && FLAGS_for.empty() && !measured) {
+    return refuse("--seconds goes with --for, or with a latency as --target");
   }
   if (!(FLAGS_seconds > 0)) return refuse("--seconds=", FLAGS_seconds, ": must be above 0");
-  if (is_set("python") && (FLAGS_for.empty() || FLAGS_for == "here")) {
+  if (IsSet("python") && (FLAGS_for.empty() || FLAGS_for == "here")) {
     return refuse("--python goes with --for=onnxruntime or openvino");
   }
   if (FLAGS_batch_size < 1) return refuse("--batch_size=", FLAGS_batch_size, ": must be at least 1");
@@ -134,11 +204,11 @@ absl::Status CheckFlags() {
   if (FLAGS_calibration_images < 1) {
     return refuse("--calibration_images=", FLAGS_calibration_images, ": must be at least 1");
   }
-  if (is_set("calibration_images") && (FLAGS_pruning.empty() || FLAGS_dataset.empty())) {
+  if (IsSet("calibration_images") && (FLAGS_pruning.empty() || FLAGS_dataset.empty())) {
     return refuse("--calibration_images goes with --pruning and --dataset: a strategy reads them");
   }
-  if (is_set("seed") && FLAGS_pruning.empty() && !FLAGS_dataset.empty()) {
-    return refuse("--seed goes with --pruning, or without --dataset: here nothing is drawn");
+  if (IsSet("seed") && FLAGS_pruning.empty() && FLAGS_groups.empty() && !FLAGS_dataset.empty()) {
+    return refuse("--seed goes with --pruning or --groups, or without --dataset: here nothing is drawn");
   }
   if (FLAGS_compared_images < 1) return refuse("--compared_images=", FLAGS_compared_images, ": must be at least 1");
   return absl::OkStatus();
@@ -216,86 +286,103 @@ absl::Status CheckFiniteLogits(const Agreement& agreement) {
       "float32: look for layers with weights or statistics far larger than the others'"));
 }
 
-int64_t FileBytes(const WeightedNetwork& network) {
-  return static_cast<int64_t>(SerializeSafetensors(ModelToSafetensors(ToModel(network, at::kCPU))).size());
-}
+// What exact removal leaves.
+struct RemovedExactly {
+  WeightedNetwork network;
+  std::vector<PassSaving> savings;
+  std::string said;  // of a layout that was not taken; may be empty
+};
 
 // Exact removal as `options` say; their layout is ignored if it would make the file larger than the checkpoint's.
-std::vector<PassSaving> RemoveExactly(WeightedNetwork& network, CompressionOptions options) {
-  const WeightedNetwork before = network;
+RemovedExactly RemoveExactly(const WeightedNetwork& pruned, CompressionOptions options) {
+  RemovedExactly removed = {pruned, {}, ""};
   ChannelLayout used;
-  std::vector<PassSaving> savings = Compress(network, options, &used);
+  removed.savings = Compress(removed.network, options, &used);
   if (!(used == options.layout)) {
-    std::cout << "the layout is: " << used.Text() << ", because with " << options.layout.Text()
-              << " the network would be larger than it was\n\n";
+    removed.said = absl::StrCat("the layout is: ", used.Text(), ", because with ", options.layout.Text(),
+                                " the network would be larger than it was\n\n");
   }
   struct stat info = {};
   // What --for has found to be the fastest is taken, and the weights of an ONNX file may be in other files.
-  if (!FLAGS_for.empty() || !absl::EndsWith(FLAGS_checkpoint, ".safetensors")) return savings;
-  if (used.IsPlain() || stat(UserPath(FLAGS_checkpoint).c_str(), &info) != 0) return savings;
-  const int64_t rounded_bytes = FileBytes(network);
-  if (rounded_bytes <= info.st_size) return savings;
-  WeightedNetwork plain = before;
+  if (!FLAGS_for.empty() || !absl::EndsWith(FLAGS_checkpoint, ".safetensors")) return removed;
+  if (used.IsPlain() || stat(UserPath(FLAGS_checkpoint).c_str(), &info) != 0) return removed;
+  const int64_t rounded_bytes = FileBytes(removed.network);
+  if (rounded_bytes <= info.st_size) return removed;
+  RemovedExactly plain = {pruned, {}, removed.said};
   options.layout = {};
-  std::vector<PassSaving> plain_savings = Compress(plain, options);
-  const int64_t plain_bytes = FileBytes(plain);
-  if (plain_bytes >= rounded_bytes) return savings;
-  std::cout << "only live channels are kept: with more of them the file would have " << rounded_bytes
-            << " bytes, more than the " << info.st_size << " of the checkpoint; without it has " << plain_bytes
-            << "\n\n";
-  network = plain;
-  return plain_savings;
+  plain.savings = Compress(plain.network, options);
+  const int64_t plain_bytes = FileBytes(plain.network);
+  if (plain_bytes >= rounded_bytes) return removed;
+  absl::StrAppend(&plain.said, "only live channels are kept: with more of them the file would have ", rounded_bytes,
+                  " bytes, more than the ", info.st_size, " of the checkpoint; without it has ", plain_bytes, "\n\n");
+  return plain;
 }
 
-// The network before --pruning, and as it is to be compressed.
-struct Networks {
-  WeightedNetwork given, pruned;
-};
-
-absl::StatusOr<Networks> Pruned(Model& model, const Dataset* data) {
-  // Values that are not finite are refused before anything is computed with them.
-  absl::StatusOr<WeightedNetwork> network = ToWeightedNetwork(model);
-  if (!network.ok()) return WithPrefix(UserPath(FLAGS_checkpoint), network.status());
-  Networks networks = {*network, *network};
-  if (FLAGS_pruning.empty()) return networks;
-  for (auto& [name, tensor] : networks.given.tensors) tensor = tensor.clone();  // pruning may write to the model's
-  PRUNELAB_ASSIGN_OR_RETURN(const google::protobuf::Any plugin, ParsePlugin("--pruning", FLAGS_pruning));
+// The checkpoint's network after --pruning, whose rate is `rate` if that has a value.
+absl::StatusOr<WeightedNetwork> PrunedAt(const Model& opened, const Dataset* data, std::optional<double> rate) {
+  if (FLAGS_pruning.empty()) return ToWeightedNetwork(opened);
+  PRUNELAB_ASSIGN_OR_RETURN(google::protobuf::Any plugin, ParsePlugin("--pruning", FLAGS_pruning));
+  if (rate) {
+    const absl::StatusOr<google::protobuf::Any> with_rate = WithRate(plugin, *rate);
+    if (!with_rate.ok()) return WithPrefix("--pruning", with_rate.status());
+    plugin = *with_rate;
+  }
+  // A strategy may write to weights, and the checkpoint's are needed as they were.
+  std::map<std::string, at::Tensor> own;
+  for (const NamedTensor& parameter : opened.parameters()) {
+    own[parameter.name] = parameter.tensor.detach().clone().requires_grad_(parameter.tensor.requires_grad());
+  }
+  Model model = opened.With(own);
   const absl::Status pruned =
       PruneOnce(model, plugin, static_cast<uint64_t>(FLAGS_seed), data, FLAGS_calibration_images);
-  if (!pruned.ok()) return WithPrefix("--pruning", pruned);
-  PRUNELAB_ASSIGN_OR_RETURN(networks.pruned, ToWeightedNetwork(model));
-  return networks;
+  // Of a network that comes in masked, a low rate may mask nothing more; the search goes on to higher ones.
+  if (!pruned.ok() && !(rate && absl::IsFailedPrecondition(pruned))) return WithPrefix("--pruning", pruned);
+  return ToWeightedNetwork(model);
 }
 
-// Removes groups of channels at --rate, and says how many.
-absl::Status RemoveGroups(WeightedNetwork& network) {
-  CoupledOptions coupled;
-  if (FLAGS_rate >= 0) coupled.rate = FLAGS_rate;
-  PRUNELAB_ASSIGN_OR_RETURN(const CoupledRemoval removal, RemoveCoupled(network, coupled));
+absl::StatusOr<WeightedNetwork> Pruned(const Model& opened, const Dataset* data, const std::optional<Rates>& rates) {
+  if (!rates) return PrunedAt(opened, data, std::nullopt);
+  PRUNELAB_ASSIGN_OR_RETURN(WeightedNetwork pruned, PrunedAt(opened, data, rates->rate));
+  if (rates->layers_at_higher == 0) return pruned;
+  PRUNELAB_ASSIGN_OR_RETURN(const WeightedNetwork higher, PrunedAt(opened, data, rates->higher_rate));
+  return WithLayersOf(higher, rates->layers_at_higher, std::move(pruned));
+}
+
+// Removes groups of channels at `rate` (no value: those whose filters are all dead).
+absl::StatusOr<CoupledRemoval> RemoveGroups(WeightedNetwork& network, std::optional<double> rate) {
+  PRUNELAB_ASSIGN_OR_RETURN(const CoupledOptions options, GroupOptions(rate));
+  const absl::StatusOr<CoupledRemoval> removal = RemoveCoupled(network, options);
+  if (!removal.ok()) return FLAGS_groups.empty() ? removal.status() : WithPrefix("--groups", removal.status());
+  if (FLAGS_fold_batch_norm) FoldBatchNorm(network);
+  return removal;
+}
+
+void SayGroups(const CoupledRemoval& removal) {
   std::cout << absl::StrFormat("coupled: %d of %d groups of channels removed", removal.removed, removal.groups);
   if (removal.kept > 0) std::cout << "; " << removal.kept << " kept, as the last of their layers";
   std::cout << "\n\n";
-  if (FLAGS_fold_batch_norm) FoldBatchNorm(network);
-  return absl::OkStatus();
 }
 
-// Times networks as --for says.
-NetworkTimer Timer() {
+// Times networks in the engine that --for says, which is this project's own without it.
+NetworkTimer Timer(int64_t batch_size) {
   TimerOptions options;
-  options.batch_size = FLAGS_batch_size;
+  options.batch_size = batch_size;
   options.seconds = FLAGS_seconds;
-  if (FLAGS_for == "here") return TimerHere(options);
+  if (FLAGS_for.empty() || FLAGS_for == "here") return TimerHere(options);
   // A name without a folder is looked up on the PATH.
   const std::string python = absl::StrContains(FLAGS_python, "/") ? UserPath(FLAGS_python) : FLAGS_python;
   return EngineTimer({FLAGS_for, python, at::get_num_threads()}, options);
 }
 
-// That of --round and --streams, or the one that --for finds to be the fastest, which is said.
-absl::StatusOr<ChannelLayout> Layout(const WeightedNetwork& network, const CompressionOptions& options) {
-  if (FLAGS_for.empty()) return ChannelLayout{{FLAGS_round, kStreams.at(FLAGS_streams)}, {}};
-  PRUNELAB_ASSIGN_OR_RETURN(const FastestLayout fastest, FindFastestLayout(network, options, Timer()));
+// That of --round and --streams.
+ChannelLayout LayoutOfFlags() { return {{FLAGS_round, kStreams.at(FLAGS_streams)}, {}}; }
+
+// The one that --for finds to be the fastest at this batch size, which is said.
+absl::StatusOr<ChannelLayout> Fastest(const WeightedNetwork& network, const CompressionOptions& options,
+                                      int64_t batch_size) {
+  PRUNELAB_ASSIGN_OR_RETURN(const FastestLayout fastest, FindFastestLayout(network, options, Timer(batch_size)));
   std::vector<std::vector<std::string>> rows = {
-      {"layout", "parameters", "MACs of one image", absl::StrCat("ms at batch ", FLAGS_batch_size)}};
+      {"layout", "parameters", "MACs of one image", absl::StrCat("ms at batch ", batch_size)}};
   const std::string taken = fastest.layout.Text();
   for (const TriedLayout& tried : fastest.tried) {
     const std::string text = tried.layout.Text();
@@ -315,6 +402,70 @@ void SaySavings(const std::vector<PassSaving>& savings) {
   }
   std::cout << Aligned(rows) << "\n";
 }
+
+// The rates that --target looks at, on the way to its own.
+class TargetSearch {
+ public:
+  // `given`: the checkpoint's network.
+  TargetSearch(const PruningGoal& goal, const Model& opened, const WeightedNetwork& given, const Dataset* data)
+      : goal_(goal), opened_(opened), given_(given), data_(data), timer_(Timer(goal.batch())) {}
+
+  absl::StatusOr<WeightedNetwork> Removed(const Rates& rates, const CompressionOptions& options) const {
+    if (FLAGS_mode == "coupled") {
+      WeightedNetwork network = given_;
+      PRUNELAB_RETURN_IF_ERROR(RemoveGroups(network, rates.rate).status());
+      return network;
+    }
+    PRUNELAB_ASSIGN_OR_RETURN(const WeightedNetwork pruned, Pruned(opened_, data_, rates));
+    return RemoveExactly(pruned, options).network;
+  }
+
+  absl::StatusOr<MetGoal> Run(const CompressionOptions& options) const {
+    // Groups of channels go one by one.
+    const auto layers = static_cast<int64_t>(FLAGS_mode == "coupled" ? 0 : opened_.info().convs().size());
+    const absl::StatusOr<MetGoal> met = MeetGoal(
+        goal_, given_, layers, [&](const Rates& rates) { return Removed(rates, options); }, timer_,
+        [this](const TriedRates& tried) {
+          std::cerr << absl::StrFormat("%s: %.4f of the %s\n", Text(tried.rates), tried.share, GoalName(goal_));
+        });
+    // What can't be reached is said of the flag; other errors name their own.
+    return met.ok() || !absl::IsOutOfRange(met.status()) ? met : WithPrefix("--target", met.status());
+  }
+
+  // What each of some rates leaves, of each kind of goal that costs no measurement, and of the one asked for.
+  absl::Status SayReachable(const CompressionOptions& options) const {
+    std::vector<PruningGoal> goals(3);
+    goals[0].set_macs(1);
+    goals[1].set_parameters(1);
+    goals[2].set_file_bytes(1);
+    if (IsMeasured(goal_)) goals.push_back(goal_);
+    std::vector<std::vector<std::string>> rows = {{"rate"}};
+    for (const PruningGoal& goal : goals) rows[0].push_back(absl::StrCat("of the ", GoalName(goal)));
+    for (const double rate : {0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99}) {
+      PRUNELAB_ASSIGN_OR_RETURN(const WeightedNetwork removed, Removed({rate, 0, 0}, options));
+      rows.push_back({absl::StrCat(rate)});
+      for (const PruningGoal& goal : goals) {
+        PRUNELAB_ASSIGN_OR_RETURN(const double share, ShareOf(goal, given_, removed, timer_));
+        rows.back().push_back(absl::StrFormat("%.4f", share));
+      }
+    }
+    std::cout << Aligned(rows) << "\n";
+    return absl::OkStatus();
+  }
+
+  void Say(const MetGoal& met) const {
+    std::cout << absl::StrFormat("target: %.4f of the dense network's %s, where %.4g is asked for, by %s%s\n\n",
+                                 met.share, GoalName(goal_), GoalShare(goal_),
+                                 FLAGS_mode == "coupled" ? "--" : "--pruning's ", Text(met.rates));
+  }
+
+ private:
+  const PruningGoal& goal_;
+  const Model& opened_;
+  const WeightedNetwork& given_;
+  const Dataset* const data_;
+  const NetworkTimer timer_;
+};
 
 absl::Status SaySizesAndLatencies(const WeightedNetwork& before, const WeightedNetwork& after) {
   std::vector<std::vector<std::string>> rows = {{"", "before", "after", "before / after"}};
@@ -345,8 +496,8 @@ absl::Status SaySizesAndLatencies(const WeightedNetwork& before, const WeightedN
   if (FLAGS_latency && FLAGS_for.empty()) {
     for (const int64_t batch : {1, 64}) PRUNELAB_RETURN_IF_ERROR(time("", batch, TimerHere({batch, kRuns})));
   } else if (FLAGS_latency) {
-    PRUNELAB_RETURN_IF_ERROR(
-        time(FLAGS_for == "here" ? "" : absl::StrCat("in ", FLAGS_for, " "), FLAGS_batch_size, Timer()));
+    PRUNELAB_RETURN_IF_ERROR(time(FLAGS_for == "here" ? "" : absl::StrCat("in ", FLAGS_for, " "), FLAGS_batch_size,
+                                  Timer(FLAGS_batch_size)));
   }
   std::cout << Aligned(rows);
   return absl::OkStatus();
@@ -365,21 +516,53 @@ absl::Status Main() {
         absl::StrCat(UserPath(FLAGS_checkpoint),
                      ": is quantized, and removal moves values off their grids; compress first, then quantize"));
   }
-  PRUNELAB_ASSIGN_OR_RETURN(const Networks networks, Pruned(model, data));
+  // Values that are not finite are refused before anything is computed with them.
+  const absl::StatusOr<WeightedNetwork> given = ToWeightedNetwork(model);
+  if (!given.ok()) return WithPrefix(UserPath(FLAGS_checkpoint), given.status());
+  CompressionOptions options;
+  options.fold_batch_norm = FLAGS_fold_batch_norm;
+  options.layout = LayoutOfFlags();
 
-  WeightedNetwork network = networks.pruned;
+  PRUNELAB_ASSIGN_OR_RETURN(const std::optional<PruningGoal> target, Target());
+  std::optional<Rates> rates;  // other than --pruning's own
+  if (FLAGS_mode == "coupled" && IsSet("rate")) rates = Rates{FLAGS_rate, 0, 0};
+  if (target) {
+    if (IsMeasured(*target)) at::set_num_threads(static_cast<int>(target->threads()));
+    const TargetSearch search(*target, model, *given, data);
+    if (FLAGS_dry_run) PRUNELAB_RETURN_IF_ERROR(search.SayReachable(options));
+    PRUNELAB_ASSIGN_OR_RETURN(MetGoal met, search.Run(options));
+    if (!FLAGS_for.empty()) {
+      // The layout that is fastest at this rate; with it, the rate that meets the goal is another one.
+      PRUNELAB_ASSIGN_OR_RETURN(const WeightedNetwork at_rate, Pruned(model, data, met.rates));
+      const int64_t batch = IsMeasured(*target) ? target->batch() : FLAGS_batch_size;
+      PRUNELAB_ASSIGN_OR_RETURN(options.layout, Fastest(at_rate, options, batch));
+      PRUNELAB_ASSIGN_OR_RETURN(met, search.Run(options));
+    }
+    search.Say(met);
+    if (FLAGS_dry_run) return absl::OkStatus();
+    rates = met.rates;
+  }
+
+  const bool coupled = FLAGS_mode == "coupled";
+  PRUNELAB_ASSIGN_OR_RETURN(const WeightedNetwork pruned, Pruned(model, data, coupled ? std::nullopt : rates));
+  WeightedNetwork network = pruned;
   std::vector<PassSaving> savings;
-  if (FLAGS_mode == "coupled") {
-    PRUNELAB_RETURN_IF_ERROR(RemoveGroups(network));
+  if (coupled) {
+    PRUNELAB_ASSIGN_OR_RETURN(const CoupledRemoval removal,
+                              RemoveGroups(network, rates ? std::optional<double>(rates->rate) : std::nullopt));
+    SayGroups(removal);
   } else {
-    CompressionOptions options;
-    options.fold_batch_norm = FLAGS_fold_batch_norm;
-    PRUNELAB_ASSIGN_OR_RETURN(options.layout, Layout(network, options));
-    savings = RemoveExactly(network, options);
+    if (!target && !FLAGS_for.empty()) {
+      PRUNELAB_ASSIGN_OR_RETURN(options.layout, Fastest(pruned, options, FLAGS_batch_size));
+    }
+    const RemovedExactly removed = RemoveExactly(pruned, options);
+    std::cout << removed.said;
+    network = removed.network;
+    savings = removed.savings;
     for (const std::string& sentence : DeadChannelsThatStay(network)) std::cout << "stays: " << sentence << "\n";
   }
-  PRUNELAB_ASSIGN_OR_RETURN(const Agreement agreement, Compared(networks.pruned, network, data));
-  if (FLAGS_mode == "exact") PRUNELAB_RETURN_IF_ERROR(CheckExact(networks.pruned, network, agreement, data));
+  PRUNELAB_ASSIGN_OR_RETURN(const Agreement agreement, Compared(pruned, network, data));
+  if (FLAGS_mode == "exact") PRUNELAB_RETURN_IF_ERROR(CheckExact(pruned, network, agreement, data));
   PRUNELAB_RETURN_IF_ERROR(CheckFiniteLogits(agreement));
   if (!FLAGS_output.empty()) {
     PRUNELAB_RETURN_IF_ERROR(WriteSafetensors(UserPath(FLAGS_output), ModelToSafetensors(ToModel(network, at::kCPU))));
@@ -387,9 +570,9 @@ absl::Status Main() {
   if (!FLAGS_onnx.empty()) PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(UserPath(FLAGS_onnx), ToOnnx(network)));
 
   SaySavings(savings);
-  PRUNELAB_RETURN_IF_ERROR(SaySizesAndLatencies(networks.pruned, network));
+  PRUNELAB_RETURN_IF_ERROR(SaySizesAndLatencies(pruned, network));
   if (!FLAGS_pruning.empty()) {
-    PRUNELAB_ASSIGN_OR_RETURN(const Agreement with_given, Compared(networks.given, network, data));
+    PRUNELAB_ASSIGN_OR_RETURN(const Agreement with_given, Compared(*given, network, data));
     std::cout << "compared with the network as it was given, before --pruning: " << Text(with_given) << "\n";
   }
   std::cout << Text(agreement) << "\n";

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
 #include "ml/base/files.h"
 #include "ml/base/testing/fresh_folder.h"
@@ -219,6 +220,117 @@ TEST(CompressToolTest, PyTorchWeightsCoupledRoundedFolded) {
   EXPECT_THAT(coupled.out, HasSubstr("groups of channels removed"));
 }
 
+// The two numbers of a row of the sizes' table.
+std::pair<double, double> BeforeAndAfter(const std::string& out, const std::string& row) {
+  std::istringstream numbers(After(out, row));
+  double before = 0, after = 0;
+  numbers >> before >> after;
+  return {before, after};
+}
+
+// A random ResNet-14 for the digits, of which nothing is masked.
+std::string Unmasked() {
+  ResNetCifar parameters;
+  parameters.set_depth(14);
+  ImageDefaults digits;
+  digits.classes = 10;
+  digits.channels = 1;
+  digits.height = digits.width = 8;
+  return Write(
+      "unmasked.safetensors",
+      ModelToSafetensors(RandomModel(*NetworkInfo::Create(*CreateResNetCifar(parameters, digits)), at::kFloat, 3)));
+}
+
+TEST(CompressToolTest, ATargetIsMetByEitherRate) {
+  const std::string dense = Unmasked(), small = Temporary("to_target.safetensors");
+  const std::string by_layer = "--pruning=[type.googleapis.com/prunelab.Static] { ranking { scope: PER_LAYER } }";
+  struct Asked {
+    std::string target, row;
+    double share;
+  };
+  for (const Asked& asked : {Asked{"macs: 0.5", "MACs of one image", 0.5},
+                             {"parameters: 0.25", "parameters, stored constants counted", 0.25},
+                             {"file_bytes: 0.3", "file, bytes", 0.3}}) {
+    for (const std::string& how : {by_layer, std::string("--mode=coupled")}) {
+      SCOPED_TRACE(absl::StrCat(asked.target, " ", how));
+      const ProgramResult result =
+          Compress({"--checkpoint=" + dense, "--output=" + small, kDigits, "--target=" + asked.target, how});
+      ASSERT_EQ(result.status, 0) << result.err;
+      const auto [before, after] = BeforeAndAfter(result.out, asked.row);
+      EXPECT_NEAR(after / before, asked.share, 0.02 * asked.share) << result.out;
+      EXPECT_THAT(result.out, HasSubstr(absl::StrFormat("target: %.4f of the dense network's ", after / before)));
+      // The rate that it says leaves the same network.
+      const std::string bytes = *ReadFile(small);
+      const std::string by = After(result.out, "is asked for, by ");
+      if (by.find("first") != std::string::npos) continue;  // two rates, which no single command has
+      const double rate = std::stod(After(by, "rate "));
+      const std::string with_rate = how == by_layer
+                                        ? absl::StrCat("--pruning=[type.googleapis.com/prunelab.Static] { rate: ", rate,
+                                                       " ranking { scope: PER_LAYER } }")
+                                        : absl::StrCat("--rate=", rate);
+      std::vector<std::string> again = {"--checkpoint=" + dense, "--output=" + small, kDigits, with_rate};
+      if (how != by_layer) again.push_back(how);
+      ASSERT_EQ(Compress(again).status, 0);
+      EXPECT_EQ(*ReadFile(small), bytes);
+    }
+  }
+}
+
+// By Torch-Pruning's importance, in multiples of 4.
+TEST(CompressToolTest, GroupsGoAsTheRankingSays) {
+  const std::string small = Temporary("ranked.safetensors");
+  const auto removed = [&](const std::string& groups) {
+    const ProgramResult result = Compress({"--checkpoint=" + Unmasked(), "--output=" + small, kDigits, "--mode=coupled",
+                                           "--rate=0.45", "--groups=" + groups});
+    EXPECT_EQ(result.status, 0) << result.err;
+    std::vector<int64_t> widths;
+    for (const auto& [name, tensor] : Read(small).tensors) {
+      if (tensor.dim() == 4) widths.push_back(tensor.size(0));
+    }
+    return widths;
+  };
+  const std::vector<int64_t> rounded = removed("importance: GROUP_NORM normalize: MEAN round: 4");
+  const std::vector<int64_t> plain = removed("importance: GROUP_NORM normalize: MEAN");
+  ASSERT_EQ(rounded.size(), plain.size());
+  for (size_t i = 0; i < plain.size(); ++i) EXPECT_EQ(rounded[i], (plain[i] + 3) / 4 * 4);
+  EXPECT_NE(rounded, plain);
+  EXPECT_NE(removed("importance: RANDOM"), plain);
+}
+
+// Rounding up to multiples costs, too, and is in what is met.
+TEST(CompressToolTest, ATargetIsMetWithRoundedChannels) {
+  const std::string small = Temporary("to_target.safetensors");
+  const ProgramResult result =
+      Compress({"--checkpoint=" + Unmasked(), "--output=" + small, kDigits, "--target=macs: 0.5", "--round=4",
+                "--pruning=[type.googleapis.com/prunelab.Static] { ranking { scope: GLOBAL_LAYER_MEAN } }"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  const auto [before, after] = BeforeAndAfter(result.out, "MACs of one image");
+  EXPECT_NEAR(after / before, 0.5, 0.01) << result.out;
+}
+
+TEST(CompressToolTest, WhatATargetCanReachIsSaidWithoutWriting) {
+  const std::string dense = Unmasked();
+  const std::string pruning = "--pruning=[type.googleapis.com/prunelab.Random] { ranking { scope: PER_LAYER } }";
+  const ProgramResult dry = Compress({"--checkpoint=" + dense, "--target=macs: 0.4", "--dry_run", pruning});
+  ASSERT_EQ(dry.status, 0) << dry.err;
+  EXPECT_THAT(dry.out, AllOf(HasSubstr("of the MACs"), HasSubstr("of the parameters"), HasSubstr("of the file size"),
+                             HasSubstr("where 0.4 is asked for"), Not(HasSubstr("wrote"))));
+  // A rate of 0.5 leaves what removal at this rate leaves.
+  const std::string small = Temporary("half.safetensors");
+  const ProgramResult half = Compress({"--checkpoint=" + dense, "--output=" + small,
+                                       "--pruning=[type.googleapis.com/prunelab.Random] { rate: 0.5 ranking { scope: "
+                                       "PER_LAYER } }"});
+  ASSERT_EQ(half.status, 0) << half.err;
+  const auto [before, after] = BeforeAndAfter(half.out, "MACs of one image");
+  EXPECT_NEAR(std::stod(After(dry.out, "\n0.5  ")), after / before, 1e-4) << dry.out;
+
+  const ProgramResult too_small =
+      Compress({"--checkpoint=" + dense, "--target=macs: 0.00001", "--mode=coupled", "--dry_run"});
+  EXPECT_EQ(too_small.status, 2);
+  EXPECT_THAT(too_small.out, HasSubstr("of the MACs"));
+  EXPECT_THAT(too_small.err, HasSubstr("--target: macs is 1e-05, and the least share of the dense network's MACs"));
+}
+
 TEST(CompressToolTest, BadInputIsRefusedByName) {
   const std::string output = Temporary("never.safetensors");
   const auto refusal = [&](const Safetensors& file, std::vector<std::string> flags = {}) {
@@ -263,7 +375,26 @@ TEST(CompressToolTest, BadInputIsRefusedByName) {
   EXPECT_THAT(refusal(good, {"--pruning=[type.googleapis.com/prunelab.Static] { rate: 0.5 epoch: 9 }"}),
               AllOf(HasSubstr("--pruning"), HasSubstr("epoch is set"), HasSubstr("leave it out")));
   EXPECT_THAT(refusal(good, {"--calibration_images=9"}), HasSubstr("goes with --pruning and --dataset"));
-  EXPECT_THAT(refusal(good, {"--seed=9", kDigits}), HasSubstr("goes with --pruning, or without --dataset"));
+  EXPECT_THAT(refusal(good, {"--target=macs: 0.5"}), HasSubstr("--target goes with --pruning, whose rate it finds"));
+  EXPECT_THAT(refusal(good, {"--target=macs: 2", "--mode=coupled"}),
+              HasSubstr("--target: macs: is 2; must be above 0 and below 1"));
+  EXPECT_THAT(refusal(good, {"--target=mac: 0.5", "--mode=coupled"}),
+              AllOf(HasSubstr("--target:1:1"), HasSubstr("mac")));
+  EXPECT_THAT(refusal(good, {"--target=macs: 0.5", "--mode=coupled", "--rate=0.5"}),
+              HasSubstr("--rate does not go with"));
+  EXPECT_THAT(refusal(good, {"--target=macs: 0.5", "--pruning=[type.googleapis.com/prunelab.Static] { rate: 0.5 }"}),
+              AllOf(HasSubstr("--pruning: rate: is 0.5"), HasSubstr("leave it out")));
+  EXPECT_THAT(refusal(good, {"--target=macs: 0.5", "--pruning=[type.googleapis.com/prunelab.NoPruning] {}"}),
+              HasSubstr("has no rate"));
+  EXPECT_THAT(refusal(good, {"--target=latency: 0.5 batch: 0", "--mode=coupled"}), HasSubstr("batch: is 0"));
+  EXPECT_THAT(refusal(good, {"--target=macs: 0.5", "--mode=coupled", "--dry_run"}),
+              HasSubstr("--output does not go with --dry_run"));
+  EXPECT_THAT(refusal(good, {"--groups=importance: GROUP_NORM", "--mode=coupled"}), HasSubstr("--rate or --target"));
+  EXPECT_THAT(refusal(good, {"--groups=round: 0", "--mode=coupled", "--rate=0.5"}), HasSubstr("--groups: round: is 0"));
+  EXPECT_THAT(refusal(good, {"--groups=round 8", "--mode=coupled", "--rate=0.5"}), HasSubstr("--groups:1:"));
+  EXPECT_THAT(refusal(good, {"--dry_run"}), HasSubstr("--dry_run goes with --target"));
+  EXPECT_THAT(refusal(good, {"--target=macs: 0.5", "--mode=coupled", "--seconds=1"}), HasSubstr("--seconds goes with"));
+  EXPECT_THAT(refusal(good, {"--seed=9", kDigits}), HasSubstr("goes with --pruning or --groups, or without --dataset"));
   const std::string path = Write("same.safetensors", good);
   const std::string bytes = *ReadFile(path);
   const auto at = [](const char* name) { return absl::StrCat(testing::TempDir(), "/", name); };

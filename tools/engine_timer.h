@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <string>
 
-#include "ml/compression/fastest_layout.h"
+#include "ml/compression/network_timer.h"
 
 namespace prunelab {
 

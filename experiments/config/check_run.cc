@@ -9,6 +9,9 @@
 #include "experiments/config/phases.h"
 #include "experiments/config/run_network.h"
 #include "ml/base/field_error.h"
+#include "ml/base/status_macros.h"
+#include "ml/compression/goal_config.h"
+#include "ml/compression/group_ranking_config.h"
 #include "ml/models/model_builder.h"
 #include "ml/pruning/pruning_strategy.h"
 #include "ml/regularizers/regularizer.h"
@@ -23,10 +26,28 @@ absl::Status ValidateCompression(const Compression& compression) {
   if (compression.fine_tune_epochs() < 0) {
     return FieldError("fine_tune_epochs", absl::StrCat("is ", compression.fine_tune_epochs(), "; must be at least 0"));
   }
-  if (!compression.has_rate()) return absl::OkStatus();
-  if (compression.mode() != Compression::COUPLED) {
-    return FieldError("rate", "goes with mode: COUPLED; in EXACT mode only masks decide");
+  for (const auto& [field, set] :
+       {std::pair("rate", compression.has_rate()), std::pair("target", compression.has_target())}) {
+    if (set && compression.mode() != Compression::COUPLED) {
+      return FieldError(field, "goes with mode: COUPLED; in EXACT mode only masks decide");
+    }
   }
+  if (compression.has_groups()) {
+    if (!compression.has_rate() && !compression.has_target()) {
+      return FieldError("groups", "goes with rate or target; without them those groups go whose filters are all dead");
+    }
+    PRUNELAB_RETURN_IF_ERROR(InField("groups", ValidateGroupRanking(compression.groups())));
+  }
+  if (compression.has_target()) {
+    if (compression.has_rate()) return FieldError("rate", "does not go with target, which finds it");
+    PRUNELAB_RETURN_IF_ERROR(InField("target", ValidateGoal(compression.target())));
+    if (IsMeasured(compression.target())) {
+      return FieldError("target.latency",
+                        "is measured, and a run computes the same on every machine; set macs or parameters here, and "
+                        "prune to a latency by //tools:compress --target");
+    }
+  }
+  if (!compression.has_rate()) return absl::OkStatus();
   if (!(compression.rate() >= 0 && compression.rate() < 1)) {
     return FieldError("rate", absl::StrCat("is ", compression.rate(), "; must be at least 0 and below 1"));
   }

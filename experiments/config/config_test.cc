@@ -631,6 +631,24 @@ TEST(BadConfigTest, Compression) {
   EXPECT_THAT(ErrorsWith([](Pieces* p) { p->more_base = "compression { mode: COUPLED rate: nan }"; }),
               ElementsAre(HasSubstr("at least 0 and below 1")));
   EXPECT_THAT(ErrorsWith([](Pieces* p) { p->more_base = "compression { mode: COUPLED rate: 0.5 }"; }), ElementsAre());
+  const auto coupled_to = [](const std::string& more) {
+    return ErrorsWith([&](Pieces* p) { p->more_base = absl::StrCat("compression { mode: COUPLED ", more, " }"); });
+  };
+  EXPECT_THAT(coupled_to("target { macs: 0.5 }"), ElementsAre());
+  EXPECT_THAT(coupled_to("target { macs: 0.5 } rate: 0.5"),
+              ElementsAre(HasSubstr("compression.rate: does not go with")));
+  EXPECT_THAT(coupled_to("target { parameters: 1 }"),
+              ElementsAre(HasSubstr("compression.target.parameters: is 1; must be above 0 and below 1")));
+  EXPECT_THAT(coupled_to("rate: 0.5 groups { importance: GROUP_NORM normalize: MEAN }"), ElementsAre());
+  EXPECT_THAT(coupled_to("groups { round: 8 }"),
+              ElementsAre(HasSubstr("compression.groups: goes with rate or target")));
+  EXPECT_THAT(coupled_to("rate: 0.5 groups { round: 0 }"),
+              ElementsAre(HasSubstr("compression.groups.round: is 0; must be at least 1")));
+  EXPECT_THAT(coupled_to("target {}"), ElementsAre(HasSubstr("compression.target: has no goal; set one of macs")));
+  EXPECT_THAT(coupled_to("target { latency: 0.5 }"),
+              ElementsAre(HasSubstr("compression.target.latency: is measured, and a run computes the same")));
+  EXPECT_THAT(ErrorsWith([](Pieces* p) { p->more_base = "compression { target { macs: 0.5 } }"; }),
+              ElementsAre(HasSubstr("compression.target: goes with mode: COUPLED")));
 }
 
 TEST(BadConfigTest, Phases) {

@@ -12,8 +12,10 @@
 #include "experiments/config/phases.h"
 #include "ml/base/files.h"
 #include "ml/base/status_macros.h"
+#include "ml/base/with_prefix.h"
 #include "ml/compression/compressed_model.h"
 #include "ml/compression/coupled.h"
+#include "ml/compression/goal.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/latency.h"
 #include "ml/execution/plan.h"
@@ -85,10 +87,22 @@ absl::Status RemoveAfterTraining(const RemovalRequest& request, Model& trained, 
   const Compression& compression = request.config->compression();
   PRUNELAB_ASSIGN_OR_RETURN(WeightedNetwork network, ToWeightedNetwork(trained));
   Model dense = ToInferenceModel(network, trained.device());
-  if (compression.mode() == Compression::COUPLED) {
-    CoupledOptions options;
-    if (compression.has_rate()) options.rate = compression.rate();
-    PRUNELAB_RETURN_IF_ERROR(RemoveCoupled(network, options).status());
+  CoupledOptions coupled;
+  coupled.ranking = compression.groups();
+  coupled.seed = static_cast<uint64_t>(request.seed);
+  if (compression.has_target()) {
+    const RemovalAt removal = [&](const Rates& rates) -> absl::StatusOr<WeightedNetwork> {
+      WeightedNetwork removed = network;
+      coupled.rate = rates.rate;
+      PRUNELAB_RETURN_IF_ERROR(RemoveCoupled(removed, coupled).status());
+      return removed;
+    };
+    absl::StatusOr<MetGoal> met = MeetGoal(compression.target(), network, /*layers=*/0, removal, nullptr);
+    if (!met.ok()) return WithPrefix("compression.target", met.status());
+    network = std::move(met->removed);
+  } else if (compression.mode() == Compression::COUPLED) {
+    if (compression.has_rate()) coupled.rate = compression.rate();
+    PRUNELAB_RETURN_IF_ERROR(RemoveCoupled(network, coupled).status());
   } else {
     Compress(network, {});
   }

@@ -28,9 +28,9 @@ struct RemovalRequest {
 inline constexpr char kRemovedFile[] = "removed.safetensors", kLatencyFile[] = "latency.json";
 
 // Writes removed.safetensors and latency.json to `folder` and fills in the removal's fields of `result`. Errors: the
-// file system's; Cancelled if `stop` returned true; Internal if exact removal changed a prediction that rounding does
-// not explain (two best logits further apart than kRemovalTolerance); DataLoss if the removed network's logits, or
-// fine-tuning, are not finite; what fine-tuning refuses.
+// file system's; OutOfRange if no rate meets the target; Cancelled if `stop` returned true; Internal if exact removal
+// changed a prediction that rounding does not explain (two best logits further apart than kRemovalTolerance); DataLoss
+// if the removed network's logits, or fine-tuning, are not finite; what fine-tuning refuses.
 absl::Status RemoveAfterTraining(const RemovalRequest& request, Model& trained, const std::string& folder,
                                  RunResult& result);
 

@@ -278,6 +278,33 @@ TEST(PhasesTest, ARemovedNetworkIsFineTunedByTheLastPhase) {
   for (const auto& [name, tensor] : by_run) EXPECT_TRUE(at::equal(tensor, by_phase.at(name))) << name;
 }
 
+// The removed network of each run costs what the config asks for, and one that cannot be had is said.
+TEST(PhasesTest, ARunIsRemovedToATarget) {
+  const auto result = [](const std::string& name, const std::string& goal) {
+    const absl::StatusOr<AblationOutcome> outcome =
+        RunAll(Load(absl::StrCat("base { network { [type.googleapis.com/prunelab.ResNetCifar] { width: 16 } } ",
+                                 "pruning { [type.googleapis.com/prunelab.NoPruning] {} } training { epochs: 1 } ",
+                                 "compression { mode: COUPLED fine_tune_epochs: 1 target { ", goal, " } } }")),
+               Folder(name));
+    EXPECT_TRUE(outcome.ok()) << outcome.status();
+    return outcome->results[0];
+  };
+  const RunResult half = result("to_half", "macs: 0.5"), quarter = result("to_quarter", "macs: 0.25");
+  const RunResult parameters =
+      result("to_parameters", "parameters: 0.4 } groups { importance: GROUP_NORM normalize: MEAN");
+  ASSERT_TRUE(half.status == "done" && quarter.status == "done" && parameters.status == "done")
+      << half.message << quarter.message << parameters.message;
+  // Nothing is masked, so that what is live is the dense network.
+  EXPECT_NEAR(half.measures.physical_macs() / static_cast<double>(half.measures.live_macs()), 0.5, 0.01);
+  EXPECT_NEAR(quarter.measures.physical_macs() / static_cast<double>(quarter.measures.live_macs()), 0.25, 0.005);
+  EXPECT_NEAR(parameters.measures.physical_parameters() / static_cast<double>(parameters.measures.live_parameters()),
+              0.4, 0.008);
+  EXPECT_TRUE(half.measures.has_fine_tuned_test_top1());
+  const RunResult nothing = result("to_nothing", "macs: 0.0001");
+  EXPECT_EQ(nothing.status, "failed");
+  EXPECT_THAT(nothing.message, HasSubstr("compression.target: macs is 0.0001, and the least share"));
+}
+
 void ExpectTheSameFilesStoppedAtAnyStep(const char* name, const char* phases) {
   ExpectTheSameFilesStoppedAtAnyStep(Load(phases), Folder(absl::StrCat(name, "_undisturbed")),
                                      Folder(absl::StrCat(name, "_stopped")),

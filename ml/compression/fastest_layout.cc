@@ -111,16 +111,6 @@ class Search {
 
 }  // namespace
 
-NetworkTimer TimerHere(const TimerOptions& options) {
-  return [options](const std::vector<const WeightedNetwork*>& networks) {
-    std::vector<Model> models;
-    for (const WeightedNetwork* network : networks) models.push_back(ToInferenceModel(*network, at::kCPU));
-    std::vector<Model*> pointers;
-    for (Model& model : models) pointers.push_back(&model);
-    return MeasureLatencies(pointers, options.batch_size, options.runs, options.seconds);
-  };
-}
-
 absl::StatusOr<FastestLayout> FindFastestLayout(const WeightedNetwork& network, const CompressionOptions& options,
                                                 const NetworkTimer& timer) {
   return Search(network, options, timer).Run();

@@ -229,11 +229,11 @@ absl::Status PruneOnce(Model& model, const google::protobuf::Any& pruning, uint6
   PRUNELAB_RETURN_IF_ERROR(training.Run());
   if (training.masked()) return absl::OkStatus();
   if (const int64_t before = training.masked_before(); before > 0) {
-    return absl::InvalidArgumentError(absl::StrCat(
+    return absl::FailedPreconditionError(absl::StrCat(
         "masked nothing more: ", before, " of ", model.info().ConvWeightCount(),
         " weights of the convolutions came in masked, which is all that it asks for; give it a higher rate"));
   }
-  return absl::InvalidArgumentError(
+  return absl::FailedPreconditionError(
       absl::StrCat("masked nothing in ", kOneShotEpochs, " epochs of one step; give it a rate"));
 }
 

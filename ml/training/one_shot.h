@@ -21,9 +21,9 @@ constexpr int64_t kOneShotEpochs = 300;
 // A strategy that reads gradients gets, before as after each step, those of the mean cross-entropy over the first
 // `calibration_images` training images of `data`, in evaluation mode, of the dense weights under the masks in force;
 // one that looks at training images sees these. Errors: the strategy's own, prefixed as a field error of "pruning"; one
-// that needs gradients or images without data; one that masks nothing; a field that only a training
-// reads (ml/pruning/field_options.proto) set to anything but its default, or what the strategy asks for: all such are
-// named in one error.
+// that needs gradients or images without data; a field that only a training reads (ml/pruning/field_options.proto) set
+// to anything but its default, or what the strategy asks for: all such are named in one error. FailedPrecondition: the
+// strategy masks nothing, or nothing more.
 absl::Status PruneOnce(Model& model, const google::protobuf::Any& pruning, uint64_t seed, const Dataset* data,
                        int64_t calibration_images);
 

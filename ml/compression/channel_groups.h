@@ -1,0 +1,50 @@
+// Which channels a network's structure ties together.
+//
+//   stem conv, filter 3 --- sum --- channel 3 of the stream, read by all blocks
+//   block.conv2, filter 3 -/        is one group: {stem 3, layer1.0.conv2 3, layer1.1.conv2 3, ...}
+//
+// Groups are found on the network. Operators whose output channels are made of single channels (BN, ReLU, pooling,
+// sums, flatten, scatter, ...) tie these. A grouped convolution keeps its groups, and each loses the same channels: it
+// ties the channels in the same place of all groups. If its groups have one channel on either side, it ties whole
+// groups instead (a depthwise one single channels). Channels of the images and of the outputs are in no group.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ml/network/network.h"
+
+namespace prunelab {
+
+// What is removed together, in the network's order.
+struct ChannelGroup {
+  std::vector<std::pair<std::string, int64_t>> filters;      // convolution or linear layer, output
+  std::vector<std::pair<std::string, int64_t>> readers;      // convolution or linear layer, input; no depthwise ones
+  std::vector<std::pair<std::string, int64_t>> batch_norms;  // batch norm, channel
+};
+
+class ChannelGroups {
+ public:
+  explicit ChannelGroups(const NetworkInfo& info);
+
+  // In the order of their first filters; each filter is in at most one group.
+  const std::vector<ChannelGroup>& groups() const { return groups_; }
+  // The group of a channel of node i; -1 if it is in none: a channel of the images, the logits, a constant, or a
+  // scatter where nothing is put. Such channels stay.
+  int64_t Of(int i, int64_t channel) const { return of_channel_[i][channel]; }
+  // The channels of node i that stay if these groups go: bool [channels].
+  at::Tensor Kept(int i, const std::vector<bool>& goes) const;
+
+ private:
+  std::vector<ChannelGroup> groups_;
+  std::vector<std::vector<int64_t>> of_channel_;  // by node
+};
+
+// The groups of a network by themselves.
+std::vector<ChannelGroup> FindChannelGroups(const NetworkInfo& info);
+
+}  // namespace prunelab

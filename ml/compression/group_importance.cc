@@ -1,0 +1,256 @@
+#include "ml/compression/group_importance.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <map>
+#include <numeric>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "ml/base/random.h"
+#include "ml/base/status_macros.h"
+#include "ml/network/operator.h"
+
+namespace prunelab {
+namespace {
+
+using Channels = std::vector<std::pair<std::string, int64_t>>;
+
+// A number for each channel of a node, computed when it is first asked for.
+class ByNode {
+ public:
+  using Compute = std::function<at::Tensor(const std::string& node)>;
+  explicit ByNode(Compute compute) : compute_(std::move(compute)) {}
+
+  double Of(const std::string& node, int64_t channel) {
+    at::Tensor& values = values_[node];
+    if (!values.defined()) values = compute_(node).contiguous();
+    return values.data_ptr<double>()[channel];
+  }
+
+  double Sum(const Channels& channels) {
+    double sum = 0;
+    for (const auto& [node, channel] : channels) sum += Of(node, channel);
+    return sum;
+  }
+
+ private:
+  const Compute compute_;
+  std::map<std::string, at::Tensor> values_;
+};
+
+// E.g. "conv2d".
+std::string KindOf(const Node& node) { return Node::descriptor()->FindFieldByNumber(node.op_case())->name(); }
+
+size_t Layers(const Channels& channels) {
+  std::set<std::string> nodes;
+  for (const auto& [node, channel] : channels) nodes.insert(node);
+  return nodes.size();
+}
+
+class Importances {
+ public:
+  Importances(const WeightedNetwork& network, const NetworkInfo& info, uint64_t seed)
+      : network_(network),
+        seed_(seed),
+        mean_abs_([&](const std::string& node) { return Weight(network, info, node).abs().flatten(1).mean(1); }),
+        filters_([&](const std::string& node) { return Weight(network, info, node).square().flatten(1).sum(1); }),
+        readers_([&](const std::string& node) {
+          // [groups, outputs, inputs, ...] of each group -> [groups * inputs]
+          const at::Tensor weight = Weight(network, info, node);
+          const int i = info.Index(node);
+          const int64_t groups = info.op(i).Channels(info.View(i)).groups;
+          return weight.square()
+              .reshape({groups, weight.size(0) / groups, weight.size(1), -1})
+              .sum(at::IntArrayRef({1, 3}))
+              .flatten();
+        }),
+        scales_([&](const std::string& node) {
+          return network.Has(node, "weight") ? network.Get(node, "weight").to(at::kDouble).abs()
+                                             : at::ones({info.shape(info.Index(node)).channels}, at::kDouble);
+        }),
+        squared_scales_([&](const std::string& node) {
+          return network.Has(node, "weight") ? network.Get(node, "weight").to(at::kDouble).square()
+                                             : at::zeros({info.shape(info.Index(node)).channels}, at::kDouble);
+        }) {}
+
+  absl::StatusOr<double> Of(const ChannelGroup& group, GroupRanking::Importance importance) {
+    switch (importance) {
+      case GroupRanking::MEAN_ABS:
+        return mean_abs_.Sum(group.filters) / static_cast<double>(group.filters.size());
+      case GroupRanking::GROUP_NORM: {
+        // Batch norms without a scale have no part.
+        Channels with_scale;
+        for (const auto& each : group.batch_norms) {
+          if (network_.Has(each.first, "weight")) with_scale.push_back(each);
+        }
+        const size_t layers = Layers(group.filters) + Layers(group.readers) + Layers(with_scale);
+        return (filters_.Sum(group.filters) + readers_.Sum(group.readers) + squared_scales_.Sum(with_scale)) /
+               static_cast<double>(layers);
+      }
+      case GroupRanking::BATCH_NORM_SCALE:
+        if (group.batch_norms.empty()) {
+          const auto& [node, filter] = group.filters.front();
+          return absl::InvalidArgumentError(absl::StrCat(
+              "importance is BATCH_NORM_SCALE, and no batch norm reads the channels that are tied to filter ", filter,
+              " of ", node, "; choose another importance"));
+        }
+        return scales_.Sum(group.batch_norms) / static_cast<double>(Layers(group.batch_norms));
+      case GroupRanking::RANDOM: {
+        const auto& [node, filter] = group.filters.front();
+        return RandomStream(seed_, absl::StrCat("groups/", node), static_cast<uint64_t>(filter)).Uniform();
+      }
+    }
+    return absl::InternalError("unknown importance");
+  }
+
+ private:
+  // [outputs, inputs / groups, ...] in float64.
+  static at::Tensor Weight(const WeightedNetwork& network, const NetworkInfo& info, const std::string& node) {
+    const int i = info.Index(node);
+    return info.op(i).ByOutput(network.Get(node, "weight"), info.op(i).Channels(info.View(i)).groups).to(at::kDouble);
+  }
+
+  const WeightedNetwork& network_;
+  const uint64_t seed_;
+  ByNode mean_abs_, filters_, readers_, scales_, squared_scales_;
+};
+
+// Changes the importances of one set.
+void Normalize(const std::vector<size_t>& set, GroupRanking::Normalize normalize, std::vector<double>& importances) {
+  std::vector<double> values;
+  for (const size_t group : set) values.push_back(importances[group]);
+  const auto n = static_cast<double>(values.size());
+  const double sum = std::accumulate(values.begin(), values.end(), 0.0), mean = sum / n;
+  const auto divide = [&](double minus, double by) {
+    for (double& value : values) value = by > 0 ? (value - minus) / by : 0;
+  };
+  switch (normalize) {
+    case GroupRanking::NONE:
+      return;
+    case GroupRanking::MEAN:
+      divide(0, mean);
+      break;
+    case GroupRanking::MAX:
+      divide(0, *std::max_element(values.begin(), values.end()));
+      break;
+    case GroupRanking::GAUSSIAN: {
+      double squares = 0;
+      for (const double value : values) squares += (value - mean) * (value - mean);
+      divide(mean, n > 1 ? std::sqrt(squares / (n - 1)) : 0);
+      break;
+    }
+    case GroupRanking::LAMP: {
+      std::vector<size_t> order(values.size());
+      std::iota(order.begin(), order.end(), 0);
+      std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return values[a] < values[b]; });
+      // From the largest, so that small ones are not lost in the difference of two large sums.
+      double above = 0;
+      for (size_t k = order.size(); k-- > 0;) {
+        double& value = values[order[k]];
+        above += value;
+        value = above > 0 ? value / above : 0;
+      }
+      break;
+    }
+  }
+  for (size_t k = 0; k < set.size(); ++k) importances[set[k]] = values[k];
+}
+
+}  // namespace
+
+std::vector<GroupSet> SetsOf(const std::vector<ChannelGroup>& groups, const NetworkInfo& info) {
+  std::vector<GroupSet> sets;
+  std::map<std::string, size_t> of_layers;
+  for (size_t g = 0; g < groups.size(); ++g) {
+    std::vector<std::string> layers, kinds;
+    for (const auto& [part, channels] : {std::pair("filters", &groups[g].filters),
+                                         {"readers", &groups[g].readers},
+                                         {"batch norms", &groups[g].batch_norms}}) {
+      std::set<std::string> nodes;
+      for (const auto& [node, channel] : *channels) nodes.insert(node);
+      for (const std::string& node : nodes) {
+        layers.push_back(absl::StrCat(part, " ", node));
+        kinds.push_back(absl::StrCat(KindOf(info.node(info.Index(node))), " ", part));
+      }
+    }
+    const auto [place, is_new] = of_layers.emplace(absl::StrJoin(layers, "\n"), sets.size());
+    if (is_new) {
+      std::sort(kinds.begin(), kinds.end());
+      sets.push_back({{}, absl::StrJoin(kinds, ", ")});
+    }
+    sets[place->second].groups.push_back(g);
+  }
+  return sets;
+}
+
+absl::StatusOr<std::vector<double>> GroupImportances(const WeightedNetwork& network, const NetworkInfo& info,
+                                                     const std::vector<ChannelGroup>& groups,
+                                                     GroupRanking::Importance importance, uint64_t seed) {
+  Importances of(network, info, seed);
+  std::vector<double> importances;
+  for (const ChannelGroup& group : groups) {
+    PRUNELAB_ASSIGN_OR_RETURN(const double value, of.Of(group, importance));
+    importances.push_back(value);
+  }
+  return importances;
+}
+
+std::vector<double> NormalizedImportances(const std::vector<double>& importances, const std::vector<GroupSet>& sets,
+                                          GroupRanking::Normalize normalize) {
+  std::vector<double> normalized = importances;
+  for (const GroupSet& set : sets) Normalize(set.groups, normalize, normalized);
+  return normalized;
+}
+
+std::vector<bool> GroupsThatGo(const std::vector<double>& importances, const std::vector<GroupSet>& sets,
+                               const GroupRanking& ranking, double rate) {
+  const auto less = [&](size_t a, size_t b) { return importances[a] < importances[b]; };
+  // Groups that are ranked together, in the order of their first sets.
+  std::vector<std::vector<size_t>> scopes;
+  std::map<std::string, size_t> of_name;
+  for (size_t s = 0; s < sets.size(); ++s) {
+    const std::string name = ranking.scope() == GroupRanking::GLOBAL    ? ""
+                             : ranking.scope() == GroupRanking::PER_SET ? absl::StrCat(s)
+                                                                        : sets[s].kinds;
+    const auto [place, is_new] = of_name.emplace(name, scopes.size());
+    if (is_new) scopes.emplace_back();
+    std::vector<size_t>& scope = scopes[place->second];
+    scope.insert(scope.end(), sets[s].groups.begin(), sets[s].groups.end());
+  }
+  std::vector<bool> goes(importances.size(), false);
+  for (size_t s = 0; s < scopes.size(); ++s) {
+    std::vector<size_t>& scope = scopes[s];
+    std::sort(scope.begin(), scope.end());
+    std::stable_sort(scope.begin(), scope.end(), less);
+    // Multiples of the golden ratio lie evenly in [0, 1), whatever their number. The first is 0: a scope by itself
+    // loses int(n * rate).
+    const double spread = std::fmod(0.6180339887498949 * static_cast<double>(s), 1.0);
+    const auto n = static_cast<double>(scope.size());
+    // What is spread empties no scope.
+    const auto count = std::max(static_cast<size_t>(rate * n),
+                                std::min(static_cast<size_t>(rate * n + (rate > 0 ? spread : 0)), scope.size() - 1));
+    for (size_t k = 0; k < count; ++k) goes[scope[k]] = true;
+  }
+  for (const GroupSet& set : sets) {
+    std::vector<size_t> order = set.groups;
+    std::stable_sort(order.begin(), order.end(), less);
+    const auto all = static_cast<int64_t>(order.size());
+    const auto most = static_cast<int64_t>(ranking.max_rate() * static_cast<double>(all));
+    int64_t gone = 0;
+    for (const size_t group : order) gone += goes[group];
+    gone = std::min(gone, most);
+    // Where something must stay, it is a whole multiple, too.
+    const int64_t rounded = (all - gone + ranking.round() - 1) / ranking.round() * ranking.round();
+    const int64_t kept = std::min(all, ranking.round() > 1 ? std::max(rounded, ranking.round()) : rounded);
+    for (int64_t k = all - kept; k < all; ++k) goes[order[k]] = false;
+  }
+  return goes;
+}
+
+}  // namespace prunelab
