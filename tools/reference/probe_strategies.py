@@ -14,6 +14,7 @@ the method's definition:
   synflow.<conv>      |dR/dw w| of the network of absolute values, an image of ones, evaluation mode
   synflow_mask.<conv> after 100 rounds to a rate of 0.9, in each int(n r) + 1 masked
   chip.<conv>         mean over the images of |A|_* - |A with the channel's row zeroed|_*, A the maps after the ReLU
+  hrank.<conv>        mean over the images of the rank of the filter's map after the ReLU, with float32's tolerance
   slimming.<conv>     |gamma| > sorted[int(n 0.5)]
   thinet.x            contributions of conv3's input channels to samples k = 0..79 (image k % 12, position 5 k % 16,
                       filter 3 k % 7); thinet.kept with 4 of 8 removed, by trying all; thinet.scale by least squares
@@ -163,6 +164,17 @@ def chip(t, images):
     return result
 
 
+def hrank(t, images):
+    """Mean rank of each filter's map."""
+    maps = forward(t, images)[1]
+    ranks = {}
+    for c in CONVS:
+        height, width = maps[MAPS[c]].shape[2:]
+        tolerance = max(height, width) * torch.finfo(torch.float32).eps
+        ranks[c] = torch.linalg.matrix_rank(maps[MAPS[c]], rtol=tolerance).double().mean(0)
+    return ranks
+
+
 def thinet(t, images):
     """Contributions, kept channels and scale."""
     features = F.pad(forward(t, images)[1]["relu2"], (1, 1, 1, 1)).numpy()
@@ -202,6 +214,7 @@ def main():
         "synflow": synflow(t, ones),
         "synflow_mask": synflow_masks(t, 0.9, 100),
         "chip": chip(t, images),
+        "hrank": hrank(t, images),
     }
     scales = {c: t[f"{BATCH_NORMS[c]}.weight"].abs().numpy() for c in CONVS}
     threshold = np.sort(np.concatenate(list(scales.values())))[int(sum(map(len, scales.values())) * 0.5)]

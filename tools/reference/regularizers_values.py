@@ -258,6 +258,35 @@ def zhu_torch(weights, layers, names, ratio):
     return total
 
 
+def tpp_stays(rows, rate):
+    """1 for filters that stay, 0 for the int(n rate) + 1 of smallest mean |w|, but one stays."""
+    goes = min(int(len(rows) * rate) + 1, len(rows) - 1)
+    order = sorted(range(len(rows)), key=lambda f: (np.mean(np.abs(rows[f])), f))
+    return np.array([0.0 if f in order[:goes] else 1.0 for f in range(len(rows))])
+
+
+def tpp_value(layers, names, rate):
+    total = 0.0
+    for name in names:
+        weight, mask = layers[name]
+        rows = (weight * mask).reshape(len(weight), -1)
+        stays = tpp_stays(rows, rate)
+        for i in range(len(rows)):
+            for j in range(len(rows)):
+                if not (stays[i] and stays[j]):
+                    total += np.dot(rows[i], rows[j]) ** 2
+    return total
+
+
+def tpp_torch(weights, layers, names, rate):
+    total = 0.0
+    for name in names:
+        rows = (weights[name] * torch.from_numpy(layers[name][1])).flatten(1)
+        m = torch.from_numpy(tpp_stays(rows.detach().numpy(), rate))
+        total = total + ((rows @ rows.T) * (1 - torch.outer(m, m))).norm() ** 2
+    return total
+
+
 def formula(shape, index):
     k = np.arange(np.prod(shape), dtype=np.float64)
     return (np.sin(1.7 * k + index) * 0.1 + np.cos(0.3 * k * k + 2 * index) * 0.05).reshape(shape)
@@ -339,6 +368,8 @@ def main():
     for name, ratio in [("kZhuDecorrelation", 0), ("kZhuDecorrelationWithGroupLasso", 0.25)]:
         cases.append((name, lambda layers, r=ratio: zhu_value(layers, "abc", r),
                       lambda w, layers, r=ratio: zhu_torch(w, layers, "abc", r)))
+    cases.append(("kTpp", lambda layers: tpp_value(layers, "abcd", 0.5),
+                  lambda w, layers: tpp_torch(w, layers, "abcd", 0.5)))
     cases.append(("kPaperZero", lambda layers: kernel_cov_value({"c": layers["c"]}, "c", False), None))
 
     print("// Written by tools/reference/regularizers_values.py (numpy %s, torch %s); do not edit." %
