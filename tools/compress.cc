@@ -147,7 +147,7 @@ absl::Status CheckTargetFlags(const std::optional<PruningGoal>& target) {
   if (IsMeasured(*target) && IsSet("batch_size")) {
     return refuse("--batch_size does not go with a latency as --target, which says its own batch");
   }
-  for (const char* flag : {"output", "onnx"}) {
+  for (const char* flag : {"output", "onnx", "compared_images"}) {
     if (FLAGS_dry_run && IsSet(flag)) return refuse("--", flag, " does not go with --dry_run, which writes nothing");
   }
   return absl::OkStatus();
@@ -207,8 +207,11 @@ absl::Status CheckFlags() {
   if (IsSet("calibration_images") && (FLAGS_pruning.empty() || FLAGS_dataset.empty())) {
     return refuse("--calibration_images goes with --pruning and --dataset: a strategy reads them");
   }
-  if (IsSet("seed") && FLAGS_pruning.empty() && FLAGS_groups.empty() && !FLAGS_dataset.empty()) {
-    return refuse("--seed goes with --pruning or --groups, or without --dataset: here nothing is drawn");
+  PRUNELAB_ASSIGN_OR_RETURN(const CoupledOptions groups, GroupOptions(std::nullopt));
+  if (IsSet("seed") && FLAGS_pruning.empty() && groups.ranking.importance() != GroupRanking::RANDOM &&
+      !FLAGS_dataset.empty()) {
+    return refuse(
+        "--seed goes with --pruning, with --groups=importance: RANDOM, or without --dataset: here nothing is drawn");
   }
   if (FLAGS_compared_images < 1) return refuse("--compared_images=", FLAGS_compared_images, ": must be at least 1");
   return absl::OkStatus();
@@ -333,19 +336,14 @@ absl::StatusOr<WeightedNetwork> PrunedAt(const Model& opened, const Dataset* dat
     own[parameter.name] = parameter.tensor.detach().clone().requires_grad_(parameter.tensor.requires_grad());
   }
   Model model = opened.With(own);
-  const absl::Status pruned =
-      PruneOnce(model, plugin, static_cast<uint64_t>(FLAGS_seed), data, FLAGS_calibration_images);
-  // Of a network that comes in masked, a low rate may mask nothing more; the search goes on to higher ones.
-  if (!pruned.ok() && !(rate && absl::IsFailedPrecondition(pruned))) return WithPrefix("--pruning", pruned);
+  // Of a network that comes in masked, a low rate may mask nothing more, and a search goes on to higher ones. A
+  // strategy that masks nothing at the highest is one that never does.
+  bool masks_nothing = false;
+  const bool search = rate && *rate < kHighestRate;
+  const absl::Status pruned = PruneOnce(model, plugin, static_cast<uint64_t>(FLAGS_seed), data,
+                                        FLAGS_calibration_images, search ? &masks_nothing : nullptr);
+  if (!pruned.ok()) return WithPrefix("--pruning", pruned);
   return ToWeightedNetwork(model);
-}
-
-absl::StatusOr<WeightedNetwork> Pruned(const Model& opened, const Dataset* data, const std::optional<Rates>& rates) {
-  if (!rates) return PrunedAt(opened, data, std::nullopt);
-  PRUNELAB_ASSIGN_OR_RETURN(WeightedNetwork pruned, PrunedAt(opened, data, rates->rate));
-  if (rates->layers_at_higher == 0) return pruned;
-  PRUNELAB_ASSIGN_OR_RETURN(const WeightedNetwork higher, PrunedAt(opened, data, rates->higher_rate));
-  return WithLayersOf(higher, rates->layers_at_higher, std::move(pruned));
 }
 
 // Removes groups of channels at `rate` (no value: those whose filters are all dead).
@@ -364,14 +362,22 @@ void SayGroups(const CoupledRemoval& removal) {
 }
 
 // Times networks in the engine that --for says, which is this project's own without it.
-NetworkTimer Timer(int64_t batch_size) {
+NetworkTimer Timer(int64_t batch_size, int64_t threads) {
   TimerOptions options;
   options.batch_size = batch_size;
   options.seconds = FLAGS_seconds;
-  if (FLAGS_for.empty() || FLAGS_for == "here") return TimerHere(options);
+  if (FLAGS_for.empty() || FLAGS_for == "here") {
+    return [timer = TimerHere(options), threads](const std::vector<const WeightedNetwork*>& networks) {
+      const int others = at::get_num_threads();
+      at::set_num_threads(static_cast<int>(threads));
+      absl::StatusOr<std::vector<Latency>> latencies = timer(networks);
+      at::set_num_threads(others);
+      return latencies;
+    };
+  }
   // A name without a folder is looked up on the PATH.
   const std::string python = absl::StrContains(FLAGS_python, "/") ? UserPath(FLAGS_python) : FLAGS_python;
-  return EngineTimer({FLAGS_for, python, at::get_num_threads()}, options);
+  return EngineTimer({FLAGS_for, python, threads}, options);
 }
 
 // That of --round and --streams.
@@ -379,8 +385,9 @@ ChannelLayout LayoutOfFlags() { return {{FLAGS_round, kStreams.at(FLAGS_streams)
 
 // The one that --for finds to be the fastest at this batch size, which is said.
 absl::StatusOr<ChannelLayout> Fastest(const WeightedNetwork& network, const CompressionOptions& options,
-                                      int64_t batch_size) {
-  PRUNELAB_ASSIGN_OR_RETURN(const FastestLayout fastest, FindFastestLayout(network, options, Timer(batch_size)));
+                                      int64_t batch_size, int64_t threads) {
+  PRUNELAB_ASSIGN_OR_RETURN(const FastestLayout fastest,
+                            FindFastestLayout(network, options, Timer(batch_size, threads)));
   std::vector<std::vector<std::string>> rows = {
       {"layout", "parameters", "MACs of one image", absl::StrCat("ms at batch ", batch_size)}};
   const std::string taken = fastest.layout.Text();
@@ -408,19 +415,27 @@ class TargetSearch {
  public:
   // `given`: the checkpoint's network.
   TargetSearch(const PruningGoal& goal, const Model& opened, const WeightedNetwork& given, const Dataset* data)
-      : goal_(goal), opened_(opened), given_(given), data_(data), timer_(Timer(goal.batch())) {}
+      : goal_(goal), opened_(opened), given_(given), data_(data), timer_(Timer(goal.batch(), goal.threads())) {}
 
-  absl::StatusOr<WeightedNetwork> Removed(const Rates& rates, const CompressionOptions& options) const {
+  // The network after --pruning.
+  absl::StatusOr<WeightedNetwork> Pruned(const Rates& rates) {
+    PRUNELAB_ASSIGN_OR_RETURN(WeightedNetwork pruned, AtRate(rates.rate));
+    if (rates.layers_at_higher == 0) return pruned;
+    PRUNELAB_ASSIGN_OR_RETURN(const WeightedNetwork higher, AtRate(rates.higher_rate));
+    return WithLayersOf(higher, rates.layers_at_higher, std::move(pruned));
+  }
+
+  absl::StatusOr<WeightedNetwork> Removed(const Rates& rates, const CompressionOptions& options) {
     if (FLAGS_mode == "coupled") {
       WeightedNetwork network = given_;
       PRUNELAB_RETURN_IF_ERROR(RemoveGroups(network, rates.rate).status());
       return network;
     }
-    PRUNELAB_ASSIGN_OR_RETURN(const WeightedNetwork pruned, Pruned(opened_, data_, rates));
+    PRUNELAB_ASSIGN_OR_RETURN(const WeightedNetwork pruned, Pruned(rates));
     return RemoveExactly(pruned, options).network;
   }
 
-  absl::StatusOr<MetGoal> Run(const CompressionOptions& options) const {
+  absl::StatusOr<MetGoal> Run(const CompressionOptions& options) {
     // Groups of channels go one by one.
     const auto layers = static_cast<int64_t>(FLAGS_mode == "coupled" ? 0 : opened_.info().convs().size());
     const absl::StatusOr<MetGoal> met = MeetGoal(
@@ -433,7 +448,7 @@ class TargetSearch {
   }
 
   // What each of some rates leaves, of each kind of goal that costs no measurement, and of the one asked for.
-  absl::Status SayReachable(const CompressionOptions& options) const {
+  absl::Status SayReachable(const CompressionOptions& options) {
     std::vector<PruningGoal> goals(3);
     goals[0].set_macs(1);
     goals[1].set_parameters(1);
@@ -460,14 +475,29 @@ class TargetSearch {
   }
 
  private:
+  // A pruning may take long, and the same two rates come again where layers of both are put together, and at the end.
+  absl::StatusOr<WeightedNetwork> AtRate(double rate) {
+    constexpr size_t kKept = 4;
+    for (const auto& [kept_rate, network] : kept_) {
+      if (kept_rate == rate) return network;
+    }
+    PRUNELAB_ASSIGN_OR_RETURN(WeightedNetwork pruned, PrunedAt(opened_, data_, rate));
+    if (kept_.size() == kKept) kept_.erase(kept_.begin());
+    kept_.emplace_back(rate, pruned);
+    return pruned;
+  }
+
   const PruningGoal& goal_;
   const Model& opened_;
   const WeightedNetwork& given_;
   const Dataset* const data_;
   const NetworkTimer timer_;
+  std::vector<std::pair<double, WeightedNetwork>> kept_;
 };
 
-absl::Status SaySizesAndLatencies(const WeightedNetwork& before, const WeightedNetwork& after) {
+// `target`: the goal, if there is one.
+absl::Status SaySizesAndLatencies(const WeightedNetwork& before, const WeightedNetwork& after,
+                                  const std::optional<PruningGoal>& target) {
   std::vector<std::vector<std::string>> rows = {{"", "before", "after", "before / after"}};
   const auto ratio = [](double first, double second) {
     return second > 0 ? absl::StrFormat("%.2f", first / second) : std::string("-");
@@ -493,11 +523,15 @@ absl::Status SaySizesAndLatencies(const WeightedNetwork& before, const WeightedN
                     ratio((*latencies)[0].median, (*latencies)[1].median)});
     return absl::OkStatus();
   };
-  if (FLAGS_latency && FLAGS_for.empty()) {
+  const std::string engine = FLAGS_for.empty() || FLAGS_for == "here" ? "" : absl::StrCat("in ", FLAGS_for, " ");
+  if (FLAGS_latency && target && IsMeasured(*target)) {
+    const std::string where =
+        absl::StrCat(engine, "with ", target->threads(), target->threads() == 1 ? " thread " : " threads ");
+    PRUNELAB_RETURN_IF_ERROR(time(where, target->batch(), Timer(target->batch(), target->threads())));
+  } else if (FLAGS_latency && FLAGS_for.empty()) {
     for (const int64_t batch : {1, 64}) PRUNELAB_RETURN_IF_ERROR(time("", batch, TimerHere({batch, kRuns})));
   } else if (FLAGS_latency) {
-    PRUNELAB_RETURN_IF_ERROR(time(FLAGS_for == "here" ? "" : absl::StrCat("in ", FLAGS_for, " "), FLAGS_batch_size,
-                                  Timer(FLAGS_batch_size)));
+    PRUNELAB_RETURN_IF_ERROR(time(engine, FLAGS_batch_size, Timer(FLAGS_batch_size, at::get_num_threads())));
   }
   std::cout << Aligned(rows);
   return absl::OkStatus();
@@ -526,25 +560,41 @@ absl::Status Main() {
   PRUNELAB_ASSIGN_OR_RETURN(const std::optional<PruningGoal> target, Target());
   std::optional<Rates> rates;  // other than --pruning's own
   if (FLAGS_mode == "coupled" && IsSet("rate")) rates = Rates{FLAGS_rate, 0, 0};
+  std::optional<WeightedNetwork> pruned_to_target;
   if (target) {
-    if (IsMeasured(*target)) at::set_num_threads(static_cast<int>(target->threads()));
-    const TargetSearch search(*target, model, *given, data);
+    TargetSearch search(*target, model, *given, data);
+    const auto choose_layout = [&](const Rates& rates_now) -> absl::Status {
+      PRUNELAB_ASSIGN_OR_RETURN(const WeightedNetwork at_rates, search.Pruned(rates_now));
+      const bool measured = IsMeasured(*target);
+      PRUNELAB_ASSIGN_OR_RETURN(options.layout,
+                                Fastest(at_rates, options, measured ? target->batch() : FLAGS_batch_size,
+                                        measured ? target->threads() : at::get_num_threads()));
+      return absl::OkStatus();
+    };
+    // Which layout is fast depends on the rate, and what a rate costs on the layout.
+    if (!FLAGS_for.empty()) PRUNELAB_RETURN_IF_ERROR(choose_layout({0.5, 0, 0}));
     if (FLAGS_dry_run) PRUNELAB_RETURN_IF_ERROR(search.SayReachable(options));
     PRUNELAB_ASSIGN_OR_RETURN(MetGoal met, search.Run(options));
     if (!FLAGS_for.empty()) {
-      // The layout that is fastest at this rate; with it, the rate that meets the goal is another one.
-      PRUNELAB_ASSIGN_OR_RETURN(const WeightedNetwork at_rate, Pruned(model, data, met.rates));
-      const int64_t batch = IsMeasured(*target) ? target->batch() : FLAGS_batch_size;
-      PRUNELAB_ASSIGN_OR_RETURN(options.layout, Fastest(at_rate, options, batch));
-      PRUNELAB_ASSIGN_OR_RETURN(met, search.Run(options));
+      const ChannelLayout before = options.layout;
+      PRUNELAB_RETURN_IF_ERROR(choose_layout(met.rates));
+      if (!(options.layout == before)) {
+        PRUNELAB_ASSIGN_OR_RETURN(met, search.Run(options));
+      }
     }
     search.Say(met);
     if (FLAGS_dry_run) return absl::OkStatus();
     rates = met.rates;
+    if (FLAGS_mode == "exact") {
+      PRUNELAB_ASSIGN_OR_RETURN(pruned_to_target, search.Pruned(met.rates));
+    }
   }
 
   const bool coupled = FLAGS_mode == "coupled";
-  PRUNELAB_ASSIGN_OR_RETURN(const WeightedNetwork pruned, Pruned(model, data, coupled ? std::nullopt : rates));
+  if (!pruned_to_target) {
+    PRUNELAB_ASSIGN_OR_RETURN(pruned_to_target, PrunedAt(model, data, std::nullopt));
+  }
+  const WeightedNetwork& pruned = *pruned_to_target;
   WeightedNetwork network = pruned;
   std::vector<PassSaving> savings;
   if (coupled) {
@@ -553,7 +603,7 @@ absl::Status Main() {
     SayGroups(removal);
   } else {
     if (!target && !FLAGS_for.empty()) {
-      PRUNELAB_ASSIGN_OR_RETURN(options.layout, Fastest(pruned, options, FLAGS_batch_size));
+      PRUNELAB_ASSIGN_OR_RETURN(options.layout, Fastest(pruned, options, FLAGS_batch_size, at::get_num_threads()));
     }
     const RemovedExactly removed = RemoveExactly(pruned, options);
     std::cout << removed.said;
@@ -570,7 +620,7 @@ absl::Status Main() {
   if (!FLAGS_onnx.empty()) PRUNELAB_RETURN_IF_ERROR(WriteFileAtomically(UserPath(FLAGS_onnx), ToOnnx(network)));
 
   SaySavings(savings);
-  PRUNELAB_RETURN_IF_ERROR(SaySizesAndLatencies(pruned, network));
+  PRUNELAB_RETURN_IF_ERROR(SaySizesAndLatencies(pruned, network, target));
   if (!FLAGS_pruning.empty()) {
     PRUNELAB_ASSIGN_OR_RETURN(const Agreement with_given, Compared(*given, network, data));
     std::cout << "compared with the network as it was given, before --pruning: " << Text(with_given) << "\n";

@@ -276,6 +276,22 @@ TEST(CompressToolTest, ATargetIsMetByEitherRate) {
   }
 }
 
+// Masks that the checkpoint has are where the search begins; what they leave is not undone.
+TEST(CompressToolTest, ATargetOfAMaskedCheckpoint) {
+  const std::string masked = Write("masked.safetensors", ModelToSafetensors(Masked()));
+  const std::string by_layer = "--pruning=[type.googleapis.com/prunelab.Static] { ranking { scope: PER_LAYER } }";
+  const ProgramResult above = Compress({"--checkpoint=" + masked, "--target=macs: 0.9", "--dry_run", by_layer});
+  EXPECT_EQ(above.status, 2);
+  EXPECT_THAT(above.err, HasSubstr("without pruning anything, removal leaves less of the dense network's MACs: 0."));
+  const double left = std::stod(After(above.err, "dense network's MACs: "));
+  const std::string small = Temporary("masked_to_target.safetensors");
+  const ProgramResult below =
+      Compress({"--checkpoint=" + masked, "--output=" + small, absl::StrCat("--target=macs: ", left / 2), by_layer});
+  ASSERT_EQ(below.status, 0) << below.err;
+  const auto [before, after] = BeforeAndAfter(below.out, "MACs of one image");
+  EXPECT_NEAR(after / before, left / 2, 0.02 * left / 2) << below.out;
+}
+
 // By Torch-Pruning's importance, in multiples of 4.
 TEST(CompressToolTest, GroupsGoAsTheRankingSays) {
   const std::string small = Temporary("ranked.safetensors");
@@ -323,6 +339,16 @@ TEST(CompressToolTest, WhatATargetCanReachIsSaidWithoutWriting) {
   ASSERT_EQ(half.status, 0) << half.err;
   const auto [before, after] = BeforeAndAfter(half.out, "MACs of one image");
   EXPECT_NEAR(std::stod(After(dry.out, "\n0.5  ")), after / before, 1e-4) << dry.out;
+
+  // What is wrong with the strategy itself is said, not taken for a network that cannot be made smaller.
+  const auto refused = [&](const std::string& strategy) {
+    const ProgramResult result = Compress({"--checkpoint=" + dense, "--target=macs: 0.4", "--dry_run",
+                                           "--pruning=[type.googleapis.com/prunelab." + strategy});
+    EXPECT_EQ(result.status, 2) << result.out;
+    return result.err;
+  };
+  EXPECT_THAT(refused("Snip] { granularity: FILTER }"), HasSubstr("data"));
+  EXPECT_THAT(refused("Fpgm] { norm_rate: 0.3 }"), HasSubstr("norm_rate: may not be above the rate"));
 
   const ProgramResult too_small =
       Compress({"--checkpoint=" + dense, "--target=macs: 0.00001", "--mode=coupled", "--dry_run"});
@@ -394,7 +420,7 @@ TEST(CompressToolTest, BadInputIsRefusedByName) {
   EXPECT_THAT(refusal(good, {"--groups=round 8", "--mode=coupled", "--rate=0.5"}), HasSubstr("--groups:1:"));
   EXPECT_THAT(refusal(good, {"--dry_run"}), HasSubstr("--dry_run goes with --target"));
   EXPECT_THAT(refusal(good, {"--target=macs: 0.5", "--mode=coupled", "--seconds=1"}), HasSubstr("--seconds goes with"));
-  EXPECT_THAT(refusal(good, {"--seed=9", kDigits}), HasSubstr("goes with --pruning or --groups, or without --dataset"));
+  EXPECT_THAT(refusal(good, {"--seed=9", kDigits}), HasSubstr("goes with --pruning, with --groups=importance: RANDOM"));
   const std::string path = Write("same.safetensors", good);
   const std::string bytes = *ReadFile(path);
   const auto at = [](const char* name) { return absl::StrCat(testing::TempDir(), "/", name); };

@@ -10,7 +10,9 @@
 #include "experiments/config/run_network.h"
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
+#include "ml/compression/channel_groups.h"
 #include "ml/compression/goal_config.h"
+#include "ml/compression/group_importance.h"
 #include "ml/compression/group_ranking_config.h"
 #include "ml/models/model_builder.h"
 #include "ml/pruning/pruning_strategy.h"
@@ -81,7 +83,7 @@ struct ChosenPlugins {
 
 std::vector<ChosenPlugins> ChosenBy(const RunConfig& config) {
   // Only the first phase begins with what the run starts from.
-  const bool fresh = !config.has_initial_weights();
+  const bool fresh = !config.has_initial_weights() && !config.has_start_from();
   const bool first_has_own = config.phase_size() > 0 && config.phase(0).has_pruning();
   std::vector<ChosenPlugins> chosen = {
       {"", std::nullopt, &config.pruning(), fresh && !first_has_own, &config.regularization()}};
@@ -113,6 +115,11 @@ class RunCheck {
     CheckChoices();
     if (dataset_.ok()) {
       Check(InField("compression", ValidateCompression(config_.compression())));
+      Check(InField("start_from.removal", ValidateCompression(config_.start_from().removal())));
+      if (config_.start_from().removal().has_fine_tune_epochs()) {
+        Check(FieldError("start_from.removal.fine_tune_epochs",
+                         "is the run's own training here; leave it out, and set training.epochs"));
+      }
       CheckBuilt();
     } else if (config_.has_network() || !config_.has_initial_weights()) {
       // Without the data's sizes a network may seem wrong through no fault of its own, so only its kind is checked.
@@ -179,6 +186,10 @@ class RunCheck {
     if (training_ok_ && *dataset_ && config_.training().validation_fraction() == 0) {
       Check(InField("training", CheckLastBatch(config_.training(), *network, (*dataset_)->train_images)));
     }
+    const std::vector<ChannelGroup> groups = FindChannelGroups(*network);
+    Check(InField("compression.groups", CheckImportance(config_.compression().groups().importance(), groups)));
+    Check(InField("start_from.removal.groups",
+                  CheckImportance(config_.start_from().removal().groups().importance(), groups)));
     PruningSetup setup;
     setup.network = &*network;
     setup.seed = seed_;

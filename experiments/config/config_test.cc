@@ -732,7 +732,51 @@ TEST(BadConfigTest, FromScratch) {
   EXPECT_THAT(
       with("hlaf/none"),
       ElementsAre(AllOf(HasSubstr(kTest), HasSubstr("no arm that is run is called \"hlaf/none\"; did you mean"))));
-  EXPECT_THAT(with("half/test"), ElementsAre(HasSubstr("is trained from another arm's shape itself")));
+  EXPECT_THAT(with("half/test"), ElementsAre(HasSubstr("takes its shape from another arm itself")));
+}
+
+TEST(BadConfigTest, StartFrom) {
+  const auto with = [](const std::string& fields, const std::string& beside = "") {
+    return ErrorsWith([&](Pieces* p) {
+      p->test = absl::StrCat("  start_from { ", fields, " } ", beside, " } } }");
+      p->comparison = "";
+    });
+  };
+  const std::string half = "arm: \"half/none\"";
+  EXPECT_THAT(with(half), ElementsAre());
+  EXPECT_THAT(with(half + " removal { mode: COUPLED target { macs: 0.5 } groups { importance: GROUP_NORM } }"),
+              ElementsAre());
+  EXPECT_THAT(with("arm: \"half/test\""), ElementsAre(HasSubstr("starts from another arm itself; name one that does")));
+  EXPECT_THAT(with("arm: \"hlaf/none\""), ElementsAre(HasSubstr("start_from.arm: no arm that is run is called")));
+  EXPECT_THAT(with(half + " removal { mode: COUPLED rate: 1 }"),
+              ElementsAre(HasSubstr("start_from.removal.rate: is 1; must be at least 0 and below 1")));
+  EXPECT_THAT(with(half + " removal { fine_tune_epochs: 2 }"),
+              ElementsAre(HasSubstr("start_from.removal.fine_tune_epochs: is the run's own training here")));
+  EXPECT_THAT(with(half, "network { [type.googleapis.com/prunelab.TestNetwork] { width: 3 } }"),
+              ElementsAre(HasSubstr("its network is not that of \"half/none\", with which it starts")));
+  EXPECT_THAT(with(half, "from_scratch { arm: \"half/none\" }"),
+              ElementsAre(HasSubstr("does not go with from_scratch")));
+}
+
+// What is removed before the first step makes another run, also with all its defaults, and so does the other run.
+TEST(LoadAblationTest, TheStartIsPartOfARunsIdentity) {
+  RunConfig config;
+  config.mutable_training()->set_epochs(3);
+  std::set<std::string> ids;
+  const auto add = [&](const std::string& source) {
+    return ids.insert(FullRunId(config, 1, {"data", "", "", source})).second;
+  };
+  EXPECT_TRUE(add(""));
+  config.mutable_start_from()->set_arm("dense");
+  EXPECT_TRUE(add("a"));
+  EXPECT_TRUE(add("b"));
+  config.mutable_start_from()->mutable_removal();
+  EXPECT_TRUE(add("a"));
+  config.mutable_start_from()->mutable_removal()->set_mode(Compression::COUPLED);
+  EXPECT_TRUE(add("a"));
+  config.clear_start_from();
+  config.mutable_from_scratch()->set_arm("dense");
+  EXPECT_TRUE(add("a"));
 }
 
 TEST(LoadAblationTest, RemovalIsPartOfARunsIdentity) {

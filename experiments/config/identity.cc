@@ -65,7 +65,7 @@ std::string DefaultsOverTheRuns(const RunConfig& config) {
 std::string CanonicalConfig(const RunConfig& config) {
   // A removal with all its defaults is a removal, too, and no other text says that it exists.
   return absl::StrCat(CanonicalOf(config), config.has_compression() ? "compression: {}\n" : "",
-                      DefaultsOverTheRuns(config));
+                      config.start_from().has_removal() ? "start_from.removal: {}\n" : "", DefaultsOverTheRuns(config));
 }
 
 std::vector<std::pair<std::string, std::string>> CanonicalLines(const RunConfig& config) {
@@ -90,7 +90,7 @@ std::string FullRunId(const RunConfig& config, int64_t seed, const RunSources& s
   };
   add("initial_weights", sources.weights_digest);
   add("teacher", sources.teacher_digest);
-  add("shape of", sources.source_run_id);
+  add(config.has_start_from() ? "start from" : "shape of", sources.source_run_id);
   return RunId(config, seed, data);
 }
 

@@ -18,7 +18,7 @@ struct RunSources {
   std::string data_fingerprint;
   std::string weights_digest;  // of its initial weights
   std::string teacher_digest;  // of training.teacher.checkpoint
-  std::string source_run_id;   // the identity of the run whose shape it has
+  std::string source_run_id;   // the identity of the run that it starts from, or whose shape it has
 };
 
 // RunId with all of these.

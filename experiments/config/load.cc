@@ -11,6 +11,7 @@
 #include "experiments/config/check_run.h"
 #include "experiments/config/names.h"
 #include "experiments/config/places.h"
+#include "experiments/config/source_arm.h"
 #include "ml/base/field_error.h"
 #include "ml/base/files.h"
 #include "ml/base/status_macros.h"
@@ -86,14 +87,15 @@ class Loader {
       arm.places[field] = place(field);
     }
     arm.places["dataset"] = place("dataset.path");
-    const std::string fault = FromScratchFault(arm.config);
-    if (!fault.empty()) errors_.AddAt(place("from_scratch.arm"), "from_scratch.arm", fault);
+    const char* const source = arm.config.has_start_from() ? "start_from.arm" : "from_scratch.arm";
+    const std::string fault = SourceFault(arm.config);
+    if (!fault.empty()) errors_.AddAt(place(source), source, fault);
   }
 
-  // What is wrong with the arm whose shape a run takes, or "".
-  std::string FromScratchFault(const RunConfig& config) const {
-    if (!config.has_from_scratch()) return "";
-    const std::string& source = config.from_scratch().arm();
+  // What is wrong with the arm that a run waits for, or "".
+  std::string SourceFault(const RunConfig& config) const {
+    if (!HasSource(config)) return "";
+    const std::string& source = SourceArm(config);
     const auto found =
         std::find_if(loaded_.arms.begin(), loaded_.arms.end(), [&](const Arm& arm) { return arm.name == source; });
     if (found == loaded_.arms.end()) {
@@ -101,11 +103,17 @@ class Loader {
       for (const Arm& arm : loaded_.arms) names.push_back(arm.name);
       return absl::StrCat("no arm that is run is called ", Quote(source), ArmChoices(source, names));
     }
-    if (found->config.has_from_scratch()) {
-      return absl::StrCat(Quote(source), " is trained from another arm's shape itself; name one that is not");
+    if (HasSource(found->config)) {
+      return absl::StrCat(Quote(source), " ", SourceVerb(found->config), " another arm itself; name one that does not");
     }
-    if (config.has_initial_weights()) return "goes with fresh weights; leave initial_weights unset in this arm";
-    return "";
+    if (config.has_start_from() && config.has_from_scratch()) return "does not go with from_scratch; set one of them";
+    if (config.has_start_from() &&
+        config.network().SerializeAsString() != found->config.network().SerializeAsString()) {
+      return absl::StrCat("its network is not that of ", Quote(source), ", with which it starts; set the same in both");
+    }
+    if (!config.has_initial_weights()) return "";
+    return config.has_start_from() ? "does not go with initial_weights; leave them unset in this arm"
+                                   : "goes with fresh weights; leave initial_weights unset in this arm";
   }
 
   LoadedAblation loaded_;

@@ -14,6 +14,7 @@
 #include "experiments/config/load.h"
 #include "experiments/config/phases.h"
 #include "experiments/config/run_network.h"
+#include "experiments/config/source_arm.h"
 #include "google/protobuf/empty.pb.h"
 #include "google/protobuf/io/tokenizer.h"
 #include "google/protobuf/text_format.h"
@@ -97,6 +98,16 @@ Masked MaskedInTheEnd(const NetworkInfo& network, const RunRecords& run) {
   return masked;
 }
 
+// The same of a run that starts from another one's end, whose network may be narrower than what the config says: only
+// what was measured counts. No value: that does not tell.
+std::optional<Masked> MaskedSinceTheStart(const RunRecords& run, Masked phases) {
+  const Measures& measures = run.result.measures;
+  if (!measures.has_weight_sparsity() || !measures.has_filter_sparsity()) return std::nullopt;
+  if (measures.weight_sparsity() == 0 || phases.filters || phases.weights) return phases;
+  (measures.filter_sparsity() > 0 ? phases.filters : phases.weights) = true;
+  return phases;
+}
+
 // What of a network's sizes does not depend on the data.
 struct KnownSizes {
   bool classes = false;
@@ -166,13 +177,14 @@ bool HasAnotherIdentity(const std::string& config_text, int64_t seed, const std:
   RunConfig config;
   if (config_text.empty() || !TextProtoSource::Parse("config.textproto", config_text, &config).ok()) return false;
   // A file that is not in the records, or another run, is part of it.
-  if (config.has_initial_weights() || config.has_from_scratch() || config.training().has_teacher()) return false;
+  if (config.has_initial_weights() || HasSource(config) || config.training().has_teacher()) return false;
   return run_id != RunId(config, seed, data_fingerprint);
 }
 
 void DescribeArm(const std::string& config_text, const std::vector<const RunRecords*>& runs, ArmFacts* facts) {
   facts->classes = RecordedClasses(runs);
-  if (PluginType(config_text, "pruning") == kNoPruning && !absl::StrContains(config_text, "initial_weights")) {
+  if (PluginType(config_text, "pruning") == kNoPruning && !absl::StrContains(config_text, "initial_weights") &&
+      !absl::StrContains(config_text, "start_from")) {
     facts->masks = MaskKind::kNone;
   }
   RunConfig config;
@@ -183,14 +195,18 @@ void DescribeArm(const std::string& config_text, const std::vector<const RunReco
   if (!network.ok()) return;
   const KnownSizes known = info ? KnownSizes{true, true} : SizesWithoutData(config, *network);
   if (known.classes) facts->classes = network->classes();
-  if (!config.has_from_scratch()) {
+  if (!HasSource(config)) {
     for (const ConvInfo& conv : network->convs()) facts->filters[conv.node] = conv.filters;
   }
   std::optional<Masked> masked = MaskedByPhases(config, *network);
   if (!masked) return;
   const auto done =
       std::find_if(runs.begin(), runs.end(), [](const RunRecords* run) { return run->result.status == "done"; });
-  if (config.has_initial_weights() && done != runs.end()) {
+  if (config.has_start_from()) {
+    if (done == runs.end()) return;
+    masked = MaskedSinceTheStart(**done, *masked);
+    if (!masked) return;
+  } else if (config.has_initial_weights() && done != runs.end()) {
     if (!known.weights) return;
     const Masked seen = MaskedInTheEnd(*network, **done);
     masked->filters = masked->filters || seen.filters;

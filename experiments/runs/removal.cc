@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "experiments/config/phases.h"
+#include "ml/base/field_error.h"
 #include "ml/base/files.h"
 #include "ml/base/status_macros.h"
 #include "ml/base/with_prefix.h"
@@ -82,30 +83,47 @@ absl::Status WriteLatencies(Model dense, Model removed, const std::string& folde
 
 }  // namespace
 
+absl::Status RemoveAsSaid(const Compression& compression, int64_t seed, WeightedNetwork& network) {
+  if (compression.mode() == Compression::EXACT) {
+    Compress(network, {});
+    return absl::OkStatus();
+  }
+  CoupledOptions options;
+  options.ranking = compression.groups();
+  options.seed = static_cast<uint64_t>(seed);
+  if (!compression.has_target()) {
+    if (compression.has_rate()) options.rate = compression.rate();
+    return RemoveCoupled(network, options).status();
+  }
+  const RemovalAt removal = [&](const Rates& rates) -> absl::StatusOr<WeightedNetwork> {
+    WeightedNetwork removed = network;
+    options.rate = rates.rate;
+    PRUNELAB_RETURN_IF_ERROR(RemoveCoupled(removed, options).status());
+    return removed;
+  };
+  absl::StatusOr<MetGoal> met = MeetGoal(compression.target(), network, /*layers=*/0, removal, nullptr);
+  if (!met.ok()) return InField("target", met.status());
+  network = std::move(met->removed);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Safetensors> StartOf(const StartFrom& start, int64_t seed, const std::string& folder) {
+  const std::string removed = JoinPath(folder, kRemovedFile);
+  const std::string path = PathExists(removed) ? removed : JoinPath(folder, "last.safetensors");
+  if (!start.has_removal()) return ReadSafetensors(path);
+  PRUNELAB_ASSIGN_OR_RETURN(const Model model, LoadModel(path, at::kFloat, at::kCPU));
+  absl::StatusOr<WeightedNetwork> network = ToWeightedNetwork(model);
+  if (!network.ok()) return WithPrefix(path, network.status());
+  PRUNELAB_RETURN_IF_ERROR(InField("start_from.removal", RemoveAsSaid(start.removal(), seed, *network)));
+  return ModelToSafetensors(ToModel(*network, at::kCPU));
+}
+
 absl::Status RemoveAfterTraining(const RemovalRequest& request, Model& trained, const std::string& folder,
                                  RunResult& result) {
   const Compression& compression = request.config->compression();
   PRUNELAB_ASSIGN_OR_RETURN(WeightedNetwork network, ToWeightedNetwork(trained));
   Model dense = ToInferenceModel(network, trained.device());
-  CoupledOptions coupled;
-  coupled.ranking = compression.groups();
-  coupled.seed = static_cast<uint64_t>(request.seed);
-  if (compression.has_target()) {
-    const RemovalAt removal = [&](const Rates& rates) -> absl::StatusOr<WeightedNetwork> {
-      WeightedNetwork removed = network;
-      coupled.rate = rates.rate;
-      PRUNELAB_RETURN_IF_ERROR(RemoveCoupled(removed, coupled).status());
-      return removed;
-    };
-    absl::StatusOr<MetGoal> met = MeetGoal(compression.target(), network, /*layers=*/0, removal, nullptr);
-    if (!met.ok()) return WithPrefix("compression.target", met.status());
-    network = std::move(met->removed);
-  } else if (compression.mode() == Compression::COUPLED) {
-    if (compression.has_rate()) coupled.rate = compression.rate();
-    PRUNELAB_RETURN_IF_ERROR(RemoveCoupled(network, coupled).status());
-  } else {
-    Compress(network, {});
-  }
+  PRUNELAB_RETURN_IF_ERROR(InField("compression", RemoveAsSaid(compression, request.seed, network)));
   Model removed = ToModel(network, trained.device());
   result.measures.set_physical_parameters(removed.info().ParameterCount() + removed.info().StoredConstantCount());
   result.measures.set_physical_macs(removed.info().MacCount());

@@ -9,8 +9,10 @@
 #include "absl/status/statusor.h"
 #include "experiments/config/ablation.pb.h"
 #include "experiments/records/records.h"
+#include "ml/compression/weighted_network.h"
 #include "ml/data/dataset.h"
 #include "ml/execution/model.h"
+#include "ml/safetensors/safetensors.h"
 
 namespace prunelab {
 
@@ -23,6 +25,14 @@ struct RemovalRequest {
   std::function<bool()> stop;                          // called after each step of fine-tuning; may be empty
   std::function<void(const std::string&)> on_warning;  // as TrainingSetup has it
 };
+
+// Takes out of the network what `compression` says; RANDOM draws by the seed. Field errors: of the target, if no rate
+// meets it; what RemoveCoupled refuses.
+absl::Status RemoveAsSaid(const Compression& compression, int64_t seed, WeightedNetwork& network);
+
+// What a run with `start_from` starts from, by the run in `folder`: the tensors that it ended with, and its network in
+// the metadata, after the removal that start_from may ask for. Errors: RemoveAsSaid's; the file system's.
+absl::StatusOr<Safetensors> StartOf(const StartFrom& start, int64_t seed, const std::string& folder);
 
 // The files in a run's folder with the smaller network, and with the latencies, which must not be in a compared file.
 inline constexpr char kRemovedFile[] = "removed.safetensors", kLatencyFile[] = "latency.json";

@@ -13,6 +13,7 @@
 #include "experiments/config/identity.h"
 #include "experiments/config/phases.h"
 #include "experiments/config/run_network.h"
+#include "experiments/config/source_arm.h"
 #include "experiments/runs/further.h"
 #include "experiments/runs/initial_weights.h"
 #include "experiments/runs/provenance.h"
@@ -29,6 +30,7 @@
 #include "ml/distributed/ranks.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/model.h"
+#include "ml/network/value_grids.h"
 #include "ml/pruning/pruning_strategy.h"
 #include "ml/quantization/quantized_training.h"
 #include "ml/regularizers/regularizer.h"
@@ -49,8 +51,10 @@ struct RunSetup {
   Ranks* ranks;  // null: this process trains alone
   at::Device device;
   NetworkInfo network;
-  InitialWeights weights;  // of the network, all of them, or none
-  RunTeacher teacher;      // on the device
+  InitialWeights weights;           // of the network, all of them, or none
+  std::string weights_name;         // for messages: where they come from
+  std::optional<RunResult> source;  // of the run that comes before, where this process keeps the files
+  RunTeacher teacher;               // on the device
 
   // What the run is computed from.
   RunSources sources() const { return {dataset.fingerprint, weights.digest, teacher.digest, request.source_run_id()}; }
@@ -72,15 +76,73 @@ absl::StatusOr<NetworkInfo> NetworkOf(const RunRequest& request, const Dataset& 
   return NetworkInfo::Create(network);
 }
 
+// The result of the run that this one starts from, or whose shape it takes. What is in its folder must be that run: a
+// longer one may have been left beside it, half in its place.
+absl::StatusOr<RunResult> SourceResult(const RunRequest& request) {
+  PRUNELAB_ASSIGN_OR_RETURN(RunResult source, ReadResult(request.source_folder()));
+  if (source.status == "done" && source.run_id == request.source_run_id()) return source;
+  return absl::FailedPreconditionError(absl::StrCat(request.source_folder(), ": its run is not the one that this one ",
+                                                    SourceVerb(request.config()), " any more; run that arm again"));
+}
+
+// What a run with `start_from` starts from. The folder of the other run is rank 0's.
+absl::StatusOr<Safetensors> StartOfOther(const RunRequest& request, Ranks* ranks) {
+  const StartFrom& start = request.config().start_from();
+  if (ranks == nullptr) return StartOf(start, request.seed(), request.source_folder());
+  std::string bytes;
+  if (ranks->first()) {
+    PRUNELAB_ASSIGN_OR_RETURN(const Safetensors file, StartOf(start, request.seed(), request.source_folder()));
+    bytes = SerializeSafetensors(file);
+  }
+  return ParseSafetensors(ranks->OfFirst(bytes), request.source_folder());
+}
+
+// Refuses a network that another run ended with if it takes other images, or tells other classes apart, than `own`, the
+// one that this run's config describes.
+absl::Status CheckStartFits(const NetworkInfo& start, const NetworkInfo& own) {
+  if (IsQuantized(start.network())) {
+    return FieldError("start_from.arm", "ends with a quantized network, and training moves weights off their grids");
+  }
+  const NodeShape &images = start.input_shape(), &ours = own.input_shape();
+  if (images.channels == ours.channels && images.height == ours.height && images.width == ours.width &&
+      start.classes() == own.classes()) {
+    return absl::OkStatus();
+  }
+  return FieldError("start_from.arm",
+                    absl::StrCat("ends with a network for images of ", images.channels, "x", images.height, "x",
+                                 images.width, " and ", start.classes(), " classes, and this run's have ",
+                                 ours.channels, "x", ours.height, "x", ours.width, " and ", own.classes(), " classes"));
+}
+
 absl::StatusOr<RunSetup> SetUpRun(const RunRequest& request, const Dataset& dataset, const RunHooks& hooks,
                                   Ranks* ranks) {
+  std::optional<RunResult> source;
+  if (HasSource(request.config()) && (ranks == nullptr || ranks->first())) {
+    PRUNELAB_ASSIGN_OR_RETURN(source, SourceResult(request));
+  }
   PRUNELAB_ASSIGN_OR_RETURN(NetworkInfo network, NetworkOf(request, dataset, ranks));
   PRUNELAB_ASSIGN_OR_RETURN(InitialWeights weights, ReadInitialWeights(request.config()));
+  std::string weights_name = request.config().initial_weights();
+  if (request.config().has_start_from()) {
+    PRUNELAB_ASSIGN_OR_RETURN(weights.tensors, StartOfOther(request, ranks));
+    weights_name = request.source_folder();
+    PRUNELAB_ASSIGN_OR_RETURN(NetworkInfo start, StoredNetwork(weights.tensors->metadata, weights_name));
+    PRUNELAB_RETURN_IF_ERROR(CheckStartFits(start, network));
+    network = std::move(start);
+  }
   const at::Device device(request.device() == "cuda" ? at::kCUDA : at::kCPU);
   absl::StatusOr<RunTeacher> teacher = ReadTeacher(request.config().training(), device);
   if (!teacher.ok()) return InField(kTeacherField, teacher.status());
-  RunSetup setup = {
-      request, hooks, dataset, ranks, device, std::move(network), std::move(weights), *std::move(teacher)};
+  RunSetup setup = {request,
+                    hooks,
+                    dataset,
+                    ranks,
+                    device,
+                    std::move(network),
+                    std::move(weights),
+                    std::move(weights_name),
+                    std::move(source),
+                    *std::move(teacher)};
   if (FullRunId(request.config(), request.seed(), setup.sources()) != request.run_id()) {
     return absl::FailedPreconditionError(
         absl::StrCat(request.folder(),
@@ -128,7 +190,7 @@ class RunTraining {
     setup.device = setup_.device;
     setup.first_epoch = phase.first_epoch;
     setup.initial_weights = setup_.weights.tensors;
-    setup.initial_weights_name = config_.initial_weights();
+    setup.initial_weights_name = setup_.weights_name;
     setup.teacher = setup_.teacher.model;
     setup.ranks = setup_.ranks;
     PruningSetup pruning;
@@ -220,6 +282,11 @@ class RunTraining {
 
   RunResult Result() const {
     RunResult result = Summarize(run_.records(), setup_.network);
+    // What was removed before the first step counts as removed: the dense network is the one that the source had.
+    if (config_.has_start_from() && setup_.source) {
+      result.measures.set_parameters(setup_.source->measures.parameters());
+      result.measures.set_macs(setup_.source->measures.macs());
+    }
     if (!failure_.empty()) {
       result.status = "failed";
       result.message = failure_;

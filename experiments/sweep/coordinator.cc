@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "experiments/config/source_arm.h"
 #include "experiments/runs/run.h"
 #include "experiments/runs/run_checkpoint.h"
 #include "experiments/sweep/code_revision.h"
@@ -213,6 +214,8 @@ class Coordinator {
       return false;
     }
     if (!there->result) return true;
+    // Those that start from this run read its folder.
+    PRUNELAB_RETURN_IF_ERROR(FinishFurther(run.folder));
     display_.Start(run.name(), run.images);
     PRUNELAB_RETURN_IF_ERROR(Finish(index, *there->result, /*ours=*/false));
     return false;
@@ -228,7 +231,7 @@ class Coordinator {
     return false;
   }
 
-  // Takes a run to train: one that does not wait for another one's shape, whose folder exists and belongs to this
+  // Takes a run to train: one that does not wait for another one, whose folder exists and belongs to this
   // process. No value if none is left, or all that are left wait for others. A run whose source has ended without a
   // network fails.
   absl::StatusOr<std::optional<size_t>> NextRun() {
@@ -239,8 +242,9 @@ class Coordinator {
     while (const std::optional<size_t> index = queue_.Take(ready)) {
       const int source = runs()[*index].source;
       if (source >= 0 && sweep_.results[source]->status != "done") {
-        PRUNELAB_RETURN_IF_ERROR(Fail(*index, absl::StrCat("the run whose shape it takes, ", runs()[source].name(),
-                                                           ", ", sweep_.results[source]->status)));
+        PRUNELAB_RETURN_IF_ERROR(
+            Fail(*index, absl::StrCat("the run that it ", SourceVerb(runs()[*index].arm->config), ", ",
+                                      runs()[source].name(), ", ", sweep_.results[source]->status)));
         continue;
       }
       PRUNELAB_ASSIGN_OR_RETURN(const bool made, MakeFolder(*index));

@@ -10,6 +10,7 @@
 #include "experiments/config/identity.h"
 #include "experiments/config/output_files.h"
 #include "experiments/config/run_network.h"
+#include "experiments/config/source_arm.h"
 #include "experiments/runs/run.h"
 #include "experiments/runs/teacher.h"
 #include "ml/base/check.h"
@@ -48,14 +49,15 @@ absl::StatusOr<PlannedRun> MakeRun(const RunnerOptions& options, Inputs& inputs,
   return run;
 }
 
-// The run of the arm called `name` that was done before and whose shape `run` takes.
+// The run of the arm called `name` that was done before and from which `run` starts, or takes its shape.
 absl::StatusOr<PlannedRun> FindDoneSource(const LoadedAblation& loaded, const RunnerOptions& options, Inputs& inputs,
                                           const PlannedRun& run, const std::string& name) {
   const auto arm =
       std::find_if(loaded.arms.begin(), loaded.arms.end(), [&](const Arm& other) { return other.name == name; });
   PRUNELAB_CHECK(arm != loaded.arms.end()) << name;
   PRUNELAB_ASSIGN_OR_RETURN(PlannedRun source, MakeRun(options, inputs, *arm, run.seed));
-  const std::string what = absl::StrCat("arm \"", run.arm->name, "\" takes its shape from ", source.name());
+  const std::string what =
+      absl::StrCat("arm \"", run.arm->name, "\" ", SourceVerb(run.arm->config), " ", source.name());
   const absl::StatusOr<RunState> state = LookAt(source);
   if (!state.ok()) return WithPrefix(what, state.status());
   if (!state->result || state->result->status != "done") {
@@ -65,12 +67,12 @@ absl::StatusOr<PlannedRun> FindDoneSource(const LoadedAblation& loaded, const Ru
   return source;
 }
 
-// For runs with `from_scratch`: the run whose shape they take, here or done before.
+// For runs with `start_from` or `from_scratch`: the run that comes before them, here or done before.
 absl::Status FindSources(const LoadedAblation& loaded, const RunnerOptions& options, Inputs& inputs,
                          std::vector<PlannedRun>& runs) {
   for (PlannedRun& run : runs) {
-    if (!run.arm->config.has_from_scratch()) continue;
-    const std::string& name = run.arm->config.from_scratch().arm();
+    if (!HasSource(run.arm->config)) continue;
+    const std::string& name = SourceArm(run.arm->config);
     const auto planned = std::find_if(runs.begin(), runs.end(), [&](const PlannedRun& other) {
       return other.arm->name == name && other.seed == run.seed;
     });
@@ -163,7 +165,8 @@ absl::StatusOr<RunState> LookAt(const PlannedRun& run) {
     return absl::FailedPreconditionError(
         absl::StrCat(path,
                      ": its run was made with other data, initial weights or teacher (their fingerprint is not what it "
-                     "is now), or by a version of the program that named runs otherwise; use another --output"));
+                     "is now), or from another run of the arm that it starts from, or by a version of the program that "
+                     "named runs otherwise; use another --output"));
   }
   if (!IsFinished(result)) return state;
   AddTiming(folder, result);

@@ -27,8 +27,8 @@ struct PlannedRun {
   RunSources sources;  // what the identity is made from, besides config and seed
   int64_t macs = 0;    // of one image
   double images = 0;   // to train in total
-  // The run whose shape this one has, by `from_scratch`: its folder, and its index among the planned runs, -1 if it was
-  // done before. Its identity is among the sources.
+  // The run that this one starts from, or whose shape it has: its folder, and its index among the planned runs, -1 if
+  // it was done before. Its identity is among the sources.
   std::string source_folder;
   int source = -1;
   std::string name() const;  // "dynamic_l1/cov seed 3"
@@ -37,8 +37,8 @@ struct PlannedRun {
 // <output>/<arm>/<seed>
 std::string RunFolder(const RunnerOptions& options, const Arm& arm, int64_t seed);
 
-// All runs, arm by arm. Errors: data or weights that cannot be read or do not fit, a run whose shape another one takes
-// and which is neither planned nor done. `loaded` and `inputs` must outlive the runs.
+// All runs, arm by arm. Errors: data or weights that cannot be read or do not fit, a run that another one starts
+// from, or whose shape it takes, and which is neither planned nor done. `loaded` and `inputs` must outlive the runs.
 absl::StatusOr<std::vector<PlannedRun>> PlanRuns(const LoadedAblation& loaded, const RunnerOptions& options,
                                                  Inputs& inputs);
 

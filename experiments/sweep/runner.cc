@@ -65,6 +65,7 @@ absl::Status TakeUpFolders(std::vector<PlannedRun>& runs, Results& results) {
     PlannedRun& run = runs[i];
     const Training& training = run.arm->config.training();
     PRUNELAB_RETURN_IF_ERROR(FinishFurtherAlone(run.folder));
+    if (!run.source_folder.empty()) PRUNELAB_RETURN_IF_ERROR(FinishFurtherAlone(run.source_folder));
     std::optional<FurtherStart> start;
     if (!results[i]) {
       PRUNELAB_ASSIGN_OR_RETURN(RunState state, LookAt(run));

@@ -143,6 +143,20 @@ TEST(ConfigsTest, ZooCifar10) {
   EXPECT_EQ(AnyTypeName(FindArm(loaded, "vgg16/snip_0.95").config.network()), "prunelab.Vgg");
 }
 
+// Six rankings at three costs, all from the same dense weights; at each cost every ranking beside random groups.
+TEST(ConfigsTest, PeersCifar10) {
+  const LoadedAblation loaded = Load("peers_cifar10");
+  EXPECT_EQ(loaded.arms.size(), 2u + 3 * 6);
+  for (const Arm& arm : loaded.arms) {
+    if (arm.name == "dense") continue;
+    EXPECT_EQ(arm.config.start_from().arm(), "dense") << arm.name;
+    EXPECT_EQ(arm.config.training().epochs(), 15) << arm.name;
+    EXPECT_EQ(arm.config.start_from().has_removal(), arm.name != "tuned") << arm.name;
+  }
+  EXPECT_EQ(FindArm(loaded, "group_norm_2.5x").config.start_from().removal().target().macs(), 0.4);
+  EXPECT_EQ(loaded.ablation.comparison_size(), 3 * (5 + 4));
+}
+
 // A run that ended with so many live filters in two convolutions of four filters, each filter of 36 weights.
 RunRecords Ended(int32_t live_first, int32_t live_second, double weight_sparsity) {
   RunRecords run;

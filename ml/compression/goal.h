@@ -32,12 +32,16 @@ inline constexpr double kCountedTolerance = 0.02, kMeasuredTolerance = 0.05;
 // The bytes of the network's checkpoint.
 int64_t FileBytes(const WeightedNetwork& network);
 
-// What `removed` costs of what `dense` costs. `timer` is called for a latency alone, once, with both.
+// What `removed` costs of what `dense` costs. `timer` is called for a latency alone, once, with both. Error: the dense
+// network costs nothing.
 absl::StatusOr<double> ShareOf(const PruningGoal& goal, const WeightedNetwork& dense, const WeightedNetwork& removed,
                                const NetworkTimer& timer);
 
+// The highest rate that is tried.
+inline constexpr double kHighestRate = 0.999;
+
 struct Rates {
-  double rate = 0;         // in (0, 1)
+  double rate = 0;         // in [0, 1)
   double higher_rate = 0;  // of the first `layers_at_higher` layers
   int64_t layers_at_higher = 0;
 };
@@ -48,8 +52,10 @@ std::string Text(const Rates& rates);
 // The network that is left; `dense` itself stays as it is.
 using RemovalAt = std::function<absl::StatusOr<WeightedNetwork>(const Rates& rates)>;
 
-// `lower`, with the tensors that `higher` has for the first `layers` convolutions.
-WeightedNetwork WithLayersOf(const WeightedNetwork& higher, int64_t layers, WeightedNetwork lower);
+// `lower`, with the weights that `higher` has in the first `layers` convolutions. Error: Unimplemented, if the two
+// differ in more than weights of convolutions that are zero in one of them: then a layer's change has to do with
+// others', as where the next convolution makes up for the filters that have gone, and a mixture is neither.
+absl::StatusOr<WeightedNetwork> WithLayersOf(const WeightedNetwork& higher, int64_t layers, WeightedNetwork lower);
 
 struct TriedRates {
   Rates rates;
@@ -65,10 +71,10 @@ struct MetGoal {
 
 // Of the rates that were tried, those whose share is nearest to the goal. Shares are taken to fall with the rate. Where
 // they jump past the goal, because a slightly higher rate takes a filter from every layer at once, only the first
-// layers get the higher rate: as many of `layers` as meet the goal (0: `removal` knows a single rate). A latency is
-// measured anew at each rate, dense and removed network in turn, and once more at the end: what that says is the
-// result. Errors: OutOfRange, with what can be reached, if nothing comes within the tolerance of the goal; those of
-// `removal` and `timer`. `on_tried`, if set, is called after each trial.
+// layers get the higher rate: as many of `layers` as meet the goal (0: `removal` knows a single rate, as it may also
+// say by Unimplemented). A latency is measured anew at each rate, dense and removed network in turn, and once more at
+// the end: what that says is the result. Errors: OutOfRange, with what can be reached, if nothing comes within the
+// tolerance of the goal; those of `removal` and `timer`. `on_tried`, if set, is called after each trial.
 absl::StatusOr<MetGoal> MeetGoal(const PruningGoal& goal, const WeightedNetwork& dense, int64_t layers,
                                  const RemovalAt& removal, const NetworkTimer& timer,
                                  const std::function<void(const TriedRates&)>& on_tried = {});

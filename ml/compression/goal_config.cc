@@ -29,6 +29,7 @@ absl::Status ValidateGoal(const PruningGoal& goal) {
   if (goal.goal_case() == PruningGoal::GOAL_NOT_SET) {
     return absl::InvalidArgumentError("has no goal; set one of macs, parameters, file_bytes and latency");
   }
+  constexpr int64_t kMost = 65536;
   const double share = GoalShare(goal);
   if (!(share > 0 && share < 1)) {
     return FieldError(GoalField(goal), absl::StrCat("is ", share,
@@ -39,7 +40,9 @@ absl::Status ValidateGoal(const PruningGoal& goal) {
                                          std::make_tuple("threads", goal.has_threads(), goal.threads())}) {
     if (set && !IsMeasured(goal))
       return FieldError(name, absl::StrCat("goes with latency, not with ", GoalField(goal)));
-    if (value < 1) return FieldError(name, absl::StrCat("is ", value, "; must be at least 1"));
+    if (value < 1 || value > kMost) {
+      return FieldError(name, absl::StrCat("is ", value, "; must be from 1 to ", kMost));
+    }
   }
   return absl::OkStatus();
 }

@@ -8,8 +8,8 @@
 
 namespace prunelab {
 
-// Field errors: none of the goals set; one outside (0, 1); batch or threads below 1, or set for a goal that does not
-// read them.
+// Field errors: none of the goals set; one outside (0, 1); batch or threads outside [1, 65536], or set for a goal that
+// does not read them.
 absl::Status ValidateGoal(const PruningGoal& goal);
 
 bool IsMeasured(const PruningGoal& goal);

@@ -71,7 +71,7 @@ absl::StatusOr<WeightedNetwork> PrunedAt(const Model& dense, double rate) {
 absl::StatusOr<WeightedNetwork> RemovedExactly(const Model& dense, const Rates& rates) {
   PRUNELAB_ASSIGN_OR_RETURN(WeightedNetwork network, PrunedAt(dense, rates.rate));
   PRUNELAB_ASSIGN_OR_RETURN(const WeightedNetwork higher, PrunedAt(dense, rates.higher_rate));
-  network = WithLayersOf(higher, rates.layers_at_higher, network);
+  PRUNELAB_ASSIGN_OR_RETURN(network, WithLayersOf(higher, rates.layers_at_higher, network));
   Compress(network, {});
   return network;
 }
@@ -104,12 +104,13 @@ TEST(GoalTest, CountedGoalsAreMet) {
     const auto layers = static_cast<int64_t>(coupled ? 0 : dense.info().convs().size());
     int64_t mixed = 0;
     for (const PruningGoal::GoalCase which : kCounted) {
-      for (const double share : {0.75, 0.5, 0.25}) {
+      for (const double share : {0.985, 0.75, 0.5, 0.25}) {
         SCOPED_TRACE(absl::StrCat(coupled ? "coupled " : "exact ", which, " ", share));
         const PruningGoal goal = Goal(which, share);
         const absl::StatusOr<MetGoal> met = MeetGoal(goal, whole, layers, removal, nullptr);
         ASSERT_TRUE(met.ok()) << met.status();
         EXPECT_LE(std::abs(met->share / share - 1), 0.02);
+        EXPECT_GT(met->rates.rate, 0);
         EXPECT_LT(met->tried.size(), 30u);
         // The share is that of the network given, and the network is the one at the rates given.
         EXPECT_EQ(*ShareOf(goal, whole, met->removed, nullptr), met->share);
@@ -145,6 +146,45 @@ TEST(GoalTest, WhatCannotBeReachedIsSaid) {
               StartsWith(absl::StrCat("macs is 0.01, and the least share of the dense network's MACs that this removal "
                                       "leaves is ",
                                       absl::StrFormat("%.4g", least), " at rate 0.999")));
+}
+
+TEST(GoalTest, WhereLessIsLeftBeforeAnythingIsPrunedThatIsSaid) {
+  const Model dense = Dense();
+  const WeightedNetwork whole = *ToWeightedNetwork(dense);
+  const RemovalAt from_half = [&](const Rates& rates) { return RemovedCoupled(dense, 0.5 + rates.rate / 2); };
+  const PruningGoal goal = Goal(PruningGoal::kParameters, 0.9);
+  const absl::StatusOr<MetGoal> met = MeetGoal(goal, whole, 0, from_half, nullptr);
+  const double left = *ShareOf(goal, whole, *from_half({0, 0, 0}), nullptr);
+  EXPECT_EQ(met.status(), absl::OutOfRangeError(absl::StrFormat(
+                              "parameters is 0.9, and without pruning anything, removal leaves less of the dense "
+                              "network's parameters: %.4g at rate 0; give a lower goal",
+                              left)));
+}
+
+// Layers of two rates are put together only if the rates differ in nothing but which weights of these are zero.
+TEST(GoalTest, WhatIsMoreThanMasksIsNotMixed) {
+  const Model dense = Dense();
+  const WeightedNetwork lower = *PrunedAt(dense, 0.2), higher = *PrunedAt(dense, 0.4);
+  const absl::StatusOr<WeightedNetwork> mixed = WithLayersOf(higher, 3, lower);
+  ASSERT_TRUE(mixed.ok()) << mixed.status();
+  int64_t layer = 0;
+  for (const ConvInfo& conv : dense.info().convs()) {
+    const WeightedNetwork& from = layer++ < 3 ? higher : lower;
+    EXPECT_TRUE(at::equal(mixed->Get(conv.node, "weight"), from.Get(conv.node, "weight"))) << conv.node;
+  }
+  WeightedNetwork made_up = higher;
+  made_up.Set("layer1.0.bn1", "bias", higher.Get("layer1.0.bn1", "bias") + 1);
+  EXPECT_TRUE(absl::IsUnimplemented(WithLayersOf(made_up, 3, lower).status()));
+  made_up = higher;
+  made_up.Set("layer3.0.conv2", "weight", higher.Get("layer3.0.conv2", "weight") * 1.5);
+  EXPECT_TRUE(absl::IsUnimplemented(WithLayersOf(made_up, 3, lower).status()));
+  // A removal that refuses to mix leaves the nearest single rate, or says that there is a jump.
+  const RemovalAt no_mixtures = [&](const Rates& rates) -> absl::StatusOr<WeightedNetwork> {
+    if (rates.layers_at_higher > 0) return absl::UnimplementedError("no");
+    return RemovedExactly(dense, rates);
+  };
+  const WeightedNetwork whole = *ToWeightedNetwork(dense);
+  EXPECT_TRUE(absl::IsOutOfRange(MeetGoal(Goal(PruningGoal::kMacs, 0.75), whole, 21, no_mixtures, nullptr).status()));
 }
 
 // Where half of a network goes at once, what is between cannot be met.
@@ -236,7 +276,7 @@ TEST(GoalTest, Validate) {
   macs.set_threads(1);
   EXPECT_EQ(text(macs), "threads: goes with latency, not with macs");
   latency.set_batch(0);
-  EXPECT_EQ(text(latency), "batch: is 0; must be at least 1");
+  EXPECT_EQ(text(latency), "batch: is 0; must be from 1 to 65536");
 }
 
 }  // namespace

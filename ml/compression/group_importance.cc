@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "ml/base/field_error.h"
 #include "ml/base/random.h"
 #include "ml/base/status_macros.h"
 #include "ml/network/operator.h"
@@ -79,7 +80,7 @@ class Importances {
                                              : at::zeros({info.shape(info.Index(node)).channels}, at::kDouble);
         }) {}
 
-  absl::StatusOr<double> Of(const ChannelGroup& group, GroupRanking::Importance importance) {
+  double Of(const ChannelGroup& group, GroupRanking::Importance importance) {
     switch (importance) {
       case GroupRanking::MEAN_ABS:
         return mean_abs_.Sum(group.filters) / static_cast<double>(group.filters.size());
@@ -90,23 +91,19 @@ class Importances {
           if (network_.Has(each.first, "weight")) with_scale.push_back(each);
         }
         const size_t layers = Layers(group.filters) + Layers(group.readers) + Layers(with_scale);
+        // A grouped convolution ties the channels in the same place of its groups.
+        const size_t channels = group.filters.size() / Layers(group.filters);
         return (filters_.Sum(group.filters) + readers_.Sum(group.readers) + squared_scales_.Sum(with_scale)) /
-               static_cast<double>(layers);
+               static_cast<double>(layers * channels);
       }
       case GroupRanking::BATCH_NORM_SCALE:
-        if (group.batch_norms.empty()) {
-          const auto& [node, filter] = group.filters.front();
-          return absl::InvalidArgumentError(absl::StrCat(
-              "importance is BATCH_NORM_SCALE, and no batch norm reads the channels that are tied to filter ", filter,
-              " of ", node, "; choose another importance"));
-        }
-        return scales_.Sum(group.batch_norms) / static_cast<double>(Layers(group.batch_norms));
+        return scales_.Sum(group.batch_norms) / static_cast<double>(group.batch_norms.size());
       case GroupRanking::RANDOM: {
         const auto& [node, filter] = group.filters.front();
         return RandomStream(seed_, absl::StrCat("groups/", node), static_cast<uint64_t>(filter)).Uniform();
       }
     }
-    return absl::InternalError("unknown importance");
+    return 0;
   }
 
  private:
@@ -189,15 +186,25 @@ std::vector<GroupSet> SetsOf(const std::vector<ChannelGroup>& groups, const Netw
   return sets;
 }
 
+absl::Status CheckImportance(GroupRanking::Importance importance, const std::vector<ChannelGroup>& groups) {
+  if (importance != GroupRanking::BATCH_NORM_SCALE) return absl::OkStatus();
+  for (const ChannelGroup& group : groups) {
+    if (!group.batch_norms.empty()) continue;
+    const auto& [node, filter] = group.filters.front();
+    return FieldError("importance",
+                      absl::StrCat("is BATCH_NORM_SCALE, and no batch norm reads the channels that are tied to filter ",
+                                   filter, " of ", node, "; choose another"));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<double>> GroupImportances(const WeightedNetwork& network, const NetworkInfo& info,
                                                      const std::vector<ChannelGroup>& groups,
                                                      GroupRanking::Importance importance, uint64_t seed) {
+  PRUNELAB_RETURN_IF_ERROR(CheckImportance(importance, groups));
   Importances of(network, info, seed);
   std::vector<double> importances;
-  for (const ChannelGroup& group : groups) {
-    PRUNELAB_ASSIGN_OR_RETURN(const double value, of.Of(group, importance));
-    importances.push_back(value);
-  }
+  for (const ChannelGroup& group : groups) importances.push_back(of.Of(group, importance));
   return importances;
 }
 

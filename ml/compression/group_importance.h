@@ -24,8 +24,10 @@ struct GroupSet {
 // In the order of their first groups; each group is in one.
 std::vector<GroupSet> SetsOf(const std::vector<ChannelGroup>& groups, const NetworkInfo& info);
 
-// By group, before the ranking's normalize, in float64. `seed` is read by RANDOM alone. Error: BATCH_NORM_SCALE, and a
-// group without batch norms.
+// A field error of "importance": it is BATCH_NORM_SCALE, and a group has no batch norm.
+absl::Status CheckImportance(GroupRanking::Importance importance, const std::vector<ChannelGroup>& groups);
+
+// By group, before the ranking's normalize, in float64. `seed` is read by RANDOM alone. Errors: CheckImportance's.
 absl::StatusOr<std::vector<double>> GroupImportances(const WeightedNetwork& network, const NetworkInfo& info,
                                                      const std::vector<ChannelGroup>& groups,
                                                      GroupRanking::Importance importance, uint64_t seed);

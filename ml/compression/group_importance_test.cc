@@ -108,8 +108,10 @@ TEST(GroupImportanceTest, GroupedConvolutionsByHand) {
   NetworkWriter net;
   net.Image(2, 3, 3, "x");
   net.Conv("a", "x", {4, 1});
-  net.Conv("grouped", "a", {6, 3, 1, 1, false, 2});
-  net.Conv("depthwise", "grouped", {6, 3, 1, 1, false, 6});
+  net.BatchNorm("bn", "a");
+  net.Conv("grouped", "bn", {6, 3, 1, 1, false, 2});
+  net.BatchNorm("bn2", "grouped");
+  net.Conv("depthwise", "bn2", {6, 3, 1, 1, false, 6});
   net.Classifier("fc", "depthwise", 2);
   const WeightedNetwork network = Filled(net.Take());
   const NetworkInfo info = network.Info();
@@ -117,20 +119,25 @@ TEST(GroupImportanceTest, GroupedConvolutionsByHand) {
   ASSERT_EQ(groups.size(), 5u);  // pairs of a's channels, and pairs of the grouped one's
   const auto ours = GroupImportances(network, info, groups, GroupRanking::GROUP_NORM, 0);
   ASSERT_TRUE(ours.ok()) << ours.status();
+  const auto by_scale = GroupImportances(network, info, groups, GroupRanking::BATCH_NORM_SCALE, 0);
+  ASSERT_TRUE(by_scale.ok()) << by_scale.status();
   const at::Tensor a = network.Get("a", "weight"), grouped = network.Get("grouped", "weight"),
                    depthwise = network.Get("depthwise", "weight"), fc = network.Get("fc", "weight");
+  const at::Tensor scale = network.Get("bn", "weight"), scale2 = network.Get("bn2", "weight");
   const auto squares = [](const at::Tensor& part) { return part.square().sum().item<double>(); };
   for (int64_t c = 0; c < 2; ++c) {
     const double filters = squares(a[c]) + squares(a[2 + c]);
     double readers = 0;
     for (int64_t out = 0; out < 6; ++out) readers += squares(grouped[out][c]);
-    EXPECT_NEAR((*ours)[c], (filters + readers) / 2, 1e-12);
+    const double norms = squares(scale[c]) + squares(scale[2 + c]);
+    EXPECT_NEAR((*ours)[c], (filters + readers + norms) / 3 / 2, 1e-12);
+    EXPECT_NEAR((*by_scale)[c], (scale[c].abs() + scale[2 + c].abs()).item<double>() / 2, 1e-12);
   }
   for (int64_t c = 0; c < 3; ++c) {
     double sum = 0;
     for (const int64_t out : {c, 3 + c})
-      sum += squares(grouped[out]) + squares(depthwise[out]) + squares(fc.select(1, out));
-    EXPECT_NEAR((*ours)[2 + c], sum / 3, 1e-12);
+      sum += squares(grouped[out]) + squares(depthwise[out]) + squares(scale2[out]) + squares(fc.select(1, out));
+    EXPECT_NEAR((*ours)[2 + c], sum / 4 / 2, 1e-12);
   }
 }
 

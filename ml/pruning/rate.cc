@@ -23,6 +23,12 @@ absl::StatusOr<google::protobuf::Any> WithRate(const google::protobuf::Any& prun
     return FieldError("rate", absl::StrCat("is ", reflection.GetDouble(*parameters, field),
                                            ", and it is what is looked for; leave it out"));
   }
+  for (const char* bounded : {"norm_rate", "initial_rate"}) {
+    const google::protobuf::FieldDescriptor* const other = parameters->GetDescriptor()->FindFieldByName(bounded);
+    if (other != nullptr && reflection.HasField(*parameters, other)) {
+      return FieldError(bounded, "may not be above the rate, which is looked for; leave it out");
+    }
+  }
   reflection.SetDouble(parameters.get(), field, rate);
   google::protobuf::Any with_rate;
   with_rate.PackFrom(*parameters);

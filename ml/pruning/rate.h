@@ -6,8 +6,8 @@
 
 namespace prunelab {
 
-// The strategy's parameters with this `rate`. Field errors: it has no field `rate`; the parameters set it already.
-// Other errors: the parameters' type is not linked.
+// The strategy's parameters with this `rate`. Field errors: it has no field `rate`; the parameters set it already, or
+// norm_rate or initial_rate, which may not be above it. Other errors: the parameters' type is not linked.
 absl::StatusOr<google::protobuf::Any> WithRate(const google::protobuf::Any& pruning, double rate);
 
 }  // namespace prunelab

@@ -29,6 +29,8 @@ TEST(RateTest, WhereThereIsNoneOrAnotherIsRefused) {
   const auto set = WithRate(Plugin("[type.googleapis.com/prunelab.Static] { rate: 0.5 }"), 0.25);
   EXPECT_EQ(ErrorField(set.status()), "rate");
   EXPECT_EQ(ErrorText(set.status()), "is 0.5, and it is what is looked for; leave it out");
+  const auto bounded = WithRate(Plugin("[type.googleapis.com/prunelab.Fpgm] { norm_rate: 0.3 }"), 0.25);
+  EXPECT_EQ(ErrorField(bounded.status()), "norm_rate");
   const auto none = WithRate(Plugin("[type.googleapis.com/prunelab.NoPruning] {}"), 0.25);
   EXPECT_THAT(std::string(none.status().message()), HasSubstr("prunelab.NoPruning has no rate"));
 }

@@ -207,7 +207,7 @@ class ImaginedTraining {
 }  // namespace
 
 absl::Status PruneOnce(Model& model, const google::protobuf::Any& pruning, uint64_t seed, const Dataset* data,
-                       int64_t calibration_images) {
+                       int64_t calibration_images, bool* masks_nothing) {
   PruningSetup setup;
   setup.network = &model.info();
   setup.seed = seed;
@@ -227,13 +227,14 @@ absl::Status PruneOnce(Model& model, const google::protobuf::Any& pruning, uint6
   ImaginedTraining training(model, *strategy, data, calibration_images);
   if (strategy->needs_probe()) strategy->Attach(probe);
   PRUNELAB_RETURN_IF_ERROR(training.Run());
-  if (training.masked()) return absl::OkStatus();
+  if (masks_nothing != nullptr) *masks_nothing = !training.masked();
+  if (training.masked() || masks_nothing != nullptr) return absl::OkStatus();
   if (const int64_t before = training.masked_before(); before > 0) {
-    return absl::FailedPreconditionError(absl::StrCat(
+    return absl::InvalidArgumentError(absl::StrCat(
         "masked nothing more: ", before, " of ", model.info().ConvWeightCount(),
         " weights of the convolutions came in masked, which is all that it asks for; give it a higher rate"));
   }
-  return absl::FailedPreconditionError(
+  return absl::InvalidArgumentError(
       absl::StrCat("masked nothing in ", kOneShotEpochs, " epochs of one step; give it a rate"));
 }
 

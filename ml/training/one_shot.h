@@ -22,9 +22,9 @@ constexpr int64_t kOneShotEpochs = 300;
 // `calibration_images` training images of `data`, in evaluation mode, of the dense weights under the masks in force;
 // one that looks at training images sees these. Errors: the strategy's own, prefixed as a field error of "pruning"; one
 // that needs gradients or images without data; a field that only a training reads (ml/pruning/field_options.proto) set
-// to anything but its default, or what the strategy asks for: all such are named in one error. FailedPrecondition: the
-// strategy masks nothing, or nothing more.
+// to anything but its default, or what the strategy asks for: all such are named in one error; a strategy that masks
+// nothing, or nothing more. With `masks_nothing` this last one is no error, but said there.
 absl::Status PruneOnce(Model& model, const google::protobuf::Any& pruning, uint64_t seed, const Dataset* data,
-                       int64_t calibration_images);
+                       int64_t calibration_images, bool* masks_nothing = nullptr);
 
 }  // namespace prunelab

@@ -1,0 +1,213 @@
+// Runs that start from what another arm of the same seed ended with (start_from), as it is or made smaller.
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "experiments/config/load.h"
+#include "experiments/config/selection.h"
+#include "experiments/records/records.h"
+#include "experiments/tests/small_ablation.h"
+#include "ml/base/files.h"
+#include "ml/base/testing/fresh_folder.h"
+#include "ml/compression/compressed_model.h"
+#include "ml/compression/coupled.h"
+#include "ml/execution/checkpoint.h"
+#include "ml/safetensors/safetensors.h"
+
+namespace prunelab {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string Folder(const std::string& name) { return JoinPath(FreshFolder("start_from_test_" + name), "output"); }
+
+// A dense arm, and three that start from it: with steps of no length; with a quarter of the MACs by two rankings.
+constexpr char kArms[] = R"pb(
+  base {
+    network {
+      [type.googleapis.com/prunelab.ResNetCifar] { width: 16 }
+    }
+    training { epochs: 2 }
+  }
+  factor {
+    name: "how"
+    level { name: "dense" }
+    level {
+      name: "same"
+      patch {
+        start_from { arm: "dense" }
+        training {
+          epochs: 1
+          sgd { learning_rate: 1e-30 weight_decay: 0 }
+        }
+      }
+    }
+    level {
+      name: "quarter"
+      patch {
+        start_from {
+          arm: "dense"
+          removal {
+            mode: COUPLED
+            target { macs: 0.25 }
+            groups { importance: GROUP_NORM normalize: MEAN }
+          }
+        }
+      }
+    }
+    level {
+      name: "half"
+      patch {
+        start_from {
+          arm: "dense"
+          removal { mode: COUPLED rate: 0.5 }
+        }
+        training {
+          epochs: 1
+          sgd { learning_rate: 1e-30 weight_decay: 0 }
+        }
+      }
+    }
+    level {
+      name: "random"
+      patch {
+        start_from {
+          arm: "dense"
+          removal {
+            mode: COUPLED
+            target { macs: 0.25 }
+            groups { importance: RANDOM }
+          }
+        }
+      }
+    }
+  }
+)pb";
+
+std::map<std::string, RunResult> ByArm(const absl::StatusOr<AblationOutcome>& outcome) {
+  EXPECT_TRUE(outcome.ok()) << outcome.status();
+  std::map<std::string, RunResult> results;
+  for (const RunResult& result : outcome->results) {
+    EXPECT_EQ(result.status, "done") << result.arm << ": " << result.message;
+    results[result.arm] = result;
+  }
+  return results;
+}
+
+at::Tensor Weight(const std::string& output, const std::string& arm, const std::string& name) {
+  return ReadSafetensors(JoinPath(output, arm + "/1/last.safetensors"))->tensors.at(name);
+}
+
+TEST(StartFromTest, FromTheOtherArmsWeightsAsTheyAreOrRemoved) {
+  const std::string output = Folder("arms");
+  std::map<std::string, RunResult> results = ByArm(RunAll(LoadText(SmallAblation(""), kArms), output));
+  ASSERT_EQ(results.size(), 5u);
+  // The weights of the dense arm; its statistics have moved on for an epoch.
+  EXPECT_TRUE(
+      at::equal(Weight(output, "same", "layer2.0.conv1.weight"), Weight(output, "dense", "layer2.0.conv1.weight")));
+  const Measures dense = results["dense"].measures;
+  EXPECT_EQ(results["same"].measures.live_macs(), dense.live_macs());
+  EXPECT_GT(results["same"].measures.test_top1(), 0.5);
+  for (const char* arm : {"quarter", "random"}) {
+    EXPECT_NEAR(results[arm].measures.live_macs() / static_cast<double>(dense.live_macs()), 0.25, 0.005) << arm;
+  }
+  EXPECT_NE(Weight(output, "quarter", "conv1.weight").sizes(), Weight(output, "dense", "conv1.weight").sizes());
+  EXPECT_GT(results["quarter"].measures.test_top1(), results["dense"].measures.test_top1() - 0.2);
+
+  // What is called dense is the network before the removal.
+  EXPECT_EQ(results["quarter"].measures.macs(), dense.macs());
+  EXPECT_EQ(results["quarter"].measures.parameters(), dense.parameters());
+  // The weights are those of the channels that the dense network keeps; statistics have moved on.
+  const Model model = *LoadModel(JoinPath(output, "dense/1/last.safetensors"), at::kFloat, at::kCPU);
+  WeightedNetwork half = *ToWeightedNetwork(model);
+  CoupledOptions options_of_half;
+  options_of_half.rate = 0.5;
+  ASSERT_TRUE(RemoveCoupled(half, options_of_half).ok());
+  int compared = 0;
+  for (const auto& [name, tensor] : half.tensors) {
+    if (absl::EndsWith(name, "running_mean") || absl::EndsWith(name, "running_var") ||
+        absl::EndsWith(name, "num_batches_tracked")) {
+      continue;
+    }
+    EXPECT_TRUE(at::equal(Weight(output, "half", name), tensor)) << name;
+    ++compared;
+  }
+  EXPECT_GT(compared, 20);
+
+  // A call with one arm alone finds the other's run done.
+  LoadedAblation again = LoadText(SmallAblation(""), kArms);
+  RunnerOptions options = AllRuns(again, output);
+  options.arms = *SelectArms(again.arms, "quarter");
+  const absl::StatusOr<AblationOutcome> alone = RunAblation(again, options);
+  ASSERT_TRUE(alone.ok()) << alone.status();
+  EXPECT_EQ(alone->results[0].run_id, results["quarter"].run_id);
+}
+
+// Stopped and started again at many steps, every file is that of the undisturbed call.
+TEST(StartFromTest, StoppedAtAnyStepItEndsWithTheSameFiles) {
+  const LoadedAblation loaded = LoadText(SmallAblation("checkpoint_minutes: 1e-9"), kArms);
+  const std::string undisturbed = Folder("undisturbed"), stopped = Folder("stopped");
+  ASSERT_TRUE(RunAll(loaded, undisturbed).ok());
+  int64_t calls = 0;
+  for (bool done = false; !done; ++calls) {
+    ASSERT_LT(calls, 100);
+    int64_t steps = 0;
+    const absl::StatusOr<AblationOutcome> outcome = RunAll(loaded, stopped, [&] { return ++steps > 17; });
+    ASSERT_TRUE(outcome.ok()) << outcome.status();
+    done = !outcome->stopped;
+  }
+  EXPECT_GT(calls, 3);
+  for (const char* arm : {"dense", "same", "quarter", "half", "random"}) {
+    for (const char* file : {"epochs.jsonl", "result.json", "last.safetensors"}) {
+      const std::string path = absl::StrCat(arm, "/1/", file);
+      EXPECT_EQ(*ReadFile(JoinPath(stopped, path)), *ReadFile(JoinPath(undisturbed, path))) << path;
+    }
+  }
+}
+
+// Masks come along, and so does the network that an arm with `compression` ends with.
+TEST(StartFromTest, FromMasksAndFromARemovedNetwork) {
+  const auto arms = [](const std::string& source) {
+    return absl::StrCat(R"(base { network { [type.googleapis.com/prunelab.ResNetCifar] { width: 16 } }
+                                  training { epochs: 1 } pruning { [type.googleapis.com/prunelab.NoPruning] {} } }
+                           factor { name: "how"
+                             level { name: "source" patch {
+                               pruning { [type.googleapis.com/prunelab.Static] { rate: 0.5 } } )",
+                        source, R"( } }
+                             level { name: "on" patch { start_from { arm: "source" } } } })");
+  };
+  const std::string masked = Folder("masked");
+  std::map<std::string, RunResult> results = ByArm(RunAll(LoadText(SmallAblation(""), arms("")), masked));
+  EXPECT_GT(results["source"].measures.filter_sparsity(), 0.4);
+  EXPECT_EQ(results["on"].measures.filter_sparsity(), results["source"].measures.filter_sparsity());
+  EXPECT_TRUE(at::equal(Weight(masked, "on", "layer1.0.conv1.mask"), Weight(masked, "source", "layer1.0.conv1.mask")));
+  const std::string removed = Folder("removed");
+  results = ByArm(RunAll(LoadText(SmallAblation(""), arms("compression {}")), removed));
+  EXPECT_EQ(results["on"].measures.live_macs(), results["source"].measures.physical_macs());
+  EXPECT_EQ(results["on"].measures.filter_sparsity(), 0);
+  EXPECT_EQ(results["on"].measures.macs(), results["source"].measures.macs());
+}
+
+TEST(StartFromTest, WhatCannotBeStartedIsSaid) {
+  const auto failure = [](const std::string& name, const std::string& patch) {
+    const absl::StatusOr<AblationOutcome> outcome = RunAll(
+        LoadText(SmallAblation(""), absl::StrCat("base { training { epochs: 1 } } factor { name: \"how\" level { name: "
+                                                 "\"dense\" } level { name: \"start\" patch { ",
+                                                 patch, " } } }")),
+        Folder(name));
+    EXPECT_TRUE(outcome.ok()) << outcome.status();
+    if (!outcome.ok()) return std::string();
+    EXPECT_EQ(outcome->results[1].status, "failed");
+    return outcome->results[1].message;
+  };
+  EXPECT_THAT(failure("target", "start_from { arm: \"dense\" removal { mode: COUPLED target { macs: 0.0001 } } }"),
+              HasSubstr("start_from.removal.target: macs is 0.0001, and the least share"));
+}
+
+}  // namespace
+}  // namespace prunelab
