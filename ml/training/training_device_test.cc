@@ -379,6 +379,7 @@ const char* const kStrategies[] = {
     "Fpgm] { rate: 0.6 }",
     "Gradual] { rate: 0.6 end_epoch: 1 period: 3 }",
     "Grasp] { rate: 0.6 }",
+    "Hrank] { rate: 0.6 epoch: 1 }",
     "Lamp] { rate: 0.6 epoch: 1 }",
     "Movement] { rate: 0.6 end_epoch: 1 period: 2 }",
     "NetworkSlimming] { rate: 0.6 epoch: 1 }",
@@ -407,6 +408,7 @@ const char* const kRegularizers[] = {
     "PaperZero] {}",
     "SquaredCorrelation] {}",
     "Srip] {}",
+    "Tpp] {}",
     "ZhuDecorrelation] {}",
 };
 
