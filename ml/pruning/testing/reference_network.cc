@@ -73,6 +73,19 @@ PruningSetup ReferenceNetwork::Setup() const {
   return setup;
 }
 
+std::map<std::string, at::Tensor> ReferenceNetwork::FeatureMaps() const {
+  ProbeRequest request;
+  request.images = Images();
+  request.capture = {"relu1", "relu2", "relu3", "relu4"};
+  const ProbeResult result = probe().Forward(request);
+  std::map<std::string, at::Tensor> maps;
+  for (const auto& [node, map] : std::map<std::string, std::string>{
+           {"conv1", "relu1"}, {"conv2", "relu2"}, {"conv3", "relu3"}, {"conv4", "relu4"}, {"shortcut", "relu4"}}) {
+    maps[node] = result.captured.at(map);
+  }
+  return maps;
+}
+
 MaskUpdate ReferenceNetwork::FirstUpdate(PruningStrategy& strategy, int64_t epoch) const {
   PRUNELAB_CHECK(strategy.needs_probe());
   strategy.Attach(probe_);

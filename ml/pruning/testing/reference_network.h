@@ -5,6 +5,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,9 @@ class ReferenceNetwork {
   const at::Tensor& Value(const std::string& name) const;
   // All images in the file's order.
   at::Tensor Images() const { return Value("images").to(at::kDouble); }
+  // What the ReLUs give for these images [12, C, H, W], by convolution: that after it, or after the sum that it ends
+  // in.
+  std::map<std::string, at::Tensor> FeatureMaps() const;
 
   // The way a strategy is created and asked for the masks of `epoch`'s first step.
   PruningSetup Setup() const;
