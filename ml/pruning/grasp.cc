@@ -146,9 +146,10 @@ absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateGrasp(const Grasp& parame
   }
   PRUNELAB_RETURN_IF_ERROR(InField("ranking", ValidateRanking(parameters.ranking())));
   const Ranking::Scope scope = parameters.ranking().scope();
-  if (scope != Ranking::GLOBAL && scope != Ranking::PER_LAYER) {
-    return FieldError("ranking.scope", absl::StrCat("is ", Ranking::Scope_Name(scope),
-                                                    "; must be GLOBAL or PER_LAYER, for scores have both signs"));
+  if (scope == Ranking::GLOBAL_LAYER_MEAN || scope == Ranking::GLOBAL_LAMP) {
+    return FieldError("ranking.scope",
+                      absl::StrCat("is ", Ranking::Scope_Name(scope),
+                                   "; must be GLOBAL, PER_LAYER or ERDOS_RENYI_KERNEL, for scores have both signs"));
   }
   PRUNELAB_ASSIGN_OR_RETURN(std::set<std::string> nodes, ChosenLayers(parameters.layers(), *setup.network));
   return std::make_unique<GraspStrategy>(parameters, std::move(nodes));

@@ -20,7 +20,7 @@ absl::StatusOr<std::map<std::string, at::Tensor>> RankScores(const Ranking& rank
   std::vector<RankedLayer> ranked;
   for (const PrunableLayer& layer : layers) {
     const auto found = scores.find(layer.node);
-    if (found != scores.end()) ranked.push_back({layer.node, found->second});
+    if (found != scores.end()) ranked.push_back({layer.node, found->second, layer.weight.sizes().vec()});
   }
   PRUNELAB_ASSIGN_OR_RETURN(auto masks, RankMasks(ranking, rate, ranked));
   for (const PrunableLayer& layer : layers) {

@@ -70,11 +70,11 @@ absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateRandom(const Random& para
   PRUNELAB_RETURN_IF_ERROR(CheckEpochRange(parameters.first_epoch(), parameters.last_epoch()));
   PRUNELAB_RETURN_IF_ERROR(InField("ranking", ValidateRanking(parameters.ranking())));
   const Ranking::Scope scope = parameters.ranking().scope();
-  if (scope != Ranking::GLOBAL && scope != Ranking::PER_LAYER) {
+  if (scope == Ranking::GLOBAL_LAYER_MEAN || scope == Ranking::GLOBAL_LAMP) {
     return FieldError("ranking.scope",
                       absl::StrCat("is ", Ranking::Scope_Name(scope),
-                                   ", which scales importances, and random pruning has none; use GLOBAL "
-                                   "or PER_LAYER"));
+                                   ", which scales importances, and random pruning has none; use GLOBAL, "
+                                   "PER_LAYER or ERDOS_RENYI_KERNEL"));
   }
   PRUNELAB_ASSIGN_OR_RETURN(std::set<std::string> nodes, ChosenLayers(parameters.layers(), *setup.network));
   return std::make_unique<RandomPruning>(parameters, std::move(nodes), setup.seed);

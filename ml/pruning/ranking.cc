@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "ml/base/check.h"
 #include "ml/base/field_error.h"
+#include "ml/pruning/erdos_renyi.h"
 
 namespace prunelab {
 namespace {
@@ -112,10 +113,32 @@ at::Tensor Scores(Ranking::Scope scope, const at::Tensor& importance) {
       return LampScores(importance);
     case Ranking::GLOBAL:
     case Ranking::PER_LAYER:
+    case Ranking::ERDOS_RENYI_KERNEL:
       break;
   }
   return importance;
 }
+
+// The rate of each layer, where each is ranked by itself; empty: they are ranked together.
+std::vector<double> LayerRates(Ranking::Scope scope, double rate, const std::vector<RankedLayer>& layers) {
+  if (scope == Ranking::PER_LAYER) return std::vector<double>(layers.size(), rate);
+  if (scope != Ranking::ERDOS_RENYI_KERNEL) return {};
+  std::vector<std::vector<int64_t>> shapes;
+  bool of_filters = false;
+  for (const RankedLayer& layer : layers) {
+    PRUNELAB_CHECK(!layer.weight_shape.empty()) << layer.node << " has no shape";
+    shapes.push_back(layer.weight_shape);
+    of_filters = of_filters || layer.importance.sizes() != at::IntArrayRef(layer.weight_shape);
+  }
+  std::vector<double> rates;
+  for (const double density : ErdosRenyiKernelDensities(shapes, rate, of_filters)) {
+    rates.push_back(std::max(0.0, 1 - density));
+  }
+  return rates;
+}
+
+// How many of n entries a rate masks by the paper's rule.
+int64_t CountMasked(int64_t n, double rate) { return rate == 0 ? 0 : ThresholdIndex(n, rate) + 1; }
 
 // What the limits leave of a layer.
 struct LimitedLayer {
@@ -146,14 +169,15 @@ LimitedLayer Limit(const Ranking& ranking, const at::Tensor& scores) {
 }
 
 // True where entries are off, one [n] a layer.
-std::vector<at::Tensor> LimitedOff(const Ranking& ranking, double rate, const std::vector<at::Tensor>& scores) {
+std::vector<at::Tensor> LimitedOff(const Ranking& ranking, double rate, const std::vector<double>& layer_rates,
+                                   const std::vector<at::Tensor>& scores) {
   std::vector<LimitedLayer> layers;
   std::vector<at::Tensor> off;
   for (const at::Tensor& layer : scores) layers.push_back(Limit(ranking, layer));
-  if (ranking.scope() == Ranking::PER_LAYER) {
-    for (const LimitedLayer& layer : layers) {
-      const int64_t asked = ThresholdIndex(layer.scores.numel(), rate) + 1;
-      off.push_back(SmallestEntries(layer.scores, std::min(asked, layer.available)));
+  if (!layer_rates.empty()) {
+    for (size_t i = 0; i < layers.size(); ++i) {
+      const int64_t asked = CountMasked(layers[i].scores.numel(), layer_rates[i]);
+      off.push_back(SmallestEntries(layers[i].scores, std::min(asked, layers[i].available)));
     }
     return off;
   }
@@ -204,8 +228,9 @@ absl::StatusOr<std::map<std::string, at::Tensor>> RankMasks(const Ranking& ranki
     for (at::Tensor& layer : scores) layer = Scores(ranking.scope(), layer);
   }
 
+  const std::vector<double> layer_rates = LayerRates(ranking.scope(), rate, layers);
   if (ranking.min_live_filters() > 0 || ranking.max_rate() < 1) {
-    const std::vector<at::Tensor> off = LimitedOff(ranking, rate, scores);
+    const std::vector<at::Tensor> off = LimitedOff(ranking, rate, layer_rates, scores);
     for (size_t i = 0; i < layers.size(); ++i) {
       const at::Tensor& importance = layers[i].importance;
       masks[layers[i].node] = at::logical_not(off[i]).reshape(importance.sizes()).to(importance.scalar_type());
@@ -215,14 +240,18 @@ absl::StatusOr<std::map<std::string, at::Tensor>> RankMasks(const Ranking& ranki
   }
 
   at::Tensor threshold;
-  if (ranking.scope() != Ranking::PER_LAYER) {
+  if (layer_rates.empty()) {
     if (scaled) all = Concatenated(scores);
     threshold = KthSmallest(all, ThresholdIndex(all.numel(), rate));
   }
   for (size_t i = 0; i < layers.size(); ++i) {
-    if (ranking.scope() == Ranking::PER_LAYER) {
+    if (!layer_rates.empty() && layer_rates[i] == 0) {
+      masks[layers[i].node] = at::ones_like(layers[i].importance);
+      continue;
+    }
+    if (!layer_rates.empty()) {
       const at::Tensor flat = scores[i].reshape({-1});
-      threshold = KthSmallest(flat, ThresholdIndex(flat.numel(), rate));
+      threshold = KthSmallest(flat, ThresholdIndex(flat.numel(), layer_rates[i]));
     }
     masks[layers[i].node] = scores[i].gt(threshold).to(layers[i].importance.scalar_type());
   }

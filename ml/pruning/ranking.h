@@ -8,8 +8,9 @@
 // ranking.min_live_filters says otherwise. The threshold is found by selection, not by a sort, on the tensors' own
 // device.
 //
-// Scopes (ranking.proto): GLOBAL as the paper; PER_LAYER the same rule in each layer; GLOBAL_LAYER_MEAN divides by the
-// layer's mean (in float64; a layer of zeros keeps its zeros); GLOBAL_LAMP ranks the scores of Lee et al. 2021 (ICLR),
+// Scopes (ranking.proto): GLOBAL as the paper; PER_LAYER the same rule in each layer; ERDOS_RENYI_KERNEL too, with a
+// rate for each layer; GLOBAL_LAYER_MEAN divides by the layer's mean (in float64; a layer of zeros keeps its zeros);
+// GLOBAL_LAMP ranks the scores of Lee et al. 2021 (ICLR),
 //   score(u) = a_u^2 / sum of a_v^2 over all v of the layer with a_v^2 >= a_u^2,
 // in float64, where a is the importance itself: for weights with importance L1 (a = |w|) exactly the published score,
 // for filters and other importances its analogue on the importances' squares.
@@ -27,6 +28,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -40,7 +42,8 @@ namespace prunelab {
 
 struct RankedLayer {
   std::string node;
-  at::Tensor importance;  // [out, 1, 1, 1] for filters, or the weight's shape; floating, not negative
+  at::Tensor importance;                   // [out, 1, 1, 1] for filters, or the weight's shape; floating, not negative
+  std::vector<int64_t> weight_shape = {};  // for ERDOS_RENYI_KERNEL alone
 };
 
 // Field errors, relative to the Ranking message: min_live_filters < 0, max_rate outside [0, 1].

@@ -10,7 +10,9 @@
 #include <tuple>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "ml/base/field_error.h"
+#include "ml/pruning/erdos_renyi.h"
 
 namespace prunelab {
 namespace {
@@ -67,8 +69,8 @@ TEST(RankingTest, AnyRateAboveZeroMasksTheSmallestAndItsTies) {
 }
 
 TEST(RankingTest, RateZeroMasksNothing) {
-  for (const Ranking::Scope scope :
-       {Ranking::GLOBAL, Ranking::PER_LAYER, Ranking::GLOBAL_LAYER_MEAN, Ranking::GLOBAL_LAMP}) {
+  for (const Ranking::Scope scope : {Ranking::GLOBAL, Ranking::PER_LAYER, Ranking::GLOBAL_LAYER_MEAN,
+                                     Ranking::GLOBAL_LAMP, Ranking::ERDOS_RENYI_KERNEL}) {
     for (const int64_t min_live_filters : {0, 1}) {
       Ranking ranking = Scope(scope);
       ranking.set_min_live_filters(min_live_filters);
@@ -104,6 +106,40 @@ TEST(RankingTest, PerLayer) {
   const Masks masks = Rank(Scope(Ranking::PER_LAYER), 0.5, {Filters("a", {1, 2, 3, 4}), Filters("b", {9, 7, 8})});
   EXPECT_THAT(Values(masks.at("a")), ElementsAre(0, 0, 0, 1));
   EXPECT_THAT(Values(masks.at("b")), ElementsAre(1, 0, 0));
+}
+
+// Each layer by the paper's rule at its own rate.
+TEST(RankingTest, ErdosRenyiKernelIsARateForEachLayer) {
+  const std::vector<std::vector<int64_t>> shapes = {{8, 3, 3, 3}, {32, 16, 3, 3}, {16, 32, 1, 1}, {4, 2, 1, 1}};
+  for (const bool of_filters : {true, false}) {
+    std::vector<RankedLayer> layers;
+    for (const std::vector<int64_t>& shape : shapes) {
+      const std::vector<int64_t> sizes = of_filters ? std::vector<int64_t>{shape[0], 1, 1, 1} : shape;
+      const at::Tensor importance = (at::randperm(at::empty(sizes).numel()) + 1).to(at::kFloat).view(sizes);
+      layers.push_back({absl::StrCat("layer", layers.size()), importance, shape});
+    }
+    for (const double rate : {0.1, 0.5, 0.9}) {
+      const std::vector<double> densities = ErdosRenyiKernelDensities(shapes, rate, of_filters);
+      for (const int64_t min_live_filters : {0, 1}) {
+        Ranking ranking = Scope(Ranking::ERDOS_RENYI_KERNEL);
+        ranking.set_min_live_filters(min_live_filters);
+        const Masks masks = Rank(ranking, rate, layers);
+        int64_t dense = 0;
+        for (size_t i = 0; i < layers.size(); ++i) {
+          const at::Tensor& importance = layers[i].importance;
+          const auto n = static_cast<double>(importance.numel());
+          // The importances are 1, 2, ..., n.
+          const double masked = densities[i] == 1 ? 0 : std::floor(n * (1 - densities[i])) + 1;
+          dense += densities[i] == 1;
+          const double kept = std::max<double>(n - masked, of_filters ? static_cast<double>(min_live_filters) : 0);
+          if (!of_filters && min_live_filters > 0 && kept == 0) continue;
+          EXPECT_TRUE(at::equal(masks.at(layers[i].node), importance.gt(n - kept).to(at::kFloat)))
+              << of_filters << " " << rate << " " << i;
+        }
+        EXPECT_EQ(dense > 0, rate < 0.9 || !of_filters) << "no layer that stays dense was tried";
+      }
+    }
+  }
 }
 
 TEST(RankingTest, GlobalByLayerMean) {

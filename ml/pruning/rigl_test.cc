@@ -1,5 +1,3 @@
-#include "ml/pruning/rigl.h"
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -18,16 +16,6 @@ namespace {
 absl::StatusOr<std::unique_ptr<PruningStrategy>> Create(const Rigl& parameters) {
   const NetworkInfo network = ExampleNetwork();
   return CreatePruningStrategy(parameters, {&network, 1});
-}
-
-TEST(RiglTest, DensitiesAreTheReferences) {
-  const std::vector<std::vector<int64_t>> shapes = {{8, 3, 3, 3}, {12, 8, 3, 3}, {8, 12, 3, 3}, {8, 8, 1, 1}};
-  const std::vector<double> half = ErdosRenyiKernelDensities(shapes, 0.5);
-  const std::vector<double> tenth = ErdosRenyiKernelDensities(shapes, 0.9);
-  for (size_t i = 0; i < 4; ++i) {
-    EXPECT_NEAR(half[i], kErdosRenyiKernelDensities50[i], 1e-12) << i;
-    EXPECT_NEAR(tenth[i], kErdosRenyiKernelDensities90[i], 1e-12) << i;
-  }
 }
 
 TEST(RiglTest, StartsRandomAndSparse) {
