@@ -16,6 +16,7 @@
 #include "experiments/config/selection.h"
 #include "experiments/records/table.h"
 #include "experiments/reporting/report.h"
+#include "experiments/search/search_outcome.h"
 #include "experiments/sweep/dry_run.h"
 #include "experiments/sweep/rank_follower.h"
 #include "experiments/sweep/rank_options.h"
@@ -161,7 +162,17 @@ absl::StatusOr<RunnerOptions> OptionsOf(const LoadedAblation& loaded) {
   if (!FLAGS_seeds.empty()) {
     PRUNELAB_ASSIGN_OR_RETURN(options.seeds, ParseSeeds(FLAGS_seeds));
   }
-  if (!FLAGS_shard.empty()) {
+  if (loaded.ablation.has_search()) {
+    for (const auto& [flag, value] : {std::pair("arms", FLAGS_arms), std::pair("seeds", FLAGS_seeds)}) {
+      if (value.empty()) continue;
+      return absl::InvalidArgumentError(absl::StrCat("--", flag,
+                                                     " does not go with a search, which is all of its trials "
+                                                     "with all of its seeds; leave it out, or change the config"));
+    }
+    if (!FLAGS_shard.empty()) {
+      std::cout << options.shard.name << " trains the search's trials together with the others, as they come\n";
+    }
+  } else if (!FLAGS_shard.empty()) {
     PRUNELAB_RETURN_IF_ERROR(CheckShard(options.shard, options.seeds));
     std::cout << ShardText(options.shard, options.seeds) << std::endl;
   } else if (IsSlurmTask()) {
@@ -177,15 +188,34 @@ absl::Status SayPlan(const LoadedAblation& loaded, const RunnerOptions& options)
   return absl::OkStatus();
 }
 
+// What a search has come to.
+void SaySearch(const RunnerOptions& options, const AblationOutcome& outcome) {
+  const SearchOutcome& search = *outcome.search;
+  if (outcome.trained == 0) std::cout << "Nothing was left to train.\n";
+  std::cout << "\n" << Aligned(TrialRows(search)) << "\nValidation top-1 in %, where trials were compared.\n";
+  if (outcome.hours_are_over && !search.over) {
+    std::cout << "Its hours are used up; with more of them (search { hours }) the same command goes on.\n";
+  }
+  if (search.best) {
+    std::cout << "Its config, which looks at the test data, with seeds of its own: "
+              << JoinPath(options.output, kBestFile) << "\n";
+  }
+}
+
 // What came of the runs, and of the report on them.
 void SayOutcome(const RunnerOptions& options, const AblationOutcome& outcome,
                 const absl::StatusOr<std::string>& report) {
   std::vector<std::string> names;
   for (const Arm& arm : options.arms) names.push_back(arm.name);
-  if (outcome.trained == 0) std::cout << "All " << outcome.results.size() << " runs were done already.\n";
-  std::cout << "\n"
-            << ResultsTable(names, outcome.results) << "\nMean +- standard deviation over seeds, at the last epoch.\n"
-            << "Results: " << JoinPath(options.output, kResultsFile) << "\n";
+  if (outcome.search) {
+    SaySearch(options, outcome);
+  } else {
+    if (outcome.trained == 0) std::cout << "All " << outcome.results.size() << " runs were done already.\n";
+    std::cout << "\n"
+              << ResultsTable(names, outcome.results)
+              << "\nMean +- standard deviation over seeds, at the last epoch.\n";
+  }
+  std::cout << "Results: " << JoinPath(options.output, kResultsFile) << "\n";
   if (report.ok()) std::cout << "Report: " << JoinPath(options.output, kReportFile) << "\n\n" << *report;
   for (const RunResult& result : outcome.results) {
     if (result.status == "failed")

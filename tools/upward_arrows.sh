@@ -23,6 +23,7 @@ levels=(
   "//results/... //experiments/configs/..."
   "//experiments/config/..."
   "//experiments/records/..."
+  "//experiments/search/..."
   "//experiments/reporting/... //experiments/runs/..."
   "//experiments/sweep/..."
   "//experiments:all"

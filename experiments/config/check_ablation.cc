@@ -8,6 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "experiments/config/names.h"
 #include "experiments/config/output_files.h"
+#include "experiments/config/source_arm.h"
+#include "experiments/config/trials.h"
 
 namespace prunelab {
 namespace {
@@ -285,6 +287,38 @@ void CheckSelection(const Ablation& ablation, const std::vector<ArmLevels>& arms
   if (std::any_of(arms.begin(), arms.end(), [](const ArmLevels& arm) { return arm.is_run; })) return;
   errors.Add(ablation.exclude().empty() ? "include" : "exclude",
              absl::StrCat("leaves no arm to run; of ", arms.size(), " arms keep at least one"));
+}
+
+void CheckTrials(const Ablation& ablation, const std::vector<Arm>& arms, AblationErrors& errors) {
+  const Search& search = ablation.search();
+  const int64_t epochs = arms.front().config.training().epochs();
+  for (const Arm& arm : arms) {
+    if (HasSource(arm.config)) {
+      errors.Add("search",
+                 absl::StrCat("does not go with ", arm.config.has_start_from() ? "start_from" : "from_scratch",
+                              ", since trials do not wait for each other; leave it out"));
+      return;
+    }
+    if (arm.config.training().epochs() != epochs) {
+      errors.Add("search", absl::StrCat("has trials of ", epochs, " and of ", arm.config.training().epochs(),
+                                        " epochs; they are compared after equally many, so leave epochs alone"));
+      return;
+    }
+  }
+  if (search.first_epochs() > epochs) {
+    errors.Add("search.first_epochs",
+               absl::StrCat("is ", search.first_epochs(), "; must be from 1 to the ", epochs, " epochs of training"));
+    return;
+  }
+  for (const int64_t rung : Rungs(search, epochs)) {
+    for (const Arm& arm : arms) {
+      const int64_t every = arm.config.training().evaluate_every();
+      if (every < 1 || rung % every == 0 || rung == epochs) continue;
+      errors.Add("search", absl::StrCat("compares trials after ", rung, " epochs, but training.evaluate_every is ",
+                                        every, "; make it a divisor of that"));
+      return;
+    }
+  }
 }
 
 void CheckComparisons(const Ablation& ablation, const std::vector<Arm>& arms, const std::set<std::string>& excluded,

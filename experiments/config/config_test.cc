@@ -316,7 +316,7 @@ TEST(BadConfigTest, FilesThatAreNoText) {
   EXPECT_THAT(Errors("name: \"t\"\nbase {"), ElementsAre("f:2:7: the text ends inside a message; close it with \"}\""));
   EXPECT_THAT(Errors("nmae: \"t\""),
               ElementsAre("f:1:1: prunelab.Ablation has no field \"nmae\"; did you mean \"name\"? fields "
-                          "there: name, description, base, factor, exclude, include, seeds, comparison, contrast"));
+                          "there: name, description, base, factor, exclude, include, seeds, comparison, contrast, search"));
 }
 
 TEST(BadConfigTest, AnEmptyAblationSaysAllThatIsMissing) {

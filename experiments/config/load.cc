@@ -12,6 +12,7 @@
 #include "experiments/config/names.h"
 #include "experiments/config/places.h"
 #include "experiments/config/source_arm.h"
+#include "experiments/config/trials.h"
 #include "ml/base/field_error.h"
 #include "ml/base/files.h"
 #include "ml/base/status_macros.h"
@@ -34,9 +35,11 @@ class Loader {
     loaded_.ablation = texts_.file;
     PRUNELAB_RETURN_IF_ERROR(MergePatch(texts_.overriding, &loaded_.ablation));
     CheckNameAndSeeds(ablation(), errors_);
+    if (ablation().has_search()) PRUNELAB_RETURN_IF_ERROR(MakeTrials());
     if (!CheckFactors(ablation(), errors_)) return errors_.ToStatus();
     PRUNELAB_RETURN_IF_ERROR(MakeArms());
     for (size_t i = 0; i < loaded_.arms.size(); ++i) CheckArm(loaded_.arms[i], levels_[i]);
+    if (ablation().has_search()) CheckTrials(ablation(), loaded_.arms, errors_);
     CheckComparisons(ablation(), loaded_.arms, excluded_, errors_);
     PRUNELAB_RETURN_IF_ERROR(errors_.ToStatus());
     return std::move(loaded_);
@@ -44,6 +47,17 @@ class Loader {
 
  private:
   const Ablation& ablation() const { return loaded_.ablation; }
+
+  // Puts the trials of a search in the place of factors.
+  absl::Status MakeTrials() {
+    std::vector<absl::Status> errors = CheckSearch(ablation());
+    if (errors.empty()) {
+      const absl::Status added = AddTrials(&loaded_.ablation);
+      if (!added.ok()) errors.push_back(added);
+    }
+    for (const absl::Status& status : errors) errors_.Add(ErrorField(status), ErrorText(status));
+    return errors_.ToStatus();
+  }
 
   absl::Status MakeArms() {
     const std::vector<ArmLevels> all = ExpandArms(ablation());
@@ -80,7 +94,10 @@ class Loader {
   void CheckArm(Arm& arm, const std::vector<int>& levels) {
     const auto place = [&](absl::string_view field) { return PlaceInArm(texts_, arm.config, levels, field); };
     for (const absl::Status& status : CheckRun(arm.config, static_cast<uint64_t>(ablation().seeds().first()))) {
-      errors_.AddAt(place(ErrorField(status)), ErrorField(status), ErrorText(status));
+      const std::string at = place(ErrorField(status));
+      // Of the many values that may be drawn wrongly for one parameter, one is enough.
+      if (ablation().has_search() && !faults_of_trials_.emplace(at, ErrorField(status)).second) continue;
+      errors_.AddAt(at, ErrorField(status), ErrorText(status));
     }
     for (const char* field :
          {"initial_weights", "training.batch_size", "training.validation_fraction", "training.teacher.checkpoint"}) {
@@ -121,6 +138,7 @@ class Loader {
   AblationErrors errors_{texts_};
   std::vector<std::vector<int>> levels_;  // of each arm
   std::set<std::string> excluded_;
+  std::set<std::pair<std::string, std::string>> faults_of_trials_;  // place and field
 };
 
 }  // namespace

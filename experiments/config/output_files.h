@@ -12,9 +12,11 @@ namespace prunelab {
 // In the output folder, written by the ablation and by the report.
 inline constexpr char kAblationFile[] = "ablation.textproto", kPlanFile[] = "planned.textproto",
                       kResultsFile[] = "results.csv", kComparisonsFile[] = "comparisons.json",
-                      kMarkdownFile[] = "summary.md", kLatexFile[] = "summary.tex", kReportFile[] = "report.html";
-inline constexpr const char* kOutputFiles[] = {kAblationFile, kPlanFile,  kResultsFile, kComparisonsFile,
-                                               kMarkdownFile, kLatexFile, kReportFile};
+                      kMarkdownFile[] = "summary.md", kLatexFile[] = "summary.tex", kReportFile[] = "report.html",
+                      kSearchFile[] = "search.json", kBestFile[] = "best.textproto";
+inline constexpr const char* kOutputFiles[] = {kAblationFile,    kPlanFile,     kResultsFile,
+                                               kComparisonsFile, kMarkdownFile, kLatexFile,
+                                               kReportFile,      kSearchFile,   kBestFile};
 
 // In a run's folder, which also has events.out.tfevents.*.
 inline constexpr const char* kRunFiles[] = {

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "experiments/config/trials.h"
 #include "ml/base/plugin.h"
 
 namespace prunelab {
@@ -78,6 +79,34 @@ std::vector<Candidate> CandidatesFor(const AblationTexts& texts, absl::string_vi
   return {{&texts.override_source, "", nullptr}, {&texts.file_source, "", nullptr}};
 }
 
+// Of a search the texts that give a trial its fields: the levels that were drawn for it. A value: the place of the
+// parameter whose range `path` is drawn from.
+std::optional<std::string> AddTrial(const AblationTexts& texts, int trial, absl::string_view path,
+                                    std::vector<Candidate>& candidates) {
+  const Search& search = texts.merged.search();
+  const TextProtoSource& source =
+      texts.override_source.Has("search.parameter") ? texts.override_source : texts.file_source;
+  const std::vector<std::string> values = DrawnValues(search, trial);
+  for (int p = search.parameter_size() - 1; p >= 0; --p) {
+    const SearchParameter& parameter = search.parameter(p);
+    const std::string prefix = absl::StrCat("search.parameter[", p, "]");
+    if (!parameter.has_choice()) {
+      const auto sets_it = [&](const Candidate& candidate) {
+        return candidate.source->Has(Under(candidate.prefix, path));
+      };
+      const bool is_last = std::none_of(candidates.begin(), candidates.end(), sets_it);
+      if (parameter.field() == path && is_last) return source.Place(prefix);
+      continue;
+    }
+    for (int l = 0; l < parameter.choice().level_size(); ++l) {
+      const Level& level = parameter.choice().level(l);
+      if (level.name() != values[static_cast<size_t>(p)]) continue;
+      candidates.push_back({&source, absl::StrCat(prefix, ".choice.level[", l, "].patch"), &level.patch()});
+    }
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::string PlaceOf(const AblationTexts& texts, absl::string_view path) {
@@ -87,7 +116,10 @@ std::string PlaceOf(const AblationTexts& texts, absl::string_view path) {
 std::string PlaceInArm(const AblationTexts& texts, const RunConfig& config, const std::vector<int>& levels,
                        absl::string_view path) {
   std::vector<Candidate> candidates;
-  for (int f = static_cast<int>(levels.size()) - 1; f >= 0; --f) {
+  if (texts.merged.has_search()) {
+    if (const std::optional<std::string> place = AddTrial(texts, levels.front(), path, candidates)) return *place;
+  }
+  for (int f = static_cast<int>(levels.size()) - 1; f >= 0 && !texts.merged.has_search(); --f) {
     const std::string prefix = absl::StrCat("factor[", f, "].level[", levels[f], "].patch");
     candidates.push_back(
         {CandidatesFor(texts, "factor").front().source, prefix, &texts.merged.factor(f).level(levels[f]).patch()});

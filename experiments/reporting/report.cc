@@ -46,10 +46,11 @@ absl::StatusOr<std::string> WriteReport(const std::vector<std::string>& results,
   const Analysis analysis =
       Analyse(records.ablation, runs, records.arms, records.planned ? &*records.planned : nullptr);
   PRUNELAB_RETURN_IF_ERROR(CreateFolders(output));
+  const TextRows trials = records.search ? TrialRows(*records.search) : TextRows();
   for (const auto& [name, text] : {
            std::make_pair(kResultsFile, ResultsCsv(runs)),
            std::make_pair(kComparisonsFile, ComparisonsJson(analysis)),
-           std::make_pair(kMarkdownFile, SummaryMarkdown(records.ablation, analysis, records.notes)),
+           std::make_pair(kMarkdownFile, SummaryMarkdown(records.ablation, analysis, records.notes, trials)),
            std::make_pair(kLatexFile, SummaryLatex(records.ablation, analysis, records.notes)),
            std::make_pair(kReportFile, ReportPage(records, analysis, output)),
        }) {

@@ -220,6 +220,22 @@ std::string Notes(const ReportRecords& records) {
              : absl::StrCat("<section class=\"notes\" id=\"notes\"><h2>Know first</h2><ul>", html, "</ul></section>");
 }
 
+// The trials of a search, as a table.
+std::string Trials(const ReportRecords& records) {
+  if (!records.search) return "";
+  std::string html =
+      "<section id=\"search\"><h2>Search</h2><p>Validation top-1 in %, where trials were compared.</p>"
+      "<div class=\"table\"><table>";
+  const char* cell = "th";
+  for (const std::vector<std::string>& row : TrialRows(*records.search)) {
+    html += "<tr>";
+    for (const std::string& text : row) absl::StrAppend(&html, "<", cell, ">", HtmlText(text), "</", cell, ">");
+    html += "</tr>\n";
+    cell = "td";
+  }
+  return html + "</table></div></section>";
+}
+
 // What the page's script reads, except for what is drawn over the epochs.
 Json PageData(const ReportRecords& records, const Analysis& analysis, const std::string& output) {
   Json data;
@@ -251,6 +267,7 @@ std::map<std::string, std::string> PageParts(const ReportRecords& records, const
       {"FOLDERS", HtmlText(folders)},
       {"STYLE", std::string(ReportStyle())},
       {"NOTES", Notes(records)},
+      {"SEARCH", Trials(records)},
       {"VERDICTS", Verdicts(analysis)},
       {"CONFIG", HtmlText(records.ablation_text)},
       {"COMMAND", HtmlText(RepeatCommand(records))},

@@ -154,12 +154,12 @@ class ResultsReader {
       return absl::NotFoundError(absl::StrCat(
           folder, ": holds neither ablation.textproto nor a run; give a folder that an ablation has written"));
     }
-    if (const auto csv = ReadFile(JoinPath(folder, kResultsFile)); csv.ok()) {
+    if (text.ok()) TakeAblation(folder, *text);
+    if (const auto csv = ReadFile(JoinPath(folder, kResultsFile)); csv.ok() && !records_.search) {
       for (RunKey& run : WantedRuns(*csv)) wanted_.push_back(std::move(run));
     }
-    if (text.ok()) {
-      TakeAblation(folder, *text);
-    } else {
+    if (wanted_.empty() && has_ablation_ && !records_.search) wanted_ = RunsOf(records_.ablation);
+    if (!text.ok()) {
       Note(absl::StrCat(folder, " has no ablation.textproto: its comparisons are not known."));
     }
     return absl::OkStatus();
@@ -184,7 +184,11 @@ class ResultsReader {
     Ablation planned;
     const absl::StatusOr<std::string> plan = ReadFile(JoinPath(folder, kPlanFile));
     if (plan.ok() && ParseWrittenAblation(*plan, &planned).empty()) records_.planned = planned;
-    if (wanted_.empty()) wanted_ = RunsOf(ablation);
+    if (ablation.has_search()) {
+      TrialScores scores = RecordedScores(ablation, folder);
+      records_.search = OutcomeOf(scores);
+      return;  // runs of trials that were not trained on are not missing
+    }
   }
 
   // The ablation's arms, then those that only folders know.
@@ -253,7 +257,8 @@ class ResultsReader {
     for (const auto& [reason, names] : left_out_) {
       Note(absl::StrCat("Left out: ", SomeOf(names), ": ", reason, "."));
     }
-    if (!unfinished_.empty()) Note(absl::StrCat("Unfinished, so left out: ", SomeOf(unfinished_), "."));
+    if (!unfinished_.empty() && !records_.search)
+      Note(absl::StrCat("Unfinished, so left out: ", SomeOf(unfinished_), "."));
     if (strange_.empty()) return;
     Note(
         absl::StrCat("Used, but with a run_id that is not that of their config, seed and data (one of them was changed "
@@ -274,6 +279,8 @@ class ResultsReader {
   // Arms and runs in their order.
   void FillIn() {
     for (const std::string& arm : order_) {
+      const auto any = usable_.lower_bound({arm, std::numeric_limits<int64_t>::min()});
+      if (records_.search && (any == usable_.end() || any->first.first != arm)) continue;  // not trained to the end
       ArmFacts& facts = records_.arms.emplace_back();
       facts.name = arm;
       const size_t first = records_.runs.size();
@@ -294,6 +301,7 @@ class ResultsReader {
     std::map<std::string, int64_t> counts;  // by status
     for (const RunRecords& run : records_.runs) ++counts[run.result.status];
     std::vector<std::string> first;
+    if (records_.search) first.push_back(absl::StrCat("A search: ", SearchSentence(*records_.search), "."));
     if (counts["missing"] > 0 || counts["failed"] > 0) {
       first.push_back(absl::StrCat("Incomplete: of ", records_.runs.size(), " runs ", counts["missing"],
                                    " are missing and ", counts["failed"], " failed."));

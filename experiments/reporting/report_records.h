@@ -17,6 +17,7 @@
 #include "experiments/config/ablation.pb.h"
 #include "experiments/reporting/analysis.h"
 #include "experiments/reporting/run_records.h"
+#include "experiments/search/search_outcome.h"
 
 namespace prunelab {
 
@@ -28,6 +29,7 @@ struct ReportRecords {
   std::vector<ArmFacts> arms;                  // in the ablation's order, then those that only folders have
   std::map<std::string, std::string> configs;  // arm -> config.textproto of its first run that is used
   std::vector<RunRecords> runs;  // by arm, then seed; including missing ones that results.csv or the ablation name
+  std::optional<SearchOutcome> search;  // of an ablation that has one
   // What a reader must know first: what is incomplete, left out, or mixed.
   std::vector<std::string> notes;
 };

@@ -33,11 +33,16 @@ void AppendTable(const TextRows& rows, std::string* text) {
 
 }  // namespace
 
-std::string SummaryMarkdown(const Ablation& ablation, const Analysis& analysis, const std::vector<std::string>& notes) {
+std::string SummaryMarkdown(const Ablation& ablation, const Analysis& analysis, const std::vector<std::string>& notes,
+                            const TextRows& trials) {
   std::string text = absl::StrCat("# ", MarkdownText(ablation.name()), "\n\n");
   if (!ablation.description().empty()) absl::StrAppend(&text, MarkdownText(ablation.description()), "\n\n");
   for (const std::string& note : notes) absl::StrAppend(&text, "> ", MarkdownText(note), "\n");
   if (!notes.empty()) text += "\n";
+  if (!trials.empty()) {
+    text += "Validation top-1 in %, where trials were compared:\n\n";
+    AppendTable(trials, &text);
+  }
   if (!analysis.comparisons.empty()) {
     for (const ComparisonResult& comparison : analysis.comparisons) {
       absl::StrAppend(&text, "- ", MarkdownText(comparison.sentence), "\n");

@@ -10,6 +10,8 @@
 namespace prunelab {
 
 // `notes` are what a reader must know first.
-std::string SummaryMarkdown(const Ablation& ablation, const Analysis& analysis, const std::vector<std::string>& notes);
+// `trials` are the rows of a search, the header first.
+std::string SummaryMarkdown(const Ablation& ablation, const Analysis& analysis, const std::vector<std::string>& notes,
+                            const std::vector<std::vector<std::string>>& trials = {});
 
 }  // namespace prunelab

@@ -15,6 +15,7 @@
 #include "experiments/config/phases.h"
 #include "experiments/config/run_network.h"
 #include "experiments/config/source_arm.h"
+#include "experiments/config/trials.h"
 #include "google/protobuf/empty.pb.h"
 #include "google/protobuf/io/tokenizer.h"
 #include "google/protobuf/text_format.h"
@@ -54,6 +55,13 @@ std::string WrongSizes(const Ablation& ablation) {
   }
   if (seeds.first() < 0 || seeds.first() > std::numeric_limits<int64_t>::max() - kMaxSeeds) {
     return absl::StrCat("its seeds.first is ", seeds.first(), ", not from 0 to 2^63 - ", kMaxSeeds);
+  }
+  if (ablation.has_search()) {
+    const std::vector<absl::Status> errors = CheckSearch(ablation);
+    if (!errors.empty()) return absl::StrCat("its ", errors.front().message());
+    if (ablation.search().trials() * std::max<int64_t>(1, seeds.count()) > kMaxSeeds) {
+      return absl::StrCat("its search makes more than ", kMaxSeeds, " runs");
+    }
   }
   return "";
 }

@@ -17,6 +17,7 @@
 #include "ml/compression/compressed_model.h"
 #include "ml/compression/coupled.h"
 #include "ml/compression/goal.h"
+#include "ml/data/validation_split.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/latency.h"
 #include "ml/execution/plan.h"
@@ -128,21 +129,31 @@ absl::Status RemoveAfterTraining(const RemovalRequest& request, Model& trained, 
   result.measures.set_physical_parameters(removed.info().ParameterCount() + removed.info().StoredConstantCount());
   result.measures.set_physical_macs(removed.info().MacCount());
   const Dataset& data = *request.dataset;
-  const int64_t batch = request.config->training().evaluation_batch_size();
+  const Training& training = request.config->training();
+  const bool test = training.test_data();
+  ValidationSplit split;
+  if (!test) {
+    PRUNELAB_ASSIGN_OR_RETURN(split, SplitOffValidation(data.train, data.info.classes, training.validation_fraction(),
+                                                        static_cast<uint64_t>(training.validation_seed())));
+  }
+  const LabelledImages& images = test ? data.test : split.validation;
+  const std::string part = test ? "test data" : "validation data";
+  const int64_t batch = training.evaluation_batch_size();
   ReferencePlan plan;
   const auto top1 = [&](Model& model) -> absl::StatusOr<double> {
-    PRUNELAB_ASSIGN_OR_RETURN(const Evaluation evaluation, Evaluate(model, plan, data.test, data.normalization, batch));
+    PRUNELAB_ASSIGN_OR_RETURN(const Evaluation evaluation, Evaluate(model, plan, images, data.normalization, batch));
     const std::string fault = EvaluationFault(evaluation);
-    if (!fault.empty()) return absl::DataLossError(absl::StrCat("after removal, test data: ", fault));
+    if (!fault.empty()) return absl::DataLossError(absl::StrCat("after removal, ", part, ": ", fault));
     return evaluation.top1;
   };
+  double removed_top1 = 0;
   if (compression.mode() == Compression::EXACT) {
-    PRUNELAB_ASSIGN_OR_RETURN(const Agreement agreement,
-                              CompareOnData(trained, removed, plan, data.test, data.normalization, batch,
-                                            data.test.size(), kRemovalTolerance));
+    PRUNELAB_ASSIGN_OR_RETURN(
+        const Agreement agreement,
+        CompareOnData(trained, removed, plan, images, data.normalization, batch, images.size(), kRemovalTolerance));
     if (agreement.not_finite > 0) {
       return absl::DataLossError(
-          absl::StrCat("after removal, test data: ", NotFiniteText(agreement.not_finite, agreement.images)));
+          absl::StrCat("after removal, ", part, ": ", NotFiniteText(agreement.not_finite, agreement.images)));
     }
     if (agreement.unexplained_predictions > 0) {
       return absl::InternalError(absl::StrFormat(
@@ -150,15 +161,23 @@ absl::Status RemoveAfterTraining(const RemovalRequest& request, Model& trained, 
           "largest logit: %.2e)",
           agreement.unexplained_predictions, agreement.images, agreement.largest_difference));
     }
-    result.measures.set_removed_test_top1(agreement.top1_of_b);
+    removed_top1 = agreement.top1_of_b;
   } else {
-    PRUNELAB_ASSIGN_OR_RETURN(const double removed_top1, top1(removed));
+    PRUNELAB_ASSIGN_OR_RETURN(removed_top1, top1(removed));
+  }
+  if (test) {
     result.measures.set_removed_test_top1(removed_top1);
+  } else {
+    result.measures.set_removed_validation_top1(removed_top1);
   }
   if (compression.fine_tune_epochs() > 0) {
     PRUNELAB_ASSIGN_OR_RETURN(removed, FineTuned(request, removed));
     PRUNELAB_ASSIGN_OR_RETURN(const double fine_tuned_top1, top1(removed));
-    result.measures.set_fine_tuned_test_top1(fine_tuned_top1);
+    if (test) {
+      result.measures.set_fine_tuned_test_top1(fine_tuned_top1);
+    } else {
+      result.measures.set_fine_tuned_validation_top1(fine_tuned_top1);
+    }
   }
   PRUNELAB_RETURN_IF_ERROR(WriteSafetensors(JoinPath(folder, kRemovedFile), ModelToSafetensors(removed)));
   PRUNELAB_ASSIGN_OR_RETURN(const WeightedNetwork last, ToWeightedNetwork(removed));

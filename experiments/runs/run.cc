@@ -163,6 +163,7 @@ class RunTraining {
 
   absl::StatusOr<RunResult> Train() {
     PRUNELAB_RETURN_IF_ERROR(run_.TakeUp());
+    PRUNELAB_RETURN_IF_ERROR(Paused(static_cast<int64_t>(run_.records().size())));
     for (size_t i = run_.phase(); i < phases_.size() && failure_.empty() && !diverged_; ++i) {
       PRUNELAB_RETURN_IF_ERROR(StartPhase(i));
       PRUNELAB_RETURN_IF_ERROR(TrainPhase(phases_[i]));
@@ -240,7 +241,7 @@ class RunTraining {
     progress.set_iteration(step.iteration + 1);
     progress.set_iterations_per_epoch(step.iterations_per_epoch);
     progress.set_images(run_.images());
-    progress.set_images_left((setup_.epochs() - step.epoch) * trainer_->train_images() - step.images);
+    progress.set_images_left((last_epoch() - step.epoch) * trainer_->train_images() - step.images);
     if (run_.last_test_top1()) progress.set_test_top1(*run_.last_test_top1());
     setup_.hooks.on_progress(progress);
   }
@@ -276,8 +277,22 @@ class RunTraining {
     const int64_t done = phase.first_epoch + trainer_->epoch();
     run_.KeepForRewinding(phases_, done, trainer_->model());
     const int64_t every = config_.training().checkpoint_every();
-    const bool due = every > 0 && done % every == 0 && done < setup_.epochs();
-    return due ? run_.Checkpoint(*trainer_) : absl::OkStatus();
+    const absl::Status paused = Paused(done);
+    const bool due = !paused.ok() || (every > 0 && done % every == 0 && done < setup_.epochs());
+    if (due) PRUNELAB_RETURN_IF_ERROR(run_.Checkpoint(*trainer_));
+    return paused;
+  }
+
+  // How far it is trained by this call.
+  int64_t last_epoch() const {
+    const int64_t pause = setup_.request.pause_after();
+    return pause > 0 ? std::min(pause, setup_.epochs()) : setup_.epochs();
+  }
+
+  // Cancelled if the run is to go no further for now.
+  absl::Status Paused(int64_t done) const {
+    if (last_epoch() == setup_.epochs() || done < last_epoch()) return absl::OkStatus();
+    return absl::CancelledError(absl::StrCat("paused after ", done, " epochs, as was asked"));
   }
 
   RunResult Result() const {

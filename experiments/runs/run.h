@@ -33,7 +33,8 @@ int64_t ThreadsForWork(int64_t macs, int64_t threads);
 // They have left when it returns. One that loses another ends itself (ml/distributed/ranks.h).
 //
 // Trains or resumes the run in `request.folder()`, which must exist. Errors: the file system's (then the run can be
-// resumed later from its last checkpoint); Cancelled if `hooks.stop` returned true, with a checkpoint written;
+// resumed later from its last checkpoint); Cancelled if `hooks.stop` returned true, or the run has come to where the
+// request pauses it, with a checkpoint written;
 // Aborted if images cannot be read now; Unavailable if another process trains this run; FailedPrecondition if data,
 // weights or teacher are not those of `request.run_id()`, or the folder contains the finished result of another run. If
 // this run's own result exists by now, it is returned, and nothing is trained. What the training itself refuses is a

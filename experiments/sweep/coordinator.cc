@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <set>
 #include <thread>
 #include <utility>
 
@@ -21,6 +22,7 @@
 #include "experiments/sweep/progress.h"
 #include "experiments/sweep/rank_follower.h"
 #include "experiments/sweep/run_queue.h"
+#include "experiments/sweep/search_runs.h"
 #include "experiments/sweep/shared_crashes.h"
 #include "experiments/sweep/worker.h"
 #include "experiments/sweep/worker_process.h"
@@ -52,14 +54,26 @@ std::vector<size_t> TrainingOrder(const Sweep& sweep) {
   return order;
 }
 
-ProgressDisplay MakeDisplay(const Sweep& sweep) {
+std::optional<SearchRuns> SearchOf(const Sweep& sweep) {
+  if (!sweep.loaded.ablation.has_search()) return std::nullopt;
+  return SearchRuns(sweep.loaded, sweep.options, sweep.runs);
+}
+
+ProgressDisplay MakeDisplay(const Sweep& sweep, const std::optional<SearchRuns>& search) {
+  const auto runs = static_cast<int64_t>(sweep.runs.size());
+  if (search) {
+    const auto begun = std::count_if(sweep.runs.begin(), sweep.runs.end(), [](const PlannedRun& run) {
+      return PathExists(JoinPath(run.folder, "epochs.jsonl"));
+    });
+    return ProgressDisplay(sweep.options.terminal, runs, begun, search->images_left());
+  }
   int64_t done = 0;
   double images = 0;  // to train
   for (size_t i = 0; i < sweep.runs.size(); ++i) {
     done += sweep.results[i].has_value();
     if (!sweep.results[i]) images += sweep.runs[i].images;
   }
-  return ProgressDisplay(sweep.options.terminal, static_cast<int64_t>(sweep.runs.size()), done, images);
+  return ProgressDisplay(sweep.options.terminal, runs, done, images);
 }
 
 absl::StatusOr<FileLock> TakeRunLock(const PlannedRun& run) {
@@ -71,14 +85,19 @@ class Coordinator {
   explicit Coordinator(Sweep sweep)
       : sweep_(std::move(sweep)),
         code_revision_(CodeRevision()),
-        display_(MakeDisplay(sweep_)),
-        queue_(TrainingOrder(sweep_)),
+        search_(SearchOf(sweep_)),
+        display_(MakeDisplay(sweep_, search_)),
+        queue_(search_ ? std::vector<size_t>() : TrainingOrder(sweep_)),
         crashes_(runs().size(), 0) {}
 
   absl::StatusOr<AblationOutcome> TrainAll() {
-    PRUNELAB_RETURN_IF_ERROR(Collect());
+    PRUNELAB_RETURN_IF_ERROR(search_ ? GoOnSearching() : Collect());
     PRUNELAB_RETURN_IF_ERROR(options().worker_command.empty() ? TrainHere() : TrainInWorkers());
     outcome_.results = Results();
+    if (search_) {
+      outcome_.search = search_->Outcome();
+      outcome_.hours_are_over = search_->hours_are_over();
+    }
     return std::move(outcome_);
   }
 
@@ -126,6 +145,7 @@ class Coordinator {
     request.set_code_revision(code_revision_);
     request.set_source_folder(run.source_folder);
     request.set_source_run_id(run.sources.source_run_id);
+    request.set_pause_after(search_ ? search_->epochs(IndexOf(run)) : 0);
     RunRanks& ranks = *request.mutable_ranks();
     ranks.set_rank(0);
     ranks.set_count(options().ranks.count);
@@ -155,16 +175,66 @@ class Coordinator {
     outcome_.trained += ours;
     outcome_.failed += result.status == "failed";
     if (result.status != "failed") AddTiming(run.folder, result);
-    std::string text = result.status == "done" && result.measures.has_test_top1()
-                           ? absl::StrFormat("test %.2f %%", 100 * result.measures.test_top1())
-                           : absl::StrCat(result.status, result.message.empty() ? "" : ": ", result.message);
+    const Measures& measures = result.measures;
+    std::string text = absl::StrCat(result.status, result.message.empty() ? "" : ": ", result.message);
+    if (result.status == "done" && measures.has_test_top1()) {
+      text = absl::StrFormat("test %.2f %%", 100 * measures.test_top1());
+    } else if (result.status == "done" && measures.has_validation_top1()) {
+      text = absl::StrFormat("validation %.2f %%", 100 * measures.validation_top1());
+    }
     if (!ours) text += ", trained by another process";
     sweep_.results[index] = std::move(result);
     queue_.Return(index);
-    display_.End(run.name(), text, /*done=*/true);
-    const absl::Status collected = Collect();
-    if (!collected.ok()) PRUNELAB_RETURN_IF_ERROR(CheckFolder());  // says more than that a file cannot be created
-    return collected;
+    display_.End(run.name(), text, /*done=*/!search_ || search_->is_first(index));
+    pending_.erase(index);
+    if (search_ && sweep_.results[index]->status == "failed") search_->SetFailed(index);
+    const absl::Status written = search_ ? GoOnSearching() : Collect();
+    if (!written.ok()) PRUNELAB_RETURN_IF_ERROR(CheckFolder());  // says more than that a file cannot be created
+    return written;
+  }
+
+  size_t IndexOf(const PlannedRun& run) const { return static_cast<size_t>(&run - runs().data()); }
+
+  // How many images training the run will take, as far as it is wanted.
+  double ImagesOf(size_t index) const { return search_ ? search_->images(index) : runs()[index].images; }
+
+  // Of a search: lets the runs wait that its scores now want, and writes what it has come to.
+  absl::Status GoOnSearching() {
+    TakeResultsOfOthers();
+    for (const size_t run : search_->TakeWanted(pending_)) {
+      if (stop_deadline_) continue;
+      queue_.Add(run);
+      pending_.insert(run);
+    }
+    if (search_->hours_are_over()) queue_.Clear();
+    PRUNELAB_RETURN_IF_ERROR(Collect());
+    return search_->Write();
+  }
+
+  // Runs of a search that have ended elsewhere, e.g. in other shards, or failed before, may never be wanted here.
+  void TakeResultsOfOthers() {
+    for (size_t i = 0; i < runs().size(); ++i) {
+      if (sweep_.results[i] || pending_.count(i)) continue;
+      absl::StatusOr<RunResult> result = ReadResult(runs()[i].folder);
+      if (!result.ok() || result->run_id != runs()[i].run_id) continue;
+      outcome_.failed += result->status == "failed";
+      AddTiming(runs()[i].folder, *result);
+      sweep_.results[i] = *std::move(result);
+    }
+  }
+
+  // Of a search: what the run has come to, if it has come as far as it is wanted for now.
+  std::optional<TrialScore> ScoreHere(size_t index) { return search_ ? search_->Score(index) : std::nullopt; }
+
+  // The run stays as it is until the search wants more of it, if it ever does.
+  absl::Status Pause(size_t index, const TrialScore& score, bool ours) {
+    PRUNELAB_RETURN_IF_ERROR(CheckFolder());
+    outcome_.trained += ours;
+    queue_.Return(index);
+    pending_.erase(index);
+    display_.End(runs()[index].name(), search_->ScoreText(index, score) + (ours ? "" : ", trained by another process"),
+                 /*done=*/search_->is_first(index));
+    return GoOnSearching();
   }
 
   // A run that ended without a result is counted as well, unless another process has resumed or even finished it in the
@@ -203,6 +273,12 @@ class Coordinator {
   absl::StatusOr<bool> IsOurs(size_t index) {
     const PlannedRun& run = runs()[index];
     const absl::StatusOr<FileLock> lock = TakeRunLock(run);
+    // Another process may have come that far, and be training it on.
+    if (const std::optional<TrialScore> score = ScoreHere(index); score && !ReadResult(run.folder).ok()) {
+      display_.Start(run.name(), ImagesOf(index));
+      PRUNELAB_RETURN_IF_ERROR(Pause(index, *score, /*ours=*/false));
+      return false;
+    }
     if (absl::IsFailedPrecondition(lock.status())) {
       LeaveToOthers(index, lock.status());
       return false;
@@ -216,7 +292,7 @@ class Coordinator {
     if (!there->result) return true;
     // Those that start from this run read its folder.
     PRUNELAB_RETURN_IF_ERROR(FinishFurther(run.folder));
-    display_.Start(run.name(), run.images);
+    display_.Start(run.name(), ImagesOf(index));
     PRUNELAB_RETURN_IF_ERROR(Finish(index, *there->result, /*ours=*/false));
     return false;
   }
@@ -273,7 +349,7 @@ class Coordinator {
 
   absl::Status TrainHere(size_t index) {
     const PlannedRun& run = runs()[index];
-    display_.Start(run.name(), run.images);
+    display_.Start(run.name(), ImagesOf(index));
     RunHooks hooks;
     hooks.stop = options().stop;
     hooks.on_progress = [&](const RunProgress& progress) {
@@ -283,6 +359,7 @@ class Coordinator {
     hooks.on_warning = [&](const std::string& warning) { display_.Say(warning); };
     absl::StatusOr<RunResult> result = TrainRun(Request(run), *run.dataset, hooks);
     if (absl::IsCancelled(result.status())) {
+      if (const std::optional<TrialScore> score = ScoreHere(index)) return Pause(index, *score, /*ours=*/true);
       display_.End(run.name(), "stopped", /*done=*/false);
       outcome_.stopped = true;
       return absl::OkStatus();
@@ -363,7 +440,7 @@ class Coordinator {
       worker.others.push_back(std::move(other));
     }
     ++meetings_;
-    display_.Start(run.name(), run.images);
+    display_.Start(run.name(), ImagesOf(index));
     return absl::OkStatus();
   }
 
@@ -514,6 +591,8 @@ class Coordinator {
     }
     const int status = worker.process.wait_status();
     const int exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    const std::optional<TrialScore> score = ScoreHere(index);
+    if (exit_status == kWorkerStopped && score) return Pause(index, *score, /*ours=*/true);
     if (exit_status == kWorkerStopped && options().ranks.launched && options().ranks.count > 1) {
       // Whoever started the ranks has stopped one of them, and will not have it come back.
       display_.End(name, "stopped by a signal to one of its ranks", /*done=*/false);
@@ -549,8 +628,10 @@ class Coordinator {
 
   Sweep sweep_;
   const std::string code_revision_;
+  std::optional<SearchRuns> search_;
   ProgressDisplay display_;
   RunQueue queue_;
+  std::set<size_t> pending_;      // of a search: runs that were wanted and are not concluded
   std::vector<int64_t> crashes_;  // of each run's workers
   SharedCrashes shared_crashes_;  // of workers on one GPU
   std::vector<Worker> workers_;

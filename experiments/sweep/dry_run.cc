@@ -5,7 +5,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "experiments/config/run_network.h"
+#include "experiments/config/trials.h"
 #include "experiments/records/table.h"
 #include "experiments/sweep/gpus.h"
 #include "experiments/sweep/inputs.h"
@@ -21,7 +23,7 @@ class DryRunner {
   DryRunner(const LoadedAblation& loaded, const RunnerOptions& options)
       : loaded_(loaded),
         options_(options),
-        seeds_(SeedsOf(options.shard, options.seeds)),
+        seeds_(SeedsHere(loaded, options)),
         device_(ChooseDevice(options.device)),
         inputs_([this](const std::string& note) { absl::StrAppend(&notes_, note, "\n"); }) {}
 
@@ -36,10 +38,21 @@ class DryRunner {
                         " to ", first + options_.seeds.count() - 1, ", ",
                         options_.shard.count > 1 ? "in this share " : "", options_.arms.size() * seeds_.size(),
                         " runs, ", done_, " of them done; output ", options_.output, "\n\n", Aligned(rows_), "\n",
-                        AllotmentText(machine, allotment), "\n", further_.Text(), notes_, missing_);
+                        SearchText(), AllotmentText(machine, allotment), "\n", further_.Text(), notes_, missing_);
   }
 
  private:
+  // How far trials of a search are trained.
+  std::string SearchText() const {
+    if (!loaded_.ablation.has_search()) return "";
+    const Search& search = loaded_.ablation.search();
+    const std::vector<int64_t> rungs = Rungs(search, loaded_.arms.front().config.training().epochs());
+    return absl::StrCat("Search: ", search.trials(), " trials, compared after ", absl::StrJoin(rungs, ", "),
+                        " epochs; of each comparison one in ", search.reduction(), " goes on: about ",
+                        ExpectedEpochs(search, rungs.back()), " epochs for each seed, where all of them would take ",
+                        search.trials() * rungs.back(), "\n");
+  }
+
   // What is not there is said, each once, and is no error.
   void Report(const absl::Status& status) {
     if (status.ok() || !reported_.insert(std::string(status.message())).second) return;
@@ -102,7 +115,7 @@ class DryRunner {
 }  // namespace
 
 absl::StatusOr<std::string> DryRun(const LoadedAblation& loaded, const RunnerOptions& options) {
-  PRUNELAB_RETURN_IF_ERROR(CheckShard(options.shard, options.seeds));
+  if (!loaded.ablation.has_search()) PRUNELAB_RETURN_IF_ERROR(CheckShard(options.shard, options.seeds));
   return DryRunner(loaded, options).Text();
 }
 

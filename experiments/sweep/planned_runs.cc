@@ -98,6 +98,10 @@ std::string RunFolder(const RunnerOptions& options, const Arm& arm, int64_t seed
   return JoinPath(JoinPath(options.output, arm.name), absl::StrCat(seed));
 }
 
+std::vector<int64_t> SeedsHere(const LoadedAblation& loaded, const RunnerOptions& options) {
+  return SeedsOf(loaded.ablation.has_search() ? Shard() : options.shard, options.seeds);
+}
+
 absl::StatusOr<std::vector<PlannedRun>> PlanRuns(const LoadedAblation& loaded, const RunnerOptions& options,
                                                  Inputs& inputs) {
   std::vector<PlannedRun> runs;
@@ -107,7 +111,7 @@ absl::StatusOr<std::vector<PlannedRun>> PlanRuns(const LoadedAblation& loaded, c
     PRUNELAB_ASSIGN_OR_RETURN(const int64_t train_images, CheckArmOnData(arm, network, *dataset, options.ranks.count));
     PRUNELAB_RETURN_IF_ERROR(inputs.CheckWeightsFit(arm, network));
     PRUNELAB_RETURN_IF_ERROR(inputs.CheckTeacherFits(arm, network));
-    for (const int64_t seed : SeedsOf(options.shard, options.seeds)) {
+    for (const int64_t seed : SeedsHere(loaded, options)) {
       PRUNELAB_ASSIGN_OR_RETURN(PlannedRun run, MakeRun(options, inputs, arm, seed));
       run.macs = network.MacCount();
       run.images = static_cast<double>(train_images * arm.config.training().epochs());

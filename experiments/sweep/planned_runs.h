@@ -37,6 +37,10 @@ struct PlannedRun {
 // <output>/<arm>/<seed>
 std::string RunFolder(const RunnerOptions& options, const Arm& arm, int64_t seed);
 
+// The seeds of this call's runs: those of its shard. The shards of a search share its trials as they come, so that each
+// has all seeds.
+std::vector<int64_t> SeedsHere(const LoadedAblation& loaded, const RunnerOptions& options);
+
 // All runs, arm by arm. Errors: data or weights that cannot be read or do not fit, a run that another one starts
 // from, or whose shape it takes, and which is neither planned nor done. `loaded` and `inputs` must outlive the runs.
 absl::StatusOr<std::vector<PlannedRun>> PlanRuns(const LoadedAblation& loaded, const RunnerOptions& options,

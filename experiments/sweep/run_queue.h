@@ -26,6 +26,8 @@ class RunQueue {
 
   // Takes the first run that waits here and is `ready`; no value where none is.
   std::optional<size_t> Take(const std::function<bool(size_t)>& ready);
+  // Makes the run the last one.
+  void Add(size_t run) { waiting_.push_back(run); }
   // Makes the run the first one.
   void PutFirst(size_t run) { waiting_.push_front(run); }
 

@@ -44,10 +44,17 @@ absl::StatusOr<std::vector<FileLock>> LockFolder(const RunnerOptions& options) {
 
 // The results in the runs' folders. Refuses runs that cannot be trained in their folders or on the device; nothing is
 // written.
-absl::StatusOr<Results> CheckRuns(const std::vector<PlannedRun>& runs, at::Device device) {
+absl::StatusOr<Results> CheckRuns(const LoadedAblation& loaded, const std::vector<PlannedRun>& runs,
+                                  at::Device device) {
   Results results;
   for (const PlannedRun& run : runs) {
     PRUNELAB_ASSIGN_OR_RETURN(RunState state, LookAt(run));
+    // Its scores would be those of other epochs.
+    if (loaded.ablation.has_search() && state.further) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          run.folder, ": holds a trial of a search with ", state.further->epochs, " epochs, now there are ",
+          run.arm->config.training().epochs(), "; a search keeps its epochs: use another --output"));
+    }
     // One that is done may have been trained on another machine.
     if (!state.result) PRUNELAB_RETURN_IF_ERROR(CheckArmPrecision(*run.arm, device));
     results.push_back(std::move(state.result));
@@ -84,12 +91,12 @@ absl::Status TakeUpFolders(std::vector<PlannedRun>& runs, Results& results) {
 }  // namespace
 
 absl::StatusOr<AblationOutcome> RunAblation(const LoadedAblation& loaded, const RunnerOptions& options) {
-  PRUNELAB_RETURN_IF_ERROR(CheckShard(options.shard, options.seeds));
+  if (!loaded.ablation.has_search()) PRUNELAB_RETURN_IF_ERROR(CheckShard(options.shard, options.seeds));
   PRUNELAB_ASSIGN_OR_RETURN(const at::Device device, ChooseDevice(options.device));
   Inputs inputs([](const std::string& note) { std::cerr << note << "\n"; });
   PRUNELAB_ASSIGN_OR_RETURN(std::vector<PlannedRun> runs, PlanRuns(loaded, options, inputs));
   PRUNELAB_RETURN_IF_ERROR(CheckFolderCanBeWritten(options.output));
-  PRUNELAB_ASSIGN_OR_RETURN(Results results, CheckRuns(runs, device));
+  PRUNELAB_ASSIGN_OR_RETURN(Results results, CheckRuns(loaded, runs, device));
   PRUNELAB_RETURN_IF_ERROR(CreateFolders(options.output));
   PRUNELAB_ASSIGN_OR_RETURN(const std::vector<FileLock> locks, LockFolder(options));
   if (options.shard.count == 1) PRUNELAB_RETURN_IF_ERROR(RemoveTemporaries(options.output));

@@ -9,6 +9,7 @@
 
 #include "experiments/config/load.h"
 #include "experiments/records/records.h"
+#include "experiments/search/search_outcome.h"
 #include "experiments/sweep/allotment.h"
 #include "experiments/sweep/rank_options.h"
 #include "experiments/sweep/shard.h"
@@ -38,13 +39,18 @@ struct AblationOutcome {
   std::vector<RunResult> results;  // of the requested arms and seeds, arm by arm
   int64_t trained = 0;             // runs of this call
   int64_t failed = 0;
-  bool stopped = false;  // before all runs were done
+  bool stopped = false;                 // before all runs were done
+  std::optional<SearchOutcome> search;  // of an ablation that has one
+  bool hours_are_over = false;          // the search's
 };
 
 // How the ablation's runs share the machine, and its GPUs if they compute on those.
 inline Allotment AllotmentOf(const LoadedAblation& loaded, const RunnerOptions& options, const Machine& machine,
                              int64_t gpus) {
-  const int64_t runs = static_cast<int64_t>(loaded.arms.size()) * loaded.ablation.seeds().count();
+  const int64_t arms = static_cast<int64_t>(loaded.arms.size());
+  const Ablation& ablation = loaded.ablation;
+  const int64_t runs =
+      (ablation.has_search() ? std::min(arms, ablation.search().parallel()) : arms) * ablation.seeds().count();
   if (options.ranks.launched) {  // one run at once
     return Allot(machine, 1, options.threads_per_run, gpus, runs, options.ranks.ranks_here);
   }

@@ -43,6 +43,13 @@ TEST(ConfigsTest, Digits) {
   EXPECT_EQ(network->input_shape().height, 8);
 }
 
+TEST(ConfigsTest, SearchDigits) {
+  const LoadedAblation loaded = Load("search_digits");
+  EXPECT_EQ(loaded.arms.size(), 30u);
+  EXPECT_EQ(loaded.ablation.search().trials(), 30);
+  for (const Arm& arm : loaded.arms) EXPECT_FALSE(arm.config.training().test_data());
+}
+
 TEST(ConfigsTest, PaperIsThePapers) {
   const LoadedAblation loaded = Load("paper");
   EXPECT_EQ(loaded.arms.size(), 28u);

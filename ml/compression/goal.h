@@ -26,9 +26,6 @@
 
 namespace prunelab {
 
-// How far a share may be from the goal, as a share of the goal: of what is counted, and of what is measured.
-inline constexpr double kCountedTolerance = 0.02, kMeasuredTolerance = 0.05;
-
 // The bytes of the network's checkpoint.
 int64_t FileBytes(const WeightedNetwork& network);
 

@@ -8,6 +8,9 @@
 
 namespace prunelab {
 
+// How far a share may be from the goal, as a share of the goal: of what is counted, and of what is measured.
+inline constexpr double kCountedTolerance = 0.02, kMeasuredTolerance = 0.05;
+
 // Field errors: none of the goals set; one outside (0, 1); batch or threads outside [1, 65536], or set for a goal that
 // does not read them.
 absl::Status ValidateGoal(const PruningGoal& goal);

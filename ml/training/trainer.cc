@@ -505,7 +505,7 @@ absl::Status Trainer::EvaluateEpoch(EpochRecord& record) {
     return evaluation;
   };
   std::optional<Evaluation> test, validation;
-  if (due && record.divergence.empty()) {
+  if (due && record.divergence.empty() && setup_.config.test_data()) {
     PRUNELAB_ASSIGN_OR_RETURN(test, evaluate("test data", setup_.dataset->test));
   }
   if (due && record.divergence.empty() && split_.validation.size() > 0) {

@@ -205,6 +205,11 @@ absl::Status ValidateTraining(const Training& training) {
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("accumulate_batches", training.accumulate_batches(), 1));
   if (training.has_teacher()) PRUNELAB_RETURN_IF_ERROR(InField("teacher", ValidateTeacher(training.teacher())));
   if (training.has_quantization()) PRUNELAB_RETURN_IF_ERROR(ValidateQuantization(training));
+  if (!training.test_data() && training.validation_fraction() == 0) {
+    return FieldError("test_data",
+                      "is false, and no images are set aside for validation, so that nothing would be "
+                      "evaluated; give a validation_fraction, e.g. 0.1");
+  }
   return CheckAtLeast("validation_seed", training.validation_seed(), 0);
 }
 

@@ -103,6 +103,9 @@ TEST(TrainingConfigTest, BadOnesNameTheFieldTheValueAndTheRange) {
        "is 0; must be a finite number above 0"},
       {"epochs: 1 teacher { checkpoint: 'x' weight: 1.5 }", "teacher.weight", "is 1.5; must be in [0, 1]"},
       {"epochs: 1 teacher { checkpoint: 'x' weight: nan }", "teacher.weight", "is nan; must be in [0, 1]"},
+      {"epochs: 1 test_data: false", "test_data",
+       "is false, and no images are set aside for validation, so that nothing would be evaluated; give a "
+       "validation_fraction, e.g. 0.1"},
       {"epochs: 1 validation_fraction: 1", "validation_fraction", "is 1; must be in [0, 1)"},
       {"epochs: 1 schedule { step { period: 0 } }", "schedule.step.period", "is 0; must be at least 1"},
       {"epochs: 1 schedule { step { gamma: 0 } }", "schedule.step.gamma", "is 0; must be a finite number above 0"},
