@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "experiments/config/load.h"
 #include "experiments/config/run_network.h"
+#include "experiments/config/seed_files.h"
 #include "experiments/config/selection.h"
 #include "ml/base/flags.h"
 #include "ml/base/status_macros.h"
@@ -35,8 +36,9 @@ absl::Status InspectConfig() {
   // Arms that differ only in other settings share a table.
   std::vector<std::pair<std::vector<std::string>, std::string>> tables;
   for (const Arm& arm : arms) {
-    PRUNELAB_ASSIGN_OR_RETURN(const std::optional<DatasetInfo> dataset, DescribeRunDataset(arm.config));
-    PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo info, BuildRunNetwork(arm.config, dataset));
+    const RunConfig config = ForSeed(arm.config, loaded.ablation.seeds().first());
+    PRUNELAB_ASSIGN_OR_RETURN(const std::optional<DatasetInfo> dataset, DescribeRunDataset(config));
+    PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo info, BuildRunNetwork(config, dataset));
     const std::string table = InspectNetwork(info);
     bool known = false;
     for (auto& [names, text] : tables) {

@@ -9,6 +9,7 @@
 #include "experiments/config/phases.h"
 #include "experiments/config/run_network.h"
 #include "ml/base/field_error.h"
+#include "ml/base/files.h"
 #include "ml/base/status_macros.h"
 #include "ml/compression/channel_groups.h"
 #include "ml/compression/goal_config.h"
@@ -180,6 +181,9 @@ class RunCheck {
 
   // What network, strategies and regularizers refuse when they are built.
   void CheckBuilt() {
+    // As with missing data, a file that does not exist yet is looked for when a run needs it.
+    const bool in_file = !config_.has_network() && config_.has_initial_weights();
+    if (in_file && !PathExists(UserPath(config_.initial_weights()))) return;
     const absl::StatusOr<NetworkInfo> network = BuildRunNetwork(config_, *dataset_);
     if (!Check(network.status())) return;
     // Only the data tell how many images of each class can be set aside: RunAblation and DryRun check that.

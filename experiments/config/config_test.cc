@@ -314,9 +314,10 @@ TEST(BadConfigTest, FilesThatAreNoText) {
             folder + "/absent: cannot read: No such file or directory; check the path");
   EXPECT_THAT(Errors(""), ElementsAre("f: is empty; it must hold a prunelab.Ablation in protobuf's text format"));
   EXPECT_THAT(Errors("name: \"t\"\nbase {"), ElementsAre("f:2:7: the text ends inside a message; close it with \"}\""));
-  EXPECT_THAT(Errors("nmae: \"t\""),
-              ElementsAre("f:1:1: prunelab.Ablation has no field \"nmae\"; did you mean \"name\"? fields "
-                          "there: name, description, base, factor, exclude, include, seeds, comparison, contrast, search"));
+  EXPECT_THAT(
+      Errors("nmae: \"t\""),
+      ElementsAre("f:1:1: prunelab.Ablation has no field \"nmae\"; did you mean \"name\"? fields "
+                  "there: name, description, base, factor, exclude, include, seeds, comparison, contrast, search"));
 }
 
 TEST(BadConfigTest, AnEmptyAblationSaysAllThatIsMissing) {

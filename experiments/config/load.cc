@@ -11,6 +11,7 @@
 #include "experiments/config/check_run.h"
 #include "experiments/config/names.h"
 #include "experiments/config/places.h"
+#include "experiments/config/seed_files.h"
 #include "experiments/config/source_arm.h"
 #include "experiments/config/trials.h"
 #include "ml/base/field_error.h"
@@ -93,7 +94,8 @@ class Loader {
 
   void CheckArm(Arm& arm, const std::vector<int>& levels) {
     const auto place = [&](absl::string_view field) { return PlaceInArm(texts_, arm.config, levels, field); };
-    for (const absl::Status& status : CheckRun(arm.config, static_cast<uint64_t>(ablation().seeds().first()))) {
+    const int64_t seed = ablation().seeds().first();
+    for (const absl::Status& status : CheckRun(ForSeed(arm.config, seed), static_cast<uint64_t>(seed))) {
       const std::string at = place(ErrorField(status));
       // Of the many values that may be drawn wrongly for one parameter, one is enough.
       if (ablation().has_search() && !faults_of_trials_.emplace(at, ErrorField(status)).second) continue;

@@ -59,8 +59,22 @@ class DryRunner {
     absl::StrAppend(&missing_, "Missing: ", status.message(), "\n");
   }
 
-  absl::Status AddArm(const Arm& arm) {
+  // Whether the arm's network is that of a file of weights that does not exist.
+  bool IsNetworkMissing(const Arm& arm) {
+    return !arm.config.has_network() && absl::IsNotFound(inputs_.WeightsOf(arm).status());
+  }
+
+  // Of an arm whose files differ between seeds, that of the first seed is shown.
+  absl::Status AddArm(const Arm& of_all_seeds) {
+    const Arm& arm = inputs_.ArmFor(of_all_seeds, seeds_.front());
     PRUNELAB_ASSIGN_OR_RETURN(const std::optional<DatasetInfo> info, DescribeRunDataset(arm.config));
+    if (IsNetworkMissing(arm)) {
+      Report(inputs_.WeightsOf(arm).status());
+      PRUNELAB_ASSIGN_OR_RETURN(const size_t done, CountDone(of_all_seeds));
+      done_ += done;
+      rows_.push_back({arm.name, "-", "-", "-", "-", absl::StrCat(done, " of ", seeds_.size())});
+      return absl::OkStatus();
+    }
     PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo network, BuildRunNetwork(arm.config, info));
     // Without the data the network's sizes, which its weights must have, are not known.
     const absl::Status found = info ? inputs_.CheckWeightsFit(arm, network) : inputs_.WeightsOf(arm).status();
@@ -69,7 +83,7 @@ class DryRunner {
     const absl::Status teacher = info ? inputs_.CheckTeacherFits(arm, network) : inputs_.TeacherOf(arm).status();
     if (!teacher.ok() && !absl::IsNotFound(teacher)) return teacher;
     Report(teacher);
-    PRUNELAB_ASSIGN_OR_RETURN(const size_t done, CountDone(arm));
+    PRUNELAB_ASSIGN_OR_RETURN(const size_t done, CountDone(of_all_seeds));
     done_ += done;
     if (device_.ok() && done < seeds_.size()) Report(CheckArmPrecision(arm, *device_));
     rows_.push_back({arm.name, absl::StrCat(network.ParameterCount()), absl::StrCat(network.convs().size()),
@@ -82,7 +96,7 @@ class DryRunner {
     size_t done = 0;
     for (const int64_t seed : seeds_) {
       PlannedRun run;
-      run.arm = &arm;
+      run.arm = &inputs_.ArmFor(arm, seed);
       run.seed = seed;
       run.folder = RunFolder(options_, arm, seed);
       PRUNELAB_ASSIGN_OR_RETURN(const RunState state, LookAt(run));
@@ -92,10 +106,11 @@ class DryRunner {
     return done;
   }
 
-  absl::Status CheckData(const Arm& arm) {
+  absl::Status CheckData(const Arm& of_all_seeds) {
+    const Arm& arm = inputs_.ArmFor(of_all_seeds, seeds_.front());
     const absl::StatusOr<const Dataset*> dataset = inputs_.DatasetOf(arm);
     Report(dataset.status());
-    if (!dataset.ok()) return absl::OkStatus();
+    if (!dataset.ok() || IsNetworkMissing(arm)) return absl::OkStatus();
     PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo network, BuildRunNetwork(arm.config, (*dataset)->info));
     return CheckArmOnData(arm, network, **dataset, options_.ranks.count).status();
   }

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "experiments/config/seed_files.h"
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
 #include "ml/training/distillation.h"
@@ -12,6 +13,13 @@ namespace {
 constexpr char kWeightsField[] = "initial_weights";
 
 }  // namespace
+
+const Arm& Inputs::ArmFor(const Arm& arm, int64_t seed) {
+  if (!NamesSeed(arm.config)) return arm;
+  Arm& own = arms_of_seeds_.emplace_back(arm);
+  own.config = ForSeed(arm.config, seed);
+  return own;
+}
 
 absl::StatusOr<const Dataset*> Inputs::DatasetOf(const Arm& arm) {
   const std::string key = arm.config.dataset().SerializeAsString();

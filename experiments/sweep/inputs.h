@@ -1,6 +1,8 @@
 // The files that runs are computed from: each data set, file of weights and teacher that arms use is read once.
 #pragma once
 
+#include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -23,6 +25,10 @@ class Inputs {
   // `say` is called once for each note on what was read, e.g. on weights that were skipped.
   explicit Inputs(std::function<void(const std::string&)> say) : say_(std::move(say)) {}
 
+  // The arm with the files of the seed (config/seed_files.h), which lives as long as this; or the arm itself, where no
+  // file's name has the seed in it.
+  const Arm& ArmFor(const Arm& arm, int64_t seed);
+
   // What is returned lives as long as this. Errors say where the arm's file is set; they are those of the first arm
   // that has it: what could not be read is not tried again.
   absl::StatusOr<const Dataset*> DatasetOf(const Arm& arm);
@@ -41,6 +47,7 @@ class Inputs {
   std::map<std::string, absl::StatusOr<Dataset>> datasets_;        // by config
   std::map<std::string, absl::StatusOr<InitialWeights>> weights_;  // by path
   std::map<std::string, absl::StatusOr<RunTeacher>> teachers_;     // by path
+  std::deque<Arm> arms_of_seeds_;
   std::set<std::string> said_;
 };
 

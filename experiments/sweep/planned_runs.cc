@@ -10,6 +10,7 @@
 #include "experiments/config/identity.h"
 #include "experiments/config/output_files.h"
 #include "experiments/config/run_network.h"
+#include "experiments/config/seed_files.h"
 #include "experiments/config/source_arm.h"
 #include "experiments/runs/run.h"
 #include "experiments/runs/teacher.h"
@@ -36,7 +37,9 @@ absl::StatusOr<std::optional<FurtherStart>> StartOf(const PlannedRun& run) {
 }
 
 // A run of the arm and seed with the current data and weights, as far as it needs no network.
-absl::StatusOr<PlannedRun> MakeRun(const RunnerOptions& options, Inputs& inputs, const Arm& arm, int64_t seed) {
+absl::StatusOr<PlannedRun> MakeRun(const RunnerOptions& options, Inputs& inputs, const Arm& of_all_seeds,
+                                   int64_t seed) {
+  const Arm& arm = inputs.ArmFor(of_all_seeds, seed);
   PlannedRun run;
   run.arm = &arm;
   run.seed = seed;
@@ -90,6 +93,21 @@ absl::Status FindSources(const LoadedAblation& loaded, const RunnerOptions& opti
   return absl::OkStatus();
 }
 
+struct ArmOnData {
+  int64_t macs = 0;   // of one image
+  double images = 0;  // to train
+};
+
+// Builds the network of an arm's run, and checks that data, weights and teacher go with it.
+absl::StatusOr<ArmOnData> CheckOnData(const Arm& arm, const Dataset& dataset, const RunnerOptions& options,
+                                      Inputs& inputs) {
+  PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo network, BuildRunNetwork(arm.config, dataset.info));
+  PRUNELAB_ASSIGN_OR_RETURN(const int64_t images, CheckArmOnData(arm, network, dataset, options.ranks.count));
+  PRUNELAB_RETURN_IF_ERROR(inputs.CheckWeightsFit(arm, network));
+  PRUNELAB_RETURN_IF_ERROR(inputs.CheckTeacherFits(arm, network));
+  return ArmOnData{network.MacCount(), static_cast<double>(images * arm.config.training().epochs())};
+}
+
 }  // namespace
 
 std::string PlannedRun::name() const { return absl::StrCat(arm->name, " seed ", seed); }
@@ -106,15 +124,14 @@ absl::StatusOr<std::vector<PlannedRun>> PlanRuns(const LoadedAblation& loaded, c
                                                  Inputs& inputs) {
   std::vector<PlannedRun> runs;
   for (const Arm& arm : options.arms) {
-    PRUNELAB_ASSIGN_OR_RETURN(const Dataset* const dataset, inputs.DatasetOf(arm));
-    PRUNELAB_ASSIGN_OR_RETURN(const NetworkInfo network, BuildRunNetwork(arm.config, dataset->info));
-    PRUNELAB_ASSIGN_OR_RETURN(const int64_t train_images, CheckArmOnData(arm, network, *dataset, options.ranks.count));
-    PRUNELAB_RETURN_IF_ERROR(inputs.CheckWeightsFit(arm, network));
-    PRUNELAB_RETURN_IF_ERROR(inputs.CheckTeacherFits(arm, network));
+    std::optional<ArmOnData> on_data;
     for (const int64_t seed : SeedsHere(loaded, options)) {
       PRUNELAB_ASSIGN_OR_RETURN(PlannedRun run, MakeRun(options, inputs, arm, seed));
-      run.macs = network.MacCount();
-      run.images = static_cast<double>(train_images * arm.config.training().epochs());
+      if (!on_data || NamesSeed(arm.config)) {
+        PRUNELAB_ASSIGN_OR_RETURN(on_data, CheckOnData(*run.arm, *run.dataset, options, inputs));
+      }
+      run.macs = on_data->macs;
+      run.images = on_data->images;
       runs.push_back(std::move(run));
     }
   }

@@ -95,7 +95,7 @@ weights=$(echo "$good" | sed "6s/.*/  initial_weights: 'w.safetensors'\n}/")
 no_weights="config.textproto:6:3: arm \"base\": initial_weights: w.safetensors: no such file in $work; relative paths are taken from there"
 bad_config "weights missing" "$no_weights" "$weights"
 "$ablation" --config=config.textproto --output=out --dry_run 2>&1 | grep -qF "$no_weights" || { echo "FAIL a dry run does not say that weights are missing"; failures=$((failures + 1)); }
-bad_config "weights with the network missing" "config.textproto:6:3: initial_weights: w.safetensors: no such file in $work" "$(echo "$weights" | sed 3d | sed '5s/^/\n/')"
+bad_config "weights with the network missing" "config.textproto:6:3: arm \"base\": initial_weights: w.safetensors: no such file in $work" "$(echo "$weights" | sed 3d | sed '5s/^/\n/')"
 printf 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n' >w.safetensors
 bad_config "weights that were not fetched" "config.textproto:6:3: arm \"base\": initial_weights: w.safetensors: not a valid safetensors file: it is a Git LFS pointer" "$weights"
 refused "weights that were not fetched, in a dry run" "git lfs pull" --config=config.textproto --output=out --dry_run

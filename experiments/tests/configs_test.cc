@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "experiments/config/identity.h"
@@ -151,6 +152,18 @@ TEST(ConfigsTest, ZooCifar10) {
 }
 
 // Six rankings at three costs, all from the same dense weights; at each cost every ranking beside random groups.
+TEST(ConfigsTest, PeersCifar10Tuning) {
+  const LoadedAblation loaded = Load("peers_cifar10_tuning");
+  EXPECT_EQ(loaded.arms.size(), 1u + 3 * (6 + 3));
+  for (const Arm& arm : loaded.arms) {
+    EXPECT_FALSE(arm.config.training().test_data()) << arm.name;
+    if (arm.name == "dense") continue;
+    EXPECT_EQ(arm.config.training().epochs(), 15) << arm.name;
+    EXPECT_NE(arm.config.has_start_from(), arm.config.has_initial_weights()) << arm.name;
+    EXPECT_EQ(arm.config.has_initial_weights(), absl::StartsWith(arm.name, "tp_")) << arm.name;
+  }
+}
+
 TEST(ConfigsTest, PeersCifar10) {
   const LoadedAblation loaded = Load("peers_cifar10");
   EXPECT_EQ(loaded.arms.size(), 2u + 3 * 6);

@@ -4,10 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <set>
 #include <string>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "experiments/config/load.h"
 #include "experiments/config/selection.h"
 #include "experiments/records/records.h"
@@ -191,6 +193,39 @@ TEST(StartFromTest, FromMasksAndFromARemovedNetwork) {
   EXPECT_EQ(results["on"].measures.live_macs(), results["source"].measures.physical_macs());
   EXPECT_EQ(results["on"].measures.filter_sparsity(), 0);
   EXPECT_EQ(results["on"].measures.macs(), results["source"].measures.macs());
+}
+
+// Each seed from a file of its own, here networks of different widths, whose sizes only the files tell.
+TEST(SeedFilesTest, EachSeedStartsFromItsOwnFile) {
+  const std::string sources = Folder("sources");
+  const std::string removal = "compression { mode: COUPLED rate: 0.5 groups { importance: RANDOM } }";
+  ASSERT_TRUE(RunAll(LoadText(SmallAblation("epochs: 1", removal), "seeds { count: 2 }"), sources).ok());
+  const std::string still = "base { training { sgd { learning_rate: 1e-30 weight_decay: 0 } } } ";
+  const std::string own = absl::StrReplaceAll(
+      SmallAblation("epochs: 1", absl::StrCat("initial_weights: '", sources, "/base/{seed}/removed.safetensors'")),
+      {{"network {\n        [type.googleapis.com/prunelab.ResNetCifar] { depth: 8 width: 4 }\n      }", ""}});
+  const LoadedAblation loaded = LoadText(own, still + "seeds { count: 2 }");
+  const std::string output = Folder("from_files");
+  const absl::StatusOr<AblationOutcome> outcome = RunAll(loaded, output);
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  std::set<std::string> ids;
+  for (const RunResult& result : outcome->results) {
+    ASSERT_EQ(result.status, "done") << result.message;
+    const std::string run = absl::StrCat("/base/", result.seed);
+    const Safetensors file = *ReadSafetensors(sources + run + "/removed.safetensors");
+    const Safetensors last = *ReadSafetensors(output + run + "/last.safetensors");
+    EXPECT_TRUE(at::equal(last.tensors.at("layer1.0.conv1.weight"), file.tensors.at("layer1.0.conv1.weight")));
+    EXPECT_THAT(*ReadFile(output + run + "/config.textproto"), HasSubstr(run + "/removed.safetensors"));
+    EXPECT_EQ(result.measures.macs(), ReadResult(sources + run)->measures.physical_macs());
+    ids.insert(result.run_id);
+  }
+  EXPECT_EQ(ids.size(), 2u);
+  EXPECT_FALSE(at::equal(ReadSafetensors(output + "/base/1/last.safetensors")->tensors.at("conv1.weight"),
+                         ReadSafetensors(output + "/base/2/last.safetensors")->tensors.at("conv1.weight")));
+  // The same call finds them done; a seed without a file is refused before anything is trained, by the file's name.
+  EXPECT_EQ(RunAll(loaded, output)->trained, 0);
+  const absl::StatusOr<AblationOutcome> missing = RunAll(LoadText(own, still + "seeds { count: 3 }"), output);
+  EXPECT_THAT(std::string(missing.status().message()), HasSubstr("/base/3/removed.safetensors"));
 }
 
 TEST(StartFromTest, WhatCannotBeStartedIsSaid) {

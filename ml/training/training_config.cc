@@ -132,8 +132,8 @@ absl::Status ValidateSchedule(const Schedule& schedule, int64_t epochs) {
 
 absl::Status ValidateQuantization(const Training& training) {
   const Quantization& quantization = training.quantization();
-  for (const auto& [field, bits] : {std::make_pair("quantization.weight_bits", quantization.weight_bits()),
-                                    std::make_pair("quantization.activation_bits", quantization.activation_bits())}) {
+  for (const auto& [field, bits] : {std::pair("quantization.weight_bits", quantization.weight_bits()),
+                                    std::pair("quantization.activation_bits", quantization.activation_bits())}) {
     if (bits < 2 || bits > 8) return FieldError(field, absl::StrCat("is ", bits, "; must be from 2 to 8"));
   }
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("quantization.start_epoch", quantization.start_epoch(), 0));
