@@ -6,6 +6,7 @@
 #include <map>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "experiments/config/names.h"
 #include "experiments/config/output_files.h"
 #include "experiments/config/source_arm.h"
@@ -309,6 +310,15 @@ void CheckTrials(const Ablation& ablation, const std::vector<Arm>& arms, Ablatio
     errors.Add("search.first_epochs",
                absl::StrCat("is ", search.first_epochs(), "; must be from 1 to the ", epochs, " epochs of training"));
     return;
+  }
+  // Of each rung one in `reduction` goes on.
+  int64_t needed = 1;
+  for (size_t rung = 1; rung < Rungs(search, epochs).size(); ++rung) needed *= search.reduction();
+  if (search.trials() < needed) {
+    errors.Add("search.trials",
+               absl::StrCat("is ", search.trials(), ", of which none would be trained to the end: one in ",
+                            search.reduction(), " goes on after ", absl::StrJoin(Rungs(search, epochs), ", "),
+                            " epochs; must be at least ", needed, ", or use a larger first_epochs"));
   }
   for (const int64_t rung : Rungs(search, epochs)) {
     for (const Arm& arm : arms) {

@@ -213,6 +213,10 @@ TEST(TrialsTest, MistakesNameTheirPlaceAndWhatWouldBeRight) {
       {"trials: 9 hours: 0 " + learning_rate, "search.hours: is 0; must be above 0"},
       {"trials: 9 first_epochs: 10 " + learning_rate,
        "search.first_epochs: is 10; must be from 1 to the 9 epochs of training"},
+      {"trials: 8 " + learning_rate,
+       "search.trials: is 8, of which none would be trained to the end: one in 3 goes on after 1, 3, 9 epochs; must be "
+       "at "
+       "least 9, or use a larger first_epochs"},
       {"trials: 9 parameter { field: 'training.epochs' whole { from: 1 to: 9 } }", "search: has trials of "},
   };
   for (const Case& one : cases) {

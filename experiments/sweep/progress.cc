@@ -97,7 +97,7 @@ std::string ProgressDisplay::WholeText() const {
   }
   const double rate = trained / std::max(SteadySeconds() - start_, 1e-3);
   return absl::StrFormat("%d of %d runs done  %.0f images/s  %s left", done_, runs_, rate,
-                         trained > 0 ? DurationText(left / rate) : "?");
+                         trained > 0 ? DurationText(std::max(0.0, left) / rate) : "?");
 }
 
 }  // namespace prunelab

@@ -319,9 +319,9 @@ TEST(SearchWithRemovalTest, WhereNoneMeetsTheTargetNoneIsTheBest) {
 TEST(SearchEpochsTest, MoreOfThemAreAnotherSearch) {
   const std::string output = Folder("epochs");
   const std::string constant = absl::StrReplaceAll(Text(), {{"cosine {}", "constant {}"}});
-  ASSERT_TRUE(RunAll(LoadText(constant, "search { trials: 2 }"), output).ok());
+  ASSERT_TRUE(RunAll(LoadText(constant, "search { trials: 4 }"), output).ok());
   const absl::StatusOr<AblationOutcome> longer =
-      RunAll(LoadText(constant, "search { trials: 2 } base { training { epochs: 8 } }"), output);
+      RunAll(LoadText(constant, "search { trials: 8 } base { training { epochs: 8 } }"), output);
   EXPECT_EQ(longer.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(longer.status().message()),
               HasSubstr("holds a trial of a search with 4 epochs, now there are 8; a search keeps its epochs"));
