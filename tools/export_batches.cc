@@ -5,7 +5,6 @@
 
 #include <iostream>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -18,10 +17,10 @@
 #include "ml/base/with_prefix.h"
 #include "ml/data/batches.h"
 #include "ml/data/dataset.h"
-#include "ml/data/validation_split.h"
 #include "ml/safetensors/safetensors.h"
 #include "ml/training/augmentation.h"
 #include "ml/training/training_config.h"
+#include "ml/training/validation_images.h"
 
 DEFINE_string(config, "", "The ablation: a text proto (docs/config.md).");
 DEFINE_string(arm, "", "The arm whose run it is; may be left out if there is one arm.");
@@ -54,13 +53,8 @@ absl::Status Export() {
   const Training& training = arm.config.training();
   const int64_t seed = FLAGS_seed < 0 ? loaded.ablation.seeds().first() : FLAGS_seed;
   PRUNELAB_ASSIGN_OR_RETURN(const Dataset dataset, OpenDataset(arm.config.dataset()));
-  LabelledImages train = dataset.train;
-  if (training.validation_fraction() > 0) {
-    PRUNELAB_ASSIGN_OR_RETURN(ValidationSplit split,
-                              SplitOffValidation(dataset.train, dataset.info.classes, training.validation_fraction(),
-                                                 static_cast<uint64_t>(training.validation_seed())));
-    train = std::move(split.train);
-  }
+  PRUNELAB_ASSIGN_OR_RETURN(const ValidationSplit split, ValidationSplitOf(training, dataset));
+  const LabelledImages& train = split.train.size() > 0 ? split.train : dataset.train;
   PRUNELAB_RETURN_IF_ERROR(CheckBatchSize(training, train.size()));
   PRUNELAB_RETURN_IF_ERROR(CheckAugmentation(training, dataset.train));
   const std::string output = UserPath(FLAGS_output);

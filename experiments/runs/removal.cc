@@ -17,7 +17,6 @@
 #include "ml/compression/compressed_model.h"
 #include "ml/compression/coupled.h"
 #include "ml/compression/goal.h"
-#include "ml/data/validation_split.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/latency.h"
 #include "ml/execution/plan.h"
@@ -27,6 +26,7 @@
 #include "ml/training/evaluate.h"
 #include "ml/training/schedule.h"
 #include "ml/training/trainer.h"
+#include "ml/training/validation_images.h"
 
 namespace prunelab {
 namespace {
@@ -133,8 +133,7 @@ absl::Status RemoveAfterTraining(const RemovalRequest& request, Model& trained, 
   const bool test = training.test_data();
   ValidationSplit split;
   if (!test) {
-    PRUNELAB_ASSIGN_OR_RETURN(split, SplitOffValidation(data.train, data.info.classes, training.validation_fraction(),
-                                                        static_cast<uint64_t>(training.validation_seed())));
+    PRUNELAB_ASSIGN_OR_RETURN(split, ValidationSplitOf(training, data));
   }
   const LabelledImages& images = test ? data.test : split.validation;
   const std::string part = test ? "test data" : "validation data";

@@ -70,16 +70,11 @@ SearchOutcome OutcomeOf(TrialScores& scores) {
   for (int64_t trial = 0; trial < search.trials(); ++trial) {
     outcome.trials.push_back({TrialName(trial), DrawnValues(search, trial), {}, false});
   }
-  const AshaReplay replay = ReplayAsha(scores.plan(), [&](const AshaJob& job) -> std::optional<double> {
-    const std::optional<TrialScore> score = scores.Of(job);
-    if (!score) return std::nullopt;
-    return score->validation_top1;
-  });
+  const AshaReplay replay = scores.Replay();
   outcome.jobs = replay.jobs;
   outcome.over = replay.open.empty();
   for (const AshaJob& job : replay.jobs) {
-    outcome.epochs += outcome.rungs[static_cast<size_t>(job.rung)] -
-                      (job.rung == 0 ? 0 : outcome.rungs[static_cast<size_t>(job.rung) - 1]);
+    outcome.epochs += scores.EpochsOf(job);
     if (const std::optional<TrialScore> score = scores.Of(job)) {
       outcome.trials[static_cast<size_t>(job.trial)].scores.push_back(*score);
     }

@@ -40,13 +40,22 @@ TrialScore FinalScore(const RunResult& result, const Search& search) {
 
 bool TrialScore::lost() const { return !std::isfinite(validation_top1); }
 
-AshaPlan TrialScores::plan() const {
+AshaReplay TrialScores::Replay() {
   AshaPlan plan;
   plan.trials = search_.trials();
   plan.reduction = search_.reduction();
   plan.parallel = search_.parallel();
   plan.rungs = rungs_;
-  return plan;
+  return ReplayAsha(plan, [this](const AshaJob& job) -> std::optional<double> {
+    const std::optional<TrialScore> score = Of(job);
+    if (!score) return std::nullopt;
+    return score->validation_top1;
+  });
+}
+
+int64_t TrialScores::EpochsOf(const AshaJob& job) const {
+  const auto rung = static_cast<size_t>(job.rung);
+  return rungs_[rung] - (rung == 0 ? 0 : rungs_[rung - 1]);
 }
 
 std::optional<TrialScore> TrialScores::Of(const AshaJob& job) {

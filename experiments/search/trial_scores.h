@@ -45,13 +45,16 @@ class TrialScores {
 
   const Search& search() const { return search_; }
   const std::vector<int64_t>& rungs() const { return rungs_; }
-  AshaPlan plan() const;
-
   // No value: not all of its runs are so far. What is known stays known.
   std::optional<TrialScore> Of(const AshaJob& job);
   // Of one run, the index of its seed.
   std::optional<TrialScore> OfRun(const AshaJob& job, size_t seed);
   void SetFailed(size_t trial, size_t seed);
+
+  // The jobs that what is known leads to.
+  AshaReplay Replay();
+  // The epochs that a job trains, for each seed.
+  int64_t EpochsOf(const AshaJob& job) const;
 
   // Seconds that the runs have been trained for, added up.
   double Seconds() const;

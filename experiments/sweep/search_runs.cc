@@ -52,11 +52,7 @@ std::vector<size_t> SearchRuns::TakeWanted(const std::set<size_t>& pending) {
   const Search& search = scores_.search();
   hours_are_over_ = search.has_hours() && scores_.Seconds() >= 3600 * search.hours();
   if (hours_are_over_) return wanted;
-  const AshaReplay replay = ReplayAsha(scores_.plan(), [&](const AshaJob& job) -> std::optional<double> {
-    const std::optional<TrialScore> score = scores_.Of(job);
-    if (!score) return std::nullopt;
-    return score->validation_top1;
-  });
+  const AshaReplay replay = scores_.Replay();
   for (const AshaJob& job : replay.open) {
     const int64_t epochs = scores_.rungs()[static_cast<size_t>(job.rung)];
     for (size_t seed = 0; seed < seeds_; ++seed) {
@@ -70,9 +66,7 @@ std::vector<size_t> SearchRuns::TakeWanted(const std::set<size_t>& pending) {
 }
 
 double SearchRuns::images(size_t run) const {
-  const AshaJob job = JobOf(run, epochs_[run]);
-  const int64_t before = job.rung == 0 ? 0 : scores_.rungs()[static_cast<size_t>(job.rung) - 1];
-  return images_per_epoch_ * static_cast<double>(epochs_[run] - before);
+  return images_per_epoch_ * static_cast<double>(scores_.EpochsOf(JobOf(run, epochs_[run])));
 }
 
 double SearchRuns::images_left() const {

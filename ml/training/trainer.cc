@@ -26,15 +26,10 @@
 #include "ml/training/schedule.h"
 #include "ml/training/step_plan.h"
 #include "ml/training/training_config.h"
+#include "ml/training/validation_images.h"
 
 namespace prunelab {
 namespace {
-
-absl::StatusOr<ValidationSplit> SplitOf(const TrainingSetup& setup) {
-  if (setup.config.validation_fraction() == 0) return ValidationSplit();
-  return SplitOffValidation(setup.dataset->train, setup.dataset->info.classes, setup.config.validation_fraction(),
-                            static_cast<uint64_t>(setup.config.validation_seed()));
-}
 
 StartMasks StartMasksOf(Model& model, const PruningStrategy& strategy) {
   StartMasks masks(model);
@@ -126,7 +121,7 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(TrainingSetup setup) {
     if (*state) PRUNELAB_RETURN_IF_ERROR(CheckFits(**state, "the training before", model.info()));
   }
   PRUNELAB_RETURN_IF_ERROR(InField("training", CheckAugmentation(setup.config, setup.dataset->train)));
-  absl::StatusOr<ValidationSplit> split = SplitOf(setup);
+  absl::StatusOr<ValidationSplit> split = ValidationSplitOf(setup.config, *setup.dataset);
   if (!split.ok()) return InField("training", split.status());
   const int64_t images = setup.dataset->train.size() - split->validation.size();
   PRUNELAB_RETURN_IF_ERROR(InField("training", CheckLastBatch(setup.config, setup.network, images)));
