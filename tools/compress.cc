@@ -35,6 +35,7 @@
 #include "ml/data/dataset.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/latency.h"
+#include "ml/execution/model_probe.h"
 #include "ml/models/dataset_defaults.h"
 #include "ml/network/value_grids.h"
 #include "ml/pruning/rate.h"
@@ -121,14 +122,18 @@ absl::StatusOr<std::optional<PruningGoal>> Target() {
   return std::optional<PruningGoal>(goal);
 }
 
-// --groups, with the seed; the rate is the caller's.
-absl::StatusOr<CoupledOptions> GroupOptions(std::optional<double> rate) {
-  CoupledOptions options = {rate, {}, static_cast<uint64_t>(FLAGS_seed)};
-  if (FLAGS_groups.empty()) return options;
-  PRUNELAB_RETURN_IF_ERROR(TextProtoSource::Parse("--groups", FLAGS_groups, &options.ranking).status());
-  const absl::Status valid = ValidateGroupRanking(options.ranking);
+// --groups.
+absl::StatusOr<GroupRanking> Groups() {
+  GroupRanking ranking;
+  if (FLAGS_groups.empty()) return ranking;
+  PRUNELAB_RETURN_IF_ERROR(TextProtoSource::Parse("--groups", FLAGS_groups, &ranking).status());
+  const absl::Status valid = ValidateGroupRanking(ranking);
   if (!valid.ok()) return WithPrefix("--groups", valid);
-  return options;
+  if (LooksAtImages(ranking) && FLAGS_dataset.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--groups=", FLAGS_groups, ": looks at training images; give --dataset"));
+  }
+  return ranking;
 }
 
 // What --target needs, and what does not go with it.
@@ -171,7 +176,7 @@ absl::Status CheckFlags() {
     if (FLAGS_mode != "coupled" || (!target && !IsSet("rate"))) {
       return refuse("--groups goes with --mode=coupled and --rate or --target");
     }
-    PRUNELAB_RETURN_IF_ERROR(GroupOptions(std::nullopt).status());
+    PRUNELAB_RETURN_IF_ERROR(Groups().status());
   }
   if (IsSet("rate")) {
     if (FLAGS_mode != "coupled") return refuse("--rate goes with --mode=coupled; in exact mode only masks decide");
@@ -207,11 +212,12 @@ absl::Status CheckFlags() {
   if (IsSet("calibration_images") && (FLAGS_pruning.empty() || FLAGS_dataset.empty())) {
     return refuse("--calibration_images goes with --pruning and --dataset: a strategy reads them");
   }
-  PRUNELAB_ASSIGN_OR_RETURN(const CoupledOptions groups, GroupOptions(std::nullopt));
-  if (IsSet("seed") && FLAGS_pruning.empty() && groups.ranking.importance() != GroupRanking::RANDOM &&
+  PRUNELAB_ASSIGN_OR_RETURN(const GroupRanking groups, Groups());
+  if (IsSet("seed") && FLAGS_pruning.empty() && groups.importance() != GroupRanking::RANDOM && !LooksAtImages(groups) &&
       !FLAGS_dataset.empty()) {
     return refuse(
-        "--seed goes with --pruning, with --groups=importance: RANDOM, or without --dataset: here nothing is drawn");
+        "--seed goes with --pruning, with --groups that draw (importance: RANDOM) or look at training images, "
+        "or without --dataset: here nothing is drawn");
   }
   if (FLAGS_compared_images < 1) return refuse("--compared_images=", FLAGS_compared_images, ": must be at least 1");
   return absl::OkStatus();
@@ -346,13 +352,25 @@ absl::StatusOr<WeightedNetwork> PrunedAt(const Model& opened, const Dataset* dat
   return ToWeightedNetwork(model);
 }
 
-// Removes groups of channels at `rate` (no value: those whose filters are all dead).
-absl::StatusOr<CoupledRemoval> RemoveGroups(WeightedNetwork& network, std::optional<double> rate) {
-  PRUNELAB_ASSIGN_OR_RETURN(const CoupledOptions options, GroupOptions(rate));
-  const absl::StatusOr<CoupledRemoval> removal = RemoveCoupled(network, options);
-  if (!removal.ok()) return FLAGS_groups.empty() ? removal.status() : WithPrefix("--groups", removal.status());
+// The groups of channels of `network`, in the order of --groups.
+absl::StatusOr<RankedGroups> Ranked(const WeightedNetwork& network, const Dataset* data) {
+  PRUNELAB_ASSIGN_OR_RETURN(const GroupRanking ranking, Groups());
+  const auto seed = static_cast<uint64_t>(FLAGS_seed);
+  std::optional<ProbeBatch> images;
+  if (LooksAtImages(ranking)) {
+    const Model model = ToModel(network, at::kCPU);
+    PRUNELAB_ASSIGN_OR_RETURN(
+        images, ModelProbe(model, &data->train, &data->normalization, seed).TrainingImages(0, ranking.images()));
+  }
+  absl::StatusOr<RankedGroups> ranked = RankedGroups::Create(network, ranking, seed, images);
+  return ranked.ok() || FLAGS_groups.empty() ? std::move(ranked) : WithPrefix("--groups", ranked.status());
+}
+
+// The network without groups at `rate`.
+absl::StatusOr<WeightedNetwork> WithoutRanked(const RankedGroups& ranked, double rate, CoupledRemoval* removal) {
+  PRUNELAB_ASSIGN_OR_RETURN(WeightedNetwork network, ranked.Without(rate, removal));
   if (FLAGS_fold_batch_norm) FoldBatchNorm(network);
-  return removal;
+  return network;
 }
 
 void SayGroups(const CoupledRemoval& removal) {
@@ -413,9 +431,15 @@ void SaySavings(const std::vector<PassSaving>& savings) {
 // The rates that --target looks at, on the way to its own.
 class TargetSearch {
  public:
-  // `given`: the checkpoint's network.
-  TargetSearch(const PruningGoal& goal, const Model& opened, const WeightedNetwork& given, const Dataset* data)
-      : goal_(goal), opened_(opened), given_(given), data_(data), timer_(Timer(goal.batch(), goal.threads())) {}
+  // `given`: the checkpoint's network. `ranked`: its groups, with --mode=coupled.
+  TargetSearch(const PruningGoal& goal, const Model& opened, const WeightedNetwork& given,
+               const std::optional<RankedGroups>& ranked, const Dataset* data)
+      : goal_(goal),
+        opened_(opened),
+        given_(given),
+        ranked_(ranked),
+        data_(data),
+        timer_(Timer(goal.batch(), goal.threads())) {}
 
   // The network after --pruning.
   absl::StatusOr<WeightedNetwork> Pruned(const Rates& rates) {
@@ -426,11 +450,7 @@ class TargetSearch {
   }
 
   absl::StatusOr<WeightedNetwork> Removed(const Rates& rates, const CompressionOptions& options) {
-    if (FLAGS_mode == "coupled") {
-      WeightedNetwork network = given_;
-      PRUNELAB_RETURN_IF_ERROR(RemoveGroups(network, rates.rate).status());
-      return network;
-    }
+    if (ranked_) return WithoutRanked(*ranked_, rates.rate, nullptr);
     PRUNELAB_ASSIGN_OR_RETURN(const WeightedNetwork pruned, Pruned(rates));
     return RemoveExactly(pruned, options).network;
   }
@@ -490,6 +510,7 @@ class TargetSearch {
   const PruningGoal& goal_;
   const Model& opened_;
   const WeightedNetwork& given_;
+  const std::optional<RankedGroups>& ranked_;
   const Dataset* const data_;
   const NetworkTimer timer_;
   std::vector<std::pair<double, WeightedNetwork>> kept_;
@@ -561,8 +582,13 @@ absl::Status Main() {
   std::optional<Rates> rates;  // other than --pruning's own
   if (FLAGS_mode == "coupled" && IsSet("rate")) rates = Rates{FLAGS_rate, 0, 0};
   std::optional<WeightedNetwork> pruned_to_target;
+  const bool coupled = FLAGS_mode == "coupled";
+  std::optional<RankedGroups> ranked;
   if (target) {
-    TargetSearch search(*target, model, *given, data);
+    if (coupled) {
+      PRUNELAB_ASSIGN_OR_RETURN(ranked, Ranked(*given, data));
+    }
+    TargetSearch search(*target, model, *given, ranked, data);
     const auto choose_layout = [&](const Rates& rates_now) -> absl::Status {
       PRUNELAB_ASSIGN_OR_RETURN(const WeightedNetwork at_rates, search.Pruned(rates_now));
       const bool measured = IsMeasured(*target);
@@ -590,7 +616,6 @@ absl::Status Main() {
     }
   }
 
-  const bool coupled = FLAGS_mode == "coupled";
   if (!pruned_to_target) {
     PRUNELAB_ASSIGN_OR_RETURN(pruned_to_target, PrunedAt(model, data, std::nullopt));
   }
@@ -598,8 +623,16 @@ absl::Status Main() {
   WeightedNetwork network = pruned;
   std::vector<PassSaving> savings;
   if (coupled) {
-    PRUNELAB_ASSIGN_OR_RETURN(const CoupledRemoval removal,
-                              RemoveGroups(network, rates ? std::optional<double>(rates->rate) : std::nullopt));
+    CoupledRemoval removal;
+    if (!rates) {
+      PRUNELAB_ASSIGN_OR_RETURN(removal, RemoveCoupled(network, {}));
+      if (FLAGS_fold_batch_norm) FoldBatchNorm(network);
+    } else {
+      if (!ranked) {
+        PRUNELAB_ASSIGN_OR_RETURN(ranked, Ranked(pruned, data));
+      }
+      PRUNELAB_ASSIGN_OR_RETURN(network, WithoutRanked(*ranked, rates->rate, &removal));
+    }
     SayGroups(removal);
   } else {
     if (!target && !FLAGS_for.empty()) {

@@ -311,6 +311,9 @@ TEST(CompressToolTest, GroupsGoAsTheRankingSays) {
   for (size_t i = 0; i < plain.size(); ++i) EXPECT_EQ(rounded[i], (plain[i] + 3) / 4 * 4);
   EXPECT_NE(rounded, plain);
   EXPECT_NE(removed("importance: RANDOM"), plain);
+  const std::vector<int64_t> by_images = removed("importance: FISHER divided_by: MACS images: 64");
+  EXPECT_NE(by_images, plain);
+  EXPECT_EQ(by_images, removed("importance: FISHER divided_by: MACS images: 64"));
 }
 
 // Rounding up to multiples costs, too, and is in what is met.
@@ -420,7 +423,9 @@ TEST(CompressToolTest, BadInputIsRefusedByName) {
   EXPECT_THAT(refusal(good, {"--groups=round 8", "--mode=coupled", "--rate=0.5"}), HasSubstr("--groups:1:"));
   EXPECT_THAT(refusal(good, {"--dry_run"}), HasSubstr("--dry_run goes with --target"));
   EXPECT_THAT(refusal(good, {"--target=macs: 0.5", "--mode=coupled", "--seconds=1"}), HasSubstr("--seconds goes with"));
-  EXPECT_THAT(refusal(good, {"--seed=9", kDigits}), HasSubstr("goes with --pruning, with --groups=importance: RANDOM"));
+  EXPECT_THAT(refusal(good, {"--seed=9", kDigits}), HasSubstr("goes with --pruning, with --groups that draw"));
+  EXPECT_THAT(refusal(good, {"--groups=normalize: LOSS", "--mode=coupled", "--rate=0.5"}),
+              HasSubstr("--groups=normalize: LOSS: looks at training images; give --dataset"));
   const std::string path = Write("same.safetensors", good);
   const std::string bytes = *ReadFile(path);
   const auto at = [](const char* name) { return absl::StrCat(testing::TempDir(), "/", name); };

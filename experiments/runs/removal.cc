@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -17,8 +18,10 @@
 #include "ml/compression/compressed_model.h"
 #include "ml/compression/coupled.h"
 #include "ml/compression/goal.h"
+#include "ml/compression/group_ranking_config.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/latency.h"
+#include "ml/execution/model_probe.h"
 #include "ml/execution/plan.h"
 #include "ml/pruning/pruning_strategy.h"
 #include "ml/regularizers/regularizer.h"
@@ -82,40 +85,52 @@ absl::Status WriteLatencies(Model dense, Model removed, const std::string& folde
   return WriteFileAtomically(JoinPath(folder, kLatencyFile), absl::StrCat(WithChecksum(json.dump()), "\n"));
 }
 
+// `count` of the images that the run trains on, in the dtype of the network.
+absl::StatusOr<ProbeBatch> ImagesToRankBy(const RemovalImages& data, int64_t count, int64_t seed,
+                                          const WeightedNetwork& network) {
+  PRUNELAB_ASSIGN_OR_RETURN(const ValidationSplit split, ValidationSplitOf(*data.training, *data.dataset));
+  const LabelledImages& train = split.train.size() > 0 ? split.train : data.dataset->train;
+  const Model model = ToModel(network, at::kCPU);
+  return ModelProbe(model, &train, &data.dataset->normalization, static_cast<uint64_t>(seed)).TrainingImages(0, count);
+}
+
 }  // namespace
 
-absl::Status RemoveAsSaid(const Compression& compression, int64_t seed, WeightedNetwork& network) {
+absl::Status RemoveAsSaid(const Compression& compression, const RemovalImages& data, int64_t seed,
+                          WeightedNetwork& network) {
   if (compression.mode() == Compression::EXACT) {
     Compress(network, {});
     return absl::OkStatus();
   }
-  CoupledOptions options;
-  options.ranking = compression.groups();
-  options.seed = static_cast<uint64_t>(seed);
-  if (!compression.has_target()) {
-    if (compression.has_rate()) options.rate = compression.rate();
-    return RemoveCoupled(network, options).status();
+  if (!compression.has_target() && !compression.has_rate()) return RemoveCoupled(network, {}).status();
+  const GroupRanking& ranking = compression.groups();
+  std::optional<ProbeBatch> images;
+  if (LooksAtImages(ranking)) {
+    PRUNELAB_ASSIGN_OR_RETURN(images, ImagesToRankBy(data, ranking.images(), seed, network));
   }
-  const RemovalAt removal = [&](const Rates& rates) -> absl::StatusOr<WeightedNetwork> {
-    WeightedNetwork removed = network;
-    options.rate = rates.rate;
-    PRUNELAB_RETURN_IF_ERROR(RemoveCoupled(removed, options).status());
-    return removed;
-  };
-  absl::StatusOr<MetGoal> met = MeetGoal(compression.target(), network, /*layers=*/0, removal, nullptr);
+  const WeightedNetwork dense = network;
+  absl::StatusOr<RankedGroups> ranked = RankedGroups::Create(dense, ranking, static_cast<uint64_t>(seed), images);
+  if (!ranked.ok()) return InField("groups", ranked.status());
+  if (compression.has_rate()) {
+    PRUNELAB_ASSIGN_OR_RETURN(network, ranked->Without(compression.rate()));
+    return absl::OkStatus();
+  }
+  const RemovalAt removal = [&](const Rates& rates) { return ranked->Without(rates.rate); };
+  absl::StatusOr<MetGoal> met = MeetGoal(compression.target(), dense, /*layers=*/0, removal, nullptr);
   if (!met.ok()) return InField("target", met.status());
   network = std::move(met->removed);
   return absl::OkStatus();
 }
 
-absl::StatusOr<Safetensors> StartOf(const StartFrom& start, int64_t seed, const std::string& folder) {
+absl::StatusOr<Safetensors> StartOf(const StartFrom& start, const RemovalImages& data, int64_t seed,
+                                    const std::string& folder) {
   const std::string removed = JoinPath(folder, kRemovedFile);
   const std::string path = PathExists(removed) ? removed : JoinPath(folder, "last.safetensors");
   if (!start.has_removal()) return ReadSafetensors(path);
   PRUNELAB_ASSIGN_OR_RETURN(const Model model, LoadModel(path, at::kFloat, at::kCPU));
   absl::StatusOr<WeightedNetwork> network = ToWeightedNetwork(model);
   if (!network.ok()) return WithPrefix(path, network.status());
-  PRUNELAB_RETURN_IF_ERROR(InField("start_from.removal", RemoveAsSaid(start.removal(), seed, *network)));
+  PRUNELAB_RETURN_IF_ERROR(InField("start_from.removal", RemoveAsSaid(start.removal(), data, seed, *network)));
   return ModelToSafetensors(ToModel(*network, at::kCPU));
 }
 
@@ -124,7 +139,8 @@ absl::Status RemoveAfterTraining(const RemovalRequest& request, Model& trained, 
   const Compression& compression = request.config->compression();
   PRUNELAB_ASSIGN_OR_RETURN(WeightedNetwork network, ToWeightedNetwork(trained));
   Model dense = ToInferenceModel(network, trained.device());
-  PRUNELAB_RETURN_IF_ERROR(InField("compression", RemoveAsSaid(compression, request.seed, network)));
+  const RemovalImages ranked_by = {request.dataset, &request.config->training()};
+  PRUNELAB_RETURN_IF_ERROR(InField("compression", RemoveAsSaid(compression, ranked_by, request.seed, network)));
   Model removed = ToModel(network, trained.device());
   result.measures.set_physical_parameters(removed.info().ParameterCount() + removed.info().StoredConstantCount());
   result.measures.set_physical_macs(removed.info().MacCount());

@@ -26,13 +26,21 @@ struct RemovalRequest {
   std::function<void(const std::string&)> on_warning;  // as TrainingSetup has it
 };
 
-// Takes out of the network what `compression` says; RANDOM draws by the seed. Field errors: of the target, if no rate
-// meets it; what RemoveCoupled refuses.
-absl::Status RemoveAsSaid(const Compression& compression, int64_t seed, WeightedNetwork& network);
+// What a ranking that looks at images sees: those that the training of `training` trains on.
+struct RemovalImages {
+  const Dataset* dataset = nullptr;
+  const Training* training = nullptr;
+};
+
+// Takes out of the network what `compression` says; RANDOM, and which images a ranking sees, are drawn by the seed.
+// Field errors: of the target, if no rate meets it; of groups, what RankedGroups refuses.
+absl::Status RemoveAsSaid(const Compression& compression, const RemovalImages& data, int64_t seed,
+                          WeightedNetwork& network);
 
 // What a run with `start_from` starts from, by the run in `folder`: the tensors that it ended with, and its network in
 // the metadata, after the removal that start_from may ask for. Errors: RemoveAsSaid's; the file system's.
-absl::StatusOr<Safetensors> StartOf(const StartFrom& start, int64_t seed, const std::string& folder);
+absl::StatusOr<Safetensors> StartOf(const StartFrom& start, const RemovalImages& data, int64_t seed,
+                                    const std::string& folder);
 
 // The files in a run's folder with the smaller network, and with the latencies, which must not be in a compared file.
 inline constexpr char kRemovedFile[] = "removed.safetensors", kLatencyFile[] = "latency.json";

@@ -86,12 +86,13 @@ absl::StatusOr<RunResult> SourceResult(const RunRequest& request) {
 }
 
 // What a run with `start_from` starts from. The folder of the other run is rank 0's.
-absl::StatusOr<Safetensors> StartOfOther(const RunRequest& request, Ranks* ranks) {
+absl::StatusOr<Safetensors> StartOfOther(const RunRequest& request, const Dataset& dataset, Ranks* ranks) {
   const StartFrom& start = request.config().start_from();
-  if (ranks == nullptr) return StartOf(start, request.seed(), request.source_folder());
+  const RemovalImages images = {&dataset, &request.config().training()};
+  if (ranks == nullptr) return StartOf(start, images, request.seed(), request.source_folder());
   std::string bytes;
   if (ranks->first()) {
-    PRUNELAB_ASSIGN_OR_RETURN(const Safetensors file, StartOf(start, request.seed(), request.source_folder()));
+    PRUNELAB_ASSIGN_OR_RETURN(const Safetensors file, StartOf(start, images, request.seed(), request.source_folder()));
     bytes = SerializeSafetensors(file);
   }
   return ParseSafetensors(ranks->OfFirst(bytes), request.source_folder());
@@ -124,7 +125,7 @@ absl::StatusOr<RunSetup> SetUpRun(const RunRequest& request, const Dataset& data
   PRUNELAB_ASSIGN_OR_RETURN(InitialWeights weights, ReadInitialWeights(request.config()));
   std::string weights_name = request.config().initial_weights();
   if (request.config().has_start_from()) {
-    PRUNELAB_ASSIGN_OR_RETURN(weights.tensors, StartOfOther(request, ranks));
+    PRUNELAB_ASSIGN_OR_RETURN(weights.tensors, StartOfOther(request, dataset, ranks));
     weights_name = request.source_folder();
     PRUNELAB_ASSIGN_OR_RETURN(NetworkInfo start, StoredNetwork(weights.tensors->metadata, weights_name));
     PRUNELAB_RETURN_IF_ERROR(CheckStartFits(start, network));

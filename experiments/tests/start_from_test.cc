@@ -88,6 +88,19 @@ constexpr char kArms[] = R"pb(
         }
       }
     }
+    level {
+      name: "by_images"
+      patch {
+        start_from {
+          arm: "dense"
+          removal {
+            mode: COUPLED
+            rate: 0.5
+            groups { importance: FISHER normalize: LOSS images: 32 points: 3 }
+          }
+        }
+      }
+    }
   }
 )pb";
 
@@ -108,7 +121,7 @@ at::Tensor Weight(const std::string& output, const std::string& arm, const std::
 TEST(StartFromTest, FromTheOtherArmsWeightsAsTheyAreOrRemoved) {
   const std::string output = Folder("arms");
   std::map<std::string, RunResult> results = ByArm(RunAll(LoadText(SmallAblation(""), kArms), output));
-  ASSERT_EQ(results.size(), 5u);
+  ASSERT_EQ(results.size(), 6u);
   // The weights of the dense arm; its statistics have moved on for an epoch.
   EXPECT_TRUE(
       at::equal(Weight(output, "same", "layer2.0.conv1.weight"), Weight(output, "dense", "layer2.0.conv1.weight")));
@@ -118,6 +131,7 @@ TEST(StartFromTest, FromTheOtherArmsWeightsAsTheyAreOrRemoved) {
   for (const char* arm : {"quarter", "random"}) {
     EXPECT_NEAR(results[arm].measures.live_macs() / static_cast<double>(dense.live_macs()), 0.25, 0.005) << arm;
   }
+  EXPECT_LT(results["by_images"].measures.live_macs(), dense.live_macs());
   EXPECT_NE(Weight(output, "quarter", "conv1.weight").sizes(), Weight(output, "dense", "conv1.weight").sizes());
   EXPECT_GT(results["quarter"].measures.test_top1(), results["dense"].measures.test_top1() - 0.2);
 
@@ -164,7 +178,7 @@ TEST(StartFromTest, StoppedAtAnyStepItEndsWithTheSameFiles) {
     done = !outcome->stopped;
   }
   EXPECT_GT(calls, 3);
-  for (const char* arm : {"dense", "same", "quarter", "half", "random"}) {
+  for (const char* arm : {"dense", "same", "quarter", "half", "random", "by_images"}) {
     for (const char* file : {"epochs.jsonl", "result.json", "last.safetensors"}) {
       const std::string path = absl::StrCat(arm, "/1/", file);
       EXPECT_EQ(*ReadFile(JoinPath(stopped, path)), *ReadFile(JoinPath(undisturbed, path))) << path;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <map>
 #include <numeric>
 #include <set>
@@ -12,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "ml/base/check.h"
 #include "ml/base/field_error.h"
 #include "ml/base/random.h"
 #include "ml/base/status_macros.h"
@@ -45,6 +47,12 @@ class ByNode {
   std::map<std::string, at::Tensor> values_;
 };
 
+// Values in the shape of a layer's weight as [outputs, inputs / groups, ...].
+at::Tensor ByOutput(const NetworkInfo& info, const std::string& node, const at::Tensor& values) {
+  const int i = info.Index(node);
+  return info.op(i).ByOutput(values, info.op(i).Channels(info.View(i)).groups);
+}
+
 // E.g. "conv2d".
 std::string KindOf(const Node& node) { return Node::descriptor()->FindFieldByNumber(node.op_case())->name(); }
 
@@ -56,35 +64,31 @@ size_t Layers(const Channels& channels) {
 
 class Importances {
  public:
-  Importances(const WeightedNetwork& network, const NetworkInfo& info, uint64_t seed)
+  // `gradients`: null but for HESSIAN and FISHER.
+  Importances(const WeightedNetwork& network, const NetworkInfo& info, uint64_t seed, const ImageGradients* gradients)
       : network_(network),
+        gradients_(gradients),
         seed_(seed),
-        mean_abs_([&](const std::string& node) { return Weight(network, info, node).abs().flatten(1).mean(1); }),
-        filters_([&](const std::string& node) { return Weight(network, info, node).square().flatten(1).sum(1); }),
-        readers_([&](const std::string& node) {
-          // [groups, outputs, inputs, ...] of each group -> [groups * inputs]
-          const at::Tensor weight = Weight(network, info, node);
-          const int i = info.Index(node);
-          const int64_t groups = info.op(i).Channels(info.View(i)).groups;
-          return weight.square()
-              .reshape({groups, weight.size(0) / groups, weight.size(1), -1})
-              .sum(at::IntArrayRef({1, 3}))
-              .flatten();
-        }),
+        mean_abs_([&](const std::string& node) { return ByOutput(info, node, Weight(node)).abs().flatten(1).mean(1); }),
+        filters_([&](const std::string& node) { return ByOutput(info, node, Squares(node)).flatten(1).sum(1); }),
+        readers_([&](const std::string& node) { return SumByInput(info, node, Squares(node)); }),
         scales_([&](const std::string& node) {
           return network.Has(node, "weight") ? network.Get(node, "weight").to(at::kDouble).abs()
                                              : at::ones({info.shape(info.Index(node)).channels}, at::kDouble);
         }),
         squared_scales_([&](const std::string& node) {
-          return network.Has(node, "weight") ? network.Get(node, "weight").to(at::kDouble).square()
+          return network.Has(node, "weight") ? Squares(node)
                                              : at::zeros({info.shape(info.Index(node)).channels}, at::kDouble);
         }) {}
 
-  double Of(const ChannelGroup& group, GroupRanking::Importance importance) {
+  // Of groups[index].
+  double Of(const std::vector<ChannelGroup>& groups, size_t index, GroupRanking::Importance importance) {
+    const ChannelGroup& group = groups[index];
     switch (importance) {
       case GroupRanking::MEAN_ABS:
         return mean_abs_.Sum(group.filters) / static_cast<double>(group.filters.size());
-      case GroupRanking::GROUP_NORM: {
+      case GroupRanking::GROUP_NORM:
+      case GroupRanking::HESSIAN: {
         // Batch norms without a scale have no part.
         Channels with_scale;
         for (const auto& each : group.batch_norms) {
@@ -102,18 +106,23 @@ class Importances {
         const auto& [node, filter] = group.filters.front();
         return RandomStream(seed_, absl::StrCat("groups/", node), static_cast<uint64_t>(filter)).Uniform();
       }
+      case GroupRanking::FISHER:
+        return gradients_->gates[index];
     }
     return 0;
   }
 
  private:
-  // [outputs, inputs / groups, ...] in float64.
-  static at::Tensor Weight(const WeightedNetwork& network, const NetworkInfo& info, const std::string& node) {
-    const int i = info.Index(node);
-    return info.op(i).ByOutput(network.Get(node, "weight"), info.op(i).Channels(info.View(i)).groups).to(at::kDouble);
+  at::Tensor Weight(const std::string& node) const { return network_.Get(node, "weight").to(at::kDouble); }
+
+  // w^2, and with gradients w^2 h.
+  at::Tensor Squares(const std::string& node) const {
+    const at::Tensor squares = Weight(node).square();
+    return gradients_ == nullptr ? squares : squares * gradients_->mean_squares.at(absl::StrCat(node, ".weight"));
   }
 
   const WeightedNetwork& network_;
+  const ImageGradients* const gradients_;
   const uint64_t seed_;
   ByNode mean_abs_, filters_, readers_, scales_, squared_scales_;
 };
@@ -129,6 +138,7 @@ void Normalize(const std::vector<size_t>& set, GroupRanking::Normalize normalize
   };
   switch (normalize) {
     case GroupRanking::NONE:
+    case GroupRanking::LOSS:  // not by the importances alone: ImportancesByLoss
       return;
     case GroupRanking::MEAN:
       divide(0, mean);
@@ -186,6 +196,22 @@ std::vector<GroupSet> SetsOf(const std::vector<ChannelGroup>& groups, const Netw
   return sets;
 }
 
+std::vector<size_t> ByImportance(const GroupSet& set, const std::vector<double>& importances) {
+  std::vector<size_t> order = set.groups;
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return importances[a] < importances[b]; });
+  return order;
+}
+
+at::Tensor SumByInput(const NetworkInfo& info, const std::string& node, const at::Tensor& values) {
+  // [groups, outputs, inputs, ...] of each group -> [groups * inputs]
+  const at::Tensor by_output = ByOutput(info, node, values);
+  const int i = info.Index(node);
+  const int64_t groups = info.op(i).Channels(info.View(i)).groups;
+  return by_output.reshape({groups, by_output.size(0) / groups, by_output.size(1), -1})
+      .sum(at::IntArrayRef({1, 3}))
+      .flatten();
+}
+
 absl::Status CheckImportance(GroupRanking::Importance importance, const std::vector<ChannelGroup>& groups) {
   if (importance != GroupRanking::BATCH_NORM_SCALE) return absl::OkStatus();
   for (const ChannelGroup& group : groups) {
@@ -200,12 +226,72 @@ absl::Status CheckImportance(GroupRanking::Importance importance, const std::vec
 
 absl::StatusOr<std::vector<double>> GroupImportances(const WeightedNetwork& network, const NetworkInfo& info,
                                                      const std::vector<ChannelGroup>& groups,
-                                                     GroupRanking::Importance importance, uint64_t seed) {
+                                                     GroupRanking::Importance importance, uint64_t seed,
+                                                     const ImageGradients* gradients) {
   PRUNELAB_RETURN_IF_ERROR(CheckImportance(importance, groups));
-  Importances of(network, info, seed);
+  const bool by_gradients = importance == GroupRanking::HESSIAN || importance == GroupRanking::FISHER;
+  PRUNELAB_CHECK(!by_gradients || gradients != nullptr) << "no gradients";
+  Importances of(network, info, seed, by_gradients ? gradients : nullptr);
   std::vector<double> importances;
-  for (const ChannelGroup& group : groups) importances.push_back(of.Of(group, importance));
+  for (size_t g = 0; g < groups.size(); ++g) importances.push_back(of.Of(groups, g, importance));
   return importances;
+}
+
+std::vector<double> ImportancesByLoss(const std::vector<double>& importances, const std::vector<GroupSet>& sets,
+                                      const std::vector<SetLosses>& losses) {
+  constexpr double kLittle = 1e-9;
+  std::vector<double> by_loss(importances.size());
+  for (size_t s = 0; s < sets.size(); ++s) {
+    const std::vector<size_t> order = ByImportance(sets[s], importances);
+    const SetLosses& measured = losses[s];
+    double highest = 0;
+    for (size_t k = 0; k + 1 < order.size(); ++k) {
+      const auto gone = static_cast<int64_t>(k) + 1;
+      const auto next = std::lower_bound(measured.gone.begin(), measured.gone.end(), gone);
+      const size_t after = next - measured.gone.begin(), before = after - 1;
+      const double part = static_cast<double>(gone - measured.gone[before]) /
+                          static_cast<double>(measured.gone[after] - measured.gone[before]);
+      const double loss = measured.losses[before] + part * (measured.losses[after] - measured.losses[before]);
+      highest = std::max(loss - measured.losses[0], highest * (1 + kLittle) + kLittle);
+      by_loss[order[k]] = highest;
+    }
+    by_loss[order.back()] = std::numeric_limits<double>::infinity();
+  }
+  return by_loss;
+}
+
+std::vector<double> GroupCosts(const NetworkInfo& info, const std::vector<ChannelGroup>& groups,
+                               GroupRanking::Cost cost) {
+  // What a node costs, of which each of its outputs, or of its inputs, has an equal part.
+  std::map<std::string, double> of_node, of_weight;
+  for (const ParameterSpec& parameter : info.parameters()) {
+    if (parameter.is_buffer) continue;
+    double numbers = 1;
+    for (const int64_t size : parameter.shape) numbers *= static_cast<double>(size);
+    of_node[parameter.node] += numbers;
+    if (parameter.name == absl::StrCat(parameter.node, ".weight")) of_weight[parameter.node] = numbers;
+  }
+  if (cost == GroupRanking::MACS) {
+    for (int i = 0; i < info.network().node_size(); ++i) {
+      const std::string& node = info.node(i).name();
+      of_node[node] = of_weight[node] = static_cast<double>(info.MacCount(i));
+    }
+  }
+  std::vector<double> costs;
+  for (const ChannelGroup& group : groups) {
+    double sum = 0;
+    for (const Channels* outputs : {&group.filters, &group.batch_norms}) {
+      for (const auto& [node, channel] : *outputs) {
+        sum += of_node[node] / static_cast<double>(info.shape(info.Index(node)).channels);
+      }
+    }
+    for (const auto& [node, channel] : group.readers) {
+      const int i = info.Index(node);
+      sum += of_weight[node] / static_cast<double>(info.shape(info.inputs(i)[0]).channels);
+    }
+    costs.push_back(sum);
+  }
+  return costs;
 }
 
 std::vector<double> NormalizedImportances(const std::vector<double>& importances, const std::vector<GroupSet>& sets,
@@ -245,8 +331,7 @@ std::vector<bool> GroupsThatGo(const std::vector<double>& importances, const std
     for (size_t k = 0; k < count; ++k) goes[scope[k]] = true;
   }
   for (const GroupSet& set : sets) {
-    std::vector<size_t> order = set.groups;
-    std::stable_sort(order.begin(), order.end(), less);
+    const std::vector<size_t> order = ByImportance(set, importances);
     const auto all = static_cast<int64_t>(order.size());
     const auto most = static_cast<int64_t>(ranking.max_rate() * static_cast<double>(all));
     int64_t gone = 0;

@@ -1,7 +1,10 @@
 // Which groups of coupled channels matter, and which go (group_ranking.proto).
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -24,16 +27,48 @@ struct GroupSet {
 // In the order of their first groups; each group is in one.
 std::vector<GroupSet> SetsOf(const std::vector<ChannelGroup>& groups, const NetworkInfo& info);
 
+// The indices of the set's groups, the least important first, ties in order.
+std::vector<size_t> ByImportance(const GroupSet& set, const std::vector<double>& importances);
+
 // A field error of "importance": it is BATCH_NORM_SCALE, and a group has no batch norm.
 absl::Status CheckImportance(GroupRanking::Importance importance, const std::vector<ChannelGroup>& groups);
 
-// By group, before the ranking's normalize, in float64. `seed` is read by RANDOM alone. Errors: CheckImportance's.
+// The sums over those of a convolution's or linear layer's weights that read the same input: of `values`, in the shape
+// of its weight, [inputs].
+at::Tensor SumByInput(const NetworkInfo& info, const std::string& node, const at::Tensor& values);
+
+// Means over images of what the loss of each says (group_losses.h), in float64.
+struct ImageGradients {
+  std::map<std::string, at::Tensor> mean_squares;  // by parameter, in its shape: of the gradient's square
+  std::vector<double> gates;  // by group: of the square of the gradient for a gate on all that reads its channels
+};
+
+// By group, before the ranking's normalize, in float64. `seed` is read by RANDOM alone, `gradients` by HESSIAN and
+// FISHER alone. Errors: CheckImportance's.
 absl::StatusOr<std::vector<double>> GroupImportances(const WeightedNetwork& network, const NetworkInfo& info,
                                                      const std::vector<ChannelGroup>& groups,
-                                                     GroupRanking::Importance importance, uint64_t seed);
+                                                     GroupRanking::Importance importance, uint64_t seed,
+                                                     const ImageGradients* gradients = nullptr);
 
-// The importances as `normalize` says. Of a set of zeros they stay zeros, and so do those of a set of equal ones under
-// GAUSSIAN.
+// Losses of the network without the `gone` least important groups of one set.
+struct SetLosses {
+  std::vector<int64_t> gone;  // ascending; the first is 0, the last the number of groups - 1
+  std::vector<double> losses;
+};
+
+// For LOSS: by group what the loss rises by when it goes with those of its set that are less important, on a line
+// between the counts that were measured; where the curve falls, its highest value before. What would be equal rises a
+// little, so that a set keeps its order. The last group of a set, without which nothing was measured, comes after all
+// others.
+std::vector<double> ImportancesByLoss(const std::vector<double>& importances, const std::vector<GroupSet>& sets,
+                                      const std::vector<SetLosses>& losses);
+
+// By group: what the network saves if it goes first. Not for NOTHING.
+std::vector<double> GroupCosts(const NetworkInfo& info, const std::vector<ChannelGroup>& groups,
+                               GroupRanking::Cost cost);
+
+// The importances as `normalize` says, which is not LOSS. Of a set of zeros they stay zeros, and so do those of a set
+// of equal ones under GAUSSIAN.
 std::vector<double> NormalizedImportances(const std::vector<double>& importances, const std::vector<GroupSet>& sets,
                                           GroupRanking::Normalize normalize);
 

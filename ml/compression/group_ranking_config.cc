@@ -1,5 +1,7 @@
 #include "ml/compression/group_ranking_config.h"
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "ml/base/field_error.h"
 
@@ -10,7 +12,30 @@ absl::Status ValidateGroupRanking(const GroupRanking& ranking) {
     return FieldError("max_rate", absl::StrCat("is ", ranking.max_rate(), "; must be in [0, 1]"));
   }
   if (ranking.round() < 1) return FieldError("round", absl::StrCat("is ", ranking.round(), "; must be at least 1"));
+  for (const auto& [field, value] : {std::pair("images", ranking.images()), {"points", ranking.points()}}) {
+    if (value < 1) return FieldError(field, absl::StrCat("is ", value, "; must be at least 1"));
+  }
+  if (ranking.has_images() && !LooksAtImages(ranking)) {
+    return FieldError("images",
+                      "is set, but no image is looked at: that do the importances HESSIAN and FISHER, and "
+                      "normalize: LOSS");
+  }
+  if (ranking.has_points() && ranking.normalize() != GroupRanking::LOSS) {
+    return FieldError("points", "is set, but no loss is measured: that does normalize: LOSS");
+  }
+  const bool divides = ranking.divided_by() != GroupRanking::NOTHING;
+  if (divides && (ranking.normalize() == GroupRanking::GAUSSIAN || ranking.normalize() == GroupRanking::LOSS)) {
+    return FieldError("divided_by", absl::StrCat("is ", GroupRanking::Cost_Name(ranking.divided_by()),
+                                                 ", which does not go with "
+                                                 "normalize: ",
+                                                 GroupRanking::Normalize_Name(ranking.normalize())));
+  }
   return absl::OkStatus();
+}
+
+bool LooksAtImages(const GroupRanking& ranking) {
+  return ranking.importance() == GroupRanking::HESSIAN || ranking.importance() == GroupRanking::FISHER ||
+         ranking.normalize() == GroupRanking::LOSS;
 }
 
 }  // namespace prunelab

@@ -5,7 +5,11 @@
 
 namespace prunelab {
 
-// Field errors: max_rate outside [0, 1], round below 1.
+// Field errors: max_rate outside [0, 1]; round, images or points below 1; fields that would have no effect, or none
+// that makes sense together with another.
 absl::Status ValidateGroupRanking(const GroupRanking& ranking);
+
+// Whether training images decide which groups go.
+bool LooksAtImages(const GroupRanking& ranking);
 
 }  // namespace prunelab

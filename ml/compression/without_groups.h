@@ -1,0 +1,15 @@
+// Takes groups of coupled channels out of a network.
+#pragma once
+
+#include <vector>
+
+#include "ml/compression/channel_groups.h"
+#include "ml/compression/weighted_network.h"
+
+namespace prunelab {
+
+// The network without the groups of `grouping` that `goes` marks. Each node must keep a channel.
+WeightedNetwork WithoutGroups(const WeightedNetwork& network, const NetworkInfo& info, const ChannelGroups& grouping,
+                              const std::vector<bool>& goes);
+
+}  // namespace prunelab
