@@ -11,7 +11,7 @@
 #include "ml/base/field_error.h"
 #include "ml/base/files.h"
 #include "ml/base/status_macros.h"
-#include "ml/compression/channel_groups.h"
+#include "ml/network/channel_groups.h"
 #include "ml/compression/goal_config.h"
 #include "ml/compression/group_importance.h"
 #include "ml/compression/group_ranking_config.h"

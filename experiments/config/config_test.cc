@@ -540,6 +540,18 @@ TEST(BadConfigTest, PenaltyWeight) {
 }
 
 TEST(BadConfigTest, PenaltyWeightWithoutAPenalty) {
+  const auto growth = [](const std::string& text) {
+    return [text](Pieces* p) {
+      p->test =
+          absl::StrCat("regularization { weight: 0.5 growth { ", text, " } regularizer { [@TestPenalty] {} } } } } }");
+    };
+  };
+  EXPECT_THAT(ErrorsWith(growth("period: 5 until: 2")), ElementsAre());
+  EXPECT_THAT(ErrorsWith(growth("")), ElementsAre(HasSubstr("regularization.growth.until: is not set")));
+  EXPECT_THAT(ErrorsWith(growth("until: 0.1")),
+              ElementsAre(HasSubstr("regularization.growth.until: is 0.1; must be at least the weight, which is 0.5")));
+  EXPECT_THAT(ErrorsWith(growth("period: 0 until: 1")),
+              ElementsAre(HasSubstr("regularization.growth.period: is 0; must be at least 1")));
   const auto forget = [](Pieces* p) { p->test = "  regularization { weight: 0.7 } } } }"; };
   EXPECT_THAT(ErrorsWith(forget),
               ElementsAre(HasSubstr(

@@ -58,7 +58,10 @@ void FillInRegularization(Regularization* regularization) {
   if (!regularization->has_regularizer()) {
     regularization->mutable_regularizer()->set_type_url(absl::StrCat("type.googleapis.com/", kNoRegularizer));
   }
-  if (AnyTypeName(regularization->regularizer()) == kNoRegularizer) regularization->set_weight(0);
+  if (AnyTypeName(regularization->regularizer()) == kNoRegularizer) {
+    regularization->set_weight(0);
+    regularization->clear_growth();
+  }
 }
 
 std::vector<RunPhase> PhasesOf(const RunConfig& config) {

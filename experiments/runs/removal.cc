@@ -46,6 +46,7 @@ absl::StatusOr<Model> FineTuned(const RemovalRequest& request, const Model& remo
   setup.config.clear_schedule();
   setup.config.mutable_schedule()->mutable_constant();
   setup.penalty_weight = last.regularization.weight();
+  if (last.regularization.has_growth()) setup.penalty_growth = last.regularization.growth();
   setup.seed = static_cast<uint64_t>(request.seed);
   setup.device = removed.device();
   setup.initial_weights = ModelToSafetensors(removed);

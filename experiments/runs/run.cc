@@ -188,6 +188,7 @@ class RunTraining {
     setup.dataset = &setup_.dataset;
     setup.config = phase.training;
     setup.penalty_weight = phase.regularization.weight();
+    if (phase.regularization.has_growth()) setup.penalty_growth = phase.regularization.growth();
     setup.seed = static_cast<uint64_t>(setup_.request.seed());
     setup.device = setup_.device;
     setup.first_epoch = phase.first_epoch;

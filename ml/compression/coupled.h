@@ -11,10 +11,10 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "ml/compression/channel_groups.h"
 #include "ml/compression/group_importance.h"
 #include "ml/compression/group_ranking.pb.h"
 #include "ml/compression/weighted_network.h"
+#include "ml/network/channel_groups.h"
 #include "ml/network/network_probe.h"
 
 namespace prunelab {

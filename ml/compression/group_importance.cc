@@ -12,12 +12,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "ml/base/check.h"
 #include "ml/base/field_error.h"
 #include "ml/base/random.h"
 #include "ml/base/status_macros.h"
-#include "ml/network/operator.h"
 
 namespace prunelab {
 namespace {
@@ -46,15 +44,6 @@ class ByNode {
   const Compute compute_;
   std::map<std::string, at::Tensor> values_;
 };
-
-// Values in the shape of a layer's weight as [outputs, inputs / groups, ...].
-at::Tensor ByOutput(const NetworkInfo& info, const std::string& node, const at::Tensor& values) {
-  const int i = info.Index(node);
-  return info.op(i).ByOutput(values, info.op(i).Channels(info.View(i)).groups);
-}
-
-// E.g. "conv2d".
-std::string KindOf(const Node& node) { return Node::descriptor()->FindFieldByNumber(node.op_case())->name(); }
 
 size_t Layers(const Channels& channels) {
   std::set<std::string> nodes;
@@ -171,45 +160,10 @@ void Normalize(const std::vector<size_t>& set, GroupRanking::Normalize normalize
 
 }  // namespace
 
-std::vector<GroupSet> SetsOf(const std::vector<ChannelGroup>& groups, const NetworkInfo& info) {
-  std::vector<GroupSet> sets;
-  std::map<std::string, size_t> of_layers;
-  for (size_t g = 0; g < groups.size(); ++g) {
-    std::vector<std::string> layers, kinds;
-    for (const auto& [part, channels] : {std::pair("filters", &groups[g].filters),
-                                         {"readers", &groups[g].readers},
-                                         {"batch norms", &groups[g].batch_norms}}) {
-      std::set<std::string> nodes;
-      for (const auto& [node, channel] : *channels) nodes.insert(node);
-      for (const std::string& node : nodes) {
-        layers.push_back(absl::StrCat(part, " ", node));
-        kinds.push_back(absl::StrCat(KindOf(info.node(info.Index(node))), " ", part));
-      }
-    }
-    const auto [place, is_new] = of_layers.emplace(absl::StrJoin(layers, "\n"), sets.size());
-    if (is_new) {
-      std::sort(kinds.begin(), kinds.end());
-      sets.push_back({{}, absl::StrJoin(kinds, ", ")});
-    }
-    sets[place->second].groups.push_back(g);
-  }
-  return sets;
-}
-
 std::vector<size_t> ByImportance(const GroupSet& set, const std::vector<double>& importances) {
   std::vector<size_t> order = set.groups;
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return importances[a] < importances[b]; });
   return order;
-}
-
-at::Tensor SumByInput(const NetworkInfo& info, const std::string& node, const at::Tensor& values) {
-  // [groups, outputs, inputs, ...] of each group -> [groups * inputs]
-  const at::Tensor by_output = ByOutput(info, node, values);
-  const int i = info.Index(node);
-  const int64_t groups = info.op(i).Channels(info.View(i)).groups;
-  return by_output.reshape({groups, by_output.size(0) / groups, by_output.size(1), -1})
-      .sum(at::IntArrayRef({1, 3}))
-      .flatten();
 }
 
 absl::Status CheckImportance(GroupRanking::Importance importance, const std::vector<ChannelGroup>& groups) {

@@ -10,32 +10,17 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "ml/compression/channel_groups.h"
 #include "ml/compression/group_ranking.pb.h"
 #include "ml/compression/weighted_network.h"
+#include "ml/network/channel_groups.h"
 
 namespace prunelab {
-
-// A set: groups with a part of the same layers.
-struct GroupSet {
-  std::vector<size_t> groups;  // indices, ascending
-  // The kinds of its layers with their parts, e.g. "conv2d filters, conv2d readers": sets of the same kinds are alike
-  // to scope ISOMORPHIC.
-  std::string kinds;
-};
-
-// In the order of their first groups; each group is in one.
-std::vector<GroupSet> SetsOf(const std::vector<ChannelGroup>& groups, const NetworkInfo& info);
 
 // The indices of the set's groups, the least important first, ties in order.
 std::vector<size_t> ByImportance(const GroupSet& set, const std::vector<double>& importances);
 
 // A field error of "importance": it is BATCH_NORM_SCALE, and a group has no batch norm.
 absl::Status CheckImportance(GroupRanking::Importance importance, const std::vector<ChannelGroup>& groups);
-
-// The sums over those of a convolution's or linear layer's weights that read the same input: of `values`, in the shape
-// of its weight, [inputs].
-at::Tensor SumByInput(const NetworkInfo& info, const std::string& node, const at::Tensor& values);
 
 // Means over images of what the loss of each says (group_losses.h), in float64.
 struct ImageGradients {

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "ml/compression/channel_groups.h"
 #include "ml/compression/group_importance.h"
 #include "ml/compression/weighted_network.h"
+#include "ml/network/channel_groups.h"
 #include "ml/network/network_probe.h"
 
 namespace prunelab {

@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "ml/compression/channel_groups.h"
 #include "ml/compression/weighted_network.h"
+#include "ml/network/channel_groups.h"
 
 namespace prunelab {
 

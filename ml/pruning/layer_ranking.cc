@@ -10,7 +10,7 @@
 #include "ml/base/status_macros.h"
 #include "ml/pruning/layers.h"
 #include "ml/pruning/ranking.h"
-#include "ml/pruning/readers.h"
+#include "ml/network/readers.h"
 
 namespace prunelab {
 

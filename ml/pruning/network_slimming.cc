@@ -13,7 +13,7 @@
 #include "ml/pruning/network_slimming.pb.h"
 #include "ml/pruning/one_time_pruning.h"
 #include "ml/pruning/parameter_checks.h"
-#include "ml/pruning/readers.h"
+#include "ml/network/readers.h"
 
 namespace prunelab {
 namespace {

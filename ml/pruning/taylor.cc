@@ -18,7 +18,7 @@
 #include "ml/pruning/parameter_checks.h"
 #include "ml/pruning/pruning_strategy.h"
 #include "ml/pruning/ranking.h"
-#include "ml/pruning/readers.h"
+#include "ml/network/readers.h"
 #include "ml/pruning/taylor.pb.h"
 
 namespace prunelab {

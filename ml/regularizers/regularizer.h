@@ -29,21 +29,23 @@ struct RegularizedLayer {
   enum class Kind { kConv, kBatchNorm, kLinear };
   std::string node;
   Kind kind = Kind::kConv;
-  at::Tensor weight;  // dense: conv [out, in / groups, kh, kw], linear [out, in], BN [channels]
-  at::Tensor mask;    // convs: [out, 1, 1, 1] or the weight's shape; undefined where nothing is masked
+  at::Tensor weight;      // dense: conv [out, in / groups, kh, kw], linear [out, in], BN [channels]
+  at::Tensor mask;        // convs: [out, 1, 1, 1] or the weight's shape; undefined where nothing is masked
+  at::Tensor shift = {};  // of a batch norm, [channels]; undefined if it has none
 };
 
 struct Penalty {
   at::Tensor value;                   // scalar, in the weights' dtype; undefined means exactly zero
   std::vector<at::Tensor> gradients;  // one for each layer given, of the dense weight; undefined means exactly zero
+  std::vector<at::Tensor> shift_gradients = {};  // the same of the shifts; empty: all exactly zero
 };
 
 class Regularizer {
  public:
   virtual ~Regularizer() = default;
 
-  // The penalty without its weight: a scalar that can be differentiated in the layers' weights; undefined means exactly
-  // zero, with no gradient. `layers` are all of the network's, in its order: the regularizer chooses.
+  // The penalty without its weight: a scalar that can be differentiated in the layers' weights and shifts; undefined
+  // means exactly zero, with no gradient. `layers` are all of the network's, in its order: the regularizer chooses.
   virtual at::Tensor Value(const std::vector<RegularizedLayer>& layers) const = 0;
 
   // Value and gradients. The default differentiates Value by autograd.

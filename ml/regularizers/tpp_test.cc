@@ -1,6 +1,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "ml/base/field_error.h"
+#include "ml/network/network_writer.h"
 #include "ml/regularizers/regularizer.h"
 #include "ml/regularizers/testing/expect_reference.h"
 #include "ml/regularizers/tpp.pb.h"
@@ -38,6 +40,35 @@ TEST(TppTest, MaskedFiltersAreTheFirstToGoAndCostNothing) {
   const Penalty penalty = Make(0.3)->ValueAndGradients({ConvLayer("a", weight, mask)});
   EXPECT_EQ(penalty.value.item<double>(), 0);
   EXPECT_EQ(penalty.gradients[0].abs().max().item<double>(), 0);
+}
+
+// Scale and shift of the batch norm of the filter that goes, by hand: 27 of the filters (above), and 5^2 + 7^2.
+TEST(TppTest, BatchNormsOfFiltersThatGo) {
+  NetworkWriter net;
+  net.Image(1, 4, 4, "x");
+  net.Conv("a", "x", {3, 1, 1, 0, false, 1, 1, 2});
+  net.BatchNorm("bn", "a");
+  net.Classifier("fc", "bn", 2);
+  const NetworkInfo network = *NetworkInfo::Create(net.Take());
+  Tpp parameters;
+  parameters.set_rate(0.3);
+  parameters.set_batch_norms(true);
+  const std::unique_ptr<Regularizer> tpp = *CreateRegularizer(parameters, network);
+  const at::Tensor weight = at::tensor({1.0, 0.0, 3.0, 4.0, 2.0, 2.0}, at::kDouble).view({3, 1, 1, 2});
+  RegularizedLayer bn;
+  bn.node = "bn";
+  bn.kind = RegularizedLayer::Kind::kBatchNorm;
+  bn.weight = at::tensor({5.0, 1.0, 2.0}, at::kDouble);
+  bn.shift = at::tensor({-7.0, 3.0, 4.0}, at::kDouble);
+  const Penalty penalty = tpp->ValueAndGradients({ConvLayer("a", weight), bn});
+  EXPECT_EQ(penalty.value.item<double>(), 27 + 25 + 49);
+  EXPECT_TRUE(at::equal(penalty.gradients[1], at::tensor({10.0, 0.0, 0.0}, at::kDouble)));
+  ASSERT_EQ(penalty.shift_gradients.size(), 2u);
+  EXPECT_FALSE(penalty.shift_gradients[0].defined());
+  EXPECT_TRUE(at::equal(penalty.shift_gradients[1], at::tensor({-14.0, 0.0, 0.0}, at::kDouble)));
+  // The published penalty is all there is: without batch norms nothing changes.
+  EXPECT_TRUE(Make(0.3)->ValueAndGradients({ConvLayer("a", weight)}).shift_gradients.empty());
+  EXPECT_EQ(ErrorField(CreateRegularizer(parameters, FormulaNetwork()).status()), "batch_norms");
 }
 
 TEST(TppTest, ValuesOfNumpyAndPyTorch) {

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -39,6 +40,9 @@ std::vector<RegularizedLayer> RegularizedLayers(const Model& model) {
     layer.node = parameter.node;
     layer.kind = KindOf(model.info().node(model.info().Index(parameter.node)));
     layer.weight = parameter.tensor.detach();
+    if (layer.kind == RegularizedLayer::Kind::kBatchNorm && model.Has(absl::StrCat(parameter.node, ".bias"))) {
+      layer.shift = model.Get(absl::StrCat(parameter.node, ".bias")).detach();
+    }
     const auto mask = model.masks().find(parameter.node);
     if (mask != model.masks().end()) layer.mask = mask->second;
     layers.push_back(std::move(layer));
@@ -46,12 +50,32 @@ std::vector<RegularizedLayer> RegularizedLayers(const Model& model) {
   return layers;
 }
 
-StepPenalty::StepPenalty(const Regularizer& regularizer, double weight, const Model& model)
-    : regularizer_(regularizer), weight_(weight) {
+StepPenalty::StepPenalty(const Regularizer& regularizer, double weight, const std::optional<WeightGrowth>& growth,
+                         const Model& model)
+    : regularizer_(regularizer), first_weight_(weight), growth_(growth), weight_(weight) {
   for (const NamedTensor& parameter : model.parameters()) {
-    if (IsWeight(parameter)) layer_parameters_.push_back(parameters_.size());
+    if (IsWeight(parameter)) {
+      layer_parameters_.push_back(parameters_.size());
+      layer_shifts_.emplace_back();
+    } else if (parameter.name == absl::StrCat(parameter.node, ".bias") && !layer_shifts_.empty()) {
+      layer_shifts_.back() = parameters_.size();  // a bias comes after its weight
+    }
     parameters_.push_back(parameter.tensor);
   }
+  if (growth_ && !model.device().is_cpu()) {
+    weight_on_device_ = at::full({}, weight, at::TensorOptions(model.device()).dtype(at::kDouble));
+  }
+}
+
+void StepPenalty::SetStep(int64_t step) {
+  if (!growth_) return;
+  const double weight = std::min(first_weight_ * static_cast<double>(step / growth_->period() + 1), growth_->until());
+  if (weight_on_device_.defined() && weight != weight_) weight_on_device_.fill_(weight);
+  weight_ = weight;
+}
+
+at::Tensor StepPenalty::Weighted(const at::Tensor& sum, const at::Tensor& term) const {
+  return weight_on_device_.defined() ? sum + term * weight_on_device_ : at::add(sum, term, weight_);
 }
 
 std::set<std::string> StepPenalty::activation_nodes() const {
@@ -68,7 +92,7 @@ std::vector<at::Tensor> StepPenalty::Differentiate(const at::Tensor& loss, Activ
                                                    bool apart) const {
   const bool differentiable = activations.value.defined() && activations.value.requires_grad();
   if (!differentiable) return torch::autograd::grad({loss}, parameters_);
-  if (!apart) return torch::autograd::grad({at::add(loss, activations.value, weight_)}, parameters_);
+  if (!apart) return torch::autograd::grad({Weighted(loss, activations.value)}, parameters_);
   std::vector<at::Tensor> gradients =
       torch::autograd::grad({loss}, parameters_, /*grad_outputs=*/{}, /*retain_graph=*/true);
   activations.gradients =
@@ -87,10 +111,16 @@ void StepPenalty::AddTo(std::vector<at::Tensor>& gradients, const Model& model, 
     at::Tensor& sum = added[layer_parameters_[i]];
     if (penalty.gradients[i].defined()) sum = sum.defined() ? sum + penalty.gradients[i] : penalty.gradients[i];
   }
+  for (size_t i = 0; i < penalty.shift_gradients.size(); ++i) {
+    const at::Tensor& gradient = penalty.shift_gradients[i];
+    if (!gradient.defined()) continue;
+    at::Tensor& sum = added[*layer_shifts_[i]];
+    sum = sum.defined() ? sum + gradient : gradient;
+  }
   if (measures != nullptr) *measures = Measure(gradients, added, penalty.value, activations.value);
   if (weight_ == 0) return;
   for (size_t i = 0; i < gradients.size(); ++i) {
-    if (added[i].defined()) gradients[i] = at::add(gradients[i], added[i], weight_);
+    if (added[i].defined()) gradients[i] = Weighted(gradients[i], added[i]);
   }
 }
 

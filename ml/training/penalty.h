@@ -1,6 +1,7 @@
 // The penalty in a training step: a regularizer's term with its weight, in addition to the loss.
 //
-//   const StepPenalty penalty(regularizer, weight, model);
+//   StepPenalty penalty(regularizer, weight, std::nullopt, model);
+//   penalty.SetStep(step);
 //   options.capture = penalty.activation_nodes();            // forward
 //   ActivationPenalty activations = penalty.OfActivations(result.captured);
 //   std::vector<at::Tensor> gradients = penalty.Differentiate(loss, activations, /*apart=*/false);
@@ -15,12 +16,14 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "ml/execution/model.h"
 #include "ml/regularizers/regularizer.h"
+#include "ml/training/training.pb.h"
 
 namespace prunelab {
 
@@ -41,7 +44,12 @@ struct PenaltyMeasures {
 class StepPenalty {
  public:
   // `regularizer` outlives this object. All models given have the parameters of `model`.
-  StepPenalty(const Regularizer& regularizer, double weight, const Model& model);
+  StepPenalty(const Regularizer& regularizer, double weight, const std::optional<WeightGrowth>& growth,
+              const Model& model);
+
+  // The weight is from now on that of the step, counted from 0. Nothing waits for the device.
+  void SetStep(int64_t step);
+  double weight() const { return weight_; }
 
   // Nodes whose outputs the term on activations reads; none if it has no weight.
   std::set<std::string> activation_nodes() const;
@@ -62,10 +70,17 @@ class StepPenalty {
   PenaltyMeasures Measure(const std::vector<at::Tensor>& loss, const std::vector<at::Tensor>& penalty,
                           const at::Tensor& of_weights, const at::Tensor& of_activations) const;
 
+  // sum + weight * term. A captured step reads the weight from the device, where it grows.
+  at::Tensor Weighted(const at::Tensor& sum, const at::Tensor& term) const;
+
   const Regularizer& regularizer_;
-  const double weight_;
-  std::vector<at::Tensor> parameters_;    // the model's, in its order
-  std::vector<size_t> layer_parameters_;  // of each regularized layer, the index of its weight among them
+  const double first_weight_;
+  const std::optional<WeightGrowth> growth_;
+  double weight_;
+  at::Tensor weight_on_device_;                      // scalar; undefined on the CPU, and where nothing grows
+  std::vector<at::Tensor> parameters_;               // the model's, in its order
+  std::vector<size_t> layer_parameters_;             // of each regularized layer, the index of its weight among them
+  std::vector<std::optional<size_t>> layer_shifts_;  // the same of its bias, where it has one
 };
 
 }  // namespace prunelab

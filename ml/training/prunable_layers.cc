@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "ml/base/check.h"
-#include "ml/pruning/readers.h"
+#include "ml/network/readers.h"
 
 namespace prunelab {
 

@@ -17,7 +17,7 @@
 #include "ml/compression/compressed_model.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/device_arithmetic.h"
-#include "ml/pruning/readers.h"
+#include "ml/network/readers.h"
 #include "ml/training/augmentation.h"
 #include "ml/training/clip_gradients.h"
 #include "ml/training/distillation.h"
@@ -149,7 +149,7 @@ Trainer::Trainer(TrainingSetup setup, ValidationSplit split, Model model)
       step_plan_(MakeStepPlan(setup_.config, setup_.device, setup_.ranks != nullptr ? setup_.ranks->size() : 1)),
       plan_(MakePlan(setup_.config, setup_.device)),
       loss_(setup_.config, std::exchange(setup_.teacher, std::nullopt), setup_.device),
-      penalty_(*setup_.regularizer, setup_.penalty_weight, model_),
+      penalty_(*setup_.regularizer, setup_.penalty_weight, setup_.penalty_growth, model_),
       batches_(train(), setup_.dataset->normalization, AugmentationOf(setup_.config), setup_.config.batch_size(),
                setup_.seed, setup_.dtype, setup_.device, /*ahead=*/setup_.device.is_cuda(),
                setup_.ranks != nullptr ? setup_.ranks->share() : Share()),
@@ -371,6 +371,7 @@ absl::Status Trainer::Step() {
   const bool last_step = iteration_ + 1 == position.iterations_per_epoch;
   const double learning_rate = LearningRate(setup_.config, epoch_, iteration_, position.iterations_per_epoch);
   optimizer_->set_learning_rate(learning_rate);
+  penalty_.SetStep(position.step());
 
   // Not captured are an epoch's last step, which is measured and may have fewer images, and the one that starts SGD's
   // momentum.

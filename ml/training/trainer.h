@@ -72,6 +72,7 @@ struct TrainingSetup {
   std::unique_ptr<PruningStrategy> strategy;
   std::unique_ptr<Regularizer> regularizer;
   double penalty_weight = 0;
+  std::optional<WeightGrowth> penalty_growth = std::nullopt;  // of the weight
   uint64_t seed = 0;
   at::ScalarType dtype = at::kFloat;
   at::Device device = at::kCPU;

@@ -928,6 +928,76 @@ TEST(TrainerTest, StartsFromGivenWeights) {
   EXPECT_NE(refused.message().find("missing conv.weight"), absl::string_view::npos) << refused;
 }
 
+// The sum of the squares of the batch norms' shifts.
+class SquaresOfShifts : public Regularizer {
+ public:
+  at::Tensor Value(const std::vector<RegularizedLayer>& layers) const override {
+    at::Tensor sum;
+    for (const RegularizedLayer& layer : layers) {
+      if (!layer.shift.defined()) continue;
+      sum = sum.defined() ? sum + layer.shift.square().sum() : layer.shift.square().sum();
+    }
+    return sum;
+  }
+};
+
+TEST(TrainerTest, APenaltyMayBeOnShifts) {
+  const Dataset data = SmallData();
+  Model given = Model::Create(SmallNetwork(), at::kDouble, at::kCPU);
+  InitializeParameters(given, 77);
+  given.Get("bn.bias").detach().fill_(0.5);
+  const auto after_a_step = [&](double weight) {
+    TrainingSetup setup = SmallSetup(data, std::make_unique<ScriptedStrategy>(), weight);
+    setup.config.set_epochs(1);
+    setup.config.set_batch_size(data.train.size());
+    setup.regularizer = std::make_unique<SquaresOfShifts>();
+    setup.initial_weights = ModelToSafetensors(given);
+    std::unique_ptr<Trainer> trainer = *Trainer::Create(std::move(setup));
+    EXPECT_TRUE(trainer->RunEpoch().ok());
+    return trainer;
+  };
+  const std::unique_ptr<Trainer> without = after_a_step(0), with = after_a_step(0.3);
+  for (const NamedTensor& parameter : without->model().parameters()) {
+    const at::Tensor change = with->model().Get(parameter.name) - parameter.tensor;
+    // By the learning rate, the weight, and 2 * 0.5.
+    const double expected = parameter.name == "bn.bias" ? -0.1 * 0.3 * 2 * 0.5 : 0;
+    EXPECT_LE((change - expected).abs().max().item<double>(), 1e-15) << parameter.name;
+  }
+}
+
+// The weight of the penalty is 0.03 in the first epoch, twice that in the second, and 0.07 in the third: as if each
+// were trained, from where the one before ended, with that weight.
+TEST(TrainerTest, ThePenaltysWeightGrows) {
+  const Dataset data = SmallData();
+  const auto trainer = [&](double weight, bool grows) {
+    TrainingSetup setup = SmallSetup(data, std::make_unique<ScriptedStrategy>(), weight);
+    setup.config.set_epochs(3);
+    if (grows) {
+      setup.penalty_growth.emplace();
+      setup.penalty_growth->set_period((data.train.size() + 3) / 4);
+      setup.penalty_growth->set_until(0.07);
+    }
+    return *Trainer::Create(std::move(setup));
+  };
+  const std::unique_ptr<Trainer> growing = trainer(0.03, true);
+  std::optional<Safetensors> state;
+  for (const double weight : {0.03, 0.06, 0.07}) {
+    const absl::StatusOr<EpochRecord> record = growing->RunEpoch();
+    ASSERT_TRUE(record.ok()) << record.status();
+    const std::unique_ptr<Trainer> constant = trainer(weight, false);
+    if (state) {
+      ASSERT_TRUE(constant->LoadState(*state, "state").ok());
+    }
+    const absl::StatusOr<EpochRecord> expected = constant->RunEpoch();
+    ASSERT_TRUE(expected.ok()) << expected.status();
+    EXPECT_EQ(record->measures.penalty(), expected->measures.penalty()) << weight;
+    for (const NamedTensor& parameter : growing->model().parameters()) {
+      EXPECT_TRUE(at::equal(parameter.tensor, constant->model().Get(parameter.name))) << weight << parameter.name;
+    }
+    state = growing->SaveState();
+  }
+}
+
 // Weights to start from whose masks turn filter 3 off, or also one weight of filter 0, and what a training of two
 // epochs makes of them. Beneath the masks they are not zero.
 std::unique_ptr<Trainer> TrainedFromMasked(std::unique_ptr<PruningStrategy> strategy, bool weights) {

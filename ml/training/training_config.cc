@@ -281,7 +281,19 @@ absl::Status CheckRanks(const Training& training, const NetworkInfo& network, in
 }
 
 absl::Status ValidateRegularization(const Regularization& regularization) {
-  return CheckNotNegative("weight", regularization.weight());
+  PRUNELAB_RETURN_IF_ERROR(CheckNotNegative("weight", regularization.weight()));
+  if (!regularization.has_growth()) return absl::OkStatus();
+  const WeightGrowth& growth = regularization.growth();
+  if (growth.period() < 1) {
+    return FieldError("growth.period", absl::StrCat("is ", growth.period(), "; must be at least 1"));
+  }
+  if (!growth.has_until()) return FieldError("growth.until", "is not set; say how large the weight becomes");
+  if (!(growth.until() >= regularization.weight() && std::isfinite(growth.until()))) {
+    return FieldError("growth.until", absl::StrCat("is ", growth.until(), "; must be at least the weight, which is ",
+                                                   regularization.weight(), ", and finite"));
+  }
+  if (regularization.weight() == 0) return FieldError("growth", "is set, and multiples of a weight of 0 are 0");
+  return absl::OkStatus();
 }
 
 }  // namespace prunelab

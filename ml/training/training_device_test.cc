@@ -400,15 +400,18 @@ const char* const kRegularizers[] = {
     "BatchNormL1] {}",
     "Cov] {}",
     "Decov] {}",
+    "Greg] {}",
     "GroupLasso] {}",
     "KernelCov] { scale: MEAN }",
     "NoRegularizer] {}",
     "Orthogonality] {}",
     "Orthoreg] {}",
     "PaperZero] {}",
+    "SparseGroupNorm] {}",
     "SquaredCorrelation] {}",
     "Srip] {}",
     "Tpp] {}",
+    "Tpp] { batch_norms: true }",
     "ZhuDecorrelation] {}",
 };
 

@@ -45,7 +45,7 @@
 #include "ml/pruning/mask_measures.h"
 #include "ml/pruning/pruning_strategy.h"
 #include "ml/pruning/ranking.pb.h"
-#include "ml/pruning/readers.h"
+#include "ml/network/readers.h"
 
 namespace prunelab {
 namespace {

@@ -1,4 +1,4 @@
-#include "ml/pruning/readers.h"
+#include "ml/network/readers.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,16 +1,22 @@
-#include "ml/compression/channel_groups.h"
+#include "ml/network/channel_groups.h"
 
 #include <ATen/ATen.h>
 
 #include <algorithm>
 #include <map>
+#include <set>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "ml/network/operator.h"
 
 namespace prunelab {
 namespace {
 
 using Kind = ChannelRelation::Kind;
+
+// E.g. "conv2d".
+std::string KindOf(const Node& node) { return Node::descriptor()->FindFieldByNumber(node.op_case())->name(); }
 
 // Whether the node has filters.
 bool IsMixed(const NetworkInfo& info, int i) { return info.op(i).Channels(info.View(i)).kind == Kind::kMixed; }
@@ -153,5 +159,45 @@ at::Tensor ChannelGroups::Kept(int i, const std::vector<bool>& goes) const {
 }
 
 std::vector<ChannelGroup> FindChannelGroups(const NetworkInfo& info) { return ChannelGroups(info).groups(); }
+
+at::Tensor ByOutput(const NetworkInfo& info, const std::string& node, const at::Tensor& values) {
+  const int i = info.Index(node);
+  return info.op(i).ByOutput(values, info.op(i).Channels(info.View(i)).groups);
+}
+
+at::Tensor SumByInput(const NetworkInfo& info, const std::string& node, const at::Tensor& values) {
+  // [groups, outputs, inputs, ...] of each group -> [groups * inputs]
+  const at::Tensor by_output = ByOutput(info, node, values);
+  const int i = info.Index(node);
+  const int64_t groups = info.op(i).Channels(info.View(i)).groups;
+  return by_output.reshape({groups, by_output.size(0) / groups, by_output.size(1), -1})
+      .sum(at::IntArrayRef({1, 3}))
+      .flatten();
+}
+
+std::vector<GroupSet> SetsOf(const std::vector<ChannelGroup>& groups, const NetworkInfo& info) {
+  std::vector<GroupSet> sets;
+  std::map<std::string, size_t> of_layers;
+  for (size_t g = 0; g < groups.size(); ++g) {
+    std::vector<std::string> layers, kinds;
+    for (const auto& [part, channels] : {std::pair("filters", &groups[g].filters),
+                                         {"readers", &groups[g].readers},
+                                         {"batch norms", &groups[g].batch_norms}}) {
+      std::set<std::string> nodes;
+      for (const auto& [node, channel] : *channels) nodes.insert(node);
+      for (const std::string& node : nodes) {
+        layers.push_back(absl::StrCat(part, " ", node));
+        kinds.push_back(absl::StrCat(KindOf(info.node(info.Index(node))), " ", part));
+      }
+    }
+    const auto [place, is_new] = of_layers.emplace(absl::StrJoin(layers, "\n"), sets.size());
+    if (is_new) {
+      std::sort(kinds.begin(), kinds.end());
+      sets.push_back({{}, absl::StrJoin(kinds, ", ")});
+    }
+    sets[place->second].groups.push_back(g);
+  }
+  return sets;
+}
 
 }  // namespace prunelab

@@ -47,4 +47,22 @@ class ChannelGroups {
 // The groups of a network by themselves.
 std::vector<ChannelGroup> FindChannelGroups(const NetworkInfo& info);
 
+// A set: groups with a part of the same layers.
+struct GroupSet {
+  std::vector<size_t> groups;  // indices, ascending
+  // The kinds of its layers with their parts, e.g. "conv2d filters, conv2d readers": sets of the same kinds are alike
+  // to a ranking among sets of one kind.
+  std::string kinds;
+};
+
+// In the order of their first groups; each group is in one.
+std::vector<GroupSet> SetsOf(const std::vector<ChannelGroup>& groups, const NetworkInfo& info);
+
+// Values in the shape of the weight of a convolution or linear layer, as [outputs, inputs / groups, ...].
+at::Tensor ByOutput(const NetworkInfo& info, const std::string& node, const at::Tensor& values);
+
+// The sums over those of a convolution's or linear layer's weights that read the same input: of `values`, in the shape
+// of its weight, [inputs].
+at::Tensor SumByInput(const NetworkInfo& info, const std::string& node, const at::Tensor& values);
+
 }  // namespace prunelab

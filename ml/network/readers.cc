@@ -1,4 +1,4 @@
-#include "ml/pruning/readers.h"
+#include "ml/network/readers.h"
 
 #include "ml/base/check.h"
 #include "ml/network/operator.h"

@@ -1,0 +1,39 @@
+// The squared norms of groups of coupled channels (ml/network/channel_groups.h): of the filters that write a group's
+// channels, the weights that read them, and the scales of the batch norms on them.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "ml/network/channel_groups.h"
+#include "ml/network/network.h"
+#include "ml/regularizers/regularizer.h"
+
+namespace prunelab {
+
+class CoupledNorms {
+ public:
+  explicit CoupledNorms(const NetworkInfo& network);
+
+  // By set of groups with parts of the same layers (GroupSet): the sum of the squares of the applied weights of each
+  // group, [groups], in the order of their first filters. Can be differentiated in the layers' weights. `layers` are
+  // all of the network's.
+  std::vector<at::Tensor> Squares(const std::vector<RegularizedLayer>& layers) const;
+
+ private:
+  enum class Part { kFilters, kReaders, kScales };
+  // What a node has of each group of a set.
+  struct Term {
+    std::string node;
+    Part part;
+    at::Tensor channels;  // int64 [groups, channels of each]
+  };
+
+  const NetworkInfo network_;
+  std::vector<std::vector<Term>> sets_;
+};
+
+}  // namespace prunelab
