@@ -8,9 +8,9 @@
 #include "ml/base/check.h"
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
+#include "ml/network/readers.h"
 #include "ml/pruning/layers.h"
 #include "ml/pruning/ranking.h"
-#include "ml/network/readers.h"
 
 namespace prunelab {
 

@@ -11,11 +11,11 @@
 #include <vector>
 
 #include "ml/base/status_macros.h"
+#include "ml/network/readers.h"
 #include "ml/pruning/layer_ranking.h"
 #include "ml/pruning/layers.h"
 #include "ml/pruning/one_time_pruning.h"
 #include "ml/pruning/parameter_checks.h"
-#include "ml/network/readers.h"
 
 namespace prunelab {
 namespace {

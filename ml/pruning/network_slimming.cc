@@ -8,12 +8,12 @@
 #include "absl/strings/str_cat.h"
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
+#include "ml/network/readers.h"
 #include "ml/pruning/layer_ranking.h"
 #include "ml/pruning/layers.h"
 #include "ml/pruning/network_slimming.pb.h"
 #include "ml/pruning/one_time_pruning.h"
 #include "ml/pruning/parameter_checks.h"
-#include "ml/network/readers.h"
 
 namespace prunelab {
 namespace {

@@ -2,11 +2,42 @@
 
 #include <ATen/ops/amax.h>
 
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "google/protobuf/descriptor.h"
+#include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
+#include "ml/pruning/ranking.pb.h"
 
 namespace prunelab {
 
 at::Tensor MaskByFilter(const PrunableLayer& layer) { return at::amax(layer.mask, {1, 2, 3}, /*keepdim=*/true); }
+
+namespace {
+
+// A field error where the field `ranking` of a strategy's parameters names a layer that the network does not have.
+absl::Status CheckRankedLayers(const google::protobuf::Message& parameters, const NetworkInfo& network) {
+  const google::protobuf::FieldDescriptor* field = parameters.GetDescriptor()->FindFieldByName("ranking");
+  if (field == nullptr || field->message_type() != Ranking::descriptor() || field->is_repeated()) {
+    return absl::OkStatus();
+  }
+  const auto& ranking = static_cast<const Ranking&>(parameters.GetReflection()->GetMessage(parameters, field));
+  for (int i = 0; i < ranking.layer_rate_size(); ++i) {
+    const std::string& layer = ranking.layer_rate(i).layer();
+    const bool known = std::any_of(network.convs().begin(), network.convs().end(),
+                                   [&](const ConvInfo& conv) { return conv.node == layer; });
+    if (known) continue;
+    return FieldError(
+        absl::StrCat("ranking.layer_rate[", i, "].layer"),
+        absl::StrCat("is \"", layer, "\", and the network has no convolution of that name, as for example \"",
+                     network.convs().empty() ? "" : network.convs()[0].node, "\""));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 PluginRegistry<PruningStrategyFactory>& PruningStrategies() {
   static auto* registry = new PluginRegistry<PruningStrategyFactory>("pruning strategy", "//ml/pruning");
@@ -17,6 +48,7 @@ absl::StatusOr<std::unique_ptr<PruningStrategy>> CreatePruningStrategy(const goo
                                                                        const PruningSetup& setup) {
   PRUNELAB_ASSIGN_OR_RETURN(const PruningStrategyFactory* factory, PruningStrategies().Find(parameters));
   PRUNELAB_ASSIGN_OR_RETURN(const std::unique_ptr<google::protobuf::Message> message, UnpackAny(parameters));
+  if (setup.network != nullptr) PRUNELAB_RETURN_IF_ERROR(CheckRankedLayers(*message, *setup.network));
   return (*factory)(*message, setup);
 }
 

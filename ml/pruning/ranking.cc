@@ -4,8 +4,10 @@
 #include <ATen/Dispatch.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "ml/base/check.h"
@@ -114,14 +116,27 @@ at::Tensor Scores(Ranking::Scope scope, const at::Tensor& importance) {
     case Ranking::GLOBAL:
     case Ranking::PER_LAYER:
     case Ranking::ERDOS_RENYI_KERNEL:
+    case Ranking::LAYER_RATES:
       break;
   }
   return importance;
 }
 
 // The rate of each layer, where each is ranked by itself; empty: they are ranked together.
-std::vector<double> LayerRates(Ranking::Scope scope, double rate, const std::vector<RankedLayer>& layers) {
+std::vector<double> LayerRates(const Ranking& ranking, double rate, const std::vector<RankedLayer>& layers) {
+  const Ranking::Scope scope = ranking.scope();
   if (scope == Ranking::PER_LAYER) return std::vector<double>(layers.size(), rate);
+  if (scope == Ranking::LAYER_RATES) {
+    std::map<std::string, double> by_layer;
+    for (const LayerRate& each : ranking.layer_rate()) by_layer[each.layer()] = each.rate();
+    std::vector<double> own;
+    std::vector<int64_t> sizes;
+    for (const RankedLayer& layer : layers) {
+      own.push_back(by_layer[layer.node]);
+      sizes.push_back(layer.importance.numel());
+    }
+    return ScaledRates(own, sizes, rate);
+  }
   if (scope != Ranking::ERDOS_RENYI_KERNEL) return {};
   std::vector<std::vector<int64_t>> shapes;
   bool of_filters = false;
@@ -203,7 +218,52 @@ absl::Status ValidateRanking(const Ranking& ranking) {
   if (!(ranking.max_rate() >= 0 && ranking.max_rate() <= 1)) {
     return FieldError("max_rate", absl::StrCat("is ", ranking.max_rate(), "; must be in [0, 1]"));
   }
+  const bool own = ranking.scope() == Ranking::LAYER_RATES;
+  if (own && ranking.layer_rate().empty()) {
+    return FieldError("layer_rate", "is not set, and scope is LAYER_RATES; //tools:sensitivity finds rates");
+  }
+  std::set<std::string> named;
+  for (int i = 0; i < ranking.layer_rate_size(); ++i) {
+    const LayerRate& each = ranking.layer_rate(i);
+    const std::string field = absl::StrCat("layer_rate[", i, "]");
+    if (!own) {
+      return FieldError(field, absl::StrCat("is set, and scope is ", Ranking::Scope_Name(ranking.scope()),
+                                            ", which does not read it; must be LAYER_RATES"));
+    }
+    if (!(each.rate() >= 0 && each.rate() < 1)) {
+      return FieldError(field + ".rate", absl::StrCat("is ", each.rate(), "; must be in [0, 1)"));
+    }
+    if (!named.insert(each.layer()).second) {
+      return FieldError(field + ".layer", absl::StrCat("is \"", each.layer(), "\", which has a rate already"));
+    }
+  }
   return absl::OkStatus();
+}
+
+std::vector<double> ScaledRates(const std::vector<double>& own, const std::vector<int64_t>& sizes, double rate) {
+  constexpr double kMost = 0.95;
+  double entries = 0;
+  for (const int64_t size : sizes) entries += static_cast<double>(size);
+  const auto at = [&](double factor) {
+    std::vector<double> rates;
+    for (const double each : own) rates.push_back(std::min(factor * each, std::max(each, kMost)));
+    return rates;
+  };
+  const auto masked = [&](double factor) {
+    double sum = 0;
+    const std::vector<double> rates = at(factor);
+    for (size_t i = 0; i < rates.size(); ++i) sum += rates[i] * static_cast<double>(sizes[i]);
+    return sum;
+  };
+  // As they are, where that is what is asked for to the six digits that a person writes down.
+  if (std::abs(masked(1) - rate * entries) <= 1e-6 * entries) return own;
+  double low = 0, high = 1;
+  while (masked(high) < rate * entries && high < 1e9) high *= 2;
+  for (int step = 0; step < 200; ++step) {
+    const double middle = (low + high) / 2;
+    (masked(middle) < rate * entries ? low : high) = middle;
+  }
+  return at(high);
 }
 
 absl::StatusOr<std::map<std::string, at::Tensor>> RankMasks(const Ranking& ranking, double rate,
@@ -228,7 +288,7 @@ absl::StatusOr<std::map<std::string, at::Tensor>> RankMasks(const Ranking& ranki
     for (at::Tensor& layer : scores) layer = Scores(ranking.scope(), layer);
   }
 
-  const std::vector<double> layer_rates = LayerRates(ranking.scope(), rate, layers);
+  const std::vector<double> layer_rates = LayerRates(ranking, rate, layers);
   if (ranking.min_live_filters() > 0 || ranking.max_rate() < 1) {
     const std::vector<at::Tensor> off = LimitedOff(ranking, rate, layer_rates, scores);
     for (size_t i = 0; i < layers.size(); ++i) {

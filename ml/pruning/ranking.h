@@ -8,9 +8,9 @@
 // ranking.min_live_filters says otherwise. The threshold is found by selection, not by a sort, on the tensors' own
 // device.
 //
-// Scopes (ranking.proto): GLOBAL as the paper; PER_LAYER the same rule in each layer; ERDOS_RENYI_KERNEL too, with a
-// rate for each layer; GLOBAL_LAYER_MEAN divides by the layer's mean (in float64; a layer of zeros keeps its zeros);
-// GLOBAL_LAMP ranks the scores of Lee et al. 2021 (ICLR),
+// Scopes (ranking.proto): GLOBAL as the paper; PER_LAYER the same rule in each layer; ERDOS_RENYI_KERNEL and
+// LAYER_RATES too, with a rate for each layer; GLOBAL_LAYER_MEAN divides by the layer's mean (in float64; a layer of
+// zeros keeps its zeros); GLOBAL_LAMP ranks the scores of Lee et al. 2021 (ICLR),
 //   score(u) = a_u^2 / sum of a_v^2 over all v of the layer with a_v^2 >= a_u^2,
 // in float64, where a is the importance itself: for weights with importance L1 (a = |w|) exactly the published score,
 // for filters and other importances its analogue on the importances' squares.
@@ -46,8 +46,13 @@ struct RankedLayer {
   std::vector<int64_t> weight_shape = {};  // for ERDOS_RENYI_KERNEL alone
 };
 
-// Field errors, relative to the Ranking message: min_live_filters < 0, max_rate outside [0, 1].
+// Field errors, relative to the Ranking message: min_live_filters < 0, max_rate outside [0, 1]; layer_rate without
+// LAYER_RATES or the other way round, a rate outside [0, 1), a layer that is named twice.
 absl::Status ValidateRanking(const Ranking& ranking);
+
+// The layers' own rates at which `rate` is that of all of them together (LAYER_RATES), in the order of `own` and
+// `sizes`, the numbers of their entries.
+std::vector<double> ScaledRates(const std::vector<double>& own, const std::vector<int64_t>& sizes, double rate);
 
 // Masks (0 or 1, in the importance's shape and dtype) by node. `rate` in [0, 1), `ranking` valid. Error: DataLoss, with
 // the layer's name, if an importance is infinite or NaN: the weights are lost, training has diverged. On a GPU, with

@@ -177,6 +177,69 @@ TEST(RankingTest, GlobalByLamp) {
   EXPECT_THAT(Values(masks["b"]), ElementsAre(0, 0, 1));
 }
 
+Ranking OwnRates(const std::vector<std::pair<std::string, double>>& rates) {
+  Ranking ranking = Scope(Ranking::LAYER_RATES);
+  for (const auto& [layer, rate] : rates) {
+    LayerRate* each = ranking.add_layer_rate();
+    each->set_layer(layer);
+    each->set_rate(rate);
+  }
+  return ranking;
+}
+
+TEST(RankingTest, LayerRates) {
+  // Four and two filters; a third layer has no rate.
+  const std::vector<RankedLayer> layers = {Filters("a", {1, 2, 3, 4}), Filters("b", {1, 2}), Filters("c", {0, 0})};
+  const Ranking ranking = OwnRates({{"a", 0.3}, {"b", 0.1}});
+  // As they are: of eight filters 4 * 0.3 + 2 * 0.1 = 1.4. int(4 * 0.3) + 1 and int(2 * 0.1) + 1 are masked.
+  Masks masks = Rank(ranking, 1.4 / 8, layers);
+  EXPECT_THAT(Values(masks["a"]), ElementsAre(0, 0, 1, 1));
+  EXPECT_THAT(Values(masks["b"]), ElementsAre(0, 1));
+  EXPECT_THAT(Values(masks["c"]), ElementsAre(1, 1));
+  // Twice as much: 0.6 and 0.2.
+  masks = Rank(ranking, 2.8 / 8, layers);
+  EXPECT_THAT(Values(masks["a"]), ElementsAre(0, 0, 0, 1));
+  EXPECT_THAT(Values(masks["b"]), ElementsAre(0, 1));
+  // Limits hold.
+  Ranking limited = ranking;
+  limited.set_min_live_filters(2);
+  masks = Rank(limited, 2.8 / 8, layers);
+  EXPECT_THAT(Values(masks["a"]), ElementsAre(0, 0, 1, 1));
+  EXPECT_THAT(Values(masks["b"]), ElementsAre(1, 1));
+}
+
+TEST(RankingTest, ScaledRatesMakeTheRateOfAllTogether) {
+  const std::vector<double> own = {0.5, 0.25, 0, 0.97};
+  const std::vector<int64_t> sizes = {10, 40, 20, 30};
+  double whole = 0;
+  for (size_t i = 0; i < own.size(); ++i) whole += own[i] * static_cast<double>(sizes[i]) / 100;
+  EXPECT_EQ(ScaledRates(own, sizes, whole), own);
+  for (const double rate : {0.01, 0.3, 0.5, 0.7}) {
+    const std::vector<double> rates = ScaledRates(own, sizes, rate);
+    double sum = 0;
+    for (size_t i = 0; i < rates.size(); ++i) {
+      sum += rates[i] * static_cast<double>(sizes[i]) / 100;
+      EXPECT_LE(rates[i], std::max(own[i], 0.95));
+    }
+    EXPECT_NEAR(sum, rate, 1e-12);
+    // In proportion, as far as nothing is in the way.
+    if (rates[0] < 0.95) EXPECT_NEAR(rates[0], 2 * rates[1], 1e-12);
+  }
+  // All that can go has gone: 0.95 of the first two, and the last's own.
+  const std::vector<double> most = ScaledRates(own, sizes, 0.9);
+  EXPECT_EQ(most, (std::vector<double>{0.95, 0.95, 0, 0.97}));
+}
+
+TEST(RankingTest, LayerRatesThatMakeNoSenseAreRefused) {
+  EXPECT_EQ(ErrorField(ValidateRanking(OwnRates({}))), "layer_rate");
+  EXPECT_EQ(ErrorField(ValidateRanking(OwnRates({{"a", 1}}))), "layer_rate[0].rate");
+  EXPECT_EQ(ErrorField(ValidateRanking(OwnRates({{"a", 0.1}, {"a", 0.2}}))), "layer_rate[1].layer");
+  Ranking ranking = OwnRates({{"a", 0.1}});
+  EXPECT_TRUE(ValidateRanking(ranking).ok());
+  ranking.set_scope(Ranking::PER_LAYER);
+  EXPECT_EQ(ErrorField(ValidateRanking(ranking)), "layer_rate[0]");
+}
+
 TEST(RankingTest, LampEqualsItsDefinition) {
   at::manual_seed(3);
   const at::Tensor importance = at::randn({6, 4, 3, 3}).abs().mul(8).round().div(8);  // with ties

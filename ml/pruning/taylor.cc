@@ -13,12 +13,12 @@
 #include "ml/base/check.h"
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
+#include "ml/network/readers.h"
 #include "ml/pruning/layer_ranking.h"
 #include "ml/pruning/layers.h"
 #include "ml/pruning/parameter_checks.h"
 #include "ml/pruning/pruning_strategy.h"
 #include "ml/pruning/ranking.h"
-#include "ml/network/readers.h"
 #include "ml/pruning/taylor.pb.h"
 
 namespace prunelab {

@@ -5,8 +5,8 @@
 
 #include "ml/base/field_error.h"
 #include "ml/network/network_writer.h"
-#include "ml/pruning/pruning_strategy.h"
 #include "ml/network/readers.h"
+#include "ml/pruning/pruning_strategy.h"
 #include "ml/pruning/taylor.pb.h"
 #include "ml/pruning/testing/example_layers.h"
 #include "ml/pruning/testing/reference_layers.h"

@@ -15,11 +15,11 @@
 #include "ml/base/field_error.h"
 #include "ml/base/random.h"
 #include "ml/base/status_macros.h"
+#include "ml/network/readers.h"
 #include "ml/network/window_ops.h"
 #include "ml/pruning/layers.h"
 #include "ml/pruning/one_time_pruning.h"
 #include "ml/pruning/parameter_checks.h"
-#include "ml/network/readers.h"
 #include "ml/pruning/thinet.pb.h"
 
 namespace prunelab {

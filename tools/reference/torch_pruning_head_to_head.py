@@ -9,6 +9,10 @@ budget (a share of the multiply-accumulates), and writes <output>/<method>_<budg
 that this project fine-tunes it on the same images, in the same order and augmentation, and for the same steps as its own
 (initial_weights: "<output>/<method>_<budget>/{seed}.onnx"). What is there already is not made again.
 
+A method's name may end with how its channels are compared: of all layers together (nothing, as in the commands of
+Torch-Pruning's benchmark), of each layer by itself at one ratio (_local, Torch-Pruning's default), or of layers of one
+kind together (_isomorphic).
+
 group_norm prunes at once. bn_scale and growing_reg learn to be sparse first, as in Torch-Pruning's own benchmark
 (benchmarks/main.py: `pruner.update_regularizer()` once an epoch, `pruner.regularize(model)` in each step): for all of the
 epochs in <batches>/<seed>/epoch_*.safetensors, which //tools:export_batches wrote, by SGD at the fine-tuning's learning
@@ -40,14 +44,23 @@ def loaded(weights, arguments):
 
 def pruner_of(method, model, images):
     """The pruner as Torch-Pruning's benchmark configures it; only the classifier's outputs stay."""
-    options = dict(global_pruning=True, iterative_steps=STEPS, pruning_ratio=1.0, max_pruning_ratio=1.0,
-                   ignored_layers=[model.fc])
+    method, _, scope = method.partition("@")
+    options = dict(global_pruning=scope != "local", isomorphic=scope == "isomorphic", iterative_steps=STEPS,
+                   pruning_ratio=1.0, max_pruning_ratio=1.0, ignored_layers=[model.fc])
     if method == "group_norm":
         return tp.pruner.GroupNormPruner(model, images, importance=tp.importance.GroupMagnitudeImportance(p=2), **options)
     if method == "bn_scale":
         return tp.pruner.BNScalePruner(model, images, importance=tp.importance.BNScaleImportance(), reg=1e-4, **options)
     return tp.pruner.GrowingRegPruner(model, images, importance=tp.importance.GroupMagnitudeImportance(p=2),
                                       reg=1e-4, delta_reg=1e-4, **options)
+
+
+def with_scope(method):
+    """"group_norm_local" as "group_norm@local"."""
+    for scope in ("local", "isomorphic"):
+        if method.endswith("_" + scope):
+            return method[:-len(scope) - 1] + "@" + scope
+    return method
 
 
 def learn_sparsity(model, pruner, folder, arguments):
@@ -72,12 +85,13 @@ def learn_sparsity(model, pruner, folder, arguments):
 
 
 def prune(model, pruner, images, share):
-    """Prunes until at most this share of the multiply-accumulates is left."""
+    """Prunes until at most this share of the multiply-accumulates is left; within a step, group by group."""
     dense = macs(model, images)
     for _ in range(STEPS):
-        if macs(model, images) <= share * dense:
-            break
-        pruner.step()
+        for group in pruner.step(interactive=True):
+            group.prune()
+            if macs(model, images) <= share * dense:
+                return macs(model, images) / dense
     return macs(model, images) / dense
 
 
@@ -110,13 +124,13 @@ def main():
                 start = time.monotonic()
                 if learnt is None:
                     learnt, epochs = weights, 0
-                    if method != "group_norm":  # once for all budgets
+                    if not method.startswith("group_norm"):  # once for all budgets
                         model = loaded(weights, arguments)
-                        pruner = pruner_of(method, model, images)
+                        pruner = pruner_of(with_scope(method), model, images)
                         epochs = learn_sparsity(model, pruner, arguments.batches / str(seed), arguments)
                         learnt = {name: value.clone() for name, value in model.state_dict().items()}
                 model = loaded(learnt, arguments)
-                share = prune(model, pruner_of(method, model, images), images, float(budget))
+                share = prune(model, pruner_of(with_scope(method), model, images), images, float(budget))
                 if abs(share / float(budget) - 1) > TOLERANCE:
                     print("%s: %.4f of the MACs are left, and %s were asked for" % (path, share, budget), file=sys.stderr)
                 path.parent.mkdir(parents=True, exist_ok=True)
