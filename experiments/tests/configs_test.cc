@@ -154,7 +154,7 @@ TEST(ConfigsTest, ZooCifar10) {
 // Six rankings at three costs, all from the same dense weights; at each cost every ranking beside random groups.
 TEST(ConfigsTest, PeersCifar10Tuning) {
   const LoadedAblation loaded = Load("peers_cifar10_tuning");
-  EXPECT_EQ(loaded.arms.size(), 1u + 3 * (11 + 7));
+  EXPECT_EQ(loaded.arms.size(), 1u + 3 * (13 + 7));
   for (const Arm& arm : loaded.arms) {
     EXPECT_FALSE(arm.config.training().test_data()) << arm.name;
     if (arm.name == "dense") continue;

@@ -91,13 +91,20 @@ absl::StatusOr<RankedGroups> RankedGroups::Create(const WeightedNetwork& network
     for (const SetLosses& of_set : losses) {
       PRUNELAB_RETURN_IF_ERROR(CheckFinite("normalize", "LOSS", of_set.losses));
     }
-    ranked.importances_ = ImportancesByLoss(importances, ranked.sets_, losses);
-  } else {
-    ranked.importances_ = NormalizedImportances(importances, ranked.sets_, ranking.normalize());
+    ranked.importances_ = ranking.divided_by() == GroupRanking::NOTHING
+                              ? ImportancesByLoss(importances, ranked.sets_, losses)
+                              : OrderByLossPerCost(importances, ranked.sets_, losses,
+                                                   SetCosts(ranked.info_, groups, ranked.sets_, ranking.divided_by()));
+    return ranked;
   }
-  if (ranking.divided_by() != GroupRanking::NOTHING) {
-    const std::vector<double> costs = GroupCosts(ranked.info_, groups, ranking.divided_by());
-    for (size_t g = 0; g < costs.size(); ++g) ranked.importances_[g] /= costs[g];
+  ranked.importances_ = NormalizedImportances(importances, ranked.sets_, ranking.normalize());
+  if (ranking.divided_by() == GroupRanking::NOTHING) return ranked;
+  const SetCosts costs(ranked.info_, groups, ranked.sets_, ranking.divided_by());
+  std::vector<int64_t> all;
+  for (const GroupSet& set : ranked.sets_) all.push_back(static_cast<int64_t>(set.groups.size()));
+  for (size_t s = 0; s < ranked.sets_.size(); ++s) {
+    const double saved = costs.SavedBy(s, all);
+    for (const size_t group : ranked.sets_[s].groups) ranked.importances_[group] /= saved;
   }
   return ranked;
 }

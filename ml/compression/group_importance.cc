@@ -214,38 +214,121 @@ std::vector<double> ImportancesByLoss(const std::vector<double>& importances, co
   return by_loss;
 }
 
-std::vector<double> GroupCosts(const NetworkInfo& info, const std::vector<ChannelGroup>& groups,
-                               GroupRanking::Cost cost) {
-  // What a node costs, of which each of its outputs, or of its inputs, has an equal part.
-  std::map<std::string, double> of_node, of_weight;
-  for (const ParameterSpec& parameter : info.parameters()) {
-    if (parameter.is_buffer) continue;
-    double numbers = 1;
-    for (const int64_t size : parameter.shape) numbers *= static_cast<double>(size);
-    of_node[parameter.node] += numbers;
-    if (parameter.name == absl::StrCat(parameter.node, ".weight")) of_weight[parameter.node] = numbers;
+SetCosts::SetCosts(const NetworkInfo& info, const std::vector<ChannelGroup>& groups, const std::vector<GroupSet>& sets,
+                   GroupRanking::Cost cost) {
+  // Numbers of outputs and inputs of each node that a group of the set has: all groups of a set have as many.
+  std::map<std::string, std::map<size_t, double>> outputs, inputs;
+  for (size_t s = 0; s < sets.size(); ++s) {
+    const ChannelGroup& group = groups[sets[s].groups[0]];
+    for (const auto& [node, channel] : group.filters) outputs[node][s] += 1;
+    for (const auto& [node, channel] : group.batch_norms) outputs[node][s] += 1;
+    for (const auto& [node, channel] : group.readers) inputs[node][s] += 1;
   }
-  if (cost == GroupRanking::MACS) {
-    for (int i = 0; i < info.network().node_size(); ++i) {
-      const std::string& node = info.node(i).name();
-      of_node[node] = of_weight[node] = static_cast<double>(info.MacCount(i));
+  terms_of_.resize(sets.size());
+  for (int i = 0; i < info.network().node_size(); ++i) {
+    const std::string& node = info.node(i).name();
+    double weights = 0, others = 0;
+    for (const ParameterSpec& parameter : info.parameters()) {
+      if (parameter.is_buffer || parameter.node != node) continue;
+      double numbers = 1;
+      for (const int64_t size : parameter.shape) numbers *= static_cast<double>(size);
+      (parameter.name == absl::StrCat(node, ".weight") && inputs.count(node) > 0 ? weights : others) += numbers;
+    }
+    const auto macs = static_cast<double>(info.MacCount(i));
+    if (cost == GroupRanking::MACS) {
+      weights = inputs.count(node) > 0 ? macs : 0;
+      others = inputs.count(node) > 0 ? 0 : macs;
+    }
+    if (weights == 0 && others == 0) continue;
+    Term term;
+    const auto all_outputs = static_cast<double>(info.shape(i).channels);
+    const auto all_inputs = info.inputs(i).empty() ? 1.0 : static_cast<double>(info.shape(info.inputs(i)[0]).channels);
+    term.per_pair = weights / all_outputs / all_inputs;
+    term.per_output = others / all_outputs;
+    term.of_outputs = outputs[node];
+    term.of_inputs = inputs[node];
+    term.outputs = all_outputs;
+    term.inputs = all_inputs;
+    std::set<size_t> of_sets;
+    for (const auto& [set, numbers] : term.of_outputs) {
+      term.outputs -= numbers * static_cast<double>(sets[set].groups.size());
+      of_sets.insert(set);
+    }
+    for (const auto& [set, numbers] : term.of_inputs) {
+      term.inputs -= numbers * static_cast<double>(sets[set].groups.size());
+      of_sets.insert(set);
+    }
+    for (const size_t set : of_sets) terms_of_[set].push_back(terms_.size());
+    terms_.push_back(std::move(term));
+  }
+}
+
+double SetCosts::Of(const Term& term, const std::vector<int64_t>& kept) const {
+  double outputs = term.outputs, inputs = term.inputs;
+  for (const auto& [set, numbers] : term.of_outputs) outputs += numbers * static_cast<double>(kept[set]);
+  for (const auto& [set, numbers] : term.of_inputs) inputs += numbers * static_cast<double>(kept[set]);
+  return outputs * (term.per_pair * inputs + term.per_output);
+}
+
+double SetCosts::Of(const std::vector<int64_t>& kept) const {
+  double sum = 0;
+  for (const Term& term : terms_) sum += Of(term, kept);
+  return sum;
+}
+
+double SetCosts::SavedBy(size_t set, const std::vector<int64_t>& kept) const {
+  std::vector<int64_t> fewer = kept;
+  --fewer[set];
+  double saved = 0;
+  for (const size_t t : terms_of_[set]) saved += Of(terms_[t], kept) - Of(terms_[t], fewer);
+  return saved;
+}
+
+std::vector<double> OrderByLossPerCost(const std::vector<double>& importances, const std::vector<GroupSet>& sets,
+                                       const std::vector<SetLosses>& losses, const SetCosts& costs) {
+  const std::vector<double> by_loss = ImportancesByLoss(importances, sets, losses);
+  std::vector<std::vector<size_t>> orders;
+  std::vector<std::vector<double>> slopes;  // by set: what the loss rises by with each next group
+  std::vector<int64_t> kept;
+  for (const GroupSet& set : sets) {
+    const std::vector<size_t>& order = orders.emplace_back(ByImportance(set, importances));
+    kept.push_back(static_cast<int64_t>(order.size()));
+    // The corners of the convex curve, from nothing gone to all but one.
+    std::vector<std::pair<double, double>> corners;
+    for (size_t gone = 0; gone < order.size(); ++gone) {
+      const std::pair<double, double> point = {static_cast<double>(gone), gone == 0 ? 0 : by_loss[order[gone - 1]]};
+      while (corners.size() >= 2) {
+        const auto &a = corners[corners.size() - 2], &b = corners.back();
+        const bool below =
+            (b.second - a.second) * (point.first - a.first) < (point.second - a.second) * (b.first - a.first);
+        if (below) break;
+        corners.pop_back();
+      }
+      corners.push_back(point);
+    }
+    std::vector<double>& of_set = slopes.emplace_back();
+    for (size_t c = 1; c < corners.size(); ++c) {
+      const double width = corners[c].first - corners[c - 1].first;
+      of_set.insert(of_set.end(), static_cast<size_t>(width), (corners[c].second - corners[c - 1].second) / width);
     }
   }
-  std::vector<double> costs;
-  for (const ChannelGroup& group : groups) {
-    double sum = 0;
-    for (const Channels* outputs : {&group.filters, &group.batch_norms}) {
-      for (const auto& [node, channel] : *outputs) {
-        sum += of_node[node] / static_cast<double>(info.shape(info.Index(node)).channels);
+  std::vector<double> place(importances.size(), std::numeric_limits<double>::infinity());
+  for (double next = 0;; ++next) {
+    size_t best = sets.size();
+    double least = 0;
+    for (size_t s = 0; s < sets.size(); ++s) {
+      const size_t gone = orders[s].size() - kept[s];
+      if (gone == slopes[s].size()) continue;
+      const double ratio = slopes[s][gone] / costs.SavedBy(s, kept);
+      if (best == sets.size() || ratio < least) {
+        best = s;
+        least = ratio;
       }
     }
-    for (const auto& [node, channel] : group.readers) {
-      const int i = info.Index(node);
-      sum += of_weight[node] / static_cast<double>(info.shape(info.inputs(i)[0]).channels);
-    }
-    costs.push_back(sum);
+    if (best == sets.size()) return place;
+    place[orders[best][orders[best].size() - kept[best]]] = next;
+    --kept[best];
   }
-  return costs;
 }
 
 std::vector<double> NormalizedImportances(const std::vector<double>& importances, const std::vector<GroupSet>& sets,

@@ -48,9 +48,37 @@ struct SetLosses {
 std::vector<double> ImportancesByLoss(const std::vector<double>& importances, const std::vector<GroupSet>& sets,
                                       const std::vector<SetLosses>& losses);
 
-// By group: what the network saves if it goes first. Not for NOTHING.
-std::vector<double> GroupCosts(const NetworkInfo& info, const std::vector<ChannelGroup>& groups,
-                               GroupRanking::Cost cost);
+// What a network costs, by how much of each set stays. A convolution's multiply-accumulates and weights are
+// proportional to its outputs times its inputs, all else to its channels.
+class SetCosts {
+ public:
+  // Not for NOTHING.
+  SetCosts(const NetworkInfo& info, const std::vector<ChannelGroup>& groups, const std::vector<GroupSet>& sets,
+           GroupRanking::Cost cost);
+
+  // The network's cost if `kept[s]` groups of set s stay.
+  double Of(const std::vector<int64_t>& kept) const;
+  // What is saved if one group of the set goes, too.
+  double SavedBy(size_t set, const std::vector<int64_t>& kept) const;
+
+ private:
+  // A node's cost: numbers for each pair of an output and an input, and for each output.
+  struct Term {
+    double per_pair = 0, per_output = 0;
+    double outputs = 0, inputs = 0;                  // that are in no set, and stay
+    std::map<size_t, double> of_outputs, of_inputs;  // by set: of each of its groups
+  };
+  double Of(const Term& term, const std::vector<int64_t>& kept) const;
+
+  std::vector<Term> terms_;
+  std::vector<std::vector<size_t>> terms_of_;  // by set: those that depend on it
+};
+
+// For LOSS with divided_by: the place of each group in the order in which they go one by one, each time the one next in
+// its set for which the loss rises least for what is saved. The losses of a set are the highest convex curve below
+// those measured (and below their running maximum). The last group of each set comes after all others.
+std::vector<double> OrderByLossPerCost(const std::vector<double>& importances, const std::vector<GroupSet>& sets,
+                                       const std::vector<SetLosses>& losses, const SetCosts& costs);
 
 // The importances as `normalize` says, which is not LOSS. Of a set of zeros they stay zeros, and so do those of a set
 // of equal ones under GAUSSIAN.

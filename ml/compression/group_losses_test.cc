@@ -145,8 +145,8 @@ TEST(GroupLossesTest, ImportancesByLossRiseOnALine) {
   EXPECT_EQ(by_loss[5], infinity);
 }
 
-// What a group costs is what the network saves without it.
-TEST(GroupLossesTest, CostsAreWhatRemovalSaves) {
+// What is counted by sets is what the network costs after the removal, whatever has gone.
+TEST(GroupLossesTest, CostsAreThoseOfTheRemovedNetwork) {
   NetworkWriter net;
   net.Image(2, 6, 6, "x");
   net.Conv("a", "x", {4, 3, 1, 1, true});
@@ -155,19 +155,64 @@ TEST(GroupLossesTest, CostsAreWhatRemovalSaves) {
   net.BatchNorm("bn2", "grouped");
   net.Conv("depthwise", "bn2", {6, 3, 1, 1, true, 6});
   net.Classifier("fc", "depthwise", 2);
+  int compared = 0;
   for (const WeightedNetwork& network : {SmallResNet().network, Filled(Flattened()), Filled(net.Take())}) {
     const NetworkInfo info = network.Info();
     const ChannelGroups grouping(info);
-    const std::vector<double> macs = GroupCosts(info, grouping.groups(), GroupRanking::MACS),
-                              parameters = GroupCosts(info, grouping.groups(), GroupRanking::PARAMETERS);
-    for (size_t g = 0; g < macs.size(); ++g) {
-      std::vector<bool> goes(macs.size(), false);
-      goes[g] = true;
+    const std::vector<ChannelGroup>& groups = grouping.groups();
+    const std::vector<GroupSet> sets = SetsOf(groups, info);
+    const bool is_grouped = info.Index("grouped") >= 0;
+    const SetCosts macs(info, groups, sets, GroupRanking::MACS),
+        parameters(info, groups, sets, GroupRanking::PARAMETERS);
+    for (int64_t trial = 0; trial < 20; ++trial) {
+      std::vector<bool> goes(groups.size(), false);
+      std::vector<int64_t> kept;
+      for (size_t s = 0; s < sets.size(); ++s) {
+        const auto n = static_cast<int64_t>(sets[s].groups.size());
+        kept.push_back(n - (7 * trial + 3 * static_cast<int64_t>(s)) % n);
+        for (int64_t k = kept.back(); k < n; ++k) goes[sets[s].groups[k]] = true;
+      }
       const NetworkInfo smaller = WithoutGroups(network, info, grouping, goes).Info();
-      EXPECT_NEAR(macs[g], static_cast<double>(info.MacCount() - smaller.MacCount()), 1e-9) << g;
-      EXPECT_NEAR(parameters[g], static_cast<double>(info.ParameterCount() - smaller.ParameterCount()), 1e-9) << g;
+      // Within a group of a convolution there are fewer inputs for each output: the product holds there, too.
+      EXPECT_NEAR(macs.Of(kept), static_cast<double>(smaller.MacCount()), 1e-9 * macs.Of(kept)) << is_grouped;
+      EXPECT_NEAR(parameters.Of(kept), static_cast<double>(smaller.ParameterCount()), 1e-9 * parameters.Of(kept));
+      for (size_t s = 0; s < sets.size(); ++s) {
+        if (kept[s] == 1) continue;
+        std::vector<int64_t> fewer = kept;
+        --fewer[s];
+        EXPECT_NEAR(macs.SavedBy(s, kept), macs.Of(kept) - macs.Of(fewer), 1e-9 * macs.Of(kept));
+        ++compared;
+      }
     }
   }
+  EXPECT_GT(compared, 100);
+}
+
+// Two sets, of which each conv's cost is the other's channels: what has gone makes the next one cheaper.
+TEST(GroupLossesTest, LossPerCostByHand) {
+  NetworkWriter net;
+  net.Image(1, 2, 2, "x");
+  net.Conv("a", "x", {3, 1});
+  net.Conv("b", "a", {4, 1});
+  net.Classifier("fc", "b", 2);
+  const WeightedNetwork network = Filled(net.Take());
+  const NetworkInfo info = network.Info();
+  const std::vector<ChannelGroup> groups = FindChannelGroups(info);
+  const std::vector<GroupSet> sets = SetsOf(groups, info);
+  ASSERT_EQ(sets.size(), 2u);
+  const SetCosts costs(info, groups, sets, GroupRanking::MACS);
+  // A channel of a is 4 pixels in a and 4 * 4 in b; one of b is 4 * 3 in b and 2 in fc.
+  EXPECT_EQ(costs.SavedBy(0, {3, 4}), 4 + 16);
+  EXPECT_EQ(costs.SavedBy(1, {3, 4}), 12 + 2);
+  EXPECT_EQ(costs.SavedBy(1, {2, 4}), 8 + 2);
+  // The loss of a rises by 2 and 2.2; that of b by 1, 1.5 and 3, of which the first measurement is above the curve.
+  const std::vector<double> importances = {1, 2, 3, 4, 3, 2, 1};
+  const std::vector<SetLosses> losses = {{{0, 1, 2}, {1, 3, 5.2}}, {{0, 1, 2, 3}, {1, 2.4, 3.5, 6.5}}};
+  // b: slopes 1.25, 1.25 and 3. Ratios: 2 / 20 against 1.25 / 14: b's least goes. Then 2 / 16 against 1.25 / 14: b's
+  // next. Then 2 / 12 against 3 / 14: a's. Then 2.2 / 12 against 3 / 10: a's.
+  const std::vector<double> place = OrderByLossPerCost(importances, sets, losses, costs);
+  const double infinity = std::numeric_limits<double>::infinity();
+  EXPECT_THAT(place, ElementsAre(2, 3, infinity, infinity, 4, 1, 0));
 }
 
 // A group that costs twice as much goes first among equals.

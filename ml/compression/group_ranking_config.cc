@@ -23,8 +23,7 @@ absl::Status ValidateGroupRanking(const GroupRanking& ranking) {
   if (ranking.has_points() && ranking.normalize() != GroupRanking::LOSS) {
     return FieldError("points", "is set, but no loss is measured: that does normalize: LOSS");
   }
-  const bool divides = ranking.divided_by() != GroupRanking::NOTHING;
-  if (divides && (ranking.normalize() == GroupRanking::GAUSSIAN || ranking.normalize() == GroupRanking::LOSS)) {
+  if (ranking.divided_by() != GroupRanking::NOTHING && ranking.normalize() == GroupRanking::GAUSSIAN) {
     return FieldError("divided_by", absl::StrCat("is ", GroupRanking::Cost_Name(ranking.divided_by()),
                                                  ", which does not go with "
                                                  "normalize: ",
