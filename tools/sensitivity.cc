@@ -45,6 +45,7 @@
 #include "ml/network/masks.h"
 #include "ml/pruning/layer_allocation.h"
 #include "ml/pruning/layers.h"
+#include "ml/pruning/pruning_strategy.h"
 #include "ml/pruning/ranking.pb.h"
 #include "ml/pruning/rate.h"
 #include "ml/safetensors/safetensors.h"
@@ -70,7 +71,7 @@ DEFINE_int64(seed, 1, "For strategies that draw random numbers.");
 DEFINE_string(output, "", "The measurements as CSV. Those that it has already are not made again.");
 DEFINE_string(page, "", "The same as curves, an .html file.");
 DEFINE_string(target, "",
-              "What the removed network may cost, as a share of the dense one's: 'macs: 0.5' or "
+              "What the removed network may cost, as a share of that of the one given: 'macs: 0.5' or "
               "'parameters: 0.3'. Finds a rate for each layer, and prints them as a strategy's `ranking`.");
 DEFINE_string(allocation, "integer_program",
               "With --target: integer_program, the least sum of the layers' losses, or equal_loss, the same highest "
@@ -231,6 +232,16 @@ absl::StatusOr<google::protobuf::Any> With(const google::protobuf::Any& pruning,
   google::protobuf::Any any;
   any.PackFrom(*parameters);
   return any;
+}
+
+absl::StatusOr<bool> MasksFilters(const google::protobuf::Any& pruning, const NetworkInfo& network) {
+  const absl::StatusOr<google::protobuf::Any> with_rate = WithRate(pruning, 0.5);
+  if (!with_rate.ok()) return WithPrefix("--pruning", with_rate.status());
+  PruningSetup setup;
+  setup.network = &network;
+  const absl::StatusOr<std::unique_ptr<PruningStrategy>> strategy = CreatePruningStrategy(*with_rate, setup);
+  if (!strategy.ok()) return WithPrefix("--pruning", strategy.status());
+  return (*strategy)->granularity() == Granularity::kFilter;
 }
 
 class Sensitivity {
@@ -534,6 +545,14 @@ absl::Status Main() {
   if (!FLAGS_layers.empty()) selection.set_include(FLAGS_layers);
   const absl::StatusOr<std::vector<std::string>> layers = SelectLayers(selection, model.info());
   if (!layers.ok()) return WithPrefix("--layers", layers.status());
+  // Filters are counted, and what costs less without them is measured.
+  PRUNELAB_ASSIGN_OR_RETURN(const bool of_filters, MasksFilters(pruning, model.info()));
+  if (!of_filters) {
+    return absl::InvalidArgumentError(
+        "--pruning: masks single weights, without which no layer becomes smaller; choose a strategy that masks "
+        "filters, "
+        "or granularity: FILTER");
+  }
   const std::string identity =
       Sha256(absl::StrCat(Sha256(SerializeSafetensors(ModelToSafetensors(model))), "\n", data->fingerprint, "\n",
                           pruning.SerializeAsString(), "\n", FLAGS_validation_fraction, "\n", FLAGS_validation_seed,

@@ -185,7 +185,9 @@ TEST(SensitivityToolTest, BadInputIsRefusedByName) {
   EXPECT_THAT(refusal({"--target=macs: 0.5", "--pruning=[type.googleapis.com/prunelab.Static] { rate: 0.5 }"}),
               AllOf(HasSubstr("--pruning"), HasSubstr("leave it out")));
   EXPECT_THAT(refusal({"--target=macs: 0.5", "--pruning=[type.googleapis.com/prunelab.NoPruning] {}"}),
-              HasSubstr("has no field layers"));
+              HasSubstr("has no rate"));
+  EXPECT_THAT(refusal({"--target=macs: 0.5", "--pruning=[type.googleapis.com/prunelab.Unstructured] { one_shot {} }"}),
+              HasSubstr("--pruning: masks single weights"));
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ namespace prunelab {
 namespace {
 
 constexpr char kOverride[] = "--override";
-constexpr char kPenaltyWeight[] = "regularization.weight";
+constexpr char kPenaltyWeight[] = "regularization.weight", kPenaltyGrowth[] = "regularization.growth";
 
 // Turns the file and the override into a LoadedAblation and collects errors.
 class Loader {
@@ -63,12 +63,16 @@ class Loader {
   absl::Status MakeArms() {
     const std::vector<ArmLevels> all = ExpandArms(ablation());
     bool any_regularizer = false;
-    std::optional<std::string> idle_weight;  // where an arm without a penalty sets a penalty's weight
+    std::optional<std::string> idle_weight;  // where an arm without a penalty sets a penalty's weight, or its growth
+    const char* idle_field = kPenaltyWeight;
     for (const ArmLevels& levels : all) {
       PRUNELAB_ASSIGN_OR_RETURN(Arm arm, MergedArm(ablation(), levels));
       const Regularization& regularization = arm.config.regularization();
       if (regularization.has_regularizer()) {
         any_regularizer = true;
+      } else if (!idle_weight && regularization.has_growth()) {
+        idle_field = kPenaltyGrowth;
+        idle_weight = PlaceInArm(texts_, arm.config, levels.levels, kPenaltyGrowth);
       } else if (regularization.has_weight() && regularization.weight() != 0 && !idle_weight) {
         idle_weight = PlaceInArm(texts_, arm.config, levels.levels, kPenaltyWeight);
       }
@@ -84,9 +88,9 @@ class Loader {
     // forgotten.
     if (idle_weight && !any_regularizer) {
       errors_.AddAt(
-          *idle_weight, kPenaltyWeight,
+          *idle_weight, idle_field,
           "is set, but no arm has a regularizer; name one, e.g. regularizer { [type.googleapis.com/prunelab.Cov] "
-          "{} }, or leave the weight out");
+          "{} }, or leave it out");
     }
     CheckSelection(ablation(), all, errors_);
     return absl::OkStatus();

@@ -22,7 +22,8 @@ inline constexpr const char* kOutputFiles[] = {kAblationFile,    kPlanFile,     
 inline constexpr const char* kRunFiles[] = {
     "config.textproto", "provenance.json",   "epochs.jsonl",           "timing.jsonl",
     "last.safetensors", "state.safetensors", "removed.safetensors",    "quantized.safetensors",
-    "latency.json",     "result.json",       "checkpoint.safetensors", "checkpoint.previous.safetensors"};
+    "latency.json",     "result.json",       "checkpoint.safetensors", "checkpoint.previous.safetensors",
+    "start.safetensors"};
 
 // Whether a name is one of these. Some file systems do not distinguish upper and lower case.
 inline bool IsOutputFile(absl::string_view name) {

@@ -13,7 +13,8 @@ namespace {
 
 // A forgotten regularizer, or one that was thought to be the run's.
 bool HasIdleWeight(const Regularization& regularization) {
-  return !regularization.has_regularizer() && regularization.has_weight() && regularization.weight() != 0;
+  return !regularization.has_regularizer() &&
+         ((regularization.has_weight() && regularization.weight() != 0) || regularization.has_growth());
 }
 
 // The errors of the phase at `index`. `first_epoch`: the epochs of those before it; `names`: theirs, with their places.

@@ -45,8 +45,9 @@ absl::StatusOr<Model> FineTuned(const RemovalRequest& request, const Model& remo
   SetBaseLearningRate(request.learning_rate, setup.config);
   setup.config.clear_schedule();
   setup.config.mutable_schedule()->mutable_constant();
-  setup.penalty_weight = last.regularization.weight();
-  if (last.regularization.has_growth()) setup.penalty_growth = last.regularization.growth();
+  const Regularization& regularization = last.regularization;
+  // What a weight that grows has become.
+  setup.penalty_weight = regularization.has_growth() ? regularization.growth().until() : regularization.weight();
   setup.seed = static_cast<uint64_t>(request.seed);
   setup.device = removed.device();
   setup.initial_weights = ModelToSafetensors(removed);
@@ -59,7 +60,8 @@ absl::StatusOr<Model> FineTuned(const RemovalRequest& request, const Model& remo
   PruningSetup pruning;
   pruning.network = &setup.network;
   PRUNELAB_ASSIGN_OR_RETURN(setup.strategy, CreatePruningStrategy(no_pruning, pruning));
-  PRUNELAB_ASSIGN_OR_RETURN(setup.regularizer, CreateRegularizer(last.regularization.regularizer(), setup.network));
+  PRUNELAB_ASSIGN_OR_RETURN(setup.regularizer, CreateRegularizer(regularization.regularizer(), setup.network));
+  if (setup.regularizer->prepares_removal()) setup.penalty_weight = 0;
   PRUNELAB_ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer, Trainer::Create(std::move(setup)));
   while (trainer->epoch() < request.config->compression().fine_tune_epochs()) {
     PRUNELAB_ASSIGN_OR_RETURN(const EpochRecord record, trainer->RunEpoch());

@@ -27,6 +27,7 @@
 #include "ml/base/plugin.h"
 #include "ml/base/status_macros.h"
 #include "ml/compression/compressed_model.h"
+#include "ml/compression/group_ranking_config.h"
 #include "ml/distributed/ranks.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/model.h"
@@ -41,7 +42,7 @@ namespace prunelab {
 namespace {
 
 // In a run's folder.
-constexpr char kQuantizedFile[] = "quantized.safetensors";
+constexpr char kQuantizedFile[] = "quantized.safetensors", kStartFile[] = "start.safetensors";
 
 // A run with what it is computed from.
 struct RunSetup {
@@ -85,14 +86,38 @@ absl::StatusOr<RunResult> SourceResult(const RunRequest& request) {
                                                     SourceVerb(request.config()), " any more; run that arm again"));
 }
 
-// What a run with `start_from` starts from. The folder of the other run is rank 0's.
-absl::StatusOr<Safetensors> StartOfOther(const RunRequest& request, const Dataset& dataset, Ranks* ranks) {
+// StartOf. Where images decide what is removed, rounding decides between groups that are as good as equal, and another
+// machine, or another number of threads, may round in another way. So then the start is kept in the run's folder until
+// the run has ended, and a run that goes on elsewhere goes on with the same network.
+absl::StatusOr<Safetensors> KeptStart(const RunRequest& request, const Dataset& dataset) {
   const StartFrom& start = request.config().start_from();
   const RemovalImages images = {&dataset, &request.config().training()};
-  if (ranks == nullptr) return StartOf(start, images, request.seed(), request.source_folder());
+  if (!start.has_removal() || !LooksAtImages(start.removal().groups())) {
+    return StartOf(start, images, request.seed(), request.source_folder());
+  }
+  constexpr char kOf[] = "run_id";
+  const std::string path = JoinPath(request.folder(), kStartFile);
+  if (PathExists(path)) {
+    absl::StatusOr<Safetensors> kept = ReadSafetensors(path);
+    if (kept.ok() && kept->metadata[kOf] == request.run_id()) {
+      kept->metadata.erase(kOf);
+      return kept;
+    }
+  }
+  PRUNELAB_ASSIGN_OR_RETURN(Safetensors made, StartOf(start, images, request.seed(), request.source_folder()));
+  made.metadata[kOf] = request.run_id();
+  PRUNELAB_RETURN_IF_ERROR(CreateFolders(request.folder()));
+  PRUNELAB_RETURN_IF_ERROR(WriteSafetensors(path, made));
+  made.metadata.erase(kOf);
+  return made;
+}
+
+// What a run with `start_from` starts from. The folder of the other run is rank 0's.
+absl::StatusOr<Safetensors> StartOfOther(const RunRequest& request, const Dataset& dataset, Ranks* ranks) {
+  if (ranks == nullptr) return KeptStart(request, dataset);
   std::string bytes;
   if (ranks->first()) {
-    PRUNELAB_ASSIGN_OR_RETURN(const Safetensors file, StartOf(start, images, request.seed(), request.source_folder()));
+    PRUNELAB_ASSIGN_OR_RETURN(const Safetensors file, KeptStart(request, dataset));
     bytes = SerializeSafetensors(file);
   }
   return ParseSafetensors(ranks->OfFirst(bytes), request.source_folder());
@@ -359,6 +384,7 @@ class RunTraining {
     PRUNELAB_RETURN_IF_ERROR(WriteSafetensors(run_.Path("last.safetensors"), ModelToSafetensors(trainer_->result())));
     PRUNELAB_RETURN_IF_ERROR(events_->End(result.status));
     PRUNELAB_RETURN_IF_ERROR(KeepResult(run_.folder(), result).status());
+    unlink(JoinPath(setup_.request.folder(), kStartFile).c_str());
     const bool keep = result.status != "failed" && config_.training().keep_state();
     return SettleRunCheckpoints(run_.folder(), keep);
   }

@@ -6,6 +6,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 #include "experiments/config/identity.h"
 #include "experiments/config/load.h"
@@ -164,17 +165,45 @@ TEST(ConfigsTest, PeersCifar10Tuning) {
   }
 }
 
-TEST(ConfigsTest, PeersCifar10) {
-  const LoadedAblation loaded = Load("peers_cifar10");
-  EXPECT_EQ(loaded.arms.size(), 2u + 3 * 6);
+TEST(ConfigsTest, PaperScale) {
+  const LoadedAblation loaded = Load("paper_scale");
+  EXPECT_EQ(loaded.arms.size(), 1u + 3 * 3);
   for (const Arm& arm : loaded.arms) {
-    if (arm.name == "dense") continue;
-    EXPECT_EQ(arm.config.start_from().arm(), "dense") << arm.name;
-    EXPECT_EQ(arm.config.training().epochs(), 15) << arm.name;
-    EXPECT_EQ(arm.config.start_from().has_removal(), arm.name != "tuned") << arm.name;
+    EXPECT_EQ(arm.config.training().epochs(), arm.name == "dense" ? 200 : 100) << arm.name;
+    EXPECT_EQ(arm.config.has_start_from(), arm.name != "dense") << arm.name;
   }
-  EXPECT_EQ(FindArm(loaded, "group_norm_2.5x").config.start_from().removal().target().macs(), 0.4);
-  EXPECT_EQ(loaded.ablation.comparison_size(), 3 * (5 + 4));
+  // 2.1, 2.6 and 4 times fewer.
+  for (const auto& [arm, times] : {std::pair("fisher_loss_2.1x", 2.1), {"fisher_loss_2.6x", 2.6}, {"random_4x", 4.0}}) {
+    EXPECT_NEAR(1 / FindArm(loaded, arm).config.start_from().removal().target().macs(), times, 0.01) << arm;
+  }
+}
+
+// Each budget has chance, three rankings of this project, and three methods of Torch-Pruning; what differs is where
+// they start, and the first three comparisons ask which side's best is better.
+TEST(ConfigsTest, PeersCifar10) {
+  const LoadedAblation loaded = Load("peers_cifar10"), tuning = Load("peers_cifar10_tuning");
+  EXPECT_EQ(loaded.arms.size(), 1u + 3 * (1 + 3 + 3));
+  for (const Arm& arm : loaded.arms) {
+    EXPECT_TRUE(arm.config.training().test_data()) << arm.name;
+    if (arm.name == "dense") continue;
+    const bool theirs = absl::StartsWith(arm.name, "tp_");
+    EXPECT_EQ(arm.config.training().epochs(), 15) << arm.name;
+    EXPECT_EQ(arm.config.has_start_from(), !theirs) << arm.name;
+    EXPECT_EQ(arm.config.has_initial_weights(), theirs) << arm.name;
+    // As it was tuned.
+    const RunConfig& tuned = FindArm(tuning, arm.name).config;
+    EXPECT_EQ(arm.config.start_from().SerializeAsString(), tuned.start_from().SerializeAsString()) << arm.name;
+    EXPECT_EQ(absl::StrReplaceAll(tuned.initial_weights(), {{"_tuning", ""}}), arm.config.initial_weights())
+        << arm.name;
+  }
+  ASSERT_EQ(loaded.ablation.comparison_size(), 3 * (1 + 2 + 2 + 2));
+  int32_t primary = 0;
+  for (const char* budget : {"_4x", "_2.5x", "_2x"}) {
+    const Comparison& comparison = loaded.ablation.comparison(primary);
+    EXPECT_EQ(comparison.primary(), ++primary);
+    EXPECT_TRUE(absl::EndsWith(comparison.treatment(), budget) && absl::EndsWith(comparison.control(), budget));
+    EXPECT_TRUE(absl::StartsWith(comparison.control(), "tp_")) << comparison.control();
+  }
 }
 
 // A run that ended with so many live filters in two convolutions of four filters, each filter of 36 weights.

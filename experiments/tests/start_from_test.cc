@@ -169,6 +169,9 @@ TEST(StartFromTest, StoppedAtAnyStepItEndsWithTheSameFiles) {
   const LoadedAblation loaded = LoadText(SmallAblation("checkpoint_minutes: 1e-9"), kArms);
   const std::string undisturbed = Folder("undisturbed"), stopped = Folder("stopped");
   ASSERT_TRUE(RunAll(loaded, undisturbed).ok());
+  // Of a removal that images decide, until the run has ended.
+  const std::string start = JoinPath(stopped, "by_images/1/start.safetensors");
+  bool kept = false;
   int64_t calls = 0;
   for (bool done = false; !done; ++calls) {
     ASSERT_LT(calls, 100);
@@ -176,14 +179,31 @@ TEST(StartFromTest, StoppedAtAnyStepItEndsWithTheSameFiles) {
     const absl::StatusOr<AblationOutcome> outcome = RunAll(loaded, stopped, [&] { return ++steps > 17; });
     ASSERT_TRUE(outcome.ok()) << outcome.status();
     done = !outcome->stopped;
+    kept = kept || PathExists(start);
   }
   EXPECT_GT(calls, 3);
+  EXPECT_TRUE(kept);
+  EXPECT_FALSE(PathExists(start));
   for (const char* arm : {"dense", "same", "quarter", "half", "random", "by_images"}) {
     for (const char* file : {"epochs.jsonl", "result.json", "last.safetensors"}) {
       const std::string path = absl::StrCat(arm, "/1/", file);
       EXPECT_EQ(*ReadFile(JoinPath(stopped, path)), *ReadFile(JoinPath(undisturbed, path))) << path;
     }
   }
+}
+
+// What drives channels away before a removal ends with it: here it would destroy whatever is left.
+TEST(StartFromTest, GrowingRegularizationEndsWithTheRemoval) {
+  const std::string output = Folder("greg");
+  std::map<std::string, RunResult> results = ByArm(RunAll(LoadText(SmallAblation(""), R"(
+    base { network { [type.googleapis.com/prunelab.ResNetCifar] { width: 16 } } training { epochs: 2 } }
+    factor { name: "penalty"
+      level { name: "greg" patch {
+        regularization { weight: 1e-20 growth { period: 1000000 until: 1e9 }
+                         regularizer { [type.googleapis.com/prunelab.Greg] {} } }
+        compression { mode: COUPLED rate: 0.3 groups { importance: GROUP_NORM scope: PER_SET } fine_tune_epochs: 2 } } } })"),
+                                                          output));
+  EXPECT_GT(results["greg"].measures.fine_tuned_test_top1(), 0.3);
 }
 
 // Masks come along, and so does the network that an arm with `compression` ends with.

@@ -17,23 +17,6 @@
 namespace prunelab {
 namespace {
 
-// No node is left without channels: its most important group stays. Returns how many stay for that.
-int64_t KeepTheLast(const NetworkInfo& info, const ChannelGroups& grouping, const std::vector<double>& importances,
-                    std::vector<bool>& goes) {
-  int64_t kept = 0;
-  for (int i = 0; i < info.network().node_size(); ++i) {
-    if (grouping.Kept(i, goes).any().item<bool>()) continue;
-    int64_t best = grouping.Of(i, 0);
-    for (int64_t c = 1; c < info.shape(i).channels; ++c) {
-      const int64_t group = grouping.Of(i, c);
-      if (importances[group] > importances[best]) best = group;
-    }
-    goes[best] = false;
-    ++kept;
-  }
-  return kept;
-}
-
 absl::Status CheckImages(const GroupRanking& ranking, const std::optional<ProbeBatch>& images) {
   const bool by_loss = ranking.normalize() == GroupRanking::LOSS;
   const std::string field = by_loss ? "normalize" : "importance";
@@ -51,8 +34,8 @@ absl::Status CheckFinite(const char* field, const std::string& value, const std:
     return absl::OkStatus();
   }
   return FieldError(field, absl::StrCat("is ", value,
-                                        ", and with some groups that is not finite: the weights are, but "
-                                        "what is computed with them on the training images overflows"));
+                                        ", and for some groups that is not finite: what is computed "
+                                        "with the weights, which are finite, overflows"));
 }
 
 // Without those that `goes` marks, but the last of each layer.
@@ -91,15 +74,16 @@ absl::StatusOr<RankedGroups> RankedGroups::Create(const WeightedNetwork& network
     for (const SetLosses& of_set : losses) {
       PRUNELAB_RETURN_IF_ERROR(CheckFinite("normalize", "LOSS", of_set.losses));
     }
-    ranked.importances_ = ranking.divided_by() == GroupRanking::NOTHING
-                              ? ImportancesByLoss(importances, ranked.sets_, losses)
-                              : OrderByLossPerCost(importances, ranked.sets_, losses,
-                                                   SetCosts(ranked.info_, groups, ranked.sets_, ranking.divided_by()));
+    ranked.importances_ =
+        ranking.divided_by() == GroupRanking::NOTHING
+            ? ImportancesByLoss(importances, ranked.sets_, losses)
+            : OrderByLossPerCost(importances, ranked.sets_, losses,
+                                 SetCosts(ranked.info_, ranked.grouping_, ranked.sets_, ranking.divided_by()));
     return ranked;
   }
   ranked.importances_ = NormalizedImportances(importances, ranked.sets_, ranking.normalize());
   if (ranking.divided_by() == GroupRanking::NOTHING) return ranked;
-  const SetCosts costs(ranked.info_, groups, ranked.sets_, ranking.divided_by());
+  const SetCosts costs(ranked.info_, ranked.grouping_, ranked.sets_, ranking.divided_by());
   std::vector<int64_t> all;
   for (const GroupSet& set : ranked.sets_) all.push_back(static_cast<int64_t>(set.groups.size()));
   for (size_t s = 0; s < ranked.sets_.size(); ++s) {

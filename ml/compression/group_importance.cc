@@ -16,6 +16,7 @@
 #include "ml/base/field_error.h"
 #include "ml/base/random.h"
 #include "ml/base/status_macros.h"
+#include "ml/network/operator.h"
 
 namespace prunelab {
 namespace {
@@ -214,49 +215,59 @@ std::vector<double> ImportancesByLoss(const std::vector<double>& importances, co
   return by_loss;
 }
 
-SetCosts::SetCosts(const NetworkInfo& info, const std::vector<ChannelGroup>& groups, const std::vector<GroupSet>& sets,
+SetCosts::SetCosts(const NetworkInfo& info, const ChannelGroups& grouping, const std::vector<GroupSet>& sets,
                    GroupRanking::Cost cost) {
-  // Numbers of outputs and inputs of each node that a group of the set has: all groups of a set have as many.
-  std::map<std::string, std::map<size_t, double>> outputs, inputs;
+  std::vector<size_t> set_of(grouping.groups().size());
   for (size_t s = 0; s < sets.size(); ++s) {
-    const ChannelGroup& group = groups[sets[s].groups[0]];
-    for (const auto& [node, channel] : group.filters) outputs[node][s] += 1;
-    for (const auto& [node, channel] : group.batch_norms) outputs[node][s] += 1;
-    for (const auto& [node, channel] : group.readers) inputs[node][s] += 1;
+    for (const size_t group : sets[s].groups) set_of[group] = s;
   }
+  // Of a node's channels: those that are in no set, and by set the mean number that a group has.
+  const auto shares = [&](int node, double& in_none) {
+    std::map<size_t, double> of_sets;
+    in_none = 0;
+    for (int64_t c = 0; c < info.shape(node).channels; ++c) {
+      const int64_t group = grouping.Of(node, c);
+      if (group < 0) {
+        ++in_none;
+      } else {
+        const size_t set = set_of[group];
+        of_sets[set] += 1 / static_cast<double>(sets[set].groups.size());
+      }
+    }
+    return of_sets;
+  };
   terms_of_.resize(sets.size());
   for (int i = 0; i < info.network().node_size(); ++i) {
     const std::string& node = info.node(i).name();
-    double weights = 0, others = 0;
-    for (const ParameterSpec& parameter : info.parameters()) {
-      if (parameter.is_buffer || parameter.node != node) continue;
-      double numbers = 1;
-      for (const int64_t size : parameter.shape) numbers *= static_cast<double>(size);
-      (parameter.name == absl::StrCat(node, ".weight") && inputs.count(node) > 0 ? weights : others) += numbers;
+    Term term;
+    term.of_outputs = shares(i, term.outputs);
+    bool by_pairs = info.op(i).Channels(info.View(i)).kind == ChannelRelation::Kind::kMixed;
+    if (by_pairs) {
+      term.of_inputs = shares(info.inputs(i)[0], term.inputs);
+      for (const auto& [set, numbers] : term.of_outputs) by_pairs = by_pairs && term.of_inputs.count(set) == 0;
     }
-    const auto macs = static_cast<double>(info.MacCount(i));
+    double weights = 0, others = 0;
     if (cost == GroupRanking::MACS) {
-      weights = inputs.count(node) > 0 ? macs : 0;
-      others = inputs.count(node) > 0 ? 0 : macs;
+      (by_pairs ? weights : others) = static_cast<double>(info.MacCount(i));
+    } else {
+      for (const ParameterSpec& parameter : info.parameters()) {
+        if (parameter.is_buffer || parameter.node != node) continue;
+        double numbers = 1;
+        for (const int64_t size : parameter.shape) numbers *= static_cast<double>(size);
+        (by_pairs && parameter.name == absl::StrCat(node, ".weight") ? weights : others) += numbers;
+      }
     }
     if (weights == 0 && others == 0) continue;
-    Term term;
-    const auto all_outputs = static_cast<double>(info.shape(i).channels);
-    const auto all_inputs = info.inputs(i).empty() ? 1.0 : static_cast<double>(info.shape(info.inputs(i)[0]).channels);
-    term.per_pair = weights / all_outputs / all_inputs;
-    term.per_output = others / all_outputs;
-    term.of_outputs = outputs[node];
-    term.of_inputs = inputs[node];
-    term.outputs = all_outputs;
-    term.inputs = all_inputs;
-    std::set<size_t> of_sets;
-    for (const auto& [set, numbers] : term.of_outputs) {
-      term.outputs -= numbers * static_cast<double>(sets[set].groups.size());
-      of_sets.insert(set);
+    const auto outputs = static_cast<double>(info.shape(i).channels);
+    term.per_output = others / outputs;
+    if (by_pairs) {
+      term.per_pair = weights / outputs / static_cast<double>(info.shape(info.inputs(i)[0]).channels);
+    } else {
+      term.of_inputs.clear();
     }
-    for (const auto& [set, numbers] : term.of_inputs) {
-      term.inputs -= numbers * static_cast<double>(sets[set].groups.size());
-      of_sets.insert(set);
+    std::set<size_t> of_sets;
+    for (const auto* sides : {&term.of_outputs, &term.of_inputs}) {
+      for (const auto& [set, numbers] : *sides) of_sets.insert(set);
     }
     for (const size_t set : of_sets) terms_of_[set].push_back(terms_.size());
     terms_.push_back(std::move(term));
@@ -358,14 +369,8 @@ std::vector<bool> GroupsThatGo(const std::vector<double>& importances, const std
     std::vector<size_t>& scope = scopes[s];
     std::sort(scope.begin(), scope.end());
     std::stable_sort(scope.begin(), scope.end(), less);
-    // Multiples of the golden ratio lie evenly in [0, 1), whatever their number. The first is 0: a scope by itself
-    // loses int(n * rate).
-    const double spread = std::fmod(0.6180339887498949 * static_cast<double>(s), 1.0);
-    const auto n = static_cast<double>(scope.size());
-    // What is spread empties no scope.
-    const auto count = std::max(static_cast<size_t>(rate * n),
-                                std::min(static_cast<size_t>(rate * n + (rate > 0 ? spread : 0)), scope.size() - 1));
-    for (size_t k = 0; k < count; ++k) goes[scope[k]] = true;
+    const int64_t count = GroupsToGo(static_cast<int64_t>(scope.size()), rate, s);
+    for (int64_t k = 0; k < count; ++k) goes[scope[k]] = true;
   }
   for (const GroupSet& set : sets) {
     const std::vector<size_t> order = ByImportance(set, importances);

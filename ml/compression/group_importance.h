@@ -53,7 +53,7 @@ std::vector<double> ImportancesByLoss(const std::vector<double>& importances, co
 class SetCosts {
  public:
   // Not for NOTHING.
-  SetCosts(const NetworkInfo& info, const std::vector<ChannelGroup>& groups, const std::vector<GroupSet>& sets,
+  SetCosts(const NetworkInfo& info, const ChannelGroups& grouping, const std::vector<GroupSet>& sets,
            GroupRanking::Cost cost);
 
   // The network's cost if `kept[s]` groups of set s stay.

@@ -104,6 +104,7 @@ std::vector<SetLosses> MeasureSetLosses(const WeightedNetwork& network, const Ne
     for (const int64_t gone : of_set.gone) {
       std::vector<bool> goes(importances.size(), false);
       for (int64_t k = 0; k < gone; ++k) goes[order[k]] = true;
+      KeepTheLast(info, grouping, importances, goes);
       of_set.losses.push_back(gone == 0 ? whole : MeanLoss(WithoutGroups(network, info, grouping, goes), images));
     }
   }

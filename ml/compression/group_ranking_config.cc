@@ -23,6 +23,11 @@ absl::Status ValidateGroupRanking(const GroupRanking& ranking) {
   if (ranking.has_points() && ranking.normalize() != GroupRanking::LOSS) {
     return FieldError("points", "is set, but no loss is measured: that does normalize: LOSS");
   }
+  if (ranking.scope() == GroupRanking::PER_SET &&
+      (ranking.divided_by() != GroupRanking::NOTHING || ranking.normalize() == GroupRanking::LOSS)) {
+    return FieldError(ranking.normalize() == GroupRanking::LOSS ? "normalize" : "divided_by",
+                      "has no effect with scope: PER_SET, where each set loses the same share; choose another scope");
+  }
   if (ranking.divided_by() != GroupRanking::NOTHING && ranking.normalize() == GroupRanking::GAUSSIAN) {
     return FieldError("divided_by", absl::StrCat("is ", GroupRanking::Cost_Name(ranking.divided_by()),
                                                  ", which does not go with "

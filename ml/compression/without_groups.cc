@@ -22,4 +22,20 @@ WeightedNetwork WithoutGroups(const WeightedNetwork& network, const NetworkInfo&
   return narrowed;
 }
 
+int64_t KeepTheLast(const NetworkInfo& info, const ChannelGroups& grouping, const std::vector<double>& importances,
+                    std::vector<bool>& goes) {
+  int64_t kept = 0;
+  for (int i = 0; i < info.network().node_size(); ++i) {
+    if (grouping.Kept(i, goes).any().item<bool>()) continue;
+    int64_t best = grouping.Of(i, 0);
+    for (int64_t c = 1; c < info.shape(i).channels; ++c) {
+      const int64_t group = grouping.Of(i, c);
+      if (importances[group] > importances[best]) best = group;
+    }
+    goes[best] = false;
+    ++kept;
+  }
+  return kept;
+}
+
 }  // namespace prunelab

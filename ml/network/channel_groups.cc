@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <set>
 
@@ -159,6 +160,15 @@ at::Tensor ChannelGroups::Kept(int i, const std::vector<bool>& goes) const {
 }
 
 std::vector<ChannelGroup> FindChannelGroups(const NetworkInfo& info) { return ChannelGroups(info).groups(); }
+
+int64_t GroupsToGo(int64_t n, double rate, size_t scope) {
+  // Multiples of the golden ratio lie evenly in [0, 1), whatever their number. The first is 0: a scope by itself loses
+  // int(n * rate).
+  const double spread = std::fmod(0.6180339887498949 * static_cast<double>(scope), 1.0);
+  const double part = rate * static_cast<double>(n);
+  // What is spread empties no scope.
+  return std::max(static_cast<int64_t>(part), std::min(static_cast<int64_t>(part + (rate > 0 ? spread : 0)), n - 1));
+}
 
 at::Tensor ByOutput(const NetworkInfo& info, const std::string& node, const at::Tensor& values) {
   const int i = info.Index(node);

@@ -11,6 +11,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -57,6 +58,11 @@ struct GroupSet {
 
 // In the order of their first groups; each group is in one.
 std::vector<GroupSet> SetsOf(const std::vector<ChannelGroup>& groups, const NetworkInfo& info);
+
+// How many of the n groups of a scope, whose groups are ranked together, go at `rate`, in [0, 1): int(n * rate) or, in
+// some scopes, one more, spread evenly over the scopes by their index, so that a slightly higher rate does not take one
+// from each of them at once.
+int64_t GroupsToGo(int64_t n, double rate, size_t scope);
 
 // Values in the shape of the weight of a convolution or linear layer, as [outputs, inputs / groups, ...].
 at::Tensor ByOutput(const NetworkInfo& info, const std::string& node, const at::Tensor& values);

@@ -3,12 +3,15 @@
 #include <ATen/ops/amax.h>
 
 #include <algorithm>
+#include <set>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/descriptor.h"
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
+#include "ml/network/layer_selection.pb.h"
+#include "ml/pruning/layers.h"
 #include "ml/pruning/ranking.pb.h"
 
 namespace prunelab {
@@ -24,8 +27,22 @@ absl::Status CheckRankedLayers(const google::protobuf::Message& parameters, cons
     return absl::OkStatus();
   }
   const auto& ranking = static_cast<const Ranking&>(parameters.GetReflection()->GetMessage(parameters, field));
+  const google::protobuf::FieldDescriptor* selection = parameters.GetDescriptor()->FindFieldByName("layers");
+  std::set<std::string> chosen;
+  if (ranking.layer_rate_size() > 0 && selection != nullptr &&
+      selection->message_type() == LayerSelection::descriptor() && !selection->is_repeated()) {
+    PRUNELAB_ASSIGN_OR_RETURN(
+        chosen,
+        ChosenLayers(static_cast<const LayerSelection&>(parameters.GetReflection()->GetMessage(parameters, selection)),
+                     network));
+  }
   for (int i = 0; i < ranking.layer_rate_size(); ++i) {
     const std::string& layer = ranking.layer_rate(i).layer();
+    if (!chosen.empty() && chosen.count(layer) == 0 && network.Index(layer) >= 0) {
+      return FieldError(
+          absl::StrCat("ranking.layer_rate[", i, "].layer"),
+          absl::StrCat("is \"", layer, "\", and the field layers leaves that out; take it out here, too"));
+    }
     const bool known = std::any_of(network.convs().begin(), network.convs().end(),
                                    [&](const ConvInfo& conv) { return conv.node == layer; });
     if (known) continue;

@@ -223,6 +223,7 @@ absl::Status ValidateRanking(const Ranking& ranking) {
     return FieldError("layer_rate", "is not set, and scope is LAYER_RATES; //tools:sensitivity finds rates");
   }
   std::set<std::string> named;
+  bool any = false;
   for (int i = 0; i < ranking.layer_rate_size(); ++i) {
     const LayerRate& each = ranking.layer_rate(i);
     const std::string field = absl::StrCat("layer_rate[", i, "]");
@@ -236,7 +237,9 @@ absl::Status ValidateRanking(const Ranking& ranking) {
     if (!named.insert(each.layer()).second) {
       return FieldError(field + ".layer", absl::StrCat("is \"", each.layer(), "\", which has a rate already"));
     }
+    any = any || each.rate() > 0;
   }
+  if (own && !any) return FieldError("layer_rate", "has rates of 0 alone, and then nothing is masked");
   return absl::OkStatus();
 }
 

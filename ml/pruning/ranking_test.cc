@@ -233,6 +233,7 @@ TEST(RankingTest, ScaledRatesMakeTheRateOfAllTogether) {
 TEST(RankingTest, LayerRatesThatMakeNoSenseAreRefused) {
   EXPECT_EQ(ErrorField(ValidateRanking(OwnRates({}))), "layer_rate");
   EXPECT_EQ(ErrorField(ValidateRanking(OwnRates({{"a", 1}}))), "layer_rate[0].rate");
+  EXPECT_EQ(ErrorField(ValidateRanking(OwnRates({{"a", 0}, {"b", 0}}))), "layer_rate");
   EXPECT_EQ(ErrorField(ValidateRanking(OwnRates({{"a", 0.1}, {"a", 0.2}}))), "layer_rate[1].layer");
   Ranking ranking = OwnRates({{"a", 0.1}});
   EXPECT_TRUE(ValidateRanking(ranking).ok());

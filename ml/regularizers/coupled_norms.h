@@ -3,6 +3,7 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/Device.h>
 
 #include <map>
 #include <string>
@@ -29,8 +30,13 @@ class CoupledNorms {
   struct Term {
     std::string node;
     Part part;
-    at::Tensor channels;  // int64 [groups, channels of each]
+    // The channels of each group, int64 [groups, most channels]; where a group has fewer, the number of all channels. A
+    // device gets it once: each copy would wait for the host.
+    at::Tensor channels;
+    mutable at::Tensor on_device;
   };
+
+  static at::Tensor On(const Term& term, at::Device device);
 
   const NetworkInfo network_;
   std::vector<std::vector<Term>> sets_;

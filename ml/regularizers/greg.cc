@@ -17,10 +17,15 @@ class GregPenalty : public Regularizer {
  public:
   GregPenalty(double rate, const NetworkInfo& network) : rate_(rate), norms_(network) {}
 
+  bool prepares_removal() const override { return true; }
+
   at::Tensor Value(const std::vector<RegularizedLayer>& layers) const override {
     PenaltySum sum;
-    for (const at::Tensor& squares : norms_.Squares(layers)) {
-      const auto goes = static_cast<int64_t>(rate_ * static_cast<double>(squares.numel()));
+    const std::vector<at::Tensor> sets = norms_.Squares(layers);
+    for (size_t s = 0; s < sets.size(); ++s) {
+      const at::Tensor& squares = sets[s];
+      if (!squares.defined()) continue;
+      const int64_t goes = GroupsToGo(squares.numel(), rate_, s);
       if (goes < 1) continue;
       const at::Tensor order = std::get<1>(squares.detach().sort(/*stable=*/true, /*dim=*/0, /*descending=*/false));
       sum.Add(squares.index_select(0, order.slice(0, 0, goes)).sum() / 2);

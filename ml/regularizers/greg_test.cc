@@ -77,6 +77,7 @@ TEST(GregTest, HalfTheSquaresOfTheWeakestGroupsByLoops) {
     double value = 0;
     std::map<std::string, at::Tensor> expected;
     for (const RegularizedLayer& layer : layers) expected[layer.node] = at::zeros_like(layer.weight);
+    size_t scope = 0;
     for (const GroupSet& set : SetsOf(groups, network)) {
       std::vector<std::pair<double, std::map<std::string, at::Tensor>>> of_set;
       for (const size_t group : set.groups) {
@@ -88,8 +89,12 @@ TEST(GregTest, HalfTheSquaresOfTheWeakestGroupsByLoops) {
         of_set.emplace_back(sum, std::move(members));
       }
       std::sort(of_set.begin(), of_set.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-      const auto goes = static_cast<size_t>(rate * static_cast<double>(of_set.size()));
-      for (size_t k = 0; k < goes; ++k) {
+      // As coupled removal counts; the first set loses int(n rate).
+      const int64_t goes = GroupsToGo(static_cast<int64_t>(of_set.size()), rate, scope++);
+      if (scope == 1) {
+        EXPECT_EQ(goes, static_cast<int64_t>(rate * static_cast<double>(of_set.size())));
+      }
+      for (int64_t k = 0; k < goes; ++k) {
         value += of_set[k].first / 2;
         for (const RegularizedLayer& layer : layers) {
           expected[layer.node] += of_set[k].second[layer.node] * layer.weight;

@@ -51,6 +51,10 @@ class Regularizer {
   // Value and gradients. The default differentiates Value by autograd.
   virtual Penalty ValueAndGradients(const std::vector<RegularizedLayer>& layers) const;
 
+  // Whether the penalty drives away what is to be removed. Then it ends with the removal: what is left is fine-tuned
+  // without it.
+  virtual bool prepares_removal() const { return false; }
+
   // The nodes of the network whose outputs ActivationValue wants; none by default.
   virtual std::set<std::string> activation_nodes() const { return {}; }
 

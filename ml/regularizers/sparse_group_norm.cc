@@ -18,9 +18,12 @@ class SparseGroupNormPenalty : public Regularizer {
  public:
   SparseGroupNormPenalty(double alpha, const NetworkInfo& network) : alpha_(alpha), norms_(network) {}
 
+  bool prepares_removal() const override { return true; }
+
   at::Tensor Value(const std::vector<RegularizedLayer>& layers) const override {
     PenaltySum sum;
     for (const at::Tensor& squares : norms_.Squares(layers)) {
+      if (!squares.defined()) continue;
       const at::Tensor norm = squares.detach().sqrt(), most = norm.max(), range = most - norm.min();
       const at::Tensor gamma = at::exp2(alpha_ * at::where(range > 0, (most - norm) / range, at::zeros_like(norm)));
       sum.Add((gamma * squares).sum() / 2);

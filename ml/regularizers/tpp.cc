@@ -35,6 +35,8 @@ class TppPenalty : public Regularizer {
   TppPenalty(double rate, std::set<std::string> convs, std::map<std::string, std::string> batch_norms)
       : rate_(rate), convs_(std::move(convs)), batch_norms_(std::move(batch_norms)) {}
 
+  bool prepares_removal() const override { return true; }
+
   at::Tensor Value(const std::vector<RegularizedLayer>& layers) const override {
     std::map<std::string, const RegularizedLayer*> by_node;
     for (const RegularizedLayer& layer : layers) by_node[layer.node] = &layer;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -53,12 +54,14 @@ std::vector<RegularizedLayer> RegularizedLayers(const Model& model) {
 StepPenalty::StepPenalty(const Regularizer& regularizer, double weight, const std::optional<WeightGrowth>& growth,
                          const Model& model)
     : regularizer_(regularizer), first_weight_(weight), growth_(growth), weight_(weight) {
+  std::string last_node;
   for (const NamedTensor& parameter : model.parameters()) {
     if (IsWeight(parameter)) {
       layer_parameters_.push_back(parameters_.size());
       layer_shifts_.emplace_back();
-    } else if (parameter.name == absl::StrCat(parameter.node, ".bias") && !layer_shifts_.empty()) {
-      layer_shifts_.back() = parameters_.size();  // a bias comes after its weight
+      last_node = parameter.node;
+    } else if (parameter.node == last_node && parameter.name == absl::StrCat(last_node, ".bias")) {
+      layer_shifts_.back() = parameters_.size();  // a bias comes after its weight, if its node has one
     }
     parameters_.push_back(parameter.tensor);
   }

@@ -144,6 +144,11 @@ TrainingSetup SetupOf(const Case& test, const Dataset& data, at::Device device) 
   setup.strategy = *CreatePruningStrategy(Plugin(test.pruning), pruning);
   setup.regularizer = *CreateRegularizer(Plugin(test.regularizer), setup.network);
   setup.penalty_weight = 0.1;
+  if (absl::StartsWith(test.regularizer, "Greg")) {  // as it is meant: a captured step must read the weight anew
+    setup.penalty_growth.emplace();
+    setup.penalty_growth->set_period(2);
+    setup.penalty_growth->set_until(0.35);
+  }
   setup.on_warning = [](const std::string& warning) { ADD_FAILURE() << warning; };
   return setup;
 }
