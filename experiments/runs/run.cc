@@ -148,6 +148,16 @@ absl::StatusOr<RunSetup> SetUpRun(const RunRequest& request, const Dataset& data
   }
   PRUNELAB_ASSIGN_OR_RETURN(NetworkInfo network, NetworkOf(request, dataset, ranks));
   PRUNELAB_ASSIGN_OR_RETURN(InitialWeights weights, ReadInitialWeights(request.config()));
+  const at::Device device(request.device() == "cuda" ? at::kCUDA : at::kCPU);
+  absl::StatusOr<RunTeacher> teacher = ReadTeacher(request.config().training(), device);
+  if (!teacher.ok()) return InField(kTeacherField, teacher.status());
+  // Before anything is made of these: the start of a run may be kept under its run_id.
+  const RunSources sources = {dataset.fingerprint, weights.digest, teacher->digest, request.source_run_id()};
+  if (FullRunId(request.config(), request.seed(), sources) != request.run_id()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(request.folder(),
+                     ": the data, the initial weights or the teacher have changed since the ablation was started"));
+  }
   std::string weights_name = request.config().initial_weights();
   if (request.config().has_start_from()) {
     PRUNELAB_ASSIGN_OR_RETURN(weights.tensors, StartOfOther(request, dataset, ranks));
@@ -156,9 +166,6 @@ absl::StatusOr<RunSetup> SetUpRun(const RunRequest& request, const Dataset& data
     PRUNELAB_RETURN_IF_ERROR(CheckStartFits(start, network));
     network = std::move(start);
   }
-  const at::Device device(request.device() == "cuda" ? at::kCUDA : at::kCPU);
-  absl::StatusOr<RunTeacher> teacher = ReadTeacher(request.config().training(), device);
-  if (!teacher.ok()) return InField(kTeacherField, teacher.status());
   RunSetup setup = {request,
                     hooks,
                     dataset,
@@ -169,11 +176,6 @@ absl::StatusOr<RunSetup> SetUpRun(const RunRequest& request, const Dataset& data
                     std::move(weights_name),
                     std::move(source),
                     *std::move(teacher)};
-  if (FullRunId(request.config(), request.seed(), setup.sources()) != request.run_id()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(request.folder(),
-                     ": the data, the initial weights or the teacher have changed since the ablation was started"));
-  }
   if (setup.weights.tensors) {
     PRUNELAB_ASSIGN_OR_RETURN(setup.weights.tensors,
                               StartingWeights(request.config(), request.seed(), *setup.weights.tensors, setup.network));
@@ -470,6 +472,7 @@ absl::StatusOr<RunResult> TrainWith(const RunRequest& request, const Dataset& da
   PRUNELAB_ASSIGN_OR_RETURN(std::optional<RunResult> own, OwnResult(request));
   if (ranks != nullptr) ranks->OfFirst(own ? kDone : kTrain);
   if (own) {
+    unlink(JoinPath(request.folder(), kStartFile).c_str());  // that this process has made
     if (ranks != nullptr) ranks->Leave();
     return *std::move(own);
   }
