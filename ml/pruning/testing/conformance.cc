@@ -41,11 +41,11 @@
 #include "ml/network/layer_selection.pb.h"
 #include "ml/network/network.h"
 #include "ml/network/network_writer.h"
+#include "ml/network/readers.h"
 #include "ml/pruning/layers.h"
 #include "ml/pruning/mask_measures.h"
 #include "ml/pruning/pruning_strategy.h"
 #include "ml/pruning/ranking.pb.h"
-#include "ml/network/readers.h"
 
 namespace prunelab {
 namespace {
