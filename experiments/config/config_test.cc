@@ -552,6 +552,8 @@ TEST(BadConfigTest, PenaltyWeightWithoutAPenalty) {
               ElementsAre(HasSubstr("regularization.growth.until: is 0.1; must be at least the weight, which is 0.5")));
   EXPECT_THAT(ErrorsWith(growth("period: 0 until: 1")),
               ElementsAre(HasSubstr("regularization.growth.period: is 0; must be at least 1")));
+  EXPECT_THAT(ErrorsWith([](Pieces* p) { p->test = "regularization { growth { until: 1 } } } } }"; }),
+              ElementsAre(HasSubstr("regularization.growth: is set, but no arm has a regularizer")));
   const auto forget = [](Pieces* p) { p->test = "  regularization { weight: 0.7 } } } }"; };
   EXPECT_THAT(ErrorsWith(forget),
               ElementsAre(HasSubstr(

@@ -33,6 +33,24 @@ TEST_F(PruningStrategyTest, LinkedStrategiesSayWhatTheyAre) {
   EXPECT_EQ(linked.at("prunelab.DynamicL1").target, "//ml/pruning:dynamic_l1");
 }
 
+TEST_F(PruningStrategyTest, LayersWithARateAreThoseThatArePruned) {
+  const std::string first = network_.convs()[0].node, second = network_.convs()[1].node;
+  const auto refused = [&](const std::string& layer, const std::string& include) {
+    DynamicL1 parameters;
+    parameters.mutable_layers()->set_include(include);
+    parameters.mutable_ranking()->set_scope(Ranking::LAYER_RATES);
+    LayerRate* rate = parameters.mutable_ranking()->add_layer_rate();
+    rate->set_layer(layer);
+    rate->set_rate(0.5);
+    google::protobuf::Any any;
+    any.PackFrom(parameters);
+    return ErrorField(Create(any).status());
+  };
+  EXPECT_EQ(refused(first, "*"), "");
+  EXPECT_EQ(refused("nothing_like_it", "*"), "ranking.layer_rate[0].layer");
+  EXPECT_EQ(refused(second, first), "ranking.layer_rate[0].layer");
+}
+
 TEST_F(PruningStrategyTest, CreatesWhatTheParametersName) {
   DynamicL1 parameters;
   parameters.set_granularity(MaskUnit::WEIGHT);
