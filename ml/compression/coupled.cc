@@ -61,7 +61,7 @@ absl::StatusOr<RankedGroups> RankedGroups::Create(const WeightedNetwork& network
   ImageGradients gradients;
   if (LooksAtImages(ranking)) {
     PRUNELAB_RETURN_IF_ERROR(CheckImages(ranking, images));
-    if (ranking.importance() == GroupRanking::HESSIAN || ranking.importance() == GroupRanking::FISHER) {
+    if (IsByGradients(ranking.importance())) {
       gradients = GradientsOfImages(network, ranked.info_, groups, *images);
     }
   }

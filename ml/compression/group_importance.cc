@@ -16,6 +16,7 @@
 #include "ml/base/field_error.h"
 #include "ml/base/random.h"
 #include "ml/base/status_macros.h"
+#include "ml/compression/group_ranking_config.h"
 #include "ml/network/operator.h"
 
 namespace prunelab {
@@ -184,7 +185,7 @@ absl::StatusOr<std::vector<double>> GroupImportances(const WeightedNetwork& netw
                                                      GroupRanking::Importance importance, uint64_t seed,
                                                      const ImageGradients* gradients) {
   PRUNELAB_RETURN_IF_ERROR(CheckImportance(importance, groups));
-  const bool by_gradients = importance == GroupRanking::HESSIAN || importance == GroupRanking::FISHER;
+  const bool by_gradients = IsByGradients(importance);
   PRUNELAB_CHECK(!by_gradients || gradients != nullptr) << "no gradients";
   Importances of(network, info, seed, by_gradients ? gradients : nullptr);
   std::vector<double> importances;

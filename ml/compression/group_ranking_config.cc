@@ -37,9 +37,12 @@ absl::Status ValidateGroupRanking(const GroupRanking& ranking) {
   return absl::OkStatus();
 }
 
+bool IsByGradients(GroupRanking::Importance importance) {
+  return importance == GroupRanking::HESSIAN || importance == GroupRanking::FISHER;
+}
+
 bool LooksAtImages(const GroupRanking& ranking) {
-  return ranking.importance() == GroupRanking::HESSIAN || ranking.importance() == GroupRanking::FISHER ||
-         ranking.normalize() == GroupRanking::LOSS;
+  return IsByGradients(ranking.importance()) || ranking.normalize() == GroupRanking::LOSS;
 }
 
 }  // namespace prunelab

@@ -9,6 +9,9 @@ namespace prunelab {
 // that makes sense together with another.
 absl::Status ValidateGroupRanking(const GroupRanking& ranking);
 
+// Whether the importance is one by the gradients of single images' losses.
+bool IsByGradients(GroupRanking::Importance importance);
+
 // Whether training images decide which groups go.
 bool LooksAtImages(const GroupRanking& ranking);
 
