@@ -336,20 +336,14 @@ absl::StatusOr<WeightedNetwork> PrunedAt(const Model& opened, const Dataset* dat
     if (!with_rate.ok()) return WithPrefix("--pruning", with_rate.status());
     plugin = *with_rate;
   }
-  // A strategy may write to weights, and the checkpoint's are needed as they were.
-  std::map<std::string, at::Tensor> own;
-  for (const NamedTensor& parameter : opened.parameters()) {
-    own[parameter.name] = parameter.tensor.detach().clone().requires_grad_(parameter.tensor.requires_grad());
-  }
-  Model model = opened.With(own);
   // Of a network that comes in masked, a low rate may mask nothing more, and a search goes on to higher ones. A
   // strategy that masks nothing at the highest is one that never does.
   bool masks_nothing = false;
   const bool search = rate && *rate < kHighestRate;
-  const absl::Status pruned = PruneOnce(model, plugin, static_cast<uint64_t>(FLAGS_seed), data,
-                                        FLAGS_calibration_images, search ? &masks_nothing : nullptr);
-  if (!pruned.ok()) return WithPrefix("--pruning", pruned);
-  return ToWeightedNetwork(model);
+  const absl::StatusOr<Model> pruned = PrunedOnce(opened, plugin, static_cast<uint64_t>(FLAGS_seed), data,
+                                                  FLAGS_calibration_images, search ? &masks_nothing : nullptr);
+  if (!pruned.ok()) return WithPrefix("--pruning", pruned.status());
+  return ToWeightedNetwork(*pruned);
 }
 
 // The groups of channels of `network`, in the order of --groups.

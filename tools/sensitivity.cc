@@ -253,14 +253,16 @@ class Sensitivity {
 
   // After the strategy, once: `layer` and `rate` stay empty.
   absl::StatusOr<Measured> Of(const google::protobuf::Any& pruning, const std::string& layer) const {
-    PRUNELAB_ASSIGN_OR_RETURN(Model pruned, Pruned(pruning));
+    absl::StatusOr<Model> pruned =
+        PrunedOnce(model_, pruning, static_cast<uint64_t>(FLAGS_seed), &data_, FLAGS_calibration_images);
+    if (!pruned.ok()) return WithPrefix("--pruning", pruned.status());
     Measured row;
     row.layer = layer;
-    PRUNELAB_RETURN_IF_ERROR(Measure(pruned, row));
+    PRUNELAB_RETURN_IF_ERROR(Measure(*pruned, row));
     for (const ConvInfo& conv : model_.info().convs()) {
       if (conv.node == layer) row.filters = conv.filters;
     }
-    if (!layer.empty()) row.masked = row.filters - LiveFilters(pruned, layer, row.filters);
+    if (!layer.empty()) row.masked = row.filters - LiveFilters(*pruned, layer, row.filters);
     return row;
   }
 
@@ -276,29 +278,12 @@ class Sensitivity {
   absl::StatusOr<Measured> Whole() const {
     Measured row;
     row.rate = "0";
-    Model whole = Copy();
+    Model whole = model_;
     PRUNELAB_RETURN_IF_ERROR(Measure(whole, row));
     return row;
   }
 
  private:
-  // A strategy may write to weights.
-  Model Copy() const {
-    std::map<std::string, at::Tensor> own;
-    for (const NamedTensor& parameter : model_.parameters()) {
-      own[parameter.name] = parameter.tensor.detach().clone().requires_grad_(parameter.tensor.requires_grad());
-    }
-    return model_.With(own);
-  }
-
-  absl::StatusOr<Model> Pruned(const google::protobuf::Any& pruning) const {
-    Model model = Copy();
-    const absl::Status pruned =
-        PruneOnce(model, pruning, static_cast<uint64_t>(FLAGS_seed), &data_, FLAGS_calibration_images);
-    if (!pruned.ok()) return WithPrefix("--pruning", pruned);
-    return model;
-  }
-
   static int64_t LiveFilters(const Model& model, const std::string& layer, int64_t filters) {
     const auto mask = model.masks().find(layer);
     if (mask == model.masks().end()) return filters;

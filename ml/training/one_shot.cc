@@ -238,4 +238,15 @@ absl::Status PruneOnce(Model& model, const google::protobuf::Any& pruning, uint6
       absl::StrCat("masked nothing in ", kOneShotEpochs, " epochs of one step; give it a rate"));
 }
 
+absl::StatusOr<Model> PrunedOnce(const Model& model, const google::protobuf::Any& pruning, uint64_t seed,
+                                 const Dataset* data, int64_t calibration_images, bool* masks_nothing) {
+  std::map<std::string, at::Tensor> own;
+  for (const NamedTensor& parameter : model.parameters()) {
+    own[parameter.name] = parameter.tensor.detach().clone().requires_grad_(parameter.tensor.requires_grad());
+  }
+  Model pruned = model.With(own);
+  PRUNELAB_RETURN_IF_ERROR(PruneOnce(pruned, pruning, seed, data, calibration_images, masks_nothing));
+  return pruned;
+}
+
 }  // namespace prunelab

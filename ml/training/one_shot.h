@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "google/protobuf/any.pb.h"
 #include "ml/data/dataset.h"
 #include "ml/execution/model.h"
@@ -26,5 +27,9 @@ constexpr int64_t kOneShotEpochs = 300;
 // nothing, or nothing more. With `masks_nothing` this last one is no error, but said there.
 absl::Status PruneOnce(Model& model, const google::protobuf::Any& pruning, uint64_t seed, const Dataset* data,
                        int64_t calibration_images, bool* masks_nothing = nullptr);
+
+// The same of a copy with weights of its own: a strategy may write to weights, and `model` stays as it is.
+absl::StatusOr<Model> PrunedOnce(const Model& model, const google::protobuf::Any& pruning, uint64_t seed,
+                                 const Dataset* data, int64_t calibration_images, bool* masks_nothing = nullptr);
 
 }  // namespace prunelab
