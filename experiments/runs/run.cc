@@ -58,7 +58,7 @@ struct RunSetup {
   RunTeacher teacher;               // on the device
 
   // What the run is computed from.
-  RunSources sources() const { return {dataset.fingerprint, weights.digest, teacher.digest, request.source_run_id()}; }
+  RunSources sources;
 
   int64_t epochs() const { return request.config().training().epochs(); }
 };
@@ -175,7 +175,8 @@ absl::StatusOr<RunSetup> SetUpRun(const RunRequest& request, const Dataset& data
                     std::move(weights),
                     std::move(weights_name),
                     std::move(source),
-                    *std::move(teacher)};
+                    *std::move(teacher),
+                    sources};
   if (setup.weights.tensors) {
     PRUNELAB_ASSIGN_OR_RETURN(setup.weights.tensors,
                               StartingWeights(request.config(), request.seed(), *setup.weights.tensors, setup.network));
@@ -416,7 +417,7 @@ absl::StatusOr<std::optional<RunResult>> OwnResult(const RunRequest& request) {
 // Returns whether it does.
 absl::StatusOr<bool> MoveToFurther(const RunSetup& setup, RunInFolder& run) {
   const RunRequest& request = setup.request;
-  const auto run_id_of = [&](const RunConfig& config) { return FullRunId(config, request.seed(), setup.sources()); };
+  const auto run_id_of = [&](const RunConfig& config) { return FullRunId(config, request.seed(), setup.sources); };
   PRUNELAB_ASSIGN_OR_RETURN(const std::optional<FurtherStart> further,
                             FindStart(request.folder(), request.arm(), request.config(), run_id_of));
   if (!further) return false;
