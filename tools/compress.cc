@@ -44,6 +44,7 @@
 #include "tools/command_line.h"
 #include "tools/data_flag.h"
 #include "tools/engine_timer.h"
+#include "tools/target_flag.h"
 
 DEFINE_string(checkpoint, "", "The trained network, a .safetensors file; its masks say which filters are dead.");
 DEFINE_string(network, "",
@@ -112,16 +113,6 @@ std::string Milliseconds(const Latency& latency) {
 
 bool IsSet(const char* flag) { return !gflags::GetCommandLineFlagInfoOrDie(flag).is_default; }
 
-// --target; no value: it is not given.
-absl::StatusOr<std::optional<PruningGoal>> Target() {
-  if (FLAGS_target.empty()) return std::optional<PruningGoal>();
-  PruningGoal goal;
-  PRUNELAB_RETURN_IF_ERROR(TextProtoSource::Parse("--target", FLAGS_target, &goal).status());
-  const absl::Status valid = ValidateGoal(goal);
-  if (!valid.ok()) return WithPrefix("--target", valid);
-  return std::optional<PruningGoal>(goal);
-}
-
 // --groups.
 absl::StatusOr<GroupRanking> Groups() {
   GroupRanking ranking;
@@ -161,7 +152,7 @@ absl::Status CheckTargetFlags(const std::optional<PruningGoal>& target) {
 absl::Status CheckFlags() {
   const auto refuse = [](auto... text) { return absl::InvalidArgumentError(absl::StrCat(text...)); };
   if (FLAGS_checkpoint.empty()) return refuse("--checkpoint is missing: a .safetensors file");
-  PRUNELAB_ASSIGN_OR_RETURN(const std::optional<PruningGoal> target, Target());
+  PRUNELAB_ASSIGN_OR_RETURN(const std::optional<PruningGoal> target, ParseTarget(FLAGS_target));
   if (FLAGS_output.empty() && FLAGS_onnx.empty() && !FLAGS_dry_run) {
     return refuse("give --output=F.safetensors or --onnx=F.onnx, or both");
   }
@@ -572,7 +563,7 @@ absl::Status Main() {
   options.fold_batch_norm = FLAGS_fold_batch_norm;
   options.layout = LayoutOfFlags();
 
-  PRUNELAB_ASSIGN_OR_RETURN(const std::optional<PruningGoal> target, Target());
+  PRUNELAB_ASSIGN_OR_RETURN(const std::optional<PruningGoal> target, ParseTarget(FLAGS_target));
   std::optional<Rates> rates;  // other than --pruning's own
   if (FLAGS_mode == "coupled" && IsSet("rate")) rates = Rates{FLAGS_rate, 0, 0};
   std::optional<WeightedNetwork> pruned_to_target;

@@ -32,7 +32,6 @@
 #include "ml/base/parse_plugin.h"
 #include "ml/base/plugin.h"
 #include "ml/base/status_macros.h"
-#include "ml/base/textproto.h"
 #include "ml/base/with_prefix.h"
 #include "ml/compression/compressed_model.h"
 #include "ml/compression/goal_config.h"
@@ -54,6 +53,7 @@
 #include "third_party/plotly/plotly.h"
 #include "tools/command_line.h"
 #include "tools/data_flag.h"
+#include "tools/target_flag.h"
 
 DEFINE_string(checkpoint, "", "The trained network: .safetensors, ONNX or .pdc.");
 DEFINE_string(network, "", "The network that the weights belong to, if the file contains none.");
@@ -173,18 +173,14 @@ absl::StatusOr<std::vector<std::string>> Rates() {
 }
 
 absl::StatusOr<std::optional<PruningGoal>> Target() {
-  if (FLAGS_target.empty()) return std::optional<PruningGoal>();
-  PruningGoal goal;
-  PRUNELAB_RETURN_IF_ERROR(TextProtoSource::Parse("--target", FLAGS_target, &goal).status());
-  const absl::Status valid = ValidateGoal(goal);
-  if (!valid.ok()) return WithPrefix("--target", valid);
-  if (goal.goal_case() != PruningGoal::kMacs && goal.goal_case() != PruningGoal::kParameters) {
+  PRUNELAB_ASSIGN_OR_RETURN(const std::optional<PruningGoal> goal, ParseTarget(FLAGS_target));
+  if (goal && goal->goal_case() != PruningGoal::kMacs && goal->goal_case() != PruningGoal::kParameters) {
     return absl::InvalidArgumentError(
         absl::StrCat("--target=", FLAGS_target,
                      ": must be macs or parameters, which single layers can be measured in; "
                      "//tools:compress finds one rate for the other goals"));
   }
-  return std::optional<PruningGoal>(goal);
+  return goal;
 }
 
 absl::Status CheckFlags() {
