@@ -84,6 +84,7 @@ class FoldedConvStep : public Step {
         unit_(unit),
         name_(builder.network().node(unit.conv).name()),
         conv_(builder.network().node(unit.conv).conv2d()),
+        channels_(builder.network().shape(unit.output).channels),
         overwrite_addend_(unit.other >= 0 && MayTakeOver(builder, unit.other)),
         filled_up_(filled_up),
         macs_(builder.network().MacCount(unit.conv)) {
@@ -107,17 +108,17 @@ class FoldedConvStep : public Step {
  private:
   // What the model's values alone make.
   struct Operand {
-    int64_t filters, in, out;  // the last two filled up
-    at::Tensor weight;         // filled up; where it is kept between calls, transformed
+    int64_t in, out;    // filled up
+    at::Tensor weight;  // filled up; where it is kept between calls, transformed
     Constants constants;
   };
 
   Operand Operands(const Execution& execution) const {
     const at::Tensor masked = execution.model.MaskedWeight(name_);
-    const int64_t filters = masked.size(0), in = FilledUp(masked.size(1)), out = FilledUp(filters);
+    const int64_t in = FilledUp(masked.size(1)), out = FilledUp(masked.size(0));
     const at::Tensor& input = execution.values[unit_.input].tensor;
-    return {filters, in, out, FilledUpWeight(masked, out, in),
-            ConstantsOf(execution, unit_.scatter >= 0 ? scattered_channels_ : out, input.size(2), input.size(3))};
+    return {in, out, FilledUpWeight(masked, out, in),
+            ConstantsOf(execution, FilledUp(channels_), input.size(2), input.size(3))};
   }
 
   Activation Computed(Execution& execution, const Operand& operand) const {
@@ -125,7 +126,7 @@ class FoldedConvStep : public Step {
     const at::Tensor x = WithChannels(execution.values[unit_.input].tensor, in);
     const int64_t images = x.size(0), height = x.size(2), width = x.size(3);
     Conv3x3Output output;
-    output.channels = unit_.scatter >= 0 ? scattered_channels_ : out;
+    output.channels = FilledUp(channels_);
     output.relu = unit_.relu >= 0;
     output.position = unit_.scatter >= 0 ? position_.data() : nullptr;
     output.shift = operand.constants.shift();
@@ -135,11 +136,11 @@ class FoldedConvStep : public Step {
     if (unit_.other >= 0) {
       const at::Tensor& value = execution.values[unit_.other].tensor;
       const bool take_over = overwrite_addend_ && IsAlone(value);
-      addend = value.contiguous(kChannelsLast);
+      addend = WithChannels(value, output.channels);
       PRUNELAB_CHECK(addend.sizes() == at::IntArrayRef({images, output.channels, height, width}))
           << name_ << ": shapes to add differ";
       output.addend = addend.const_data_ptr<float>();
-      if (take_over) to = addend;
+      if (take_over || !addend.is_same(value)) to = addend;
     }
     if (!to.defined()) to = at::empty({images, output.channels, height, width}, x.options(), kChannelsLast);
     const auto convolve = execution.options.prepared != nullptr ? &Conv3x3FusedTransformed : &Conv3x3Fused;
@@ -147,8 +148,8 @@ class FoldedConvStep : public Step {
              to.mutable_data_ptr<float>());
     execution.macs += macs_;
     Activation result;
-    const bool whole = filled_up_ || unit_.scatter >= 0 || operand.filters == out;
-    result.tensor = whole ? to : to.narrow(1, 0, operand.filters).contiguous(kChannelsLast);
+    const bool whole = filled_up_ || channels_ == output.channels;
+    result.tensor = whole ? to : to.narrow(1, 0, channels_).contiguous(kChannelsLast);
     return result;
   }
 
@@ -161,12 +162,11 @@ class FoldedConvStep : public Step {
   }
 
   void SetPosition(const Scatter& scatter) {
-    scattered_channels_ = scatter.channels();
     position_.assign(scatter.index().begin(), scatter.index().end());
     // Filters that are only padding go nowhere.
     const int64_t out = FilledUp(static_cast<int64_t>(position_.size()));
     while (static_cast<int64_t>(position_.size()) < out) {
-      position_.push_back(static_cast<int32_t>(scatter.channels() + position_.size()));
+      position_.push_back(static_cast<int32_t>(FilledUp(scatter.channels()) + position_.size()));
     }
   }
 
@@ -186,9 +186,9 @@ class FoldedConvStep : public Step {
   const FoldedConv unit_;
   const std::string name_;  // of the convolution
   const Conv2d conv_;
+  const int64_t channels_;  // of the output, not filled up
   const bool overwrite_addend_, filled_up_;
   const int64_t macs_;
-  int64_t scattered_channels_ = 0;
   std::vector<int32_t> position_;  // of each of the convolution's channels, filled up, in the scatter's output
 };
 

@@ -4,7 +4,7 @@
 //   conv (-> add stored constants) (-> scatter) (-> add the stream and stored constants) (-> ReLU)
 //
 // It uses the project's own kernels (ml/kernels/conv3x3/conv3x3.h), whose channels are multiples of eight: weights are
-// padded with zeros, and so is an input, unless the node that wrote it has already padded it.
+// padded with zeros, and so are an input and a stream, unless the node that wrote it has already padded it.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +30,7 @@ inline int64_t FilledUp(int64_t channels) { return (channels + 7) / 8 * 8; }
 bool CanFoldConv(const Node& node, const NodeShape& input, int64_t filters);
 
 // Adds the step of `unit`, which runs on the CPU, in float, without a graph for backward. `filled_up`: the output has
-// FilledUp(channels) channels, the last ones zero. With `other` or a scatter the channels must be a multiple of eight.
+// FilledUp(channels) channels, the last ones zero; so may what it reads, its input and `other`.
 void AddFoldedConvStep(PlanBuilder& builder, const FoldedConv& unit, bool filled_up);
 
 }  // namespace prunelab

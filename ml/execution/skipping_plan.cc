@@ -33,7 +33,7 @@ struct Units {
   std::vector<FoldedConv> folded;   // inference without BN
   std::vector<int> folded_at;       // by node: the folded convolution that outputs it, or -1
   std::vector<int> folded_of_conv;  // by node: the one that begins there, or -1
-  std::vector<bool> reads_filled;   // nodes all of whose consumers are folded convolutions of it
+  std::vector<bool> reads_filled;   // nodes that only folded convolutions read, as their input or as what they add
 };
 
 class UnitFinder {
@@ -52,6 +52,7 @@ class UnitFinder {
     units_.folded_at.assign(size, -1);
     units_.folded_of_conv.assign(size, -1);
     units_.reads_filled.assign(size, false);
+    sums_other_.assign(size, -1);
   }
 
   Units Find() {
@@ -133,7 +134,10 @@ class UnitFinder {
       unit.nodes.push_back(next);
       next = OnlyReader(next);
     }
-    for (const int i : unit.nodes) units_.inside[i] = i != unit.output;
+    for (const int i : unit.nodes) {
+      units_.inside[i] = i != unit.output;
+      if (info_.node(i).op_case() == Node::kAdd) sums_other_[i] = unit.other;
+    }
     units_.folded_at[unit.output] = units_.folded_of_conv[conv] = static_cast<int>(units_.folded.size());
     units_.folded.push_back(unit);
   }
@@ -141,14 +145,13 @@ class UnitFinder {
   // Whether node i, the only consumer of what `unit` is so far, becomes part of it.
   bool TakeIntoFoldedConv(int i, FoldedConv& unit) const {
     const Node& node = info_.node(i);
-    const bool whole = info_.shape(i).channels % 8 == 0;
     if (node.op_case() == Node::kRelu) {
       unit.relu = i;
       return true;
     }
     if (node.op_case() == Node::kScatter) {
       const auto& index = node.scatter().index();
-      if (!whole || unit.scatter >= 0 || unit.other >= 0 || !std::is_sorted(index.begin(), index.end())) return false;
+      if (unit.scatter >= 0 || unit.other >= 0 || !std::is_sorted(index.begin(), index.end())) return false;
       unit.scatter = i;
       unit.inner_constants.swap(unit.constants);
       return true;
@@ -171,7 +174,7 @@ class UnitFinder {
         ++own;
       } else if (!depends_on_image_[j]) {
         constants.push_back(j);
-      } else if (other < 0 && whole && is_as_large(j)) {
+      } else if (other < 0 && is_as_large(j)) {
         other = j;
       } else {
         return false;
@@ -186,7 +189,7 @@ class UnitFinder {
   bool ReadersTakeFilledUp(int i) const {
     if (info_.users(i).empty() || IsCaptured(i) || units_.folded_at[i] < 0) return false;
     for (const int user : info_.users(i)) {
-      if (units_.folded_of_conv[user] < 0) return false;
+      if (units_.folded_of_conv[user] < 0 && sums_other_[user] != i) return false;
     }
     return true;
   }
@@ -204,6 +207,7 @@ class UnitFinder {
   const std::set<std::string>& captured_;
   const bool folds_;
   const std::vector<bool> depends_on_image_;
+  std::vector<int> sums_other_;  // by sum in a folded convolution: what that adds, or -1; -1 for all other nodes
   Units units_;
 };
 

@@ -245,6 +245,43 @@ TEST(SkippingPlanTest, ConvolutionsWithoutBatchNormEqualTheReferencePlan) {
                       NodeOf("d", "input: 'b' input: 'c'", add) + Tail("d"));
 }
 
+// Streams whose channels are no multiple of eight, as coupled removal leaves them: they are kept filled up while only
+// sums and convolutions of this kind read them.
+TEST(SkippingPlanTest, NarrowStreamsEqualTheReferencePlan) {
+  const std::string relu = "relu {}", add = "add {}", image = kImage;
+  const auto block = [&](const std::string& name, const std::string& input, int inner, int stream) {
+    return Conv3x3Node(name + "1", input, inner) + NodeOf(name + "2", "input: '" + name + "1'", relu) +
+           Conv3x3Node(name + "3", name + "2", stream) +
+           NodeOf(name + "4", "input: '" + name + "3' input: '" + input + "'", add) +
+           NodeOf(name, "input: '" + name + "4'", relu);
+  };
+  const std::string strided = "conv2d { out_channels: 11 padding: 1 stride: 2 bias: true }";
+  for (const int width : {1, 5, 13, 17}) {
+    const std::string begin = image + Conv3x3Node("s", "x", width) + NodeOf("a", "input: 's'", relu) +
+                              block("b", "a", 3, width) + block("c", "b", 9, width);
+    ExpectSameInference(begin + Tail("c"));
+    // A reader that takes no more channels than there are; a term that none of these convolutions wrote.
+    ExpectSameInference(begin + NodeOf("d", "input: 'c'", strided) + block("e", "d", 7, 11) + block("f", "e", 2, 11) +
+                        Tail("f"));
+    ExpectSameInference(begin + NodeOf("d", "input: 'b'", strided) + NodeOf("p", "input: 'd'", "global_average_pool {}") +
+                        NodeOf("q", "input: 'p'", "conv2d { out_channels: " + std::to_string(width) +
+                                                      " kernel_height: 1 kernel_width: 1 }") +
+                        NodeOf("t", "input: 'c' input: 'q'", add) + block("u", "t", 4, width) + Tail("u"));
+    // A stream that is read after it has been added, and one that is added twice.
+    ExpectSameInference(begin + block("d", "c", 6, width) + NodeOf("t", "input: 'd' input: 'a'", add) + Tail("t"));
+    ExpectSameInference(begin + Conv3x3Node("k", "c", width) + NodeOf("t", "input: 'k' input: 'b' input: 'a'", add) +
+                        Tail("t"));
+    // Scattered into a stream, with constants.
+    const std::string index = width > 4 ? "0, 2, 4" : "0";
+    ExpectSameInference(
+        begin + Conv3x3Node("k", "c", width > 4 ? 3 : 1) +
+        NodeOf("l", "input: 'k'", "scatter { channels: " + std::to_string(width) + " index: [" + index + "] }") +
+        NodeOf("m", "", "constant { channels: " + std::to_string(width) + " height: 7 width: 6 }") +
+        NodeOf("t", "input: 'l' input: 'c' input: 'm'", add) + NodeOf("v", "input: 't'", relu) +
+        block("w", "v", 5, width) + Tail("w"));
+  }
+}
+
 // In evaluation dropout passes on the tensor that it gets: that is one memory under two names. The maps are larger than
 // what a thread computes at once.
 TEST(SkippingPlanTest, WhatDropoutPassesOnIsNotWrittenOver) {
