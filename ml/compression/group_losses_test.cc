@@ -112,8 +112,7 @@ TEST(GroupLossesTest, EqualAutogradsAndTorchPrunings) {
     for (size_t c = 0; c < expected.fisher.size(); ++c) {
       const size_t group = sets[set].groups[c];
       EXPECT_NEAR(fisher[group], expected.fisher[c], 1e-9 * std::max(1.0, expected.fisher[c])) << c;
-      // Torch-Pruning adds up in float32.
-      EXPECT_NEAR(hessian[group], expected.hessian[c], 2e-6 * std::max(1.0, expected.hessian[c])) << c;
+      EXPECT_NEAR(hessian[group], expected.hessian[c], 1e-9 * std::max(1.0, expected.hessian[c])) << c;
       ++compared;
     }
     const std::vector<SetLosses> losses =

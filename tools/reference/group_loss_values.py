@@ -5,8 +5,8 @@ Usage: group_loss_values.py > ml/compression/group_loss_values.h    (torch 2.11.
 Weights, images and labels are those of group_losses_test.cc (`filled`, `images_of`). All in float64.
 FISHER: a gate for each channel of a group is multiplied to what its readers read, and autograd differentiates the loss
 of each image by it. HESSIAN: Torch-Pruning's GroupHessianImportance, given the means of the squared gradients (its own
-accumulate_grad keeps those of the last image alone). LOSS: Torch-Pruning prunes the channels of least group norm from a
-copy, whose loss is taken.
+accumulate_grad keeps those of the last image alone), its terms added up in float64 instead of float32. LOSS:
+Torch-Pruning prunes the channels of least group norm from a copy, whose loss is taken.
 """
 
 import copy
@@ -64,8 +64,18 @@ def fisher(model, group, channels, images, labels):
     return total / len(images)
 
 
+class Float64Hessian(torch_pruning.importance.GroupHessianImportance):
+    """Torch-Pruning's mean over a group's layers is of float32."""
+
+    def _reduce(self, terms, root_idxs):
+        total = torch.zeros_like(terms[0], dtype=torch.float64)
+        for term, idxs in zip(terms, root_idxs):
+            total.scatter_add_(0, torch.tensor(idxs), term.double())
+        return total / len(terms)
+
+
 def hessian(model, group, images, labels):
-    scorer = torch_pruning.importance.GroupHessianImportance(normalizer=None)
+    scorer = Float64Hessian(normalizer=None)
     sums = {parameter: torch.zeros_like(parameter) for parameter in model.parameters()}
     for image, label in zip(images.split(1), labels.split(1)):
         model.zero_grad()
