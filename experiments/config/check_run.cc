@@ -160,6 +160,9 @@ class RunCheck {
                        "does not go with training.quantization: removal moves weights off the grids that were learnt; "
                        "remove in a run before, and begin this one from its removed.safetensors by initial_weights"));
     }
+    if (config_.has_compactors()) {
+      Check(FieldError("compactors", "do not go with training.quantization: they are merged once they are trained"));
+    }
   }
 
   // What the run and its phases set, without a network.

@@ -1,8 +1,10 @@
 #include "experiments/config/run_network.h"
 
 #include <algorithm>
+#include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/text_format.h"
@@ -12,8 +14,10 @@
 #include "ml/data/validation_split.h"
 #include "ml/models/dataset_defaults.h"
 #include "ml/models/model_builder.h"
+#include "ml/network/compactors.h"
 #include "ml/network/value_grids.h"
 #include "ml/onnx/checkpoint_file.h"
+#include "ml/pruning/layers.h"
 #include "ml/training/augmentation.h"
 #include "ml/training/training_config.h"
 
@@ -71,6 +75,22 @@ absl::StatusOr<std::optional<DatasetInfo>> DescribeRunDataset(const RunConfig& c
   return InField("dataset", info.status());
 }
 
+absl::StatusOr<NetworkInfo> WithCompactorsOf(const RunConfig& config, NetworkInfo network) {
+  if (!config.has_compactors()) return network;
+  const absl::StatusOr<std::set<std::string>> chosen = ChosenLayers(config.compactors().layers(), network);
+  if (!chosen.ok()) return InField("compactors", chosen.status());
+  std::vector<std::string> convs;
+  for (const std::string& conv : *chosen) {
+    if (network.node(network.Index(conv)).conv2d().groups() == 1) convs.push_back(conv);
+  }
+  if (convs.empty()) return FieldError("compactors.layers", "chooses only convolutions with groups");
+  absl::StatusOr<Network> with = WithCompactors(network, convs);
+  if (!with.ok()) return FieldError("compactors", with.status().message());
+  absl::StatusOr<NetworkInfo> info = NetworkInfo::Create(*std::move(with));
+  if (!info.ok()) return InField("compactors", info.status());
+  return info;
+}
+
 absl::StatusOr<NetworkInfo> BuildRunNetwork(const RunConfig& config, const std::optional<DatasetInfo>& dataset) {
   const ImageDefaults defaults = dataset ? DefaultsOf(*dataset) : ImageDefaults();
   const bool stored = !config.has_network() && config.has_initial_weights();
@@ -86,7 +106,7 @@ absl::StatusOr<NetworkInfo> BuildRunNetwork(const RunConfig& config, const std::
                       "which //tools:quantize made it");
   }
   if (dataset) PRUNELAB_RETURN_IF_ERROR(CheckNetworkFitsData(*info, *dataset, stored));
-  return info;
+  return WithCompactorsOf(config, *std::move(info));
 }
 
 absl::Status CheckTrainingFitsData(const Training& training, const DatasetInfo& dataset) {

@@ -16,9 +16,13 @@ namespace prunelab {
 // errors relative to RunConfig ("dataset...").
 absl::StatusOr<std::optional<DatasetInfo>> DescribeRunDataset(const RunConfig& config);
 
-// The network of a run on the data set (no value: unknown, then the family's own defaults apply). Field errors relative
-// to RunConfig ("network..."): refused parameters, a network whose images or classes are not the data's.
+// The network of a run on the data set (no value: unknown, then the family's own defaults apply), with its compactors.
+// Field errors relative to RunConfig ("network...", "compactors..."): refused parameters, a network whose images or
+// classes are not the data's.
 absl::StatusOr<NetworkInfo> BuildRunNetwork(const RunConfig& config, const std::optional<DatasetInfo>& dataset);
+
+// `network` with the compactors that the run asks for, or as it is. Field errors ("compactors...").
+absl::StatusOr<NetworkInfo> WithCompactorsOf(const RunConfig& config, NetworkInfo network);
 
 // Whether a run's training is possible with data of these sizes: batches no larger than the data, crop padding no
 // larger than an image. Field errors relative to Training.

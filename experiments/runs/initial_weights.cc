@@ -4,10 +4,12 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "ml/base/digest.h"
 #include "ml/base/files.h"
 #include "ml/base/status_macros.h"
 #include "ml/execution/model.h"
+#include "ml/network/compactors.h"
 #include "ml/onnx/checkpoint_file.h"
 
 namespace prunelab {
@@ -35,6 +37,7 @@ absl::StatusOr<Weights> TakeInitialWeights(const RunConfig& config, const Safete
   WeightsOptions options;
   options.prefix = config.initial_weights_prefix();
   options.fresh = {config.fresh_weights().begin(), config.fresh_weights().end()};
+  if (config.has_compactors()) options.fresh.push_back(absl::StrCat(CompactorOf("*"), ".weight"));
   options.prefix_setting = "initial_weights_prefix: \"$0\"";
   options.fresh_setting = "fresh_weights: \"$0\"";
   return TakeWeights(file, config.initial_weights(), network, options);

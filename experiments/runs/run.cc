@@ -31,6 +31,7 @@
 #include "ml/distributed/ranks.h"
 #include "ml/execution/checkpoint.h"
 #include "ml/execution/model.h"
+#include "ml/network/compactors.h"
 #include "ml/network/value_grids.h"
 #include "ml/pruning/pruning_strategy.h"
 #include "ml/quantization/quantized_training.h"
@@ -164,7 +165,7 @@ absl::StatusOr<RunSetup> SetUpRun(const RunRequest& request, const Dataset& data
     weights_name = request.source_folder();
     PRUNELAB_ASSIGN_OR_RETURN(NetworkInfo start, StoredNetwork(weights.tensors->metadata, weights_name));
     PRUNELAB_RETURN_IF_ERROR(CheckStartFits(start, network));
-    network = std::move(start);
+    PRUNELAB_ASSIGN_OR_RETURN(network, WithCompactorsOf(request.config(), std::move(start)));
   }
   RunSetup setup = {request,
                     hooks,
@@ -331,6 +332,10 @@ class RunTraining {
     if (config_.has_start_from() && setup_.source) {
       result.measures.set_parameters(setup_.source->measures.parameters());
       result.measures.set_macs(setup_.source->measures.macs());
+    } else if (config_.has_compactors()) {
+      const NetworkInfo dense = WithoutCompactors(setup_.network);
+      result.measures.set_parameters(dense.ParameterCount());
+      result.measures.set_macs(dense.MacCount());
     }
     if (!failure_.empty()) {
       result.status = "failed";

@@ -262,6 +262,52 @@ TEST(SeedFilesTest, EachSeedStartsFromItsOwnFile) {
   EXPECT_THAT(std::string(missing.status().message()), HasSubstr("/base/3/removed.safetensors"));
 }
 
+// Compactors behind the other arm's convolutions change nothing at first. What ResRep makes them lose is gone from the
+// convolutions, and nothing is left of them in the removed network.
+TEST(CompactorsTest, AreTrainedAndMerged) {
+  const std::string output = Folder("compactors");
+  const std::string patch = R"(
+      start_from { arm: "dense" } compactors { layers { exclude: "conv1" } } compression {}
+      regularization { weight: 1e-3 regularizer { [type.googleapis.com/prunelab.GroupLasso] {
+        layers { include: "*.compactor" } } } } )";
+  const std::string resrep = R"(pruning { [type.googleapis.com/prunelab.Resrep] {
+      rate: 0.4 first_epoch: 0 period: 3 filters_at_a_time: 10 threshold: 10 } } )";
+  const std::string still = "training { epochs: 1 sgd { learning_rate: 1e-30 weight_decay: 0 } } ";
+  const LoadedAblation loaded = LoadText(
+      SmallAblation(""),
+      absl::StrCat("base { network { [type.googleapis.com/prunelab.ResNetCifar] { width: 8 } } training { epochs: 2 } }"
+                   " factor { name: 'how' level { name: 'dense' } level { name: 'still' patch { ",
+                   patch, still, "} } level { name: 'resrep' patch { ", patch, resrep,
+                   "} } level { name: 'fresh' patch { compactors {} ", resrep, "} } }"));
+  std::map<std::string, RunResult> results = ByArm(RunAll(loaded, output));
+  ASSERT_EQ(results.size(), 4u);
+  const Measures dense = results["dense"].measures;
+  for (const char* arm : {"still", "resrep", "fresh"}) {
+    EXPECT_EQ(results[arm].measures.macs(), dense.macs()) << arm;
+    EXPECT_EQ(results[arm].measures.parameters(), dense.parameters()) << arm;
+  }
+  EXPECT_EQ(results["still"].measures.physical_macs(), dense.macs());
+  EXPECT_EQ(Weight(output, "still", "layer1.0.conv1.compactor.weight").flatten(1).trace().item<float>(), 8);
+  EXPECT_LT(results["resrep"].measures.physical_macs(), 0.8 * dense.macs());
+  EXPECT_EQ(results["resrep"].measures.physical_macs(), results["resrep"].measures.live_macs());
+  EXPECT_LT(results["fresh"].measures.live_macs(), 0.8 * dense.macs());
+  EXPECT_GT(results["resrep"].measures.test_top1(), 0.3);
+  EXPECT_NEAR(results["resrep"].measures.removed_test_top1(), results["resrep"].measures.test_top1(), 0.01);
+  const Safetensors removed = *ReadSafetensors(JoinPath(output, "resrep/1/removed.safetensors"));
+  for (const auto& [name, tensor] : removed.tensors) EXPECT_FALSE(absl::StrContains(name, "compactor")) << name;
+
+  // From a file, which has none.
+  const std::string from_file = Folder("compactors_from_file");
+  results = ByArm(RunAll(LoadText(SmallAblation("", absl::StrCat("initial_weights: '", output,
+                                                                 "/dense/1/last.safetensors' compactors {} ")),
+                                  absl::StrCat("base { network { [type.googleapis.com/prunelab.ResNetCifar] { width: 8 "
+                                               "} } ",
+                                               still, "}")),
+                         from_file));
+  EXPECT_EQ(Weight(from_file, "base", "conv1.compactor.weight").flatten(1).trace().item<float>(), 8);
+  EXPECT_TRUE(at::equal(Weight(from_file, "base", "conv1.weight"), Weight(output, "dense", "conv1.weight")));
+}
+
 TEST(StartFromTest, WhatCannotBeStartedIsSaid) {
   const auto failure = [](const std::string& name, const std::string& patch) {
     const absl::StatusOr<AblationOutcome> outcome = RunAll(

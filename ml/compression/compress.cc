@@ -13,6 +13,7 @@
 #include "ml/compression/constant_output.h"
 #include "ml/compression/dead_blocks.h"
 #include "ml/compression/fold_batch_norm.h"
+#include "ml/compression/merge_compactors.h"
 #include "ml/compression/placing_convolutions.h"
 #include "ml/compression/shrink.h"
 
@@ -124,6 +125,7 @@ absl::StatusOr<WeightedNetwork> ApplyMasks(const NetworkInfo& info, const std::m
     const at::Tensor weight = network.Get(node, "weight");
     network.Set(node, "weight", (weight * mask.to(weight.options())).contiguous());
   }
+  MergeCompactors(network);
   return network;
 }
 

@@ -26,6 +26,7 @@
 #include "ml/compression/shrink.h"
 #include "ml/compression/testing/random_models.h"
 #include "ml/execution/plan.h"
+#include "ml/network/compactors.h"
 #include "ml/network/network_writer.h"
 
 namespace prunelab {
@@ -826,6 +827,48 @@ TEST(FoldBatchNormTest, LeavesDropoutOutAlsoBeforeTheNorm) {
   WeightedNetwork network = Random(WithDropouts());
   CheckExact(network, FoldBatchNorm);
   EXPECT_EQ(Names(network), (std::vector<std::string>{"x", "conv", "relu", "gap", "flat", "fc"}));
+}
+
+// Behind a batch norm, behind a convolution with a bias, and behind one that something else reads, too.
+TEST(MergeCompactorsTest, OneConvolutionOfTheSameFunction) {
+  NetworkWriter net;
+  net.Image(3, 7, 6, "x");
+  net.Relu("relu1", net.BatchNorm("bn1", net.Conv("conv1", "x", {6, 3, 1, 1})));
+  net.Conv("conv2", "relu1", {5, 3, 2, 1, true});
+  net.Relu("relu2", "conv2");
+  net.Conv("conv3", "relu2", {4, 1});
+  net.Relu("relu3", "conv3");
+  const NetworkInfo dense = *NetworkInfo::Create(Classified(net, "relu3"));
+  Network with = *WithCompactors(dense, {"conv1", "conv2", "conv3"});
+  Node& second_reader = *with.mutable_node(NetworkInfo::Create(with)->Index("relu3"));
+  ASSERT_EQ(second_reader.name(), "relu3");
+  second_reader.clear_relu();
+  second_reader.mutable_add();
+  second_reader.add_input("conv3");
+  const NetworkInfo info = *NetworkInfo::Create(with);
+  Model model = RandomModel(info, at::kDouble, 3);
+  for (const char* conv : {"conv1", "conv2", "conv3"}) {
+    const at::Tensor& weight = model.Get(absl::StrCat(conv, ".compactor.weight"));
+    weight.detach().copy_(at::linspace(-1, 1, weight.numel(), at::kDouble).mul(100).sin().view(weight.sizes()));
+  }
+  model.SetMasks({{"conv1.compactor", at::tensor({1., 0., 1., 1., 0., 1.}, at::kDouble).view({6, 1, 1, 1})}});
+  const at::NoGradGuard no_gradients;
+  const at::Tensor x = at::linspace(-1, 1, 3 * 3 * 7 * 6, at::kDouble).mul(231).sin().view({3, 3, 7, 6});
+  const at::Tensor expected = ReferencePlan().Forward(model, x, {}).logits;
+  WeightedNetwork merged = *ToWeightedNetwork(model);
+  EXPECT_LT((Logits(merged) - expected).abs().max().item<double>(), 1e-12 * expected.abs().max().item<double>());
+  EXPECT_EQ(merged.Info().Index("conv1.compactor"), -1);
+  EXPECT_EQ(merged.Info().Index("bn1"), -1);
+  EXPECT_EQ(merged.Info().Index("conv2.compactor"), -1);
+  EXPECT_GE(merged.Info().Index("conv3.compactor"), 0);
+  EXPECT_EQ(merged.network.node(merged.Info().Index("conv1")).conv2d().out_channels(), 6);
+  // What the compactor has lost, the convolution loses.
+  Compress(merged, {});
+  EXPECT_LT((Logits(merged) - expected).abs().max().item<double>(), 1e-12 * expected.abs().max().item<double>());
+  EXPECT_EQ(merged.network.node(merged.Info().Index("conv1")).conv2d().out_channels(), 4);
+  const RemovedSize size = SizeAfterRemoval(model);
+  EXPECT_EQ(size.macs, merged.Info().MacCount());
+  EXPECT_EQ(size.parameters, merged.Info().ParameterCount());
 }
 
 TEST(PassManagerTest, SaysWhatEachPassSaved) {

@@ -1,5 +1,6 @@
 #include "ml/execution/model.h"
 
+#include <ATen/ops/eye.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
@@ -94,7 +95,9 @@ void InitializeParameters(Model& model, uint64_t seed) {
     const Node& node = info.node(info.Index(parameter.node));
     const at::Tensor& tensor = parameter.tensor;
     RandomStream stream(seed, absl::StrCat("weights/", parameter.name));
-    if (node.op_case() == Node::kConv2D && tensor.dim() == 4) {
+    if (node.op_case() == Node::kConv2D && node.conv2d().initial_identity() && tensor.dim() == 4) {
+      tensor.detach().copy_(at::eye(tensor.size(0), tensor.size(1)).view(tensor.sizes()));
+    } else if (node.op_case() == Node::kConv2D && tensor.dim() == 4) {
       const double stddev = info.InitialDeviation(info.Index(parameter.node));
       Fill(tensor, [&] { return stddev * stream.Normal(); });
     } else if (node.op_case() == Node::kConvTranspose2D && tensor.dim() == 4) {

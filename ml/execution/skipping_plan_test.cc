@@ -263,10 +263,11 @@ TEST(SkippingPlanTest, NarrowStreamsEqualTheReferencePlan) {
     // A reader that takes no more channels than there are; a term that none of these convolutions wrote.
     ExpectSameInference(begin + NodeOf("d", "input: 'c'", strided) + block("e", "d", 7, 11) + block("f", "e", 2, 11) +
                         Tail("f"));
-    ExpectSameInference(begin + NodeOf("d", "input: 'b'", strided) + NodeOf("p", "input: 'd'", "global_average_pool {}") +
-                        NodeOf("q", "input: 'p'", "conv2d { out_channels: " + std::to_string(width) +
-                                                      " kernel_height: 1 kernel_width: 1 }") +
-                        NodeOf("t", "input: 'c' input: 'q'", add) + block("u", "t", 4, width) + Tail("u"));
+    ExpectSameInference(
+        begin + NodeOf("d", "input: 'b'", strided) + NodeOf("p", "input: 'd'", "global_average_pool {}") +
+        NodeOf("q", "input: 'p'",
+               "conv2d { out_channels: " + std::to_string(width) + " kernel_height: 1 kernel_width: 1 }") +
+        NodeOf("t", "input: 'c' input: 'q'", add) + block("u", "t", 4, width) + Tail("u"));
     // A stream that is read after it has been added, and one that is added twice.
     ExpectSameInference(begin + block("d", "c", 6, width) + NodeOf("t", "input: 'd' input: 'a'", add) + Tail("t"));
     ExpectSameInference(begin + Conv3x3Node("k", "c", width) + NodeOf("t", "input: 'k' input: 'b' input: 'a'", add) +

@@ -110,6 +110,14 @@ class PruningStrategy {
   // With kStraightThrough: what masked filters, and weights, learn of their gradients.
   virtual DeadGradient dead_gradient() const { return {}; }
 
+  // By convolution, [out, 1, 1, 1]: 0 for filters that compute on but learn nothing from the loss, which leaves them to
+  // penalties and weight decay, else 1. What a penalty on activations says of weights counts as the loss's. Read after
+  // Observe. Once a tensor is here, it stays, and its values alone change: a captured step reads its memory.
+  virtual const std::map<std::string, at::Tensor>& learns_from_loss() const {
+    static const auto& none = *new std::map<std::string, at::Tensor>();
+    return none;
+  }
+
   // Whether what is off is meant to come on again: the strategy chooses again among all, whatever masks are in force.
   // Else what was masked before its training, in a phase before or in the weights that training starts from, stays
   // masked, whatever masks it asks for (ml/execution/start_masks.h).

@@ -283,24 +283,20 @@ void Trainer::Reduce(Model& model, int64_t own_images, int64_t all_images, bool 
 void Trainer::Learn(const Model& model, bool last_step, StepTensors& step) {
   std::vector<at::Tensor> gradients = step.gradients;
   ActivationPenalty activations = step.activations;
+  const auto multiply = [&](const std::string& node, const at::Tensor& factor) {
+    const size_t index = conv_weights_.at(node);
+    gradients[index] = at::mul(gradients[index], factor);
+    if (activations.gradients.empty() || !activations.gradients[index].defined()) return;
+    activations.gradients[index] = at::mul(activations.gradients[index], factor);
+  };
   if (StepPolicy() != setup_.strategy->gradient_policy()) {
-    for (const auto& [node, mask] : model.masks()) {
-      const size_t index = conv_weights_.at(node);
-      gradients[index] = at::mul(gradients[index], mask);
-      if (activations.gradients.empty() || !activations.gradients[index].defined()) continue;
-      activations.gradients[index] = at::mul(activations.gradients[index], mask);
-    }
+    for (const auto& [node, mask] : model.masks()) multiply(node, mask);
   }
   const DeadGradient dead = setup_.strategy->dead_gradient();
   if (dead.changes() && setup_.strategy->gradient_policy() == GradientPolicy::kStraightThrough) {
-    for (const auto& [node, mask] : model.masks()) {
-      const size_t index = conv_weights_.at(node);
-      const at::Tensor factor = DeadGradientFactor(model, node, dead);
-      gradients[index] = at::mul(gradients[index], factor);
-      if (activations.gradients.empty() || !activations.gradients[index].defined()) continue;
-      activations.gradients[index] = at::mul(activations.gradients[index], factor);
-    }
+    for (const auto& [node, mask] : model.masks()) multiply(node, DeadGradientFactor(model, node, dead));
   }
+  for (const auto& [node, learns] : setup_.strategy->learns_from_loss()) multiply(node, learns);
   PenaltyMeasures measures;
   penalty_.AddTo(gradients, model, activations, last_step ? &measures : nullptr);
   if (last_step) {

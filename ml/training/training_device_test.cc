@@ -391,6 +391,7 @@ const char* const kStrategies[] = {
     "NoPruning] {}",
     "Pfec] { rate: 0.6 epoch: 1 }",
     "Random] { rate: 0.6 period: 3 redraw: true }",
+    "Resrep] { rate: 0.6 first_epoch: 0 period: 3 filters_at_a_time: 9 threshold: 1e9 layers { include: '*' } }",
     "Rigl] { rate: 0.6 period: 3 }",
     "Snip] { rate: 0.6 }",
     "SoftFilter] { rate: 0.6 }",

@@ -30,6 +30,10 @@ class Conv2dOperator : public Operator {
     PRUNELAB_RETURN_IF_ERROR(CheckPads(node, conv.pads()));
     PRUNELAB_RETURN_IF_ERROR(CheckSize(node, "groups", conv.groups()));
     PRUNELAB_RETURN_IF_ERROR(CheckDeviation(node, "initial_deviation", conv.initial_deviation()));
+    if (conv.initial_identity() && (conv.kernel_height() != 1 || conv.kernel_width() != 1 || conv.groups() != 1)) {
+      return NodeError(node, absl::StrCat("initial_identity is for 1x1 kernels without groups, not for ",
+                                          conv.kernel_height(), "x", conv.kernel_width(), " in ", conv.groups()));
+    }
     if (conv.has_weight_bits()) {
       PRUNELAB_RETURN_IF_ERROR(CheckBits(node, "weight_bits", conv.weight_bits()));
     }

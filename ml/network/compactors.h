@@ -1,0 +1,29 @@
+// Compactors: 1x1 convolutions behind others, at first the identity, that learn to have fewer channels in their place,
+// as ResRep trains them (Ding et al. 2021, "ResRep: Lossless CNN Pruning via Decoupling Remembering and Forgetting",
+// ICCV). Between a convolution and its compactor there is nothing but a batch norm, so both are one convolution in the
+// end (ml/compression/merge_compactors.h).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "ml/network/network.h"
+
+namespace prunelab {
+
+// The name of the compactor of a convolution: "<conv>.compactor".
+std::string CompactorOf(const std::string& conv);
+
+// Whether the node is one.
+bool IsCompactor(const Node& node);
+
+// The network with a compactor behind each of `convs`, convolutions without groups: behind the batch norm that alone
+// reads it, where there is one. What read that, and outputs of the network, read the compactor. Error: InvalidArgument,
+// if a convolution has one already.
+absl::StatusOr<Network> WithCompactors(const NetworkInfo& network, const std::vector<std::string>& convs);
+
+// The network without its compactors, each of which has as many channels as it reads.
+NetworkInfo WithoutCompactors(const NetworkInfo& network);
+
+}  // namespace prunelab
