@@ -819,6 +819,10 @@ TEST(LoadAblationTest, WhatIsSwitchedOnByBeingThereIsPartOfARunsIdentity) {
   }
   EXPECT_EQ(id_of("epochs: 3 quantization { weight_bits: 8 }"), id_of("epochs: 3 quantization {}"));
   EXPECT_EQ(id_of("epochs: 3 color_jitter {}"), id_of("epochs: 3")) << "it changes no colour";
+  RunConfig with_compactors;
+  const std::string without = RunId(with_compactors, 1, "data");
+  with_compactors.mutable_compactors();
+  EXPECT_NE(RunId(with_compactors, 1, "data"), without);
 }
 
 TEST(LoadAblationTest, AFileOfWeightsBringsItsNetwork) {

@@ -2,8 +2,11 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <string>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "ml/base/digest.h"
 #include "ml/base/files.h"
@@ -37,7 +40,11 @@ absl::StatusOr<Weights> TakeInitialWeights(const RunConfig& config, const Safete
   WeightsOptions options;
   options.prefix = config.initial_weights_prefix();
   options.fresh = {config.fresh_weights().begin(), config.fresh_weights().end()};
-  if (config.has_compactors()) options.fresh.push_back(absl::StrCat(CompactorOf("*"), ".weight"));
+  // Compactors are new, unless the weights are those of a run that had them.
+  const std::string weight = absl::StrCat(CompactorOf(""), ".weight");
+  const bool in_file = std::any_of(file.tensors.begin(), file.tensors.end(),
+                                   [&](const auto& entry) { return absl::EndsWith(entry.first, weight); });
+  if (config.has_compactors() && !in_file) options.fresh.push_back(absl::StrCat("*", weight));
   options.prefix_setting = "initial_weights_prefix: \"$0\"";
   options.fresh_setting = "fresh_weights: \"$0\"";
   return TakeWeights(file, config.initial_weights(), network, options);

@@ -296,7 +296,7 @@ TEST(CompactorsTest, AreTrainedAndMerged) {
   const Safetensors removed = *ReadSafetensors(JoinPath(output, "resrep/1/removed.safetensors"));
   for (const auto& [name, tensor] : removed.tensors) EXPECT_FALSE(absl::StrContains(name, "compactor")) << name;
 
-  // From a file, which has none.
+  // From a file that has none, and from one that has them.
   const std::string from_file = Folder("compactors_from_file");
   results = ByArm(RunAll(LoadText(SmallAblation("", absl::StrCat("initial_weights: '", output,
                                                                  "/dense/1/last.safetensors' compactors {} ")),
@@ -306,6 +306,22 @@ TEST(CompactorsTest, AreTrainedAndMerged) {
                          from_file));
   EXPECT_EQ(Weight(from_file, "base", "conv1.compactor.weight").flatten(1).trace().item<float>(), 8);
   EXPECT_TRUE(at::equal(Weight(from_file, "base", "conv1.weight"), Weight(output, "dense", "conv1.weight")));
+  const std::string on = Folder("compactors_on");
+  results = ByArm(RunAll(
+      LoadText(SmallAblation("", absl::StrCat("initial_weights: '", output,
+                                              "/still/1/last.safetensors' compactors { layers { exclude: 'conv1' } } ",
+                                              "regularization { weight: 0.1 regularizer { "
+                                              "[type.googleapis.com/prunelab.GroupLasso] {} } }")),
+               "base { network { [type.googleapis.com/prunelab.ResNetCifar] { width: 8 } } training { epochs: 1 } }"),
+      on));
+  const std::string again = Folder("compactors_again"), name = "layer1.0.conv1.compactor.weight";
+  results = ByArm(RunAll(
+      LoadText(SmallAblation("", absl::StrCat("initial_weights: '", on,
+                                              "/base/1/last.safetensors' compactors { layers { exclude: 'conv1' } } ")),
+               absl::StrCat("base { network { [type.googleapis.com/prunelab.ResNetCifar] { width: 8 } } ", still, "}")),
+      again));
+  EXPECT_FALSE(at::equal(Weight(on, "base", name), Weight(output, "still", name)));
+  EXPECT_TRUE(at::equal(Weight(again, "base", name), Weight(on, "base", name)));
 }
 
 TEST(StartFromTest, WhatCannotBeStartedIsSaid) {
