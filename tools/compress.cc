@@ -84,7 +84,8 @@ DEFINE_string(streams, "scattered",
               "keeps the stream's width) or convolved (put into its places by a 1x1 convolution).");
 DEFINE_string(for, "",
               "here, onnxruntime or openvino: times --round=1, 4, 8 and 16, each kind of --streams, for each "
-              "size of maps in this engine, takes the fastest, and says how fast it is there.");
+              "size of maps in this engine, takes the fastest, and says how fast it is there. With --mode=coupled: "
+              "groups of channels rounded to these multiples.");
 DEFINE_int64(batch_size, 1, "With --for: how many images at once.");
 DEFINE_double(
     seconds, 6,
@@ -173,8 +174,13 @@ absl::Status CheckFlags() {
     if (FLAGS_mode != "coupled") return refuse("--rate goes with --mode=coupled; in exact mode only masks decide");
     if (!(FLAGS_rate >= 0 && FLAGS_rate < 1)) return refuse("--rate=", FLAGS_rate, ": must be at least 0 and below 1");
   }
+  if (FLAGS_mode == "coupled" && !FLAGS_for.empty() && !target && !IsSet("rate")) {
+    return refuse("--for goes with --rate or --target where --mode=coupled: what is dead leaves no choice");
+  }
   for (const char* flag : {"round", "streams", "for"}) {
-    if (FLAGS_mode == "coupled" && IsSet(flag)) return refuse("--", flag, " goes with --mode=exact");
+    if (FLAGS_mode == "coupled" && flag != std::string("for") && IsSet(flag)) {
+      return refuse("--", flag, " goes with --mode=exact");
+    }
     if (!FLAGS_for.empty() && flag != std::string("for") && IsSet(flag)) {
       return refuse("--", flag, " does not go with --for, which chooses it");
     }
@@ -337,9 +343,8 @@ absl::StatusOr<WeightedNetwork> PrunedAt(const Model& opened, const Dataset* dat
   return ToWeightedNetwork(*pruned);
 }
 
-// The groups of channels of `network`, in the order of --groups.
-absl::StatusOr<RankedGroups> Ranked(const WeightedNetwork& network, const Dataset* data) {
-  PRUNELAB_ASSIGN_OR_RETURN(const GroupRanking ranking, Groups());
+// The groups of channels of `network`, in the order of --groups, with which `ranking` begins.
+absl::StatusOr<RankedGroups> Ranked(const WeightedNetwork& network, const GroupRanking& ranking, const Dataset* data) {
   const auto seed = static_cast<uint64_t>(FLAGS_seed);
   std::optional<ProbeBatch> images;
   if (LooksAtImages(ranking)) {
@@ -418,11 +423,11 @@ class TargetSearch {
  public:
   // `given`: the checkpoint's network. `ranked`: its groups, with --mode=coupled.
   TargetSearch(const PruningGoal& goal, const Model& opened, const WeightedNetwork& given,
-               const std::optional<RankedGroups>& ranked, const Dataset* data)
+               std::optional<RankedGroups> ranked, const Dataset* data)
       : goal_(goal),
         opened_(opened),
         given_(given),
-        ranked_(ranked),
+        ranked_(std::move(ranked)),
         data_(data),
         timer_(Timer(goal.batch(), goal.threads())) {}
 
@@ -473,12 +478,6 @@ class TargetSearch {
     return absl::OkStatus();
   }
 
-  void Say(const MetGoal& met) const {
-    std::cout << absl::StrFormat("target: %.4f of the dense network's %s, where %.4g is asked for, by %s%s\n\n",
-                                 met.share, GoalName(goal_), GoalShare(goal_),
-                                 FLAGS_mode == "coupled" ? "--" : "--pruning's ", Text(met.rates));
-  }
-
  private:
   // A pruning may take long, and the same two rates come again where layers of both are put together, and at the end.
   absl::StatusOr<WeightedNetwork> AtRate(double rate) {
@@ -495,11 +494,100 @@ class TargetSearch {
   const PruningGoal& goal_;
   const Model& opened_;
   const WeightedNetwork& given_;
-  const std::optional<RankedGroups>& ranked_;
+  const std::optional<RankedGroups> ranked_;
   const Dataset* const data_;
   const NetworkTimer timer_;
   std::vector<std::pair<double, WeightedNetwork>> kept_;
 };
+
+void SayMet(const PruningGoal& goal, const MetGoal& met) {
+  std::cout << absl::StrFormat("target: %.4f of the dense network's %s, where %.4g is asked for, by %s%s\n\n",
+                               met.share, GoalName(goal), GoalShare(goal),
+                               FLAGS_mode == "coupled" ? "--" : "--pruning's ", Text(met.rates));
+}
+
+// What coupled removal leaves.
+struct RemovedCoupled {
+  WeightedNetwork network;
+  CoupledRemoval removal;
+  std::optional<MetGoal> met;  // with --target
+};
+
+// With --mode=coupled: what is left at --rate, or meets --target; no value after a dry run. `pruned`: the network after
+// --pruning.
+absl::StatusOr<std::optional<RemovedCoupled>> RemoveRanked(const std::optional<PruningGoal>& target,
+                                                           const Model& opened, const WeightedNetwork& pruned,
+                                                           const GroupRanking& ranking, const Dataset* data) {
+  PRUNELAB_ASSIGN_OR_RETURN(const std::optional<RankedGroups> ranked, Ranked(pruned, ranking, data));
+  RemovedCoupled removed;
+  double rate = FLAGS_rate;
+  if (target) {
+    TargetSearch search(*target, opened, pruned, ranked, data);
+    if (FLAGS_dry_run) PRUNELAB_RETURN_IF_ERROR(search.SayReachable({}));
+    PRUNELAB_ASSIGN_OR_RETURN(removed.met, search.Run({}));
+    if (FLAGS_dry_run) {
+      SayMet(*target, *removed.met);
+      return std::nullopt;
+    }
+    rate = removed.met->rates.rate;
+  }
+  PRUNELAB_ASSIGN_OR_RETURN(removed.network, WithoutRanked(*ranked, rate, &removed.removal));
+  return removed;
+}
+
+// The same for the engine of --for, which likes some widths: by groups rounded to multiples of 1, 4, 8 and 16, unless
+// --groups says one. Of the networks that meet a latency the one with the most parameters; else the fastest, and the
+// one with the most parameters of those within 2 % of it, because what was removed was not nothing.
+absl::StatusOr<std::optional<RemovedCoupled>> RemoveRankedForEngine(const std::optional<PruningGoal>& target,
+                                                                    const Model& opened, const WeightedNetwork& pruned,
+                                                                    const GroupRanking& groups, const Dataset* data) {
+  GroupRanking ranking = groups;
+  const bool measured = target && IsMeasured(*target);
+  std::vector<int64_t> multiples = {1, 4, 8, 16};
+  if (ranking.has_round()) multiples = {ranking.round()};
+  std::vector<RemovedCoupled> all;
+  std::vector<std::vector<std::string>> rows;
+  absl::Status failure;
+  for (const int64_t multiple : multiples) {
+    ranking.set_round(multiple);
+    if (target) std::cerr << "groups of channels by multiples of " << multiple << ":\n";
+    absl::StatusOr<std::optional<RemovedCoupled>> removed = RemoveRanked(target, opened, pruned, ranking, data);
+    if (absl::IsOutOfRange(removed.status())) {  // the others may be within reach
+      failure = removed.status();
+      std::cerr << failure.message() << "\n";
+      continue;
+    }
+    PRUNELAB_RETURN_IF_ERROR(removed.status());
+    if (FLAGS_dry_run) continue;
+    const NetworkInfo info = (*removed)->network.Info();
+    rows.push_back({absl::StrCat(multiple), absl::StrCat(info.ParameterCount()), absl::StrCat(info.MacCount())});
+    all.push_back(**std::move(removed));
+  }
+  if (FLAGS_dry_run) return std::nullopt;
+  if (all.empty()) return failure;
+  const int64_t batch = measured ? target->batch() : FLAGS_batch_size;
+  const NetworkTimer timer = Timer(batch, measured ? target->threads() : at::get_num_threads());
+  std::vector<const WeightedNetwork*> networks = {&pruned};
+  for (const RemovedCoupled& removed : all) networks.push_back(&removed.network);
+  PRUNELAB_ASSIGN_OR_RETURN(const std::vector<Latency> latencies, timer(networks));
+  double fastest = latencies[1].median;
+  for (size_t i = 1; i < latencies.size(); ++i) fastest = std::min(fastest, latencies[i].median);
+  std::optional<size_t> taken;
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (!measured && latencies[i + 1].median > 1.02 * fastest) continue;
+    const auto parameters = [&](size_t k) { return all[k].network.Info().ParameterCount(); };
+    if (!taken || parameters(i) > parameters(*taken)) taken = i;
+  }
+  for (size_t i = 0; i < all.size(); ++i) {
+    rows[i].push_back(Milliseconds(latencies[i + 1]));
+    rows[i].push_back(absl::StrFormat("%.2f", latencies[0].median / latencies[i + 1].median));
+    if (i == *taken) rows[i][0] += " (taken)";
+  }
+  rows.insert(rows.begin(), {"multiple", "parameters", "MACs of one image", absl::StrCat("ms at batch ", batch),
+                             "times as fast as before"});
+  std::cout << Aligned(rows) << "\n";
+  return std::move(all[*taken]);
+}
 
 // `target`: the goal, if there is one.
 absl::Status SaySizesAndLatencies(const WeightedNetwork& before, const WeightedNetwork& after,
@@ -564,16 +652,10 @@ absl::Status Main() {
   options.layout = LayoutOfFlags();
 
   PRUNELAB_ASSIGN_OR_RETURN(const std::optional<PruningGoal> target, ParseTarget(FLAGS_target));
-  std::optional<Rates> rates;  // other than --pruning's own
-  if (FLAGS_mode == "coupled" && IsSet("rate")) rates = Rates{FLAGS_rate, 0, 0};
-  std::optional<WeightedNetwork> pruned_to_target;
   const bool coupled = FLAGS_mode == "coupled";
-  std::optional<RankedGroups> ranked;
-  if (target) {
-    if (coupled) {
-      PRUNELAB_ASSIGN_OR_RETURN(ranked, Ranked(*given, data));
-    }
-    TargetSearch search(*target, model, *given, ranked, data);
+  std::optional<WeightedNetwork> pruned_to_target;
+  if (target && !coupled) {
+    TargetSearch search(*target, model, *given, std::nullopt, data);
     const auto choose_layout = [&](const Rates& rates_now) -> absl::Status {
       PRUNELAB_ASSIGN_OR_RETURN(const WeightedNetwork at_rates, search.Pruned(rates_now));
       const bool measured = IsMeasured(*target);
@@ -593,12 +675,9 @@ absl::Status Main() {
         PRUNELAB_ASSIGN_OR_RETURN(met, search.Run(options));
       }
     }
-    search.Say(met);
+    SayMet(*target, met);
     if (FLAGS_dry_run) return absl::OkStatus();
-    rates = met.rates;
-    if (FLAGS_mode == "exact") {
-      PRUNELAB_ASSIGN_OR_RETURN(pruned_to_target, search.Pruned(met.rates));
-    }
+    PRUNELAB_ASSIGN_OR_RETURN(pruned_to_target, search.Pruned(met.rates));
   }
 
   if (!pruned_to_target) {
@@ -607,17 +686,17 @@ absl::Status Main() {
   const WeightedNetwork& pruned = *pruned_to_target;
   WeightedNetwork network = pruned;
   std::vector<PassSaving> savings;
-  if (coupled) {
-    CoupledRemoval removal;
-    if (!rates) {
-      PRUNELAB_ASSIGN_OR_RETURN(removal, RemoveCoupled(network, {}));
-      if (FLAGS_fold_batch_norm) FoldBatchNorm(network);
-    } else {
-      if (!ranked) {
-        PRUNELAB_ASSIGN_OR_RETURN(ranked, Ranked(pruned, data));
-      }
-      PRUNELAB_ASSIGN_OR_RETURN(network, WithoutRanked(*ranked, rates->rate, &removal));
-    }
+  if (coupled && (target || IsSet("rate"))) {
+    PRUNELAB_ASSIGN_OR_RETURN(const GroupRanking groups, Groups());
+    const auto remove = FLAGS_for.empty() ? &RemoveRanked : &RemoveRankedForEngine;
+    PRUNELAB_ASSIGN_OR_RETURN(std::optional<RemovedCoupled> removed, remove(target, model, pruned, groups, data));
+    if (!removed) return absl::OkStatus();
+    if (removed->met) SayMet(*target, *removed->met);
+    SayGroups(removed->removal);
+    network = std::move(removed->network);
+  } else if (coupled) {
+    PRUNELAB_ASSIGN_OR_RETURN(const CoupledRemoval removal, RemoveCoupled(network, {}));
+    if (FLAGS_fold_batch_norm) FoldBatchNorm(network);
     SayGroups(removal);
   } else {
     if (!target && !FLAGS_for.empty()) {

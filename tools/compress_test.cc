@@ -133,20 +133,22 @@ TEST(CompressToolTest, TheFastestLayoutHere) {
   EXPECT_THAT(result.out, Not(HasSubstr("at batch 64")));
 }
 
-// An onnxruntime that has only what is asked for, and is four times as slow for files with a Gather: what it is given
-// must be networks, threads and images as asked for.
+// An onnxruntime that has only what is asked for, and is four times as slow for files of which SLOW says so: what it is
+// given must be networks, threads and images as asked for.
 constexpr char kEngine[] = R"(
 import os, time
 class SessionOptions: pass
 class Input: name, shape = "images", ["batch", 1, 8, 8]
 class InferenceSession:
+    sizes = set()
     def __init__(self, path, options, providers):
-        self.scatters = open(path, "rb").read().count(b"Gather")
+        self.file, self.size = open(path, "rb").read(), os.path.getsize(path)
+        self.sizes.add(self.size)
         assert options.intra_op_num_threads >= 1 and providers == ["CPUExecutionProvider"]
     def get_inputs(self): return [Input]
     def run(self, names, inputs):
         assert inputs["images"].shape == (2, 1, 8, 8), inputs["images"].shape
-        time.sleep(0.004 if self.scatters else 0.001)
+        time.sleep(0.004 if SLOW else 0.001)
 )";
 
 // The part of numpy that the script uses, for machines without it.
@@ -168,15 +170,54 @@ class Array:
         return self
 )";
 
-TEST(CompressToolTest, TheFastestLayoutInAnotherEngine) {
-  const std::string folder = Temporary("engine");
-  ASSERT_EQ(mkdir(folder.c_str(), 0777), 0);
-  ASSERT_TRUE(WriteFileAtomically(folder + "/onnxruntime.py", kEngine).ok());
-  ASSERT_TRUE(WriteFileAtomically(folder + "/numpy.py", kNumpy).ok());
+// A Python that has this engine, in a new folder.
+std::string PythonWithEngine(const std::string& folder, const std::string& slow) {
+  EXPECT_EQ(mkdir(folder.c_str(), 0777), 0);
+  EXPECT_TRUE(WriteFileAtomically(folder + "/onnxruntime.py", absl::StrReplaceAll(kEngine, {{"SLOW", slow}})).ok());
+  EXPECT_TRUE(WriteFileAtomically(folder + "/numpy.py", kNumpy).ok());
   const std::string python = folder + "/python";
-  ASSERT_TRUE(
+  EXPECT_TRUE(
       WriteFileAtomically(python, absl::StrCat("#!/bin/sh\nPYTHONPATH=", folder, " exec python3 \"$@\"\n")).ok());
-  ASSERT_EQ(chmod(python.c_str(), 0755), 0);
+  EXPECT_EQ(chmod(python.c_str(), 0755), 0);
+  return python;
+}
+
+// An engine that likes the second smallest of the networks that it is given: of groups by multiples of 1, 4, 8 and 16
+// those of 4.
+TEST(CompressToolTest, CoupledGroupsForAnEngine) {
+  const std::string python = PythonWithEngine(Temporary("coupled_engine"), "self.size != sorted(self.sizes)[1]");
+  const std::string dense = Write("dense.safetensors", ModelToSafetensors(Masked()));
+  const std::string small = Temporary("coupled_engine.safetensors");
+  const std::vector<std::string> common = {"--checkpoint=" + dense, "--output=" + small, "--mode=coupled",
+                                           "--for=onnxruntime",     "--batch_size=2",    "--seconds=0.3",
+                                           "--python=" + python};
+  const auto run = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), common.begin(), common.end());
+    return RunProgram(kCompress, arguments);
+  };
+  ProgramResult result = run({"--rate=0.4"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.out, AllOf(HasSubstr("\n4 (taken)"), HasSubstr("\n8 "), HasSubstr("times as fast as before"),
+                                HasSubstr("ms in onnxruntime at batch 2, median")));
+  const NetworkInfo info = *StoredNetwork(Read(small).metadata, small);
+  int64_t narrower = 0;
+  for (const ConvInfo& conv : info.convs()) {
+    EXPECT_EQ(conv.filters % 4, 0) << conv.node;
+    narrower += conv.filters % 16 != 0;
+  }
+  EXPECT_GT(narrower, 0);
+  // Each meets the goal by a rate of its own. A multiple that is given is the only one.
+  result = run({"--target=parameters: 0.5"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.out, AllOf(HasSubstr("(taken)"), HasSubstr("of the dense network's parameters")));
+  EXPECT_NEAR(std::stod(After(result.out, "target: ")), 0.5, 0.01);
+  result = run({"--rate=0.4", "--groups=round: 8"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.out, AllOf(HasSubstr("\n8 (taken)"), Not(HasSubstr("\n4 "))));
+}
+
+TEST(CompressToolTest, TheFastestLayoutInAnotherEngine) {
+  const std::string folder = Temporary("engine"), python = PythonWithEngine(folder, "b'Gather' in self.file");
   const std::string dense = Write("dense.safetensors", ModelToSafetensors(Masked()));
   const std::string onnx = Temporary("fastest.onnx");
   const ProgramResult result =
@@ -390,7 +431,7 @@ TEST(CompressToolTest, BadInputIsRefusedByName) {
   EXPECT_THAT(refusal(good, {"--mode=coupled", "--rate=1"}), HasSubstr("at least 0 and below 1"));
   EXPECT_THAT(refusal(good, {"--round=0"}), HasSubstr("must be at least 1; --for=here finds the fastest"));
   EXPECT_THAT(refusal(good, {"--round=4", "--mode=coupled"}), HasSubstr("--round goes with --mode=exact"));
-  EXPECT_THAT(refusal(good, {"--for=here", "--mode=coupled"}), HasSubstr("--for goes with --mode=exact"));
+  EXPECT_THAT(refusal(good, {"--for=here", "--mode=coupled"}), HasSubstr("--for goes with --rate or --target"));
   EXPECT_THAT(refusal(good, {"--for=tensorrt"}), HasSubstr("must be here, onnxruntime or openvino"));
   EXPECT_THAT(refusal(good, {"--for=here", "--streams=full"}), HasSubstr("--streams does not go with --for"));
   EXPECT_THAT(refusal(good, {"--streams=wide"}), HasSubstr("must be scattered, full or convolved"));
