@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "experiments/records/table.h"
 #include "ml/compression/compressed_model.h"
+#include "ml/network/compactors.h"
 #include "ml/network/operator.h"
 #include "ml/pruning/mask_measures.h"
 
@@ -86,9 +87,10 @@ std::string Inspect(const NetworkInfo& info, const Model* model) {
                   Percent(measures.masked_weights, measures.conv_weights), ")\n");
   absl::StrAppend(&text, "the paper's sparsity ", measures.masked_weights, " of all ", measures.parameters,
                   " parameters (", Percent(measures.masked_weights, measures.parameters), ")\n");
-  // Includes stored constants, as removal does.
-  const int64_t all_parameters = measures.parameters + info.StoredConstantCount();
-  int64_t live_parameters = all_parameters, live_macs = macs;
+  // Includes stored constants, as removal does, and no compactors, which it merges.
+  const NetworkInfo dense = WithoutCompactors(info);
+  const int64_t all_parameters = dense.ParameterCount() + dense.StoredConstantCount(), all_macs = dense.MacCount();
+  int64_t live_parameters = all_parameters, live_macs = all_macs;
   if (model != nullptr) {
     const RemovedSize removed = SizeAfterRemoval(*model);
     live_parameters = removed.parameters;
@@ -96,8 +98,8 @@ std::string Inspect(const NetworkInfo& info, const Model* model) {
   }
   absl::StrAppend(&text, "parameters           ", all_parameters, "; after exact removal ", live_parameters,
                   ", compression ratio ", Ratio(all_parameters, live_parameters), "\n");
-  absl::StrAppend(&text, "MACs of one image    ", macs, "; after exact removal ", live_macs, ", theoretical speed-up ",
-                  Ratio(macs, live_macs), "\n");
+  absl::StrAppend(&text, "MACs of one image    ", all_macs, "; after exact removal ", live_macs,
+                  ", theoretical speed-up ", Ratio(all_macs, live_macs), "\n");
   if (!dead.empty()) absl::StrAppend(&text, "no live filter in    ", absl::StrJoin(dead, ", "), "\n");
   return text;
 }

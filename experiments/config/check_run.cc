@@ -16,6 +16,7 @@
 #include "ml/compression/group_ranking_config.h"
 #include "ml/models/model_builder.h"
 #include "ml/network/channel_groups.h"
+#include "ml/network/compactors.h"
 #include "ml/pruning/pruning_strategy.h"
 #include "ml/regularizers/regularizer.h"
 #include "ml/training/training_config.h"
@@ -160,9 +161,6 @@ class RunCheck {
                        "does not go with training.quantization: removal moves weights off the grids that were learnt; "
                        "remove in a run before, and begin this one from its removed.safetensors by initial_weights"));
     }
-    if (config_.has_compactors()) {
-      Check(FieldError("compactors", "do not go with training.quantization: they are merged once they are trained"));
-    }
   }
 
   // What the run and its phases set, without a network.
@@ -195,8 +193,8 @@ class RunCheck {
     }
     const std::vector<ChannelGroup> groups = FindChannelGroups(*network);
     Check(InField("compression.groups", CheckImportance(config_.compression().groups().importance(), groups)));
-    Check(InField("start_from.removal.groups",
-                  CheckImportance(config_.start_from().removal().groups().importance(), groups)));
+    Check(InField("start_from.removal.groups", CheckImportance(config_.start_from().removal().groups().importance(),
+                                                               FindChannelGroups(WithoutCompactors(*network)))));
     PruningSetup setup;
     setup.network = &*network;
     setup.seed = seed_;

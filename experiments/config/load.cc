@@ -130,6 +130,13 @@ class Loader {
       return absl::StrCat(Quote(source), " ", SourceVerb(found->config), " another arm itself; name one that does not");
     }
     if (config.has_start_from() && config.has_from_scratch()) return "does not go with from_scratch; set one of them";
+    if (config.has_from_scratch() && config.has_compactors()) {
+      return "gives the network, so compactors do not go with it; leave them unset in this arm";
+    }
+    if (config.has_from_scratch() && found->config.has_compactors()) {
+      return absl::StrCat(Quote(source), " has compactors, and what they are merged to has no batch norms, so that ",
+                          "from scratch it would be another network; name an arm without them");
+    }
     if (config.has_start_from() &&
         config.network().SerializeAsString() != found->config.network().SerializeAsString()) {
       return absl::StrCat("its network is not that of ", Quote(source), ", with which it starts; set the same in both");

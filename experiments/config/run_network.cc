@@ -76,13 +76,22 @@ absl::StatusOr<std::optional<DatasetInfo>> DescribeRunDataset(const RunConfig& c
 }
 
 absl::StatusOr<NetworkInfo> WithCompactorsOf(const RunConfig& config, NetworkInfo network) {
+  if (config.training().has_quantization() && (config.has_compactors() || HasCompactors(network))) {
+    return FieldError("training.quantization",
+                      "does not go with compactors, which are merged only after the training; quantize what a run with "
+                      "compression has left of them");
+  }
   if (!config.has_compactors()) return network;
   const absl::StatusOr<std::set<std::string>> chosen = ChosenLayers(config.compactors().layers(), network);
   if (!chosen.ok()) return InField("compactors", chosen.status());
   std::vector<std::string> convs;
   for (const std::string& conv : *chosen) {
-    if (network.node(network.Index(conv)).conv2d().groups() == 1) convs.push_back(conv);
+    const Node& node = network.node(network.Index(conv));
+    // Those of a run before stay as they are.
+    const bool has_one = IsCompactor(node) || network.Index(CompactorOf(conv)) >= 0;
+    if (node.conv2d().groups() == 1 && !has_one) convs.push_back(conv);
   }
+  if (convs.empty() && HasCompactors(network)) return network;
   if (convs.empty()) return FieldError("compactors.layers", "chooses only convolutions with groups");
   absl::StatusOr<Network> with = WithCompactors(network, convs);
   if (!with.ok()) return FieldError("compactors", with.status().message());

@@ -21,7 +21,8 @@ absl::StatusOr<std::optional<DatasetInfo>> DescribeRunDataset(const RunConfig& c
 // classes are not the data's.
 absl::StatusOr<NetworkInfo> BuildRunNetwork(const RunConfig& config, const std::optional<DatasetInfo>& dataset);
 
-// `network` with the compactors that the run asks for, or as it is. Field errors ("compactors...").
+// `network` with the compactors that the run asks for and that it has not, or as it is. Field errors ("compactors...",
+// "training.quantization").
 absl::StatusOr<NetworkInfo> WithCompactorsOf(const RunConfig& config, NetworkInfo network);
 
 // Whether a run's training is possible with data of these sizes: batches no larger than the data, crop padding no

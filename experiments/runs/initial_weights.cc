@@ -40,11 +40,15 @@ absl::StatusOr<Weights> TakeInitialWeights(const RunConfig& config, const Safete
   WeightsOptions options;
   options.prefix = config.initial_weights_prefix();
   options.fresh = {config.fresh_weights().begin(), config.fresh_weights().end()};
-  // Compactors are new, unless the weights are those of a run that had them.
-  const std::string weight = absl::StrCat(CompactorOf(""), ".weight");
-  const bool in_file = std::any_of(file.tensors.begin(), file.tensors.end(),
-                                   [&](const auto& entry) { return absl::EndsWith(entry.first, weight); });
-  if (config.has_compactors() && !in_file) options.fresh.push_back(absl::StrCat("*", weight));
+  // Compactors are new, unless the weights are those of a run that had them, under whatever prefix.
+  for (const Node& node : network.network().node()) {
+    if (!IsCompactor(node)) continue;
+    const std::string weight = absl::StrCat(node.name(), ".weight"), with_mask = absl::StrCat(weight, "_orig");
+    const bool in_file = std::any_of(file.tensors.begin(), file.tensors.end(), [&](const auto& entry) {
+      return absl::EndsWith(entry.first, weight) || absl::EndsWith(entry.first, with_mask);
+    });
+    if (!in_file) options.fresh.push_back(weight);
+  }
   options.prefix_setting = "initial_weights_prefix: \"$0\"";
   options.fresh_setting = "fresh_weights: \"$0\"";
   return TakeWeights(file, config.initial_weights(), network, options);

@@ -23,6 +23,7 @@
 #include "ml/execution/latency.h"
 #include "ml/execution/model_probe.h"
 #include "ml/execution/plan.h"
+#include "ml/network/compactors.h"
 #include "ml/pruning/pruning_strategy.h"
 #include "ml/regularizers/regularizer.h"
 #include "ml/training/agreement.h"
@@ -34,8 +35,8 @@
 namespace prunelab {
 namespace {
 
-// The removed network, trained further without masks.
-absl::StatusOr<Model> FineTuned(const RemovalRequest& request, const Model& removed) {
+// The removed network, trained further without masks. `trained`: what it was before.
+absl::StatusOr<Model> FineTuned(const RemovalRequest& request, const NetworkInfo& trained, const Model& removed) {
   TrainingSetup setup;
   setup.network = removed.info();
   setup.dataset = request.dataset;
@@ -60,7 +61,17 @@ absl::StatusOr<Model> FineTuned(const RemovalRequest& request, const Model& remo
   PruningSetup pruning;
   pruning.network = &setup.network;
   PRUNELAB_ASSIGN_OR_RETURN(setup.strategy, CreatePruningStrategy(no_pruning, pruning));
-  PRUNELAB_ASSIGN_OR_RETURN(setup.regularizer, CreateRegularizer(regularization.regularizer(), setup.network));
+  absl::StatusOr<std::unique_ptr<Regularizer>> regularizer =
+      CreateRegularizer(regularization.regularizer(), setup.network);
+  if (!regularizer.ok() && HasCompactors(trained)) {
+    // A penalty on compactors, which have been merged.
+    google::protobuf::Any none;
+    none.set_type_url("type.googleapis.com/prunelab.NoRegularizer");
+    regularizer = CreateRegularizer(none, setup.network);
+    setup.penalty_weight = 0;
+  }
+  PRUNELAB_RETURN_IF_ERROR(regularizer.status());
+  setup.regularizer = *std::move(regularizer);
   if (setup.regularizer->prepares_removal()) setup.penalty_weight = 0;
   PRUNELAB_ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer, Trainer::Create(std::move(setup)));
   while (trainer->epoch() < request.config->compression().fine_tune_epochs()) {
@@ -189,7 +200,7 @@ absl::Status RemoveAfterTraining(const RemovalRequest& request, Model& trained, 
     result.measures.set_removed_validation_top1(removed_top1);
   }
   if (compression.fine_tune_epochs() > 0) {
-    PRUNELAB_ASSIGN_OR_RETURN(removed, FineTuned(request, removed));
+    PRUNELAB_ASSIGN_OR_RETURN(removed, FineTuned(request, trained.info(), removed));
     PRUNELAB_ASSIGN_OR_RETURN(const double fine_tuned_top1, top1(removed));
     if (test) {
       result.measures.set_fine_tuned_test_top1(fine_tuned_top1);

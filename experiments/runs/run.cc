@@ -332,7 +332,7 @@ class RunTraining {
     if (config_.has_start_from() && setup_.source) {
       result.measures.set_parameters(setup_.source->measures.parameters());
       result.measures.set_macs(setup_.source->measures.macs());
-    } else if (config_.has_compactors()) {
+    } else if (HasCompactors(setup_.network)) {
       const NetworkInfo dense = WithoutCompactors(setup_.network);
       result.measures.set_parameters(dense.ParameterCount());
       result.measures.set_macs(dense.MacCount());

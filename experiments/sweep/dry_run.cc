@@ -14,6 +14,7 @@
 #include "experiments/sweep/planned_runs.h"
 #include "ml/base/status_macros.h"
 #include "ml/execution/device.h"
+#include "ml/network/compactors.h"
 
 namespace prunelab {
 namespace {
@@ -86,8 +87,9 @@ class DryRunner {
     PRUNELAB_ASSIGN_OR_RETURN(const size_t done, CountDone(of_all_seeds));
     done_ += done;
     if (device_.ok() && done < seeds_.size()) Report(CheckArmPrecision(arm, *device_));
-    rows_.push_back({arm.name, absl::StrCat(network.ParameterCount()), absl::StrCat(network.convs().size()),
-                     absl::StrCat(network.FilterCount()), absl::StrCat(network.MacCount()),
+    const NetworkInfo dense = WithoutCompactors(network);  // as the records count
+    rows_.push_back({arm.name, absl::StrCat(dense.ParameterCount()), absl::StrCat(dense.convs().size()),
+                     absl::StrCat(dense.FilterCount()), absl::StrCat(dense.MacCount()),
                      absl::StrCat(done, " of ", seeds_.size())});
     return absl::OkStatus();
   }

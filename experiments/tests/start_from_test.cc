@@ -287,6 +287,9 @@ TEST(CompactorsTest, AreTrainedAndMerged) {
     EXPECT_EQ(results[arm].measures.parameters(), dense.parameters()) << arm;
   }
   EXPECT_EQ(results["still"].measures.physical_macs(), dense.macs());
+  // Two numbers of a BatchNorm's filter have become one.
+  const int64_t filters = 2 * (8 + 16 + 32) + 16 + 32;
+  EXPECT_EQ(results["still"].measures.physical_parameters(), dense.parameters() - filters);
   EXPECT_EQ(Weight(output, "still", "layer1.0.conv1.compactor.weight").flatten(1).trace().item<float>(), 8);
   EXPECT_LT(results["resrep"].measures.physical_macs(), 0.8 * dense.macs());
   EXPECT_EQ(results["resrep"].measures.physical_macs(), results["resrep"].measures.live_macs());
@@ -322,6 +325,44 @@ TEST(CompactorsTest, AreTrainedAndMerged) {
       again));
   EXPECT_FALSE(at::equal(Weight(on, "base", name), Weight(output, "still", name)));
   EXPECT_TRUE(at::equal(Weight(again, "base", name), Weight(on, "base", name)));
+}
+
+// Of an arm that has compactors in the end: another that goes on with them, whether it asks for them or not, by their
+// penalty, which ends with the removal. What cannot be done is said before anything is trained.
+TEST(CompactorsTest, GoOnFromAnotherArm) {
+  const std::string lasso = R"(regularization { weight: 0.01 regularizer { [type.googleapis.com/prunelab.GroupLasso] {
+      layers { include: "*.compactor" } } } } )";
+  const auto arms = [&](const std::string& patch) {
+    return LoadText(SmallAblation(""),
+                    absl::StrCat("base { training { epochs: 1 } } factor { name: 'how' level { name: 'first' patch { "
+                                 "compactors {} ",
+                                 lasso, "} } level { name: 'then' patch { ", patch, " } } }"));
+  };
+  const std::string output = Folder("on_from_compactors");
+  std::map<std::string, RunResult> results = ByArm(RunAll(
+      arms(absl::StrCat("start_from { arm: 'first' } compactors {} ", lasso, "compression { fine_tune_epochs: 1 }")),
+      output));
+  EXPECT_EQ(results["then"].measures.macs(), results["first"].measures.macs());
+  EXPECT_GT(results["then"].measures.fine_tuned_test_top1(), 0.1);
+  EXPECT_FALSE(
+      at::equal(Weight(output, "then", "conv1.compactor.weight"), Weight(output, "first", "conv1.compactor.weight")));
+  results = ByArm(RunAll(arms("start_from { arm: 'first' } compactors {} training { sgd { learning_rate: 1e-30 "
+                              "weight_decay: 0 } }"),
+                         Folder("compactors_as_they_are")));
+  EXPECT_EQ(results["then"].measures.macs(), results["first"].measures.macs());
+
+  const auto error = [&](const std::string& patch) {
+    const std::string path = FreshFolder("compactors_error") + "/ablation.textproto";
+    EXPECT_TRUE(WriteFileAtomically(path, SmallAblation("")).ok());
+    return std::string(LoadAblation(path, absl::StrCat("base { training { epochs: 1 } } factor { name: 'how' level { "
+                                                       "name: 'first' patch { compactors {} } } level { name: 'then' "
+                                                       "patch { ",
+                                                       patch, " } } }"))
+                           .status()
+                           .message());
+  };
+  EXPECT_THAT(error("from_scratch { arm: 'first' }"), HasSubstr("has compactors, and what they are merged to"));
+  EXPECT_THAT(error("compactors {} training { quantization {} }"), HasSubstr("does not go with compactors"));
 }
 
 TEST(StartFromTest, WhatCannotBeStartedIsSaid) {

@@ -29,7 +29,8 @@ Before Find(const NetworkInfo& info, int compactor) {
     if (!IsReadOnce(info, i)) return {};
   }
   const Node& conv = info.node(i);
-  if (conv.op_case() != Node::kConv2D || conv.conv2d().groups() != 1) return {};
+  // A compactor of a compactor stays.
+  if (conv.op_case() != Node::kConv2D || conv.conv2d().groups() != 1 || IsCompactor(conv)) return {};
   before.conv = i;
   return before;
 }

@@ -1,5 +1,6 @@
 #include "ml/network/compactors.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -12,6 +13,11 @@ namespace prunelab {
 std::string CompactorOf(const std::string& conv) { return absl::StrCat(conv, ".compactor"); }
 
 bool IsCompactor(const Node& node) { return node.op_case() == Node::kConv2D && node.conv2d().initial_identity(); }
+
+bool HasCompactors(const NetworkInfo& network) {
+  const auto& nodes = network.network().node();
+  return std::any_of(nodes.begin(), nodes.end(), &IsCompactor);
+}
 
 absl::StatusOr<Network> WithCompactors(const NetworkInfo& network, const std::vector<std::string>& convs) {
   std::map<std::string, std::string> conv_before;  // by the node that a compactor follows
@@ -54,9 +60,10 @@ NetworkInfo WithoutCompactors(const NetworkInfo& network) {
     return found == instead.end() ? name : found->second;
   };
   Network without;
-  for (const Node& node : network.network().node()) {
-    if (IsCompactor(node)) {
-      instead[node.name()] = node.input(0);
+  for (int i = 0; i < network.network().node_size(); ++i) {
+    const Node& node = network.node(i);
+    if (IsCompactor(node) && network.shape(i).channels == network.shape(network.inputs(i)[0]).channels) {
+      instead[node.name()] = name_now(node.input(0));
       continue;
     }
     Node& copy = *without.add_node();

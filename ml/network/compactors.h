@@ -15,15 +15,17 @@ namespace prunelab {
 // The name of the compactor of a convolution: "<conv>.compactor".
 std::string CompactorOf(const std::string& conv);
 
-// Whether the node is one.
+// Whether the node is one, or the network has any.
 bool IsCompactor(const Node& node);
+bool HasCompactors(const NetworkInfo& network);
 
 // The network with a compactor behind each of `convs`, convolutions without groups: behind the batch norm that alone
 // reads it, where there is one. What read that, and outputs of the network, read the compactor. Error: InvalidArgument,
 // if a convolution has one already.
 absl::StatusOr<Network> WithCompactors(const NetworkInfo& network, const std::vector<std::string>& convs);
 
-// The network without its compactors, each of which has as many channels as it reads.
+// The network without those of its compactors that have as many channels as they read: all of them, unless one has been
+// made narrower.
 NetworkInfo WithoutCompactors(const NetworkInfo& network);
 
 }  // namespace prunelab

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "google/protobuf/text_format.h"
 #include "ml/network/network_writer.h"
 
 namespace prunelab {
@@ -41,6 +42,8 @@ TEST(CompactorsTest, StandBehindTheBatchNorm) {
   EXPECT_FALSE(IsCompactor(info.node(info.Index("conv1"))));
   EXPECT_EQ(WithoutCompactors(info).network().SerializeAsString(), dense.network().SerializeAsString());
   EXPECT_FALSE(WithCompactors(info, {"conv2"}).ok());
+  EXPECT_TRUE(HasCompactors(info));
+  EXPECT_FALSE(HasCompactors(dense));
 }
 
 TEST(CompactorsTest, AreOfOnePixel) {
@@ -49,6 +52,14 @@ TEST(CompactorsTest, AreOfOnePixel) {
   net.Conv("conv1", "image", {4, 3, 1, 1});
   net.last().mutable_conv2d()->set_initial_identity(true);
   EXPECT_FALSE(NetworkInfo::Create(net.Take()).ok());
+  for (const char* wrong : {"stride: 2", "padding: 1", "pads: [0, 1, 0, 0]", "groups: 3", "weight_bits: 8"}) {
+    net = NetworkWriter();
+    net.Image(3, 8, 8);
+    net.Conv("conv1", "image", {6, 1});
+    ASSERT_TRUE(google::protobuf::TextFormat::MergeFromString(wrong, net.last().mutable_conv2d()));
+    net.last().mutable_conv2d()->set_initial_identity(true);
+    EXPECT_FALSE(NetworkInfo::Create(net.Take()).ok()) << wrong;
+  }
 }
 
 }  // namespace

@@ -98,8 +98,8 @@ class ResrepPruning : public PruningStrategy {
       filters += layer.weight.size(0);
     }
     const auto goal = static_cast<int64_t>(static_cast<double>(filters) * parameters_.rate()) + 1;
-    const int64_t count = std::min(goal, time * parameters_.filters_at_a_time());
-    // The rate at which ranking.h turns off so many: int(filters * rate) + 1.
+    const int64_t count = std::min(goal, time * std::min(goal, parameters_.filters_at_a_time()));
+    // The rate at which ranking.h turns off so many, int(filters * rate) + 1, ties by their order.
     const double rate = (static_cast<double>(count) - 0.5) / static_cast<double>(filters);
     return RankScores(ranking_, rate, norms, layers);
   }
@@ -115,7 +115,7 @@ absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateResrep(const Resrep& para
   PRUNELAB_RETURN_IF_ERROR(CheckEpoch("first_epoch", parameters.first_epoch()));
   PRUNELAB_RETURN_IF_ERROR(CheckPeriod("period", parameters.period()));
   PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("filters_at_a_time", parameters.filters_at_a_time(), 1));
-  PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("min_live_filters", parameters.min_live_filters(), 0));
+  PRUNELAB_RETURN_IF_ERROR(CheckAtLeast("min_live_filters", parameters.min_live_filters(), 1));
   if (!(parameters.threshold() > 0)) {
     return FieldError("threshold", absl::StrCat("is ", parameters.threshold(), "; must be above 0"));
   }

@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <limits>
 #include <string>
 
 #include "ml/network/compactors.h"
@@ -39,6 +41,20 @@ TEST(ResrepTest, ForgetsAFewFiltersMoreEachPeriod) {
     EXPECT_FALSE((*strategy->Update(position, layers)).has_value());
     const int64_t times = step < 10 ? 0 : (step - 10) / 4 + 1;
     EXPECT_EQ(Forgetting(*strategy), std::min<int64_t>(19, 4 * times)) << step;
+  }
+}
+
+// The filters of identities are all equal: then not all of them are chosen, but the first ones. All at once is a number
+// like another.
+TEST(ResrepTest, EqualFiltersAreChosenByTheirOrder) {
+  Resrep parameters = OfAllLayers();
+  parameters.set_filters_at_a_time(std::numeric_limits<int64_t>::max());
+  const auto strategy = Create(parameters);
+  std::vector<PrunableLayer> layers = ExampleLayers(Granularity::kFilter, 3);
+  for (PrunableLayer& layer : layers) layer.weight = at::ones({layer.weight.size(0), 4, 1, 1});
+  for (int64_t step = 10; step < 30; ++step) {
+    ASSERT_TRUE(strategy->Update({step / 10, step % 10, 10, 4}, layers).ok());
+    EXPECT_EQ(Forgetting(*strategy), 19) << step;
   }
 }
 
@@ -105,6 +121,9 @@ TEST(ResrepTest, RefusesWhatMakesNoSense) {
   parameters = OfAllLayers();
   parameters.set_filters_at_a_time(0);
   EXPECT_THAT(error(parameters), HasSubstr("filters_at_a_time"));
+  parameters = OfAllLayers();
+  parameters.set_min_live_filters(0);
+  EXPECT_THAT(error(parameters), HasSubstr("min_live_filters"));
   parameters = OfAllLayers();
   parameters.set_period(0);
   EXPECT_THAT(error(parameters), HasSubstr("period"));

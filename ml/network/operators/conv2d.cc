@@ -1,6 +1,8 @@
 // Convolution, with groups.
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "ml/base/status_macros.h"
 #include "ml/network/node_checks.h"
@@ -30,9 +32,11 @@ class Conv2dOperator : public Operator {
     PRUNELAB_RETURN_IF_ERROR(CheckPads(node, conv.pads()));
     PRUNELAB_RETURN_IF_ERROR(CheckSize(node, "groups", conv.groups()));
     PRUNELAB_RETURN_IF_ERROR(CheckDeviation(node, "initial_deviation", conv.initial_deviation()));
-    if (conv.initial_identity() && (conv.kernel_height() != 1 || conv.kernel_width() != 1 || conv.groups() != 1)) {
-      return NodeError(node, absl::StrCat("initial_identity is for 1x1 kernels without groups, not for ",
-                                          conv.kernel_height(), "x", conv.kernel_width(), " in ", conv.groups()));
+    const bool has_pads = std::any_of(conv.pads().begin(), conv.pads().end(), [](int64_t pad) { return pad != 0; });
+    if (conv.initial_identity() &&
+        (conv.kernel_height() != 1 || conv.kernel_width() != 1 || conv.groups() != 1 || window.down.stride != 1 ||
+         window.across.stride != 1 || conv.padding() != 0 || has_pads || conv.has_weight_bits())) {
+      return NodeError(node, "initial_identity is for 1x1 kernels of stride 1 without groups, padding and weight_bits");
     }
     if (conv.has_weight_bits()) {
       PRUNELAB_RETURN_IF_ERROR(CheckBits(node, "weight_bits", conv.weight_bits()));
