@@ -81,8 +81,8 @@ class Model {
 // Initial weights, a pure function of (seed, name): convolutions He-normal (fan-out, gain sqrt(2)), linear layers
 // and transposed convolutions PyTorch's default (uniform within 1 / sqrt(fan-in), as PyTorch counts it). Where a layer
 // says its initial_deviation, its weights are normal with that deviation instead, and its bias is zero, as those of
-// convolutions are. Compactors are the identity. All others are as their operators say: factors 1, addends 0. They are computed in float64 and then
-// rounded.
+// convolutions are. Compactors are the identity. All others are as their operators say: factors 1, addends 0. They are
+// computed in float64 and then rounded.
 void InitializeParameters(Model& model, uint64_t seed);
 
 }  // namespace prunelab
