@@ -547,14 +547,13 @@ absl::StatusOr<std::optional<RemovedCoupled>> RemoveRankedForEngine(const std::o
   if (ranking.has_round()) multiples = {ranking.round()};
   std::vector<RemovedCoupled> all;
   std::vector<std::vector<std::string>> rows;
-  absl::Status failure;
+  std::vector<std::pair<int64_t, absl::Status>> out_of_reach;  // by multiple
   for (const int64_t multiple : multiples) {
     ranking.set_round(multiple);
-    if (target) std::cerr << "groups of channels by multiples of " << multiple << ":\n";
+    if (target) (FLAGS_dry_run ? std::cout : std::cerr) << "groups of channels by multiples of " << multiple << ":\n";
     absl::StatusOr<std::optional<RemovedCoupled>> removed = RemoveRanked(target, opened, pruned, ranking, data);
     if (absl::IsOutOfRange(removed.status())) {  // the others may be within reach
-      failure = removed.status();
-      std::cerr << failure.message() << "\n";
+      out_of_reach.emplace_back(multiple, removed.status());
       continue;
     }
     PRUNELAB_RETURN_IF_ERROR(removed.status());
@@ -563,8 +562,12 @@ absl::StatusOr<std::optional<RemovedCoupled>> RemoveRankedForEngine(const std::o
     rows.push_back({absl::StrCat(multiple), absl::StrCat(info.ParameterCount()), absl::StrCat(info.MacCount())});
     all.push_back(**std::move(removed));
   }
+  // Of all the finest multiple says best what can be reached.
+  if (out_of_reach.size() == multiples.size()) return out_of_reach[0].second;
+  for (const auto& [multiple, why] : out_of_reach) {
+    std::cerr << "not by multiples of " << multiple << ": " << why.message() << "\n";
+  }
   if (FLAGS_dry_run) return std::nullopt;
-  if (all.empty()) return failure;
   const int64_t batch = measured ? target->batch() : FLAGS_batch_size;
   const NetworkTimer timer = Timer(batch, measured ? target->threads() : at::get_num_threads());
   std::vector<const WeightedNetwork*> networks = {&pruned};

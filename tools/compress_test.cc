@@ -211,6 +211,14 @@ TEST(CompressToolTest, CoupledGroupsForAnEngine) {
   ASSERT_EQ(result.status, 0) << result.err;
   EXPECT_THAT(result.out, AllOf(HasSubstr("(taken)"), HasSubstr("of the dense network's parameters")));
   EXPECT_NEAR(std::stod(After(result.out, "target: ")), 0.5, 0.01);
+  // What no multiple reaches is an error, of the finest one, and so it is after a dry run.
+  result = run({"--target=macs: 0.00001"});
+  EXPECT_EQ(result.status, 2);
+  EXPECT_THAT(result.err, HasSubstr("the least share"));
+  result = RunProgram(kCompress, {"--checkpoint=" + dense, "--mode=coupled", "--for=here", "--target=macs: 0.00001",
+                                  "--dry_run", "--seconds=0.1"});
+  EXPECT_EQ(result.status, 2);
+  EXPECT_THAT(result.out, HasSubstr("groups of channels by multiples of 8:"));
   result = run({"--rate=0.4", "--groups=round: 8"});
   ASSERT_EQ(result.status, 0) << result.err;
   EXPECT_THAT(result.out, AllOf(HasSubstr("\n8 (taken)"), Not(HasSubstr("\n4 "))));

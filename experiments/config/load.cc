@@ -130,6 +130,11 @@ class Loader {
       return absl::StrCat(Quote(source), " ", SourceVerb(found->config), " another arm itself; name one that does not");
     }
     if (config.has_start_from() && config.has_from_scratch()) return "does not go with from_scratch; set one of them";
+    if (config.has_start_from() && !config.start_from().has_removal() && config.training().has_quantization() &&
+        found->config.has_compactors() && !found->config.has_compression()) {
+      return absl::StrCat(Quote(source), " ends with compactors, which do not go with training.quantization; give it ",
+                          "compression {}, which merges them");
+    }
     if (config.has_from_scratch() && config.has_compactors()) {
       return "gives the network, so compactors do not go with it; leave them unset in this arm";
     }

@@ -2,11 +2,9 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <string>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "ml/base/digest.h"
 #include "ml/base/files.h"
@@ -40,14 +38,9 @@ absl::StatusOr<Weights> TakeInitialWeights(const RunConfig& config, const Safete
   WeightsOptions options;
   options.prefix = config.initial_weights_prefix();
   options.fresh = {config.fresh_weights().begin(), config.fresh_weights().end()};
-  // Compactors are new, unless the weights are those of a run that had them, under whatever prefix.
+  // Compactors are new, unless the weights are those of a run that had them.
   for (const Node& node : network.network().node()) {
-    if (!IsCompactor(node)) continue;
-    const std::string weight = absl::StrCat(node.name(), ".weight"), with_mask = absl::StrCat(weight, "_orig");
-    const bool in_file = std::any_of(file.tensors.begin(), file.tensors.end(), [&](const auto& entry) {
-      return absl::EndsWith(entry.first, weight) || absl::EndsWith(entry.first, with_mask);
-    });
-    if (!in_file) options.fresh.push_back(weight);
+    if (IsCompactor(node)) options.fresh_if_missing.push_back(absl::StrCat(node.name(), ".weight"));
   }
   options.prefix_setting = "initial_weights_prefix: \"$0\"";
   options.fresh_setting = "fresh_weights: \"$0\"";

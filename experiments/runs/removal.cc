@@ -63,8 +63,15 @@ absl::StatusOr<Model> FineTuned(const RemovalRequest& request, const NetworkInfo
   PRUNELAB_ASSIGN_OR_RETURN(setup.strategy, CreatePruningStrategy(no_pruning, pruning));
   absl::StatusOr<std::unique_ptr<Regularizer>> regularizer =
       CreateRegularizer(regularization.regularizer(), setup.network);
-  if (!regularizer.ok() && HasCompactors(trained)) {
-    // A penalty on compactors, which have been merged.
+  if (!regularizer.ok() && HasCompactors(trained) &&
+      !CreateRegularizer(regularization.regularizer(), WithoutCompactors(trained)).ok()) {
+    // A penalty that names compactors, which have been merged.
+    if (request.on_warning) {
+      request.on_warning(
+          absl::StrCat("the removed network is trained further without the regularizer, whose layers "
+                       "have been merged: ",
+                       regularizer.status().message()));
+    }
     google::protobuf::Any none;
     none.set_type_url("type.googleapis.com/prunelab.NoRegularizer");
     regularizer = CreateRegularizer(none, setup.network);

@@ -327,15 +327,15 @@ TEST(CompactorsTest, AreTrainedAndMerged) {
   EXPECT_TRUE(at::equal(Weight(again, "base", name), Weight(on, "base", name)));
 }
 
-// Of an arm that has compactors in the end: another that goes on with them, whether it asks for them or not, by their
-// penalty, which ends with the removal. What cannot be done is said before anything is trained.
+// From an arm that has compactors in the end: another that goes on with them, and with new ones where it has none, by
+// their penalty, which ends with the removal. What cannot be done is said before anything is trained.
 TEST(CompactorsTest, GoOnFromAnotherArm) {
   const std::string lasso = R"(regularization { weight: 0.01 regularizer { [type.googleapis.com/prunelab.GroupLasso] {
       layers { include: "*.compactor" } } } } )";
   const auto arms = [&](const std::string& patch) {
     return LoadText(SmallAblation(""),
                     absl::StrCat("base { training { epochs: 1 } } factor { name: 'how' level { name: 'first' patch { "
-                                 "compactors {} ",
+                                 "compactors { layers { exclude: 'conv1' } } ",
                                  lasso, "} } level { name: 'then' patch { ", patch, " } } }"));
   };
   const std::string output = Folder("on_from_compactors");
@@ -344,12 +344,16 @@ TEST(CompactorsTest, GoOnFromAnotherArm) {
       output));
   EXPECT_EQ(results["then"].measures.macs(), results["first"].measures.macs());
   EXPECT_GT(results["then"].measures.fine_tuned_test_top1(), 0.1);
-  EXPECT_FALSE(
-      at::equal(Weight(output, "then", "conv1.compactor.weight"), Weight(output, "first", "conv1.compactor.weight")));
-  results = ByArm(RunAll(arms("start_from { arm: 'first' } compactors {} training { sgd { learning_rate: 1e-30 "
-                              "weight_decay: 0 } }"),
-                         Folder("compactors_as_they_are")));
-  EXPECT_EQ(results["then"].measures.macs(), results["first"].measures.macs());
+  const std::string name = "layer1.0.conv1.compactor.weight";
+  EXPECT_FALSE(at::equal(Weight(output, "then", name), Weight(output, "first", name)));
+  const std::string still = Folder("compactors_as_they_are");
+  ByArm(RunAll(arms("start_from { arm: 'first' } compactors {} training { sgd { learning_rate: 1e-30 weight_decay: 0 } "
+                    "}"),
+               still));
+  EXPECT_TRUE(at::equal(Weight(still, "then", name), Weight(still, "first", name)));
+  EXPECT_EQ(Weight(still, "then", "conv1.compactor.weight").flatten(1).trace().item<float>(), 4);
+  const Safetensors last = *ReadSafetensors(JoinPath(still, "then/1/last.safetensors"));
+  EXPECT_EQ(last.tensors.count("layer1.0.conv1.compactor.compactor.weight"), 0u);
 
   const auto error = [&](const std::string& patch) {
     const std::string path = FreshFolder("compactors_error") + "/ablation.textproto";
@@ -363,6 +367,7 @@ TEST(CompactorsTest, GoOnFromAnotherArm) {
   };
   EXPECT_THAT(error("from_scratch { arm: 'first' }"), HasSubstr("has compactors, and what they are merged to"));
   EXPECT_THAT(error("compactors {} training { quantization {} }"), HasSubstr("does not go with compactors"));
+  EXPECT_THAT(error("start_from { arm: 'first' } training { quantization {} }"), HasSubstr("ends with compactors"));
 }
 
 TEST(StartFromTest, WhatCannotBeStartedIsSaid) {

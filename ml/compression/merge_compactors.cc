@@ -14,30 +14,9 @@
 namespace prunelab {
 namespace {
 
-// What a compactor reads: a convolution, and the batch norm after it or -1. No convolution: -1.
-struct Before {
-  int conv = -1, batch_norm = -1;
-};
-
-Before Find(const NetworkInfo& info, int compactor) {
-  Before before;
-  int i = info.inputs(compactor)[0];
-  if (!IsReadOnce(info, i)) return {};
-  if (info.node(i).op_case() == Node::kBatchNorm2D) {
-    before.batch_norm = i;
-    i = info.inputs(i)[0];
-    if (!IsReadOnce(info, i)) return {};
-  }
-  const Node& conv = info.node(i);
-  // A compactor of a compactor stays.
-  if (conv.op_case() != Node::kConv2D || conv.conv2d().groups() != 1 || IsCompactor(conv)) return {};
-  before.conv = i;
-  return before;
-}
-
 // Gives the convolution the weight and bias of both; returns the number of its filters.
-int64_t Merge(const NetworkInfo& info, int compactor, const Before& before, WeightedNetwork& network) {
-  const std::string &conv = info.node(before.conv).name(), &own = info.node(compactor).name();
+int64_t Merge(const NetworkInfo& info, const MergeableCompactor& before, WeightedNetwork& network) {
+  const std::string &conv = info.node(before.conv).name(), &own = info.node(before.compactor).name();
   const auto get = [&](const std::string& of, const char* suffix) { return network.Get(of, suffix).to(at::kDouble); };
   const at::ScalarType dtype = network.Get(conv, "weight").scalar_type();
   std::vector<int64_t> shape = network.Get(conv, "weight").sizes().vec();
@@ -63,24 +42,22 @@ int64_t Merge(const NetworkInfo& info, int compactor, const Before& before, Weig
 
 void MergeCompactors(WeightedNetwork& network) {
   const NetworkInfo info = network.Info();
-  std::map<int, Before> before;  // by compactor
-  std::set<int> batch_norms;     // those in between
-  for (int i = 0; i < info.network().node_size(); ++i) {
-    const Before found = IsCompactor(info.node(i)) ? Find(info, i) : Before();
-    if (found.conv < 0) continue;
-    before[i] = found;
+  std::map<int, MergeableCompactor> mergeable;  // by compactor
+  std::set<int> batch_norms;                    // those in between
+  for (const MergeableCompactor& found : MergeableCompactors(info)) {
+    mergeable[found.compactor] = found;
     if (found.batch_norm >= 0) batch_norms.insert(found.batch_norm);
   }
-  if (before.empty()) return;
+  if (mergeable.empty()) return;
   NetworkRewriter rewriter(network);
   std::map<int, Node*> written;
   for (int i = 0; i < info.network().node_size(); ++i) {
-    const auto found = before.find(i);
-    if (found == before.end()) {
+    const auto found = mergeable.find(i);
+    if (found == mergeable.end()) {
       if (batch_norms.count(i) == 0) written[i] = rewriter.AppendCopy(info.node(i));
       continue;
     }
-    const int64_t filters = Merge(info, i, found->second, network);
+    const int64_t filters = Merge(info, found->second, network);
     const int conv = found->second.conv;
     written.at(conv)->mutable_conv2d()->set_out_channels(filters);
     written.at(conv)->mutable_conv2d()->set_bias(true);

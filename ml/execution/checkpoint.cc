@@ -687,6 +687,10 @@ absl::StatusOr<Weights> TakeWeights(Safetensors file, const std::string& name, c
   PRUNELAB_RETURN_IF_ERROR(TakeOffPrefix(weights, name, info, options, passed_over));
   TakeOtherForms(weights, name, info);
   PRUNELAB_RETURN_IF_ERROR(LeaveOut(weights, name, info, options, passed_over));
+  for (const std::string& tensor : options.fresh_if_missing) {
+    const bool is_fresh = std::find(weights.fresh.begin(), weights.fresh.end(), tensor) != weights.fresh.end();
+    if (!is_fresh && weights.file.tensors.count(tensor) == 0) weights.fresh.push_back(tensor);
+  }
   for (const auto& [tensor, entry] : weights.file.passed_over) {
     if (wanted.count(tensor) > 0) continue;
     weights.notes.push_back(

@@ -50,6 +50,8 @@ struct WeightsOptions {
   // Globs over names (without the prefix). Matching tensors of the network are not read from the file and may be
   // missing there; matching tensors of the file are skipped. A mask goes with its weight.
   std::vector<std::string> fresh;
+  // Names of the network that are treated so if the file has not got them.
+  std::vector<std::string> fresh_if_missing;
   // Globs over names in the file alone; matching tensors are skipped.
   std::vector<std::string> ignored;
   // How a user sets these, for the remedies in errors, with $0 for the value: "--strip_prefix=$0". "" if they cannot be

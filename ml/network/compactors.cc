@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -53,7 +54,32 @@ absl::StatusOr<Network> WithCompactors(const NetworkInfo& network, const std::ve
   return with;
 }
 
+std::vector<MergeableCompactor> MergeableCompactors(const NetworkInfo& network) {
+  const auto is_read_once = [&](int i) { return network.users(i).size() == 1 && !network.IsOutput(i); };
+  std::vector<MergeableCompactor> mergeable;
+  for (int i = 0; i < network.network().node_size(); ++i) {
+    if (!IsCompactor(network.node(i))) continue;
+    MergeableCompactor found = {i, network.inputs(i)[0]};
+    if (!is_read_once(found.conv)) continue;
+    if (network.node(found.conv).op_case() == Node::kBatchNorm2D) {
+      found.batch_norm = found.conv;
+      found.conv = network.inputs(found.batch_norm)[0];
+      if (!is_read_once(found.conv)) continue;
+    }
+    const Node& conv = network.node(found.conv);
+    // A compactor of a compactor stays.
+    if (conv.op_case() != Node::kConv2D || conv.conv2d().groups() != 1 || IsCompactor(conv)) continue;
+    mergeable.push_back(found);
+  }
+  return mergeable;
+}
+
 NetworkInfo WithoutCompactors(const NetworkInfo& network) {
+  std::set<int> left_out;
+  for (const MergeableCompactor& mergeable : MergeableCompactors(network)) {
+    const int i = mergeable.compactor;
+    if (network.shape(i).channels == network.shape(network.inputs(i)[0]).channels) left_out.insert(i);
+  }
   std::map<std::string, std::string> instead;  // of a compactor: what it reads
   const auto name_now = [&](const std::string& name) {
     const auto found = instead.find(name);
@@ -62,7 +88,7 @@ NetworkInfo WithoutCompactors(const NetworkInfo& network) {
   Network without;
   for (int i = 0; i < network.network().node_size(); ++i) {
     const Node& node = network.node(i);
-    if (IsCompactor(node) && network.shape(i).channels == network.shape(network.inputs(i)[0]).channels) {
+    if (left_out.count(i) > 0) {
       instead[node.name()] = name_now(node.input(0));
       continue;
     }

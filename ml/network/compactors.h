@@ -24,8 +24,15 @@ bool HasCompactors(const NetworkInfo& network);
 // if a convolution has one already.
 absl::StatusOr<Network> WithCompactors(const NetworkInfo& network, const std::vector<std::string>& convs);
 
-// The network without those of its compactors that have as many channels as they read: all of them, unless one has been
-// made narrower.
+// A compactor that can become one with a convolution, by node: what it reads is that, or the batch norm in between, and
+// nothing else reads either.
+struct MergeableCompactor {
+  int compactor = -1, conv = -1;
+  int batch_norm = -1;  // -1: none
+};
+std::vector<MergeableCompactor> MergeableCompactors(const NetworkInfo& network);
+
+// The network without these, which have as many channels as they read, unless one has been made narrower and stays.
 NetworkInfo WithoutCompactors(const NetworkInfo& network);
 
 }  // namespace prunelab

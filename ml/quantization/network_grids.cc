@@ -102,7 +102,10 @@ at::Tensor ScalesOf(const at::Tensor& weight, const WeightGrids& grids) {
 
 void QuantizeWeights(WeightedNetwork& network, const WeightGrids& grids) {
   for (Node& node : *network.network.mutable_node()) {
-    if (node.has_conv2d()) node.mutable_conv2d()->set_weight_bits(grids.bits);
+    if (node.has_conv2d()) {
+      node.mutable_conv2d()->set_weight_bits(grids.bits);
+      node.mutable_conv2d()->clear_initial_identity();  // its weights are no longer fresh ones
+    }
     if (node.has_linear()) node.mutable_linear()->set_weight_bits(grids.bits);
   }
   // The new buffers do not exist yet, but the nodes can be asked for their inputs all the same.
