@@ -178,6 +178,24 @@ TEST(ConfigsTest, PaperScale) {
   }
 }
 
+// What peers_cifar10 ended with in front, with seeds that it did not use.
+TEST(ConfigsTest, PeersCifar10Again) {
+  const LoadedAblation loaded = Load("peers_cifar10_again"), before = Load("peers_cifar10");
+  EXPECT_EQ(loaded.arms.size(), 1u + 3 * 3);
+  EXPECT_EQ(loaded.ablation.seeds().first(), before.ablation.seeds().first() + before.ablation.seeds().count());
+  for (const Arm& arm : loaded.arms) {
+    RunConfig config = FindArm(before, arm.name).config;
+    config.set_initial_weights(absl::StrReplaceAll(config.initial_weights(), {{"cifar10_", "cifar10_again_"}}));
+    if (config.initial_weights().empty()) config.clear_initial_weights();
+    EXPECT_EQ(arm.config.SerializeAsString(), config.SerializeAsString()) << arm.name;
+  }
+  ASSERT_EQ(loaded.ablation.comparison_size(), 3 * (1 + 2));
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(loaded.ablation.comparison(i).primary(), i + 1);
+    EXPECT_TRUE(absl::StartsWith(loaded.ablation.comparison(i).treatment(), "group_norm_loss"));
+  }
+}
+
 // Each budget has chance, three rankings of this project, and three methods of Torch-Pruning; what differs is where
 // they start, and the first three comparisons ask which side's best is better.
 TEST(ConfigsTest, PeersCifar10) {
