@@ -121,11 +121,7 @@ absl::StatusOr<std::unique_ptr<PruningStrategy>> CreateResrep(const Resrep& para
   }
   LayerSelection layers = parameters.layers();
   if (!parameters.has_layers()) {
-    const std::vector<ConvInfo>& convs = setup.network->convs();
-    const bool has_compactors = std::any_of(convs.begin(), convs.end(), [&](const ConvInfo& conv) {
-      return IsCompactor(setup.network->node(setup.network->Index(conv.node)));
-    });
-    if (!has_compactors) {
+    if (!HasCompactors(*setup.network)) {
       return FieldError("layers",
                         "is unset, and the network has no compactors; give the run `compactors {}`, or choose "
                         "convolutions, e.g. layers { include: \"*\" }");
