@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
 #include "ml/pruning/cubic_schedule.h"
@@ -17,6 +16,7 @@
 #include "ml/pruning/parameter_checks.h"
 #include "ml/pruning/pruning_strategy.h"
 #include "ml/pruning/ranking.h"
+#include "ml/pruning/saved_tensors.h"
 
 namespace prunelab {
 namespace {
@@ -58,16 +58,12 @@ class MovementPruning : public PruningStrategy {
 
   StrategyState SaveState() const override {
     StrategyState state;
-    for (const auto& [node, score] : scores_) state.tensors[absl::StrCat(kScore, node)] = score;
+    SaveByNode(kScore, scores_, state);
     return state;
   }
 
   absl::Status LoadState(const StrategyState& state) override {
-    scores_.clear();
-    for (const auto& [name, tensor] : state.tensors) {
-      absl::string_view rest = name;
-      if (absl::ConsumePrefix(&rest, kScore)) scores_[std::string(rest)] = tensor;
-    }
+    scores_ = SavedByNode(kScore, state);
     if (scores_.empty() || scores_.size() == nodes_.size()) return absl::OkStatus();
     return absl::InvalidArgumentError(absl::StrCat("the saved state of movement pruning has scores of ", scores_.size(),
                                                    " layers, not of ", nodes_.size()));

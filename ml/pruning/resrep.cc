@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
 #include "ml/network/compactors.h"
@@ -19,6 +18,7 @@
 #include "ml/pruning/pruning_strategy.h"
 #include "ml/pruning/ranking.h"
 #include "ml/pruning/resrep.pb.h"
+#include "ml/pruning/saved_tensors.h"
 
 namespace prunelab {
 namespace {
@@ -65,17 +65,13 @@ class ResrepPruning : public PruningStrategy {
 
   StrategyState SaveState() const override {
     StrategyState state;
-    for (const auto& [node, learns] : learns_) state.tensors[absl::StrCat(kLearns, node)] = learns;
+    SaveByNode(kLearns, learns_, state);
     return state;
   }
 
   absl::Status LoadState(const StrategyState& state) override {
-    learns_.clear();
-    for (const auto& [name, tensor] : state.tensors) {
-      absl::string_view rest = name;
-      // Its own memory, which is written to.
-      if (absl::ConsumePrefix(&rest, kLearns)) learns_[std::string(rest)] = tensor.clone();
-    }
+    learns_ = SavedByNode(kLearns, state);
+    for (auto& [node, learns] : learns_) learns = learns.clone();  // its own memory, which is written to
     if (learns_.empty() || learns_.size() == nodes_.size()) return absl::OkStatus();
     return absl::InvalidArgumentError(
         absl::StrCat("the saved state of resrep is of ", learns_.size(), " layers, not of ", nodes_.size()));

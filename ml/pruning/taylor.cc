@@ -9,7 +9,6 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "ml/base/check.h"
 #include "ml/base/field_error.h"
 #include "ml/base/status_macros.h"
@@ -19,6 +18,7 @@
 #include "ml/pruning/parameter_checks.h"
 #include "ml/pruning/pruning_strategy.h"
 #include "ml/pruning/ranking.h"
+#include "ml/pruning/saved_tensors.h"
 #include "ml/pruning/taylor.pb.h"
 
 namespace prunelab {
@@ -100,23 +100,15 @@ class TaylorPruning : public PruningStrategy {
 
   StrategyState SaveState() const override {
     StrategyState state;
-    for (const auto& [node, sum] : sums_) state.tensors[absl::StrCat(kSum, node)] = sum;
-    for (const auto& [node, average] : averages_) state.tensors[absl::StrCat(kAverage, node)] = average;
+    SaveByNode(kSum, sums_, state);
+    SaveByNode(kAverage, averages_, state);
     state.values[kSteps] = absl::StrCat(steps_);
     return state;
   }
 
   absl::Status LoadState(const StrategyState& state) override {
-    sums_.clear();
-    averages_.clear();
-    for (const auto& [name, tensor] : state.tensors) {
-      absl::string_view rest = name;
-      if (absl::ConsumePrefix(&rest, kSum)) {
-        sums_[std::string(rest)] = tensor;
-      } else if (absl::ConsumePrefix(&rest, kAverage)) {
-        averages_[std::string(rest)] = tensor;
-      }
-    }
+    sums_ = SavedByNode(kSum, state);
+    averages_ = SavedByNode(kAverage, state);
     const auto steps = state.values.find(kSteps);
     if (steps == state.values.end() || !absl::SimpleAtoi(steps->second, &steps_) ||
         (steps_ > 0 && sums_.size() != nodes_.size())) {
